@@ -1,0 +1,3 @@
+"""anajax: analog in-memory computing in JAX, differentiable from end to end."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,59 @@
+"""Messages for bad input: the argument, the rule, what came, the remedy."""
+
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+
+
+def concrete(*values: Any) -> bool:
+    """Whether all leaves are concrete numbers (not tracers, not placeholders)."""
+    leaves = jax.tree.leaves(values)
+    return all(
+        isinstance(v, np.ndarray | np.generic | int | float)
+        or (isinstance(v, jax.Array) and not isinstance(v, jax.core.Tracer))
+        for v in leaves
+    )
+
+
+def fail(name: str, rule: str, got: object, remedy: str) -> NoReturn:
+    """Raise the one kind of error message that anajax gives."""
+    raise ValueError(f"`{name}` must {rule}: got {got}. {remedy}")
+
+
+def finite(name: str, value: Any, remedy: str = "Remove NaN and infinity.") -> None:
+    """Refuse NaN, infinity and empty arrays; tracers pass."""
+    if not concrete(value):
+        return
+    array = np.asarray(value)
+    if array.size == 0:
+        fail(name, "not be empty", f"shape {array.shape}", "Pass at least one value.")
+    if not np.all(np.isfinite(array)):
+        bad = int(np.sum(~np.isfinite(array)))
+        fail(name, "be finite", f"{bad} of {array.size} NaN or infinite", remedy)
+
+
+def positive(name: str, value: Any, *, strictly: bool = True) -> None:
+    """Refuse values that are not (strictly) positive; tracers pass."""
+    finite(name, value)
+    if not concrete(value):
+        return
+    array = np.asarray(value)
+    if np.any(array <= 0 if strictly else array < 0):
+        rule = "be positive" if strictly else "not be negative"
+        fail(name, rule, f"minimum {array.min():g}", f"Give a valid `{name}`.")
+
+
+def increasing(name: str, value: Any) -> None:
+    """Refuse sequences that do not increase strictly; tracers pass."""
+    if not concrete(value):
+        return
+    array = np.asarray(value)
+    if np.any(np.diff(array) <= 0):
+        fail(name, "increase strictly", array.tolist(), "Sort, and drop duplicates.")
+
+
+def times(name: str, value: Any) -> None:
+    """Times in s since the first read: finite, not negative, increasing."""
+    positive(name, value, strictly=False)
+    increasing(name, value)

@@ -1,0 +1,75 @@
+"""Frozen dataclasses that are JAX pytrees: the records that everything is made of."""
+
+import dataclasses
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import GetAttrKey
+
+T = TypeVar("T")
+
+
+def static(**kwargs: Any) -> Any:
+    """A dataclass field that is structure, not data: hashable, part of the trace."""
+    return dataclasses.field(metadata={"static": True}, **kwargs)
+
+
+@dataclass_transform(
+    frozen_default=True,
+    kw_only_default=True,
+    field_specifiers=(dataclasses.field, static),
+)
+def pytree(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen keyword-only dataclass and a pytree.
+
+    Fields made with `static()` are structure; all others are children. Python and
+    NumPy numbers given to the constructor become JAX arrays, so that a record built
+    from floats and one built from arrays share a trace. Unflattening skips the
+    constructor: leaves may be tracers, stacked arrays or `None`, and `__post_init__`
+    validates only what a user passes in.
+    """
+    own_check = cls.__dict__.get("__post_init__")
+
+    def __post_init__(self: Any) -> None:
+        for name in data:
+            object.__setattr__(self, name, as_leaf(getattr(self, name)))
+        if own_check is not None:
+            own_check(self)
+
+    cls.__post_init__ = __post_init__  # pyright: ignore[reportAttributeAccessIssue]
+    cls = dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
+    fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
+    data = tuple(f.name for f in fields if not f.metadata.get("static"))
+    meta = tuple(f.name for f in fields if f.metadata.get("static"))
+
+    def values(x: Any, names: tuple[str, ...]) -> tuple:
+        return tuple(getattr(x, n) for n in names)
+
+    def flatten_with_keys(x: Any) -> tuple:
+        return tuple((GetAttrKey(n), getattr(x, n)) for n in data), values(x, meta)
+
+    def unflatten(aux: tuple, leaves: Any) -> Any:
+        x = object.__new__(cls)
+        for name, value in zip(data + meta, (*leaves, *aux), strict=True):
+            object.__setattr__(x, name, value)
+        return x
+
+    jax.tree_util.register_pytree_with_keys(
+        cls, flatten_with_keys, unflatten, lambda x: (values(x, data), values(x, meta))
+    )
+    return cls
+
+
+def as_leaf(value: Any) -> Any:
+    """Numbers, and lists or NumPy arrays of them, as floating JAX arrays."""
+    if isinstance(value, int | float | np.ndarray | np.generic | list):
+        dtype = np.asarray(value).dtype
+        return jnp.asarray(value, dtype if dtype.kind == "f" else float)
+    return value
+
+
+def replace(record: T, **changes: Any) -> T:
+    """A copy of `record` with the named fields changed (validated anew)."""
+    return dataclasses.replace(record, **changes)  # pyright: ignore

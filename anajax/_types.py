@@ -1,0 +1,23 @@
+"""Names for the arrays and keys that the signatures speak of."""
+
+from typing import Any
+
+from jax import Array
+from jaxtyping import Array as JArray
+from jaxtyping import Float, Key, PyTree
+
+PRNGKey = Key[JArray, "..."]
+Conductance = Float[JArray, "*cells"]
+"""Conductances in uS, any shape."""
+Scalar = Float[JArray, ""]
+
+__all__ = [
+    "Any",
+    "Array",
+    "Conductance",
+    "Float",
+    "Key",
+    "PRNGKey",
+    "PyTree",
+    "Scalar",
+]

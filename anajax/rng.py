@@ -1,0 +1,95 @@
+"""Random keys by name: which chip, which layer, which stage, never which order.
+
+Every draw in anajax comes from a key that was reached by *names*: the stage of the
+flow (`Stage.PROGRAM`), the chip's index, the path of the layer. Inserting a layer does
+not change another layer's noise; chip 7 of 8 is chip 7 of 64; chunked, sharded and
+whole runs agree bit for bit. The one tool is `jax.random.fold_in`; `split` is not used
+on the same keys, because `fold_in(key, i)` equals `split(key, n)[i]`.
+"""
+
+import enum
+import operator
+import zlib
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from anajax._types import Array, PRNGKey
+
+
+class Stage(enum.IntEnum):
+    """The named streams. A number once given is never reused."""
+
+    PROGRAM = 1
+    """Programming error, fresh at each programming of a chip."""
+    FREEZE = 2
+    """Frozen facts of a cell that are drawn with its programming (drift exponent)."""
+    READ = 3
+    """Read noise, fresh at each read."""
+    FAULT = 4
+    """Stuck cells and dead lines, frozen per chip."""
+    SPREAD = 5
+    """Device-to-device spread of parameters, frozen per chip."""
+    CHIP = 6
+    """Index of a chip."""
+    TIME = 7
+    """Index (never the value) of a time in a list of times."""
+    TILE = 8
+    """Index of a tile within a layer."""
+    PRODUCT = 9
+    """Noise at the product: output noise, read noise referred to the output."""
+    DATA = 10
+    """Shuffling and augmentation of data."""
+    INIT = 11
+    """Initial parameters, starts of an optimiser."""
+    TRAIN = 12
+    """Index of a training step."""
+
+
+def stream(key: PRNGKey, stage: Stage, index: int | Array = 0) -> PRNGKey:
+    """The key of a named stream, and of the `index`-th member of it.
+
+    Args:
+        key: parent key; may be used for other streams as well, not for a draw.
+        stage: name of the stream.
+        index: an integer, or integer array under a trace. Floats are refused, since
+            `fold_in` would silently truncate them: pass the *index* of a time.
+
+    Returns:
+        A key to be consumed by one draw, or to be the parent of further streams.
+
+    Raises:
+        TypeError: if `index` is not an integer.
+    """
+    return jr.fold_in(jr.fold_in(key, int(stage)), _check_index(index))
+
+
+def streams(key: PRNGKey, stage: Stage, indices: Sequence[int] | Array) -> PRNGKey:
+    """Keys `[n]` of the members `indices [n]` of a stream."""
+    return jax.vmap(lambda i: stream(key, stage, i))(jnp.asarray(indices))
+
+
+def path_key(key: PRNGKey, path: Sequence[object] | str) -> PRNGKey:
+    """The key that belongs to a path of names such as `("encoder", 0, "kernel")`."""
+    name = path if isinstance(path, str) else "/".join(map(str, path))
+    return jr.fold_in(key, zlib.crc32(name.encode()))
+
+
+def _check_index(index: int | Array) -> int | Array:
+    if isinstance(index, jax.Array | np.ndarray):
+        if not jnp.issubdtype(index.dtype, jnp.integer):
+            raise TypeError(
+                f"`index` must be an integer: got dtype {index.dtype}. Fold in the "
+                "index of a time or value, not the value itself."
+            )
+        return index
+    try:
+        return operator.index(index)
+    except TypeError:
+        raise TypeError(
+            f"`index` must be an integer: got {index!r}. Fold in the index of a time "
+            "or value, not the value itself."
+        ) from None

@@ -1,10 +1,13 @@
+import os
+
 import jax
 import jax.random as jr
 import pytest
-from jaxtyping import install_import_hook
 
-# Shapes and types of every call are checked in tests (and only here).
-_hook = install_import_hook("anajax", "beartype.beartype")
+if os.environ.get("ANAJAX_TYPECHECK"):  # shapes and types of every call, on demand
+    from jaxtyping import install_import_hook
+
+    install_import_hook("anajax", "beartype.beartype")
 
 
 @pytest.fixture

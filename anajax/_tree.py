@@ -64,9 +64,10 @@ def pytree(cls: type[T]) -> type[T]:
 
 def as_leaf(value: Any) -> Any:
     """Numbers, and lists or NumPy arrays of them, as floating JAX arrays."""
+    if isinstance(value, np.floating | np.ndarray) and value.dtype.itemsize < 8:
+        return jnp.asarray(value)
     if isinstance(value, int | float | np.ndarray | np.generic | list):
-        dtype = np.asarray(value).dtype
-        return jnp.asarray(value, dtype if dtype.kind == "f" else float)
+        return jnp.asarray(value, dtype=float)
     return value
 
 

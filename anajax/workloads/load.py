@@ -1,0 +1,40 @@
+"""The front door: a workload by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from anajax import _checks
+from anajax.workloads.base import Workload
+from anajax.workloads.digits import load_digits_net
+
+LOADERS: dict[str, Callable[..., Workload]] = {
+    "digits": load_digits_net,
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names that `load` knows."""
+    return tuple(LOADERS)
+
+
+def load(
+    name: str, *, data: Path | str | None = None, items: int | None = None
+) -> Workload:
+    """A trained network with real data, by name.
+
+    Args:
+        name: one of `names()`.
+        data: folder with local data sets, each in a subfolder of its own; by
+            default the environment variable `ANAJAX_DATA`.
+        items: how many test items to take, the first ones of a fixed random order
+            (100 items are the first 100 of 500); all by default.
+
+    Raises:
+        ValueError: for an unknown name, or more items than there are.
+        FileNotFoundError: for data that is in no place, with the remedy.
+        ModuleNotFoundError: for a package that carries the data and is missing.
+    """
+    if name not in LOADERS:
+        known = ", ".join(LOADERS)
+        _checks.fail("name", "name a workload", repr(name), f"Known names: {known}.")
+    return LOADERS[name](data=None if data is None else Path(data), items=items)

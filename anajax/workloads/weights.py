@@ -1,0 +1,80 @@
+"""Weights of plain Flax networks in and out of safetensors files."""
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+M = TypeVar("M", bound=nnx.Module)
+
+FOLDER = Path(__file__).parent / "weights"
+"""Weights that this project's own scripts trained."""
+
+
+def restore(build: Callable[[], M], weights: Mapping[str, np.ndarray]) -> M:
+    """The module that `build` describes, carrying `weights`.
+
+    Args:
+        build: makes the module; traced abstractly, so nothing is initialized.
+        weights: arrays by path, such as `"blocks/0/conv1/kernel"`.
+
+    Raises:
+        ValueError: if names or shapes are not those of the module.
+    """
+    graphdef, state = nnx.split(nnx.eval_shape(build))
+    flat: dict[tuple, Any] = flatten_dict(nnx.to_pure_dict(state))  # pyright: ignore
+    want = {path_name(path): leaf.shape for path, leaf in flat.items()}
+    have = {name: np.shape(value) for name, value in weights.items()}
+    if want != have:
+        wrong = sorted(set(want.items()) ^ set(have.items()))
+        raise ValueError(
+            f"`weights` must have the module's names and shapes: {wrong} differ. "
+            "The file belongs to another network, or is damaged."
+        )
+    full = {path: jnp.asarray(weights[path_name(path)]) for path in flat}
+    return nnx.merge(graphdef, unflatten_dict(full))
+
+
+def flat_weights(model: nnx.Module) -> dict[str, np.ndarray]:
+    """All variables of `model` by path name: the inverse of `restore`."""
+    flat = flatten_dict(nnx.to_pure_dict(nnx.state(model)))
+    return {path_name(path): np.asarray(value) for path, value in flat.items()}
+
+
+def path_name(path: tuple) -> str:
+    """`("blocks", 0, "kernel")` as `"blocks/0/kernel"`."""
+    return "/".join(map(str, path))
+
+
+def read(name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Arrays and notes (script, seed, digital metric) of committed weights `name`."""
+    path = FOLDER / f"{name}.safetensors"
+    with safe_open(path, framework="numpy") as file:
+        arrays = {key: file.get_tensor(key) for key in file.keys()}
+        return arrays, dict(file.metadata() or {})
+
+
+def write(name: str, model: nnx.Module, notes: Mapping[str, object]) -> Path:
+    """Write the weights of `model` as committed weights `name`, atomically."""
+    FOLDER.mkdir(exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=FOLDER, suffix=".part")
+    os.close(handle)
+    arrays = {k: np.ascontiguousarray(v) for k, v in flat_weights(model).items()}
+    save_file(arrays, temporary, {k: str(v) for k, v in notes.items()})
+    os.chmod(temporary, 0o644)
+    path = FOLDER / f"{name}.safetensors"
+    os.replace(temporary, path)
+    return path
+
+
+def origin(notes: Mapping[str, str]) -> str:
+    """One line on how committed weights were made."""
+    return f"trained by {notes['script']}, seed {notes['seed']}"

@@ -1,0 +1,118 @@
+"""Statistics of a device as functions of its normalized conductance x = g / g_max.
+
+A published model gives each statistic (a standard deviation, a mean exponent) as a
+small formula of x; a measured device gives it as a table. Both are records here, with
+their constants as differentiable leaves.
+"""
+
+import abc
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax import _checks
+from anajax._tree import pytree, static
+
+X = Float[JArray, "..."]
+
+
+class AbstractCurve(abc.ABC):
+    """A function of the normalized conductance x = g / g_max (dimensionless)."""
+
+    @abc.abstractmethod
+    def __call__(self, x: X) -> X:
+        """The value at `x`, of the same shape; finite with finite slope from x = 0."""
+
+
+@pytree
+class Constant(AbstractCurve):
+    """The same value at every conductance."""
+
+    value: Float[JArray, "*sweep"]
+
+    def __call__(self, x: X) -> X:
+        return jnp.zeros_like(x) + self.value
+
+
+@pytree
+class Polynomial(AbstractCurve):
+    """sum_i c_i x^i, coefficients low order first."""
+
+    coefficients: Float[JArray, "order"]
+
+    def __call__(self, x: X) -> X:
+        value = jnp.zeros_like(x)
+        for i in reversed(range(self.coefficients.shape[-1])):
+            value = value * x + self.coefficients[..., i]
+        return value
+
+
+@pytree
+class ClippedLog(AbstractCurve):
+    """clip(slope ln x + offset, low, high), with x floored at `x_floor`."""
+
+    slope: Float[JArray, "*sweep"]
+    offset: Float[JArray, "*sweep"]
+    low: Float[JArray, "*sweep"]
+    high: Float[JArray, "*sweep"]
+    x_floor: float = static(default=1e-7)
+
+    def __call__(self, x: X) -> X:
+        value = self.slope * jnp.log(jnp.maximum(x, self.x_floor)) + self.offset
+        return jnp.clip(value, self.low, self.high)
+
+
+@pytree
+class CappedPower(AbstractCurve):
+    """min(factor / x^exponent, cap), with x floored at `x_floor`."""
+
+    factor: Float[JArray, "*sweep"]
+    exponent: Float[JArray, "*sweep"]
+    cap: Float[JArray, "*sweep"]
+    x_floor: float = static(default=1e-6)
+
+    def __call__(self, x: X) -> X:
+        safe = jnp.maximum(x, self.x_floor)
+        return jnp.minimum(self.factor * safe**-self.exponent, self.cap)
+
+
+@pytree
+class Piecewise(AbstractCurve):
+    """`below` for x < threshold, `above` from there on."""
+
+    threshold: Float[JArray, "*sweep"]
+    below: Any
+    above: Any
+
+    def __call__(self, x: X) -> X:
+        return jnp.where(x < self.threshold, self.below(x), self.above(x))
+
+
+@pytree
+class Table(AbstractCurve):
+    """Linear between measured points, constant beyond the first and last.
+
+    Raises:
+        ValueError: if `x` does not increase strictly, the lengths differ, or a value
+            is not finite.
+    """
+
+    x: Float[JArray, "points"]
+    value: Float[JArray, "points"]
+
+    def __post_init__(self) -> None:
+        _checks.finite("x", self.x)
+        _checks.finite("value", self.value)
+        _checks.increasing("x", self.x)
+        if self.x.shape != self.value.shape:
+            _checks.fail(
+                "value",
+                "have one entry per point of `x`",
+                f"{self.value.shape} against {self.x.shape}",
+                "Give both columns the same length.",
+            )
+
+    def __call__(self, x: X) -> X:
+        return jnp.interp(x, self.x, self.value)

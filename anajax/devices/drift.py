@@ -1,0 +1,73 @@
+"""Drift: how a programmed conductance changes with time, cell by cell."""
+
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax._tree import pytree
+from anajax._types import PRNGKey
+from anajax.devices import _quadrature
+from anajax.devices.base import AbstractDrift, G, Nodes, Time
+from anajax.devices.curves import AbstractCurve
+
+
+@pytree
+class NoDrift(AbstractDrift):
+    """Conductances stay as programmed."""
+
+    def init(self, target: G, programmed: G, *, key: PRNGKey) -> None:
+        del target, programmed, key
+
+    def evolve(self, target: G, programmed: G, facts: None, *, t: Time) -> G:
+        del target, facts, t
+        return programmed
+
+    def nodes(self, target: G, programmed: G, *, t: Time) -> Nodes:
+        del target, t
+        value = programmed[..., None]
+        return Nodes(value=value, weight=jnp.ones_like(value))
+
+
+@pytree
+class PowerLawDrift(AbstractDrift):
+    """g(t) = g_P ((t + t0) / t0)^-nu, nu = |mean(x) + sd(x) xi|, x = target / g_max.
+
+    Device-to-device: each cell draws its exponent once, with its programming. The
+    exponent is folded (absolute value), so that no cell drifts upwards. The time is
+    counted from the first read, which happens t0 after programming.
+    """
+
+    nu_mean: AbstractCurve
+    """Mean exponent as a curve of x, dimensionless."""
+    nu_sd: AbstractCurve
+    """Spread of the exponent between cells as a curve of x, dimensionless."""
+    g_max: Float[JArray, "*sweep"]
+    """Conductance that normalizes x, uS."""
+    t0: Float[JArray, "*sweep"]
+    """Time from programming to the first read, s."""
+    mean_scale: Float[JArray, "*sweep"] = 1.0  # pyright: ignore[reportAssignmentType]
+    """Factor on the mean exponent, for sweeps."""
+    spread_scale: Float[JArray, "*sweep"] = 1.0  # pyright: ignore[reportAssignmentType]
+    """Factor on the spread of the exponent, for sweeps."""
+
+    def init(self, target: G, programmed: G, *, key: PRNGKey) -> G:
+        mean, sd = self._statistics(target)
+        xi = jr.normal(key, jnp.shape(target), jnp.result_type(target))
+        return jnp.abs(mean + sd * xi)
+
+    def evolve(self, target: G, programmed: G, facts: G, *, t: Time) -> G:
+        return programmed * jnp.exp(-facts * self._log_time(t))
+
+    def nodes(self, target: G, programmed: G, *, t: Time) -> Nodes:
+        nu = _quadrature.folded_normal(*self._statistics(target))
+        factor = jnp.exp(-nu.value * self._log_time(t))
+        return Nodes(value=programmed[..., None] * factor, weight=nu.weight)
+
+    def _statistics(self, target: G) -> tuple[G, G]:
+        x = target / self.g_max
+        mean = self.mean_scale * self.nu_mean(x)
+        return mean, jnp.maximum(self.spread_scale * self.nu_sd(x), 0)
+
+    def _log_time(self, t: Time) -> JArray:
+        return jnp.log1p(t / self.t0)

@@ -1,0 +1,53 @@
+"""Read noise: what one read-out adds to the conductance of the moment."""
+
+import jax.numpy as jnp
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax._tree import pytree, static
+from anajax.devices.base import AbstractRead, G, Time
+from anajax.devices.curves import AbstractCurve
+
+
+@pytree
+class NoReadNoise(AbstractRead):
+    """Reads return the conductance itself."""
+
+    def sd(self, g: G, *, target: G, programmed: G, t: Time) -> G:
+        return jnp.zeros_like(g)
+
+
+@pytree
+class FlickerRead(AbstractRead):
+    """1/f noise accumulated since programming, proportional to the conductance.
+
+    sd = g(t) Q(x) sqrt(ln((t + t0 + t_read) / (2 t_read))); cycle-to-cycle: fresh at
+    every read. Q is a curve of x = programmed / g_max, or of target / g_max when
+    `argument` is "target": the published formula is in the target, the simulations
+    of most papers use the programmed value.
+    """
+
+    q: AbstractCurve
+    """Relative noise amplitude as a curve of x, dimensionless."""
+    g_max: Float[JArray, "*sweep"]
+    """Conductance that normalizes x, uS."""
+    t0: Float[JArray, "*sweep"]
+    """Time from programming to the first read, s."""
+    t_read: Float[JArray, "*sweep"]
+    """Duration of one read, s."""
+    scale: Float[JArray, "*sweep"] = 1.0  # pyright: ignore[reportAssignmentType]
+    """Factor on the standard deviation, for sweeps."""
+    argument: str = static(default="programmed")
+    """Which conductance Q is a function of: "programmed" or "target"."""
+
+    def __post_init__(self) -> None:
+        if self.argument not in ("programmed", "target"):
+            raise ValueError(
+                '`argument` must be "programmed" or "target": '
+                f"got {self.argument!r}. Choose one of the two."
+            )
+
+    def sd(self, g: G, *, target: G, programmed: G, t: Time) -> G:
+        reference = programmed if self.argument == "programmed" else target
+        grown = jnp.sqrt(jnp.log((t + self.t0 + self.t_read) / (2 * self.t_read)))
+        return g * self.scale * self.q(reference / self.g_max) * grown

@@ -13,9 +13,11 @@ from anajax.devices.drift import PowerLawDrift as PowerLawDrift
 from anajax.devices.presets import ideal as ideal
 from anajax.devices.presets import pcm as pcm
 from anajax.devices.presets import pcm_hermes as pcm_hermes
+from anajax.devices.presets import presets as presets
 from anajax.devices.presets import state_independent as state_independent
 from anajax.devices.programming import GaussianProgramming as GaussianProgramming
 from anajax.devices.programming import NoProgrammingError as NoProgrammingError
 from anajax.devices.read_noise import FlickerRead as FlickerRead
 from anajax.devices.read_noise import NoReadNoise as NoReadNoise
 from anajax.devices.tables import tabulated as tabulated
+from anajax.devices.variation import scale_noise as scale_noise

@@ -3,6 +3,7 @@
 Every preset is a function that returns a `Device`; nothing is registered or cached.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 from anajax import _checks
@@ -20,6 +21,16 @@ from anajax.devices.read_noise import FlickerRead, NoReadNoise
 
 YEAR = 365.25 * 86400.0
 """One year, s."""
+
+
+def presets() -> dict[str, Callable[..., Device]]:
+    """The published devices by name, for configs: each value makes a `Device`."""
+    return {
+        "ideal": ideal,
+        "pcm": pcm,
+        "pcm_hermes": pcm_hermes,
+        "state_independent": state_independent,
+    }
 
 
 def ideal(*, g_min: float = 0.0, g_max: float = 25.0) -> Device:

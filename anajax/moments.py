@@ -86,10 +86,10 @@ def tabulate(
     """Tabulate the moments of `device` at `times` (s) over its range.
 
     Raises:
-        ValueError: if `times` are negative, not finite or not increasing, or `points`
+        ValueError: if `times` are negative or not finite, or `points`
             is less than 2.
     """
-    _checks.times("times", times)
+    _checks.positive("times", times, strictly=False)
     if points < 2:
         _checks.fail("points", "be at least 2", points, "513 serve every device.")
     root = jnp.linspace(0.0, 1.0, points)

@@ -219,8 +219,8 @@ def test_bad_devices_are_refused(key):
     cells = devices.program(devices.pcm(), jnp.ones(2), key=key)
     with pytest.raises(ValueError, match="`t` must not be negative"):
         devices.age(devices.pcm(), cells, t=-1.0)
-    with pytest.raises(ValueError, match="times.*increase"):
-        tabulate(devices.pcm(), jnp.array([3.0, 1.0]))
+    with pytest.raises(ValueError, match="times.*not be negative"):
+        tabulate(devices.pcm(), jnp.array([3.0, -1.0]))
 
 
 def test_one_trace_for_keys_times_and_values(key):

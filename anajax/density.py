@@ -1,0 +1,99 @@
+"""How often each weight value occurs: what an expected error is averaged over."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax import _checks
+from anajax._tree import pytree
+
+
+@pytree
+class WeightDensity:
+    """Normalized weights u = w / w_max with their probabilities.
+
+    Raises:
+        ValueError: if values are not finite, or probabilities are negative.
+    """
+
+    u: Float[JArray, "points"]
+    """Normalized weights, within -1..1."""
+    probability: Float[JArray, "points"]
+    """Share of each, adding up to 1."""
+    w_max: Float[JArray, ""] = 1.0  # pyright: ignore[reportAssignmentType]
+    """Largest |weight|, in the units of the network."""
+
+    def __post_init__(self) -> None:
+        _checks.finite("u", self.u)
+        _checks.positive("probability", self.probability, strictly=False)
+
+
+def from_weights(
+    *weights: Float[JArray, "..."] | np.ndarray, bins: int = 401
+) -> WeightDensity:
+    """The density of given weights: centroids of a histogram over -w_max..w_max.
+
+    Args:
+        *weights: arrays of weights, any shape.
+        bins: number of bins; empty bins keep probability 0.
+
+    Raises:
+        ValueError: if there are no weights, or one is not finite, or all are zero.
+    """
+    if not weights:
+        _checks.fail("weights", "not be empty", "no arrays", "Pass an array.")
+    for w in weights:
+        _checks.finite("weights", w, "Find the layer whose training diverged.")
+    flat = np.concatenate([np.asarray(w, dtype=float).ravel() for w in weights])
+    w_max = float(np.max(np.abs(flat)))
+    if w_max == 0:
+        _checks.fail("weights", "not all be zero", "0", "Pass trained weights.")
+    u = flat / w_max
+    index = np.clip(((u + 1) * bins / 2).astype(int), 0, bins - 1)
+    count = np.bincount(index, minlength=bins)
+    centers = (np.arange(bins) + 0.5) * 2 / bins - 1
+    total = np.bincount(index, weights=u, minlength=bins)
+    centroid = np.where(count > 0, total / np.maximum(count, 1), centers)
+    return WeightDensity(u=centroid, probability=count / flat.size, w_max=w_max)
+
+
+def gaussian(sd: float = 0.3, *, points: int = 401) -> WeightDensity:
+    """Normal weights of deviation `sd` (of w_max), truncated to -1..1.
+
+    Raises:
+        ValueError: if `sd` is not positive.
+    """
+    _checks.positive("sd", sd)
+    return _from_pdf(lambda u: np.exp(-((u / sd) ** 2) / 2), points)
+
+
+def laplace(scale: float = 0.2, *, points: int = 401) -> WeightDensity:
+    """Two-sided exponential weights, truncated to -1..1.
+
+    Raises:
+        ValueError: if `scale` is not positive.
+    """
+    _checks.positive("scale", scale)
+    return _from_pdf(lambda u: np.exp(-np.abs(u) / scale), points)
+
+
+def uniform(*, points: int = 401) -> WeightDensity:
+    """Weights that are equally likely from -1 to 1."""
+    return _from_pdf(np.ones_like, points)
+
+
+def folded(density: WeightDensity) -> WeightDensity:
+    """The density of |u|, for mirrored strategies."""
+    return WeightDensity(
+        u=jnp.abs(density.u), probability=density.probability, w_max=density.w_max
+    )
+
+
+def _from_pdf(pdf: Callable[[np.ndarray], np.ndarray], points: int) -> WeightDensity:
+    u = np.linspace(-1, 1, points)
+    p = pdf(u)
+    p[[0, -1]] /= 2  # trapezoidal rule
+    return WeightDensity(u=u, probability=p / p.sum())

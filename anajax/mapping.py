@@ -1,0 +1,239 @@
+"""Weights and conductances: unit cells, strategies, and the way between the two.
+
+A unit cell is the group of devices that stands for one weight; a strategy is a table
+of target conductances over weight values. With normalized weight u = w / w_max,
+
+    K u = sum_d c_d g_d - offset,    c_d = sign_d F_d,
+
+where F is the significance factor of the device's pair (1 for the least significant)
+and K (uS per unit of u) the digital scale. K may exceed the range of the devices: the
+rarest large weights are then clipped by the table.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax import _checks
+from anajax._tree import pytree, replace, static
+
+Weights = Float[JArray, "*weights"]
+Targets = Float[JArray, "*weights devices"]
+
+
+@pytree
+class UnitCell:
+    """The devices of one weight: signs and the significance group of each.
+
+    Raises:
+        ValueError: if a sign is not +1 or -1, or signs and groups differ in length.
+    """
+
+    signs: tuple[int, ...] = static()
+    """+1 for devices that add, -1 for devices that subtract."""
+    groups: tuple[int, ...] = static()
+    """Index into the significance factors, most significant first."""
+
+    def __post_init__(self) -> None:
+        if set(self.signs) - {1, -1} or not self.signs:
+            _checks.fail("signs", "be +1 or -1", self.signs, "Name one per device.")
+        if len(self.groups) != len(self.signs):
+            _checks.fail(
+                "groups",
+                "have one entry per sign",
+                f"{len(self.groups)} for {len(self.signs)} signs",
+                "Give each device its group.",
+            )
+
+    @property
+    def devices(self) -> int:
+        """Devices per weight."""
+        return len(self.signs)
+
+    @property
+    def factors(self) -> int:
+        """Significance factors per weight."""
+        return max(self.groups) + 1
+
+    @property
+    def paired(self) -> bool:
+        """Whether every device has a partner of opposite sign in its group."""
+        return sorted(zip(self.groups, self.signs, strict=True)) == sorted(
+            (g, -s) for g, s in zip(self.groups, self.signs, strict=True)
+        )
+
+    @property
+    def mirror(self) -> tuple[int, ...]:
+        """For each device the index of its partner, for weights of other sign."""
+        slots = list(zip(self.groups, self.signs, strict=True))
+        return tuple(slots.index((g, -s)) for g, s in slots)
+
+    def coefficients(self, significance: Float[JArray, "factors"]) -> JArray:
+        """Signed factors `[devices]` that turn conductances into a weight."""
+        return jnp.asarray(self.signs) * significance[jnp.asarray(self.groups)]
+
+
+def pairs(count: int) -> UnitCell:
+    """A cell of `count` differential pairs, most significant first.
+
+    Raises:
+        ValueError: if `count` is less than one.
+    """
+    if count < 1:
+        _checks.fail("count", "be at least 1", count, "Use pairs(1) or pairs(2).")
+    groups = tuple(p for p in range(count) for _ in range(2))
+    return UnitCell(signs=(1, -1) * count, groups=groups)
+
+
+def single_device() -> UnitCell:
+    """A cell of one device; a digital offset makes negative weights."""
+    return UnitCell(signs=(1,), groups=(0,))
+
+
+@pytree
+class Strategy:
+    """Target conductances over normalized weights, linear between the knots.
+
+    Beyond the first and last knot the targets are held (weights are clipped). A
+    mirrored strategy has knots for u >= 0; negative weights exchange the two devices
+    of each pair.
+
+    Raises:
+        ValueError: if knots do not increase, shapes disagree, a value is not finite,
+            a mirrored strategy is not made of pairs, `scale` is not positive, or the
+            table does not decode to non-decreasing weights.
+    """
+
+    name: str = static(default="custom")
+    cell: UnitCell
+    knots: Float[JArray, "knots"]
+    """Normalized weights, increasing."""
+    targets: Float[JArray, "knots devices"]
+    """Target conductances at the knots, uS."""
+    significance: Float[JArray, "factors"]
+    """Significance factor of each group, 1 for the least significant."""
+    scale: Float[JArray, "*sweep"]
+    """K: digital scale, uS per unit of normalized weight."""
+    offset: Float[JArray, "*sweep"] = 0.0  # pyright: ignore[reportAssignmentType]
+    """Conductance that is subtracted digitally, uS."""
+    mirrored: bool = static(default=True)
+    """Whether negative weights use the table of positive ones."""
+
+    def __post_init__(self) -> None:
+        for name in ("knots", "targets", "significance", "scale", "offset"):
+            _checks.finite(name, getattr(self, name))
+        _checks.increasing("knots", self.knots)
+        _checks.positive("scale", self.scale)
+        _checks.positive("significance", self.significance)
+        _check_shapes(self)
+        if self.mirrored and not self.cell.paired:
+            _checks.fail(
+                "mirrored", "be False for cells without pairs", True, "Pass False."
+            )
+        if _checks.concrete(self):
+            _check_increasing_weights(self)
+
+
+def encode(strategy: Strategy, weights: Weights) -> Targets:
+    """Target conductances of normalized weights.
+
+    Args:
+        strategy: the table.
+        weights: normalized weights u = w / w_max, usually in -1..1, any shape.
+
+    Returns:
+        Targets in uS, one more axis for the devices of each weight.
+    """
+    u = jnp.asarray(weights)
+    if not strategy.mirrored:
+        return _interpolate(strategy, u)
+    positive = _interpolate(strategy, jnp.abs(u))
+    swapped = positive[..., jnp.asarray(strategy.cell.mirror)]
+    return jnp.where(u[..., None] < 0, swapped, positive)
+
+
+def decode(
+    strategy: Strategy,
+    conductances: Targets,
+    *,
+    alpha: Float[JArray, "..."] | float = 1.0,
+) -> Weights:
+    """Normalized weights that conductances stand for: (alpha c.g - offset) / K.
+
+    Args:
+        strategy: gives significance, scale and offset.
+        conductances: uS, last axis the devices of a weight.
+        alpha: drift compensation factor, broadcast against the weights.
+    """
+    c = strategy.cell.coefficients(strategy.significance)
+    return (alpha * (conductances @ c) - strategy.offset) / strategy.scale
+
+
+def interpolation(strategy: Strategy, weights: Weights) -> JArray:
+    """The matrix `[weights, knots]` that takes the table to targets at `weights`.
+
+    Weights must lie on the side of the table (not negative if it is mirrored).
+    """
+    i, fraction = _locate(strategy.knots, weights)
+    index = jnp.arange(strategy.knots.shape[0])
+    low = (index == i[..., None]) * (1 - fraction)[..., None]
+    return low + (index == i[..., None] + 1) * fraction[..., None]
+
+
+def resample(strategy: Strategy, knots: Float[JArray, "new"] | np.ndarray) -> Strategy:
+    """The same strategy on other knots (exact where the table is linear between)."""
+    knots = jnp.asarray(knots, dtype=strategy.targets.dtype)
+    targets = _interpolate(strategy, knots)
+    return replace(strategy, knots=knots, targets=targets)
+
+
+def full_scale(
+    strategy: Strategy, span: Float[JArray, "*sweep"] | float
+) -> Float[JArray, "*sweep"]:
+    """K_max: the scale at which |u| = 1 takes every device through `span` (uS)."""
+    if not strategy.cell.paired:
+        return jnp.asarray(span) / 2
+    return jnp.sum(strategy.significance) * span
+
+
+def _locate(knots: JArray, u: JArray) -> tuple[JArray, JArray]:
+    i = jnp.clip(jnp.searchsorted(knots, u, side="right") - 1, 0, knots.shape[0] - 2)
+    low, high = knots[i], knots[i + 1]
+    return i, jnp.clip((u - low) / (high - low), 0, 1)
+
+
+def _interpolate(strategy: Strategy, u: JArray) -> JArray:
+    i, fraction = _locate(strategy.knots, u)
+    f = fraction[..., None]
+    return strategy.targets[i] * (1 - f) + strategy.targets[i + 1] * f
+
+
+def _check_shapes(strategy: Strategy) -> None:
+    knots, cell = strategy.knots.shape[-1], strategy.cell
+    expected = {
+        "targets": (knots, cell.devices),
+        "significance": (cell.factors,),
+    }
+    for name, shape in expected.items():
+        got = getattr(strategy, name).shape[-len(shape) :]
+        if got != shape:
+            _checks.fail(
+                name,
+                f"have shape {shape} for this cell and its knots",
+                got,
+                "Give one row per knot and one column per device.",
+            )
+
+
+def _check_increasing_weights(strategy: Strategy) -> None:
+    u = np.asarray(decode(strategy, strategy.targets))
+    tolerance = 1e-5 * max(1.0, float(np.max(np.abs(u))))
+    if u.ndim == 1 and (np.any(np.diff(u) < -tolerance) or u[-1] <= u[0]):
+        worst = int(np.argmin(np.diff(u)))
+        _checks.fail(
+            "targets",
+            "decode to increasing weights",
+            f"{u[worst]:.4g} at knot {worst}, then {u[worst + 1]:.4g}",
+            "Correct the table, the signs or the significance.",
+        )

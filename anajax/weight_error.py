@@ -1,0 +1,117 @@
+"""The expected weight error of a strategy after drift compensation, without samples.
+
+The devices of a weight are independent, so their means and variances add. The drift
+compensation divides by the shrinking of the mean absolute weight, in the limit of many
+weights; its only approximation is that a weight is normal when its |.| is averaged.
+"""
+
+from typing import Literal
+
+import jax.numpy as jnp
+from jax.scipy.stats import norm
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax import _checks
+from anajax._tree import pytree
+from anajax.density import WeightDensity
+from anajax.devices.base import Device
+from anajax.mapping import Strategy, interpolation
+from anajax.moments import Moments, MomentTable, tabulate
+
+Compensation = Literal["mean_abs", "ideal", "least_squares", "none"]
+"""How alpha(t) is chosen: mean |read-out| against the first read (as on a chip) or
+against the ideal weights, least squares against the ideal weights, or not at all."""
+
+
+@pytree
+class WeightError:
+    """Expected error of normalized weights at each time."""
+
+    mse: Float[JArray, "times"]
+    """Mean squared error over the density, in units of w_max^2."""
+    alpha: Float[JArray, "times"]
+    """Drift compensation factor."""
+    bias: Float[JArray, "times points"]
+    """Mean error at each point of the density, in units of w_max."""
+    var: Float[JArray, "times points"]
+    """Variance at each point of the density, in units of w_max^2."""
+
+    @property
+    def rms(self) -> Float[JArray, "times"]:
+        """Root mean squared error as a fraction of w_max."""
+        return jnp.sqrt(self.mse)
+
+
+def moment_table(
+    device: Device, times: Float[JArray, "times"], *, points: int = 513
+) -> MomentTable:
+    """Moments at the first read (0 s) and at `times`, as `weight_error` wants them."""
+    _checks.times("times", times)
+    every = jnp.concatenate([jnp.zeros(1), jnp.asarray(times, dtype=float)])
+    return tabulate(device, every, points=points)
+
+
+def weight_error(
+    strategy: Strategy,
+    table: MomentTable,
+    density: WeightDensity,
+    *,
+    compensation: Compensation = "mean_abs",
+) -> WeightError:
+    """Expected squared error of the weights at the times of `table` but the first.
+
+    Args:
+        strategy: the targets, F and K.
+        table: moments at 0 s and at the times wanted, from `moment_table`.
+        density: how often each weight occurs.
+        compensation: how alpha(t) is chosen.
+
+    Returns:
+        The error at each time, differentiable in strategy, table and density.
+    """
+    u = jnp.abs(density.u) if strategy.mirrored else density.u
+    targets = interpolation(strategy, u) @ strategy.targets
+    w = weight_moments(strategy, table(targets))
+    alpha = _factors(w, u, density.probability, strategy, compensation)
+    offset = strategy.offset / strategy.scale
+    bias = alpha[:, None] * w.mean[1:] - offset - u
+    var = alpha[:, None] ** 2 * w.var[1:]
+    mse = jnp.sum(density.probability * (bias**2 + var), -1)
+    return WeightError(mse=mse, alpha=alpha, bias=bias, var=var)
+
+
+def weight_moments(strategy: Strategy, g: Moments) -> Moments:
+    """Moments of the analog part c.g / K of weights, from those of their devices.
+
+    Args:
+        strategy: gives significance and scale.
+        g: moments of conductances, uS and uS^2, last axis the devices.
+    """
+    c = strategy.cell.coefficients(strategy.significance) / strategy.scale
+    return Moments(mean=g.mean @ c, var=g.var @ c**2)
+
+
+def mean_abs(mean: JArray, var: JArray) -> JArray:
+    """E |w| of normal w; |mean| where there is no variance."""
+    safe = jnp.where(var > 0, var, 1.0)
+    sd = jnp.sqrt(safe)
+    a = jnp.clip(mean / sd, -1e3, 1e3)
+    folded = 2 * sd * norm.pdf(a) + mean * (1 - 2 * norm.cdf(-a))
+    return jnp.where(var > 0, folded, jnp.abs(mean))
+
+
+def _factors(
+    w: Moments, u: JArray, p: JArray, strategy: Strategy, compensation: Compensation
+) -> JArray:
+    if compensation == "none":
+        return jnp.ones_like(w.mean[1:, 0])
+    if compensation == "least_squares":
+        goal = u + strategy.offset / strategy.scale
+        power = jnp.sum(p * (w.mean[1:] ** 2 + w.var[1:]), -1)
+        return jnp.sum(p * goal * w.mean[1:], -1) / power
+    size = jnp.sum(p * mean_abs(w.mean, w.var), -1)
+    if compensation == "mean_abs":
+        return size[0] / size[1:]
+    goal = jnp.sum(p * jnp.abs(u + strategy.offset / strategy.scale))
+    return goal / size[1:]

@@ -8,7 +8,7 @@ from the first read after programming.
 """
 
 import abc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -18,6 +18,13 @@ from jaxtyping import Float
 from anajax import _checks, rng
 from anajax._tree import pytree, replace, static
 from anajax._types import PRNGKey, PyTree
+
+if TYPE_CHECKING:  # constructors also take Python numbers and lists
+    Number = Any
+    Numbers = Any
+else:
+    Number = Float[JArray, "*sweep"]
+    Numbers = Float[JArray, "points"]
 
 G = Float[JArray, "*cells"]
 Time = Float[JArray, ""] | float | int
@@ -78,9 +85,9 @@ class Device:
     """
 
     name: str = static()
-    g_min: Float[JArray, "*sweep"]
+    g_min: Number
     """Lowest target conductance, uS."""
-    g_max: Float[JArray, "*sweep"]
+    g_max: Number
     """Highest target conductance, uS."""
     programming: Any
     """An `AbstractProgramming`."""

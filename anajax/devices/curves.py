@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from anajax import _checks
 from anajax._tree import pytree, static
+from anajax.devices.base import Number, Numbers
 
 X = Float[JArray, "..."]
 
@@ -30,7 +31,7 @@ class AbstractCurve(abc.ABC):
 class Constant(AbstractCurve):
     """The same value at every conductance."""
 
-    value: Float[JArray, "*sweep"]
+    value: Number
 
     def __call__(self, x: X) -> X:
         return jnp.zeros_like(x) + self.value
@@ -40,7 +41,7 @@ class Constant(AbstractCurve):
 class Polynomial(AbstractCurve):
     """sum_i c_i x^i, coefficients low order first."""
 
-    coefficients: Float[JArray, "order"]
+    coefficients: Numbers
 
     def __call__(self, x: X) -> X:
         value = jnp.zeros_like(x)
@@ -53,10 +54,10 @@ class Polynomial(AbstractCurve):
 class ClippedLog(AbstractCurve):
     """clip(slope ln x + offset, low, high), with x floored at `x_floor`."""
 
-    slope: Float[JArray, "*sweep"]
-    offset: Float[JArray, "*sweep"]
-    low: Float[JArray, "*sweep"]
-    high: Float[JArray, "*sweep"]
+    slope: Number
+    offset: Number
+    low: Number
+    high: Number
     x_floor: float = static(default=1e-7)
 
     def __call__(self, x: X) -> X:
@@ -68,9 +69,9 @@ class ClippedLog(AbstractCurve):
 class CappedPower(AbstractCurve):
     """min(factor / x^exponent, cap), with x floored at `x_floor`."""
 
-    factor: Float[JArray, "*sweep"]
-    exponent: Float[JArray, "*sweep"]
-    cap: Float[JArray, "*sweep"]
+    factor: Number
+    exponent: Number
+    cap: Number
     x_floor: float = static(default=1e-6)
 
     def __call__(self, x: X) -> X:
@@ -82,7 +83,7 @@ class CappedPower(AbstractCurve):
 class Piecewise(AbstractCurve):
     """`below` for x < threshold, `above` from there on."""
 
-    threshold: Float[JArray, "*sweep"]
+    threshold: Number
     below: Any
     above: Any
 
@@ -99,8 +100,8 @@ class Table(AbstractCurve):
             is not finite.
     """
 
-    x: Float[JArray, "points"]
-    value: Float[JArray, "points"]
+    x: Numbers
+    value: Numbers
 
     def __post_init__(self) -> None:
         _checks.finite("x", self.x)

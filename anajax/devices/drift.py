@@ -3,12 +3,11 @@
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array as JArray
-from jaxtyping import Float
 
 from anajax._tree import pytree
 from anajax._types import PRNGKey
 from anajax.devices import _quadrature
-from anajax.devices.base import AbstractDrift, G, Nodes, Time
+from anajax.devices.base import AbstractDrift, G, Nodes, Number, Time
 from anajax.devices.curves import AbstractCurve
 
 
@@ -42,13 +41,13 @@ class PowerLawDrift(AbstractDrift):
     """Mean exponent as a curve of x, dimensionless."""
     nu_sd: AbstractCurve
     """Spread of the exponent between cells as a curve of x, dimensionless."""
-    g_max: Float[JArray, "*sweep"]
+    g_max: Number
     """Conductance that normalizes x, uS."""
-    t0: Float[JArray, "*sweep"]
+    t0: Number
     """Time from programming to the first read, s."""
-    mean_scale: Float[JArray, "*sweep"] = 1.0  # pyright: ignore[reportAssignmentType]
+    mean_scale: Number = 1.0
     """Factor on the mean exponent, for sweeps."""
-    spread_scale: Float[JArray, "*sweep"] = 1.0  # pyright: ignore[reportAssignmentType]
+    spread_scale: Number = 1.0
     """Factor on the spread of the exponent, for sweeps."""
 
     def init(self, target: G, programmed: G, *, key: PRNGKey) -> G:

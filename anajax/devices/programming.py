@@ -2,13 +2,11 @@
 
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array as JArray
-from jaxtyping import Float
 
 from anajax._tree import pytree
 from anajax._types import PRNGKey
 from anajax.devices import _quadrature
-from anajax.devices.base import AbstractProgramming, G, Nodes
+from anajax.devices.base import AbstractProgramming, G, Nodes, Number
 from anajax.devices.curves import AbstractCurve
 
 
@@ -34,11 +32,11 @@ class GaussianProgramming(AbstractProgramming):
 
     sd: AbstractCurve
     """Standard deviation in uS as a curve of x."""
-    g_max: Float[JArray, "*sweep"]
+    g_max: Number
     """Conductance that normalizes x, uS."""
     shift: AbstractCurve | None = None
     """Systematic offset of the mean in uS as a curve of x; none if absent."""
-    scale: Float[JArray, "*sweep"] = 1.0  # pyright: ignore[reportAssignmentType]
+    scale: Number = 1.0
     """Factor on the standard deviation, for sweeps."""
 
     def sample(self, target: G, *, key: PRNGKey) -> G:

@@ -1,11 +1,9 @@
 """Read noise: what one read-out adds to the conductance of the moment."""
 
 import jax.numpy as jnp
-from jaxtyping import Array as JArray
-from jaxtyping import Float
 
 from anajax._tree import pytree, static
-from anajax.devices.base import AbstractRead, G, Time
+from anajax.devices.base import AbstractRead, G, Number, Time
 from anajax.devices.curves import AbstractCurve
 
 
@@ -29,13 +27,13 @@ class FlickerRead(AbstractRead):
 
     q: AbstractCurve
     """Relative noise amplitude as a curve of x, dimensionless."""
-    g_max: Float[JArray, "*sweep"]
+    g_max: Number
     """Conductance that normalizes x, uS."""
-    t0: Float[JArray, "*sweep"]
+    t0: Number
     """Time from programming to the first read, s."""
-    t_read: Float[JArray, "*sweep"]
+    t_read: Number
     """Duration of one read, s."""
-    scale: Float[JArray, "*sweep"] = 1.0  # pyright: ignore[reportAssignmentType]
+    scale: Number = 1.0
     """Factor on the standard deviation, for sweeps."""
     argument: str = static(default="programmed")
     """Which conductance Q is a function of: "programmed" or "target"."""

@@ -1,0 +1,197 @@
+"""Converters at the edge of a crossbar: steps and bounds of DACs and ADCs.
+
+All converters count zero among their codes, round half to even and pass gradients
+straight through the rounding; beyond their bounds the gradient in the input is zero.
+Values have no unit: an input of 1 is the full read voltage, an output of 1 is the
+current of one cell of weight 1 at full input.
+"""
+
+import abc
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+
+from anajax import _checks
+from anajax._tree import pytree, replace, static
+from anajax._types import Any, Float, JArray
+
+if TYPE_CHECKING:  # constructors also take Python numbers
+    Number = Any
+else:
+    Number = Float[JArray, "..."]
+
+
+@jax.custom_jvp
+def straight_through(value: JArray, surrogate: JArray) -> JArray:
+    """`value`, with the derivative of `surrogate` (same shape): the one such rule."""
+    del surrogate
+    return value
+
+
+@straight_through.defjvp
+def _straight_through_jvp(primals: tuple, tangents: tuple) -> tuple:
+    return primals[0], tangents[1]
+
+
+def round_through(x: Float[JArray, "*shape"]) -> Float[JArray, "*shape"]:
+    """The nearest integer (half to even), with derivative 1."""
+    return straight_through(jnp.round(x), x)
+
+
+def clip_inclusive(
+    x: Float[JArray, "*shape"], low: JArray | float, high: JArray | float
+) -> Float[JArray, "*shape"]:
+    """`x` within `[low, high]`; derivative 1 up to and at the bounds; NaN stays NaN."""
+    low, high = jnp.asarray(low, x.dtype), jnp.asarray(high, x.dtype)
+    return jnp.where(x > high, high, jnp.where(x < low, low, x))
+
+
+# --- converters ---------------------------------------------------------------------
+
+
+class AbstractConverter(abc.ABC):
+    """A DAC or an ADC: the analog value that stands for the input's nearest code."""
+
+    @abc.abstractmethod
+    def __call__(self, x: Float[JArray, "*shape"]) -> Float[JArray, "*shape"]:
+        """Convert `x`, elementwise."""
+
+    @abc.abstractmethod
+    def overflow(self, x: Float[JArray, "*shape"]) -> JArray:
+        """Whether `x`, once rounded, lies beyond the bounds (booleans)."""
+
+
+@pytree
+class Ideal(AbstractConverter):
+    """No converter: neither steps nor bounds."""
+
+    def __call__(self, x: Float[JArray, "*shape"]) -> Float[JArray, "*shape"]:
+        return x
+
+    def overflow(self, x: Float[JArray, "*shape"]) -> JArray:
+        return jnp.zeros(x.shape, bool)
+
+
+@pytree
+class Clip(AbstractConverter):
+    """A range without steps: analog values, held within `[-bound, bound]`."""
+
+    bound: Number
+    """Largest magnitude; broadcasts against the last axes of the input."""
+
+    def __post_init__(self) -> None:
+        _checks.positive("bound", self.bound)
+
+    def __call__(self, x: Float[JArray, "*shape"]) -> Float[JArray, "*shape"]:
+        return clip_inclusive(x, -self.bound, self.bound)
+
+    def overflow(self, x: Float[JArray, "*shape"]) -> JArray:
+        return jnp.abs(x) > jnp.asarray(self.bound, x.dtype)
+
+
+@pytree
+class Uniform(AbstractConverter):
+    """Equal steps over a range: `steps` of them from `-bound` (or 0) to `bound`.
+
+    Round to the nearest multiple of the step, then clip. Differentiable in `bound` as
+    well (straight through the rounding, +-1 where it clips), so a range can be learned.
+    """
+
+    bound: Number
+    """Largest magnitude; broadcasts against the last axes of the input."""
+    steps: int = static()
+    """Steps over the full range; even when signed, so that 0 is a code."""
+    signed: bool = static(default=True)
+    """Range `[-bound, bound]`; `[0, bound]` where false."""
+
+    def __post_init__(self) -> None:
+        _checks.positive("bound", self.bound)
+        least = 2 if self.signed else 1
+        if self.steps < least or self.steps != int(self.steps):
+            _checks.fail(
+                "steps", f"be an integer of at least {least}", self.steps, _USE_BITS
+            )
+        if self.signed and self.steps % 2:
+            rule = "be even for a signed converter, or zero is not a code"
+            _checks.fail("steps", rule, self.steps, f"Use {self.steps - 1}.")
+
+    @property
+    def codes(self) -> int:
+        """The largest code: `bound` over the step."""
+        return self.steps // 2 if self.signed else self.steps
+
+    def step(self, dtype: Any) -> Float[JArray, "*channels"]:
+        """Size of one step."""
+        return jnp.asarray(self.bound, dtype) / self.codes
+
+    def encode(self, x: Float[JArray, "*shape"]) -> Float[JArray, "*shape"]:
+        """Signed integer codes (as floats) of `x`."""
+        low = -self.codes if self.signed else 0
+        return clip_inclusive(round_through(x / self.step(x.dtype)), low, self.codes)
+
+    def __call__(self, x: Float[JArray, "*shape"]) -> Float[JArray, "*shape"]:
+        return self.encode(x) * self.step(x.dtype)
+
+    def overflow(self, x: Float[JArray, "*shape"]) -> JArray:
+        code = jnp.round(x / self.step(x.dtype))
+        above = code > self.codes
+        return above | (code < -self.codes) if self.signed else above
+
+
+_USE_BITS = "A converter of n bits has 2**n - 2 steps (signed), see `uniform`."
+
+
+def uniform(bits: int, bound: float | JArray, *, signed: bool = True) -> Uniform:
+    """A converter of `bits` bits: 2^bits - 2 steps signed, 2^bits - 1 unsigned.
+
+    A signed converter leaves one code unused, so that it is symmetric about zero.
+
+    Args:
+        bits: resolution including the sign; at least 2 when signed, else at least 1.
+        bound: end of the range; an array gives each channel its own.
+        signed: whether the range is `[-bound, bound]` or `[0, bound]`.
+
+    Raises:
+        ValueError: if there are too few bits, or `bound` is not positive.
+    """
+    least = 2 if signed else 1
+    if bits < least or bits != int(bits):
+        kind = "signed" if signed else "unsigned"
+        _checks.fail(
+            "bits", f"be an integer of at least {least} ({kind})", bits, "Add bits."
+        )
+    steps = 2**bits - (2 if signed else 1)
+    return Uniform(bound=bound, steps=steps, signed=signed)
+
+
+def calibrate(
+    converter: Uniform | Clip,
+    values: Float[JArray, "..."],
+    *,
+    quantile: float = 1.0,
+    axis: int | tuple[int, ...] | None = None,
+) -> Uniform | Clip:
+    """The converter with its bound set from data: a quantile of `|values|`.
+
+    Args:
+        converter: what to calibrate; keeps its steps.
+        values: what it will see, for example `crossbar.column_sums`.
+        quantile: share of the values that must fit, in (0, 1]; 1 fits all of them.
+        axis: axes over which to take it (`None`: all, one bound). They stay with
+            length 1, so that each channel gets its own bound. A channel that is all
+            zero gets 1.
+
+    Raises:
+        ValueError: for a quantile outside (0, 1], or values that are not finite.
+    """
+    _checks.finite("values", values)
+    if not 0 < quantile <= 1:
+        _checks.fail("quantile", "lie in (0, 1]", quantile, "1 fits every value.")
+    size = jnp.abs(values)
+    kept = axis is not None
+    if quantile == 1:
+        bound = jnp.max(size, axis, keepdims=kept)
+    else:
+        bound = jnp.quantile(size, quantile, axis, keepdims=kept)
+    return replace(converter, bound=jnp.where(bound > 0, bound, 1))

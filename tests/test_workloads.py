@@ -44,7 +44,8 @@ def test_params_are_a_plain_dict_by_path(digits):
 
 def test_digits_split_is_disjoint_and_stratified():
     pytest.importorskip("sklearn")
-    train_x, train_y, x, y = digits_data()
+    s = digits_data()
+    train_x, train_y, x, y = s.train_x, s.train_y, s.x, s.y
     assert (len(train_y), len(y)) == (1437, 360)
     share = np.bincount(y) / (np.bincount(train_y) + np.bincount(y))
     assert np.all(np.abs(share - 0.2) < 0.01)
@@ -120,4 +121,6 @@ def test_weights_of_another_network_are_refused():
 
 def test_metric_must_be_known(digits):
     with pytest.raises(ValueError, match="`metric` must be one of"):
-        base.workload(digits.model, metric="loss")
+        base.workload(
+            digits.model, digits_data(), metric="loss", items=None, weights=""
+        )

@@ -49,10 +49,12 @@ class Workload:
     """`loss_fn(logits, y) -> [n]`: cross-entropy of each item in nats, to train on."""
     source: dict[str, str]
     """Where data and weights came from: keys `data`, `split`, `weights`."""
-    train_x: Array | None = None
-    """Training inputs `[k ...]`, where there is a training split."""
-    train_y: Array | None = None
+    train_x: np.ndarray | None = None
+    """Training inputs `[k ...]` on the host, where there is a training split."""
+    train_y: np.ndarray | None = None
     """Training labels `[k]` or `[k time]`."""
+    subsets: dict[str, Array] = dataclasses.field(default_factory=dict)
+    """Items `bool [n]` that a second figure is given for, by name."""
     batch: int = 256
     """How many items to push through at once on a small machine."""
 
@@ -62,23 +64,62 @@ class Workload:
         return self.metric != "bits_per_character"
 
 
-def workload(model: nnx.Module, *, metric: str, **fields: Any) -> Workload:
-    """A `Workload` of `model`, with parameters, pure function and metric filled in.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Splits:
+    """The data of a workload as NumPy arrays, test and training apart."""
+
+    x: np.ndarray
+    """Test inputs `[n ...]`, in the order of the files."""
+    y: np.ndarray
+    """Test labels `[n]` or `[n time]`."""
+    train_x: np.ndarray
+    """Training inputs `[k ...]`."""
+    train_y: np.ndarray
+    """Training labels `[k]` or `[k time]`."""
+    place: str
+    """Which of the three places it came from."""
+    split: str
+    """How test and training were told apart."""
+
+
+def workload(
+    model: nnx.Module,
+    splits: Splits,
+    *,
+    metric: str,
+    items: int | None,
+    weights: str,
+    calibration: int = 256,
+    **fields: Any,
+) -> Workload:
+    """A `Workload` of `model` on the first `items` test items of `splits`.
 
     Args:
         model: network in evaluation mode; called as `model(x)`.
+        splits: the data; calibration inputs are taken from its training part.
         metric: `"accuracy"` or `"bits_per_character"`.
-        **fields: the other fields of `Workload`; arrays may be NumPy's.
+        items: how many test items, in a fixed random order; `None` for all.
+        weights: where the weights came from.
+        calibration: how many calibration inputs.
+        **fields: the other fields of `Workload`, or ones to put in place of these.
 
     Raises:
-        ValueError: if the metric is not one of the two.
+        ValueError: if the metric is not one of the two, or `items` too many.
     """
     metrics = {"accuracy": correct, "bits_per_character": bits_per_character}
     if metric not in metrics:
         _checks.fail("metric", f"be one of {sorted(metrics)}", metric, "Choose one.")
     params, apply = pure(model)
-    for field, value in fields.items():
-        fields[field] = jnp.asarray(value) if isinstance(value, np.ndarray) else value
+    keep = shuffled(len(splits.x), items)
+    some = shuffled(len(splits.train_x), None)[:calibration]
+    given = {
+        "x": jnp.asarray(splits.x[keep]),
+        "y": jnp.asarray(splits.y[keep]),
+        "calibration": jnp.asarray(splits.train_x[some]),
+        "train_x": splits.train_x,
+        "train_y": splits.train_y,
+        "source": {"data": splits.place, "split": splits.split, "weights": weights},
+    }
     return Workload(
         model=model,
         params=params,
@@ -86,7 +127,7 @@ def workload(model: nnx.Module, *, metric: str, **fields: Any) -> Workload:
         metric=metric,
         metric_fn=metrics[metric],
         loss_fn=cross_entropy,
-        **fields,
+        **(given | fields),
     )
 
 

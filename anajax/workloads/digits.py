@@ -8,7 +8,7 @@ from flax import nnx
 
 from anajax._types import Array
 from anajax.workloads import weights
-from anajax.workloads.base import Workload, shuffled, workload
+from anajax.workloads.base import Splits, Workload, workload
 
 TEST_ITEMS = 360
 SPLIT = f"stratified by class, {TEST_ITEMS} test items, NumPy seed 0"
@@ -29,8 +29,8 @@ class DigitsNet(nnx.Module):
         return self.linear(x.reshape(x.shape[0], -1))
 
 
-def digits_data() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Training images and labels, then test images and labels.
+def digits_data() -> Splits:
+    """The images, split into training and test.
 
     The 1,797 images of scikit-learn's `load_digits` (UCI, 43 writers), scaled to
     0..1 and shaped `[n 8 8 1]`: 1,437 to train on, 360 to test on. The test set is
@@ -51,29 +51,27 @@ def digits_data() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     y = np.asarray(labels, np.int32)
     test = _stratified(y, TEST_ITEMS)
     train = np.setdiff1d(np.arange(y.size), test)
-    return x[train], y[train], x[test], y[test]
+    return Splits(
+        x=x[test],
+        y=y[test],
+        train_x=x[train],
+        train_y=y[train],
+        place="package: scikit-learn, load_digits",
+        split=SPLIT,
+    )
 
 
 def load_digits_net(*, data: Path | None, items: int | None) -> Workload:
     """The quickstart workload; `data` is not needed, the images are a package's."""
-    train_x, train_y, x, y = digits_data()
     arrays, notes = weights.read("digits")
-    keep = shuffled(y.size, items)
     return workload(
         weights.restore(lambda: DigitsNet(rngs=nnx.Rngs(0)), arrays),
+        digits_data(),
         name="digits",
         modality="image",
         metric="accuracy",
-        x=x[keep],
-        y=y[keep],
-        calibration=train_x[:256],
-        train_x=train_x,
-        train_y=train_y,
-        source={
-            "data": "package: scikit-learn, load_digits",
-            "split": SPLIT,
-            "weights": weights.origin(notes),
-        },
+        items=items,
+        weights=weights.origin(notes),
         batch=360,
     )
 

@@ -1,14 +1,27 @@
 """The front door: a workload by name."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from anajax import _checks
 from anajax.workloads.base import Workload
+from anajax.workloads.characters import load_characters
 from anajax.workloads.digits import load_digits_net
+from anajax.workloads.images import load_cifar10
+from anajax.workloads.keywords import load_keywords
+from anajax.workloads.spoken_digits import load_spoken_digits
 
 LOADERS: dict[str, Callable[..., Workload]] = {
     "digits": load_digits_net,
+    "cifar10_resnet20": partial(load_cifar10, 20),
+    "cifar10_resnet32": partial(load_cifar10, 32),
+    "fsdd_lstm": load_spoken_digits,
+    "kws_lstm_s": partial(load_keywords, "lstm_s", by_speaker=False),
+    "kws_lstm_l": partial(load_keywords, "lstm_l", by_speaker=False),
+    "kws_lstm_s_speakers": partial(load_keywords, "lstm_s", by_speaker=True),
+    "kws_lstm_l_speakers": partial(load_keywords, "lstm_l", by_speaker=True),
+    "tinyshakespeare_lstm": load_characters,
 }
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from loop import arrays
 
 from anajax.rng import Stage, stream
 from anajax.workloads import weights
@@ -31,7 +32,7 @@ def shift(x, key):
 
 def main():
     start = time.perf_counter()
-    train_x, train_y, x, y = map(jnp.asarray, digits_data())
+    train_x, train_y, x, y = arrays(digits_data())
     model = DigitsNet(rngs=nnx.Rngs(SEED))
     params, apply = pure(model)
     steps = train_y.size // BATCH

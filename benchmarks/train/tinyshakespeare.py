@@ -1,0 +1,55 @@
+"""Train the character language model and write its weights.
+
+python benchmarks/train/tinyshakespeare.py DATA
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from loop import optimizer, train
+
+from anajax.workloads import characters, weights
+from anajax.workloads.base import bits_per_character, cross_entropy, pure
+
+SEED, STEPS, BATCH, TIME, RATE = 0, 1800, 64, 128, 6e-3
+
+
+def main(data):
+    start = time.perf_counter()
+    indices, held_out, _ = characters.text(data)
+    indices = jnp.asarray(indices)
+    model = characters.build(SEED)
+    params, apply = pure(model)
+
+    def loss(params, key):
+        first = jax.random.randint(key, (BATCH, 1), 0, indices.size - TIME - 1)
+        rows = indices[first + jnp.arange(TIME + 1)]
+        return cross_entropy(apply(params, rows[:, :-1]), rows[:, 1:]).mean()
+
+    tx = optimizer(RATE, STEPS)
+    params = train(params, loss, tx, seed=SEED, steps=STEPS)
+    nnx.update(model, params)
+    x, y = map(jnp.asarray, characters.windows(held_out))
+    score = jax.jit(lambda x, y: bits_per_character(apply(params, x), y))
+    bits = jnp.concatenate(
+        [score(x[i : i + 64], y[i : i + 64]) for i in range(0, len(x), 64)]
+    )
+    notes = {
+        "script": "benchmarks/train/tinyshakespeare.py",
+        "seed": SEED,
+        "steps": STEPS,
+        "split": characters.SPLIT,
+        "test_bits_per_character": f"{bits.mean():.4f}",
+    }
+    path = weights.write("tinyshakespeare_lstm", model, notes)
+    seconds = time.perf_counter() - start
+    print(f"test {bits.mean():.4f} bits per character")
+    print(f"{path} {path.stat().st_size} bytes, {seconds:.0f} s")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

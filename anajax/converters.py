@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from anajax import _checks
 from anajax._tree import pytree, replace, static
@@ -19,7 +20,7 @@ from anajax._types import Any, Float, JArray
 if TYPE_CHECKING:  # constructors also take Python numbers
     Number = Any
 else:
-    Number = Float[JArray, "..."]
+    Number = Float[JArray, "..."] | np.generic | float | int
 
 
 @jax.custom_jvp
@@ -40,7 +41,7 @@ def round_through(x: Float[JArray, "*shape"]) -> Float[JArray, "*shape"]:
 
 
 def clip_inclusive(
-    x: Float[JArray, "*shape"], low: JArray | float, high: JArray | float
+    x: Float[JArray, "*shape"], low: Number, high: Number
 ) -> Float[JArray, "*shape"]:
     """`x` within `[low, high]`; derivative 1 up to and at the bounds; NaN stays NaN."""
     low, high = jnp.asarray(low, x.dtype), jnp.asarray(high, x.dtype)
@@ -142,7 +143,7 @@ class Uniform(AbstractConverter):
 _USE_BITS = "A converter of n bits has 2**n - 2 steps (signed), see `uniform`."
 
 
-def uniform(bits: int, bound: float | JArray, *, signed: bool = True) -> Uniform:
+def uniform(bits: int, bound: Number, *, signed: bool = True) -> Uniform:
     """A converter of `bits` bits: 2^bits - 2 steps signed, 2^bits - 1 unsigned.
 
     A signed converter leaves one code unused, so that it is symmetric about zero.

@@ -34,7 +34,7 @@ class AbstractScaling(abc.ABC):
     """The number by which an input vector is divided, and its result multiplied."""
 
     @abc.abstractmethod
-    def scale(self, x: Float[JArray, "*batch rows"]) -> Float[JArray, "*batch 1"]:
+    def scale(self, x: Float[JArray, "*batch rows"]) -> Float[JArray, "*#batch 1"]:
         """One positive scale per vector (or one that broadcasts)."""
 
 
@@ -42,7 +42,7 @@ class AbstractScaling(abc.ABC):
 class NoScaling(AbstractScaling):
     """Inputs go to the DAC as they are."""
 
-    def scale(self, x: Float[JArray, "*batch rows"]) -> Float[JArray, "*batch 1"]:
+    def scale(self, x: Float[JArray, "*batch rows"]) -> Float[JArray, "*#batch 1"]:
         return jnp.ones((1,) * x.ndim, x.dtype)
 
 
@@ -61,13 +61,13 @@ class AbsMax(AbstractScaling):
         if _checks.concrete(self.cap) and not np.all(np.asarray(self.cap) > 0):
             _checks.fail("cap", "be positive", self.cap, "Infinity means no cap.")
 
-    def scale(self, x: Float[JArray, "*batch rows"]) -> Float[JArray, "*batch 1"]:
+    def scale(self, x: Float[JArray, "*batch rows"]) -> Float[JArray, "*#batch 1"]:
         largest = jnp.max(jnp.abs(x), axis=-1, keepdims=True)
         scale = jnp.minimum(largest, jnp.asarray(self.cap, x.dtype))
         return jax.lax.stop_gradient(jnp.where(scale > 0, scale, 1))
 
 
-def _per_tile(scale: JArray, x: JArray) -> Float[JArray, "*batch 1"]:
+def _per_tile(scale: JArray, x: JArray) -> Float[JArray, "*#batch 1"]:
     scale = jnp.asarray(scale, x.dtype)
     return scale.reshape(scale.shape + (1,) * (x.ndim - scale.ndim))
 
@@ -82,7 +82,7 @@ class ConstantScale(AbstractScaling):
     def __post_init__(self) -> None:
         _checks.positive("value", self.value)
 
-    def scale(self, x: Float[JArray, "*batch rows"]) -> Float[JArray, "*batch 1"]:
+    def scale(self, x: Float[JArray, "*batch rows"]) -> Float[JArray, "*#batch 1"]:
         return jax.lax.stop_gradient(_per_tile(self.value, x))
 
 
@@ -100,7 +100,7 @@ class LearnedRange(AbstractScaling):
     def __post_init__(self) -> None:
         _checks.positive("range", self.range)
 
-    def scale(self, x: Float[JArray, "*batch rows"]) -> Float[JArray, "*batch 1"]:
+    def scale(self, x: Float[JArray, "*batch rows"]) -> Float[JArray, "*#batch 1"]:
         return _per_tile(self.range, x)
 
 
@@ -297,7 +297,7 @@ def standard() -> IO:
     )
 
 
-def training(input_range: float | JArray = 1.0) -> IO:
+def training(input_range: Number = 1.0) -> IO:
     """The standard of aihwkit for hardware-aware training: 8 bits both ways.
 
     ADC range 10, output noise 0.04, weight noise 0.0175, voltage drop by formula and a

@@ -119,13 +119,18 @@ def load_fashion(depth: int, *, data: Path | None, items: int | None) -> Workloa
     arrays, notes = weights.read(f"fashion_resnet{depth}")
     return workload(
         weights.restore(lambda: fashion_net(depth), arrays),
-        scaled(fashion_mnist(data), FASHION_MEAN, FASHION_SD),
+        fashion_normalized(data),
         name=f"fashion_resnet{depth}",
         modality="image",
         metric="accuracy",
         items=items,
         weights=weights.origin(notes),
     )
+
+
+def fashion_normalized(data: Path | None) -> Splits:
+    """Fashion-MNIST, scaled to mean 0 and standard deviation 1 over all pixels."""
+    return scaled(fashion_mnist(data), FASHION_MEAN, FASHION_SD)
 
 
 def fashion_net(depth: int, seed: int = 0) -> resnet.ResNet:

@@ -9,11 +9,13 @@ from anajax.workloads.base import Workload
 from anajax.workloads.characters import load_characters
 from anajax.workloads.digits import load_digits_net
 from anajax.workloads.images import load_cifar10
+from anajax.workloads.intents import load_intents
 from anajax.workloads.keywords import load_keywords
 from anajax.workloads.spoken_digits import load_spoken_digits
 
 LOADERS: dict[str, Callable[..., Workload]] = {
     "digits": load_digits_net,
+    "banking77_minilm": load_intents,
     "cifar10_resnet20": partial(load_cifar10, 20),
     "cifar10_resnet32": partial(load_cifar10, 32),
     "fsdd_lstm": load_spoken_digits,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array as JArray
 from jaxtyping import Float
@@ -85,11 +84,24 @@ def uniform(*, points: int = 401) -> WeightDensity:
     return _from_pdf(np.ones_like, points)
 
 
-def folded(density: WeightDensity) -> WeightDensity:
-    """The density of |u|, for mirrored strategies."""
-    return WeightDensity(
-        u=jnp.abs(density.u), probability=density.probability, w_max=density.w_max
-    )
+def merged(
+    density: WeightDensity, *, bins: int = 100, floor: float = 1e-6
+) -> WeightDensity:
+    """The density of |u| for mirrored strategies, as centroids of bins on 0..1.
+
+    Args:
+        density: any density.
+        bins: number of bins.
+        floor: share that is spread evenly over 0..1, so that a strategy is determined
+            (and increasing) also where no weight lies.
+    """
+    size = np.abs(np.asarray(density.u))
+    share = np.asarray(density.probability)
+    index = np.clip((size * bins).astype(int), 0, bins - 1)
+    p = (1 - floor) * np.bincount(index, share, bins) + floor / bins
+    even = floor / bins * (np.arange(bins) + 0.5) / bins
+    u = ((1 - floor) * np.bincount(index, share * size, bins) + even) / p
+    return WeightDensity(u=u, probability=p, w_max=density.w_max)
 
 
 def _from_pdf(pdf: Callable[[np.ndarray], np.ndarray], points: int) -> WeightDensity:

@@ -10,6 +10,8 @@ and K (uS per unit of u) the digital scale. K may exceed the range of the device
 rarest large weights are then clipped by the table.
 """
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array as JArray
@@ -22,7 +24,7 @@ Weights = Float[JArray, "*weights"]
 Targets = Float[JArray, "*weights devices"]
 
 
-@pytree
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class UnitCell:
     """The devices of one weight: signs and the significance group of each.
 
@@ -30,9 +32,9 @@ class UnitCell:
         ValueError: if a sign is not +1 or -1, or signs and groups differ in length.
     """
 
-    signs: tuple[int, ...] = static()
+    signs: tuple[int, ...]
     """+1 for devices that add, -1 for devices that subtract."""
-    groups: tuple[int, ...] = static()
+    groups: tuple[int, ...]
     """Index into the significance factors, most significant first."""
 
     def __post_init__(self) -> None:
@@ -102,11 +104,11 @@ class Strategy:
     Raises:
         ValueError: if knots do not increase, shapes disagree, a value is not finite,
             a mirrored strategy is not made of pairs, `scale` is not positive, or the
-            table does not decode to non-decreasing weights.
+            table decodes to weights that decrease by more than 0.2 % of the largest.
     """
 
     name: str = static(default="custom")
-    cell: UnitCell
+    cell: UnitCell = static()
     knots: Float[JArray, "knots"]
     """Normalized weights, increasing."""
     targets: Float[JArray, "knots devices"]
@@ -228,7 +230,7 @@ def _check_shapes(strategy: Strategy) -> None:
 
 def _check_increasing_weights(strategy: Strategy) -> None:
     u = np.asarray(decode(strategy, strategy.targets))
-    tolerance = 1e-5 * max(1.0, float(np.max(np.abs(u))))
+    tolerance = 2e-3 * float(np.max(np.abs(u)))
     if u.ndim == 1 and (np.any(np.diff(u) < -tolerance) or u[-1] <= u[0]):
         worst = int(np.argmin(np.diff(u)))
         _checks.fail(

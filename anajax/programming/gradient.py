@@ -1,0 +1,232 @@
+"""Optimise a strategy by projected Adam from many vmapped starts, then a polish.
+
+Targets are projected onto the range after every step: a clip inside the model would
+kill the gradient there.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax import _checks, rng
+from anajax._tree import pytree
+from anajax._types import PRNGKey
+from anajax.density import WeightDensity, from_weights, merged
+from anajax.devices.base import Device
+from anajax.mapping import Strategy, UnitCell, pairs
+from anajax.programming.objective import AbstractObjective, Aggregate, make_objective
+from anajax.programming.unknowns import (
+    Box,
+    Unknowns,
+    from_strategy,
+    project,
+    random_start,
+    tie,
+    to_strategy,
+)
+from anajax.weight_error import Compensation
+
+
+@pytree
+class Optimized:
+    """The best strategy found, and how the search went."""
+
+    strategy: Strategy
+    objective: Float[JArray, ""]
+    """Its value, in units of w_max^2."""
+    f: Float[JArray, "factors"]
+    """Significance factors, most significant first."""
+    k: Float[JArray, ""]
+    """Digital scale relative to the full range."""
+    per_start: Float[JArray, "starts"]
+    """Value of each start before the polish; warm starts come first."""
+    history: Float[JArray, "steps"]
+    """Least value over the starts at each step."""
+
+
+def optimize_strategy(
+    device: Device,
+    cell: UnitCell | None,
+    weights: WeightDensity | JArray | np.ndarray,
+    times: Float[JArray, "times"] | Sequence[float] | np.ndarray,
+    *,
+    key: PRNGKey,
+    knots: int = 11,
+    move_knots: bool = True,
+    starts: int = 8,
+    warm: Sequence[Strategy] = (),
+    steps: int = 600,
+    polish: int = 300,
+    learning_rate: float = 0.03,
+    box: Box | None = None,
+    time_weights: JArray | None = None,
+    aggregate: Aggregate = "mean",
+    compensation: Compensation = "mean_abs",
+    samples: int | None = None,
+) -> Optimized:
+    """Find the targets, F and K with the least expected squared weight error.
+
+    Args:
+        device: the device model.
+        cell: devices of a weight, in pairs; two pairs if `None`.
+        weights: the weights themselves, or their density.
+        times: seconds after the first read over which the error is averaged.
+        key: draws the random starts (and the chips, with `samples`).
+        knots: number of knots on |u|.
+        move_knots: whether their spacing is optimised as well.
+        starts: number of random starts.
+        warm: strategies to start from as well, on the same cell.
+        steps: Adam steps of each start.
+        polish: further steps of the best start, at a tenth of the rate.
+        learning_rate: step of the fractions of the range and of the logs of F and K.
+        box: bounds of F and K.
+        time_weights: importance of each time, equal by default.
+        aggregate: "mean" over the times, or "minimax".
+        compensation: how alpha(t) is chosen, see `weight_error`.
+        samples: draws per density point for the sampled objective; exact if `None`.
+
+    Returns:
+        The best strategy and the course of the search.
+
+    Raises:
+        ValueError: if an argument is out of range; see also `make_objective`.
+    """
+    cell = pairs(2) if cell is None else cell
+    _check(cell, knots, starts, steps, warm)
+    box = Box() if box is None else box
+    density = weights if isinstance(weights, WeightDensity) else from_weights(weights)
+    objective = make_objective(
+        device,
+        merged(density),
+        jnp.asarray(times, dtype=float),
+        time_weights=time_weights,
+        aggregate=aggregate,
+        compensation=compensation,
+        samples=samples,
+        key=rng.stream(key, rng.Stage.PROGRAM),
+    )
+    begin = _starts(device, cell, knots, starts, tuple(warm), box, key)
+    return _search(
+        objective,
+        device,
+        begin,
+        cell=cell,
+        box=box,
+        steps=steps,
+        polish=polish,
+        rate=learning_rate,
+        move_knots=move_knots,
+    )
+
+
+def _starts(
+    device: Device,
+    cell: UnitCell,
+    knots: int,
+    count: int,
+    warm: tuple[Strategy, ...],
+    box: Box,
+    key: PRNGKey,
+) -> Unknowns:
+    given = [from_strategy(s, device, knots) for s in warm]
+    keys = rng.streams(key, rng.Stage.INIT, jnp.arange(count))
+    drawn = jax.vmap(lambda k: random_start(device, cell, knots, box, key=k))(keys)
+    return jax.tree.map(
+        lambda d, *g: jnp.concatenate([jnp.stack(g), d]) if g else d, drawn, *given
+    )
+
+
+@partial(
+    jax.jit, static_argnames=("cell", "box", "steps", "polish", "rate", "move_knots")
+)
+def _search(
+    objective: AbstractObjective,
+    device: Device,
+    begin: Unknowns,
+    *,
+    cell: UnitCell,
+    box: Box,
+    steps: int,
+    polish: int,
+    rate: float,
+    move_knots: bool,
+) -> Optimized:
+    def value(x: Unknowns) -> JArray:  # in (% of w_max)^2: of order one, for Adam
+        return 1e4 * objective(to_strategy(x, device, cell))
+
+    move = partial(_descend, value, cell=cell, box=box, move_knots=move_knots)
+    ends, paths = jax.vmap(lambda x: move(x, steps=steps, rate=rate))(begin)
+    per_start = jax.vmap(value)(ends)
+    best = jnp.argmin(jnp.where(jnp.isnan(per_start), jnp.inf, per_start))
+    winner = jax.tree.map(lambda v: v[best], ends)
+    winner, path = move(winner, steps=polish, rate=rate / 10)
+    strategy = to_strategy(winner, device, cell)
+    return Optimized(
+        strategy=strategy,
+        objective=value(winner) / 1e4,
+        f=strategy.significance,
+        k=jnp.exp(winner.log_k),
+        per_start=per_start / 1e4,
+        history=jnp.concatenate([jnp.nanmin(paths, 0), path]) / 1e4,
+    )
+
+
+def _descend(
+    value,
+    x: Unknowns,
+    *,
+    cell: UnitCell,
+    box: Box,
+    steps: int,
+    rate: float,
+    move_knots: bool,
+) -> tuple[Unknowns, JArray]:
+    adam = optax.adam(optax.cosine_decay_schedule(rate, steps))
+
+    def step(carry: tuple, _: None) -> tuple[tuple, JArray]:
+        x, state = carry
+        loss, grads = jax.value_and_grad(value)(x)
+        grads = _admissible(grads, cell, move_knots)
+        updates, state = adam.update(grads, state)
+        return (project(optax.apply_updates(x, updates), cell, box), state), loss
+
+    (x, _), losses = jax.lax.scan(step, (x, adam.init(x)), None, length=steps)
+    return x, losses
+
+
+def _admissible(grads: Unknowns, cell: UnitCell, move_knots: bool) -> Unknowns:
+    """Slopes along the ties: Adam would take the two of a tied pair apart."""
+    return Unknowns(
+        y=tie(grads.y, cell),
+        log_f=grads.log_f,
+        log_k=grads.log_k,
+        log_width=grads.log_width * move_knots,
+    )
+
+
+def _check(
+    cell: UnitCell, knots: int, starts: int, steps: int, warm: Sequence[Strategy]
+) -> None:
+    if not cell.paired:
+        _checks.fail("cell", "be made of pairs", cell.signs, "Use pairs(1), pairs(2).")
+    for name, number, least in (("knots", knots, 3), ("steps", steps, 1)):
+        if number < least:
+            _checks.fail(name, f"be at least {least}", number, "Use the default.")
+    if starts < 0 or starts + len(warm) < 1:
+        _checks.fail(
+            "starts", "leave at least one start", starts, "Use 8, or give `warm`."
+        )
+    for strategy in warm:
+        if (strategy.cell.signs, strategy.cell.groups) != (cell.signs, cell.groups):
+            _checks.fail(
+                "warm",
+                f"be strategies of the cell with signs {cell.signs}",
+                f"{strategy.name} with {strategy.cell.signs}",
+                "Build them on the same number of pairs.",
+            )

@@ -1,0 +1,190 @@
+"""What an optimiser of strategies descends: exact by default, sampled when asked.
+
+An objective is a function of a `Strategy` alone that returns one number; optimisers
+know nothing else of devices.
+"""
+
+import abc
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax import _checks, rng
+from anajax._tree import pytree, static
+from anajax._types import PRNGKey
+from anajax.density import WeightDensity
+from anajax.devices.base import Device, age, program, read
+from anajax.mapping import Strategy, decode, encode
+from anajax.moments import MomentTable
+from anajax.weight_error import Compensation, moment_table, weight_error
+
+Aggregate = Literal["mean", "minimax"]
+"""Weighted mean over times, or (smoothly) the worst of the weighted times."""
+
+
+class AbstractObjective(abc.ABC):
+    """A number to be minimized over strategies, smooth almost everywhere."""
+
+    @abc.abstractmethod
+    def __call__(self, strategy: Strategy) -> Float[JArray, ""]:
+        """The value, in units of w_max^2."""
+
+
+@pytree
+class ExactError(AbstractObjective):
+    """Expected squared weight error from moments: no samples, no noise."""
+
+    table: MomentTable
+    density: WeightDensity
+    time_weights: Float[JArray, "times"]
+    aggregate: Aggregate = static(default="mean")
+    compensation: Compensation = static(default="mean_abs")
+
+    def __call__(self, strategy: Strategy) -> Float[JArray, ""]:
+        error = weight_error(
+            strategy, self.table, self.density, compensation=self.compensation
+        )
+        return combine(error.mse, self.time_weights, self.aggregate)
+
+
+@pytree
+class SampledError(AbstractObjective):
+    """The same error of drawn chips, device by device, with common random numbers.
+
+    Every call uses the same keys, so that differences between strategies are not
+    drowned in noise and gradients pass through the draws (reparametrized).
+    """
+
+    device: Device
+    times: Float[JArray, "times"]
+    density: WeightDensity
+    time_weights: Float[JArray, "times"]
+    key: PRNGKey
+    samples: int = static(default=64)
+    aggregate: Aggregate = static(default="mean")
+
+    def __call__(self, strategy: Strategy) -> Float[JArray, ""]:
+        u = jnp.broadcast_to(self.density.u, (self.samples, *self.density.u.shape))
+        mse = sampled_error(
+            strategy, self.device, u, self.density.probability, self.times, self.key
+        )
+        return combine(mse, self.time_weights, self.aggregate)
+
+
+def sampled_error(
+    strategy: Strategy,
+    device: Device,
+    u: Float[JArray, "*weights"],
+    probability: Float[JArray, "*weights"],
+    times: Float[JArray, "times"],
+    key: PRNGKey,
+) -> Float[JArray, "times"]:
+    """Mean squared error of weights `u`, programmed once and read at every time.
+
+    The compensation factor is the mean |read-out| at the first read over that at t.
+    """
+    share = jnp.broadcast_to(probability, u.shape)
+    share = share / jnp.sum(share)
+    cells = program(device, encode(strategy, u), key=key)
+
+    def weights_at(t: JArray, i: JArray) -> JArray:
+        g = read(
+            device,
+            age(device, cells, t=t),
+            t=t,
+            key=rng.stream(key, rng.Stage.TIME, i),
+        )
+        return decode(strategy, g)
+
+    def mean_abs(w: JArray) -> JArray:
+        return jnp.sum(share * jnp.abs(w + strategy.offset / strategy.scale))
+
+    first = mean_abs(weights_at(jnp.zeros(()), jnp.asarray(0)))
+    offset = strategy.offset / strategy.scale
+
+    def error(t_i: tuple[JArray, JArray]) -> JArray:
+        w = weights_at(*t_i)
+        w = (first / mean_abs(w)) * (w + offset) - offset
+        return jnp.sum(share * (w - u) ** 2)
+
+    return jax.lax.map(error, (times, jnp.arange(1, times.shape[0] + 1)))
+
+
+def combine(
+    mse: Float[JArray, "times"],
+    time_weights: Float[JArray, "times"],
+    aggregate: Aggregate,
+) -> Float[JArray, ""]:
+    """One number from the errors at all times."""
+    if aggregate == "mean":
+        return jnp.sum(time_weights * mse) / jnp.sum(time_weights)
+    power = 32.0
+    worst = jnp.max(time_weights * mse)
+    share = jnp.mean((time_weights * mse / worst) ** power)
+    return worst * share ** (1 / power)
+
+
+def make_objective(
+    device: Device,
+    density: WeightDensity,
+    times: Float[JArray, "times"],
+    *,
+    time_weights: Float[JArray, "times"] | None = None,
+    aggregate: Aggregate = "mean",
+    compensation: Compensation = "mean_abs",
+    samples: int | None = None,
+    key: PRNGKey | None = None,
+) -> AbstractObjective:
+    """The exact objective, or the sampled one where `samples` are asked for.
+
+    Args:
+        device: the device model.
+        density: weights to program.
+        times: seconds, increasing.
+        time_weights: importance of each time, equal by default.
+        aggregate: mean over the times, or the worst of them.
+        compensation: drift compensation of the exact objective.
+        samples: draws per point of the density; `None` for the exact objective.
+        key: key of the common random numbers, needed with `samples`.
+
+    Raises:
+        ValueError: if an argument is out of range, or `samples` comes without `key`.
+    """
+    _checks.times("times", times)
+    times = jnp.asarray(times, dtype=float)
+    weights = jnp.ones_like(times) if time_weights is None else time_weights
+    weights = jnp.asarray(weights, dtype=float)
+    _checks.positive("time_weights", weights, strictly=False)
+    if weights.shape != times.shape:
+        _checks.fail(
+            "time_weights", "match `times`", weights.shape, f"Give {times.shape[0]}."
+        )
+    if aggregate not in ("mean", "minimax"):
+        _checks.fail("aggregate", 'be "mean" or "minimax"', aggregate, "Choose one.")
+    if samples is None:
+        return ExactError(
+            table=moment_table(device, times),
+            density=density,
+            time_weights=weights,
+            aggregate=aggregate,
+            compensation=compensation,
+        )
+    if key is None:
+        _checks.fail("key", "be given with `samples`", None, "Pass jax.random.key(0).")
+    if compensation != "mean_abs":
+        _checks.fail(
+            "compensation", 'be "mean_abs" with `samples`', compensation, "Drop it."
+        )
+    return SampledError(
+        device=device,
+        times=times,
+        density=density,
+        time_weights=weights,
+        key=jr.clone(key),
+        samples=samples,
+        aggregate=aggregate,
+    )

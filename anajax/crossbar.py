@@ -52,8 +52,7 @@ def mvm(
         ValueError: if `x` does not fit or (outside of traces) is not finite, or if
             there is noise and no key.
     """
-    parts = _partial(tiles, x, io, key)
-    y = join(jnp.sum(parts, axis=0), tiles.columns, axis=1)
+    y = join(_add(_partial(tiles, x, io, key)), tiles.columns, axis=1)
     y = y.reshape(*x.shape[:-1], tiles.columns)
     return y if tiles.bias is None else y + tiles.bias
 
@@ -84,6 +83,11 @@ def column_sums(
     scaled, _ = _scaled_input(tiles, x, io)
     values, _ = _slices(scaled[:, :, None], io)
     return _analog(tiles, values, io, _draw(tiles, values, io, key, 0))
+
+
+def _add(parts: Float[JArray, "t b k c"]) -> Float[JArray, "b k c"]:
+    ones = jnp.ones(parts.shape[0], parts.dtype)  # on CPU a dot is 6x faster than sum
+    return jnp.tensordot(ones, parts, 1, precision=jax.lax.Precision.HIGHEST)
 
 
 def _partial(

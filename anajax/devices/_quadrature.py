@@ -16,6 +16,7 @@ REACH = 6.0
 """Standard deviations covered; the mass beyond is 2e-9."""
 
 Values = Float[JArray, "*cells"]
+Bound = Values | float
 
 
 def rectified_normal(mean: Values, sd: Values, *, points: int = 24) -> Nodes:
@@ -41,10 +42,61 @@ def folded_normal(mean: Values, sd: Values, *, points: int = 24) -> Nodes:
     return Nodes(value=value, weight=(norm.pdf(z) + mirrored) * width)
 
 
-def normal(mean: Values, sd: Values, *, points: int = 24) -> Nodes:
-    """Quadrature of mean + sd z, z ~ N(0, 1)."""
-    z, width = _interval(jnp.full_like(mean, -REACH), REACH, points)
+def standard_normal(like: Values, *, points: int = 12) -> Nodes:
+    """Gauss-Hermite quadrature of z ~ N(0, 1), for smooth integrands."""
+    z, w = np.polynomial.hermite_e.hermegauss(points)
+    shape, dtype = (*jnp.shape(like), points), jnp.result_type(like)
+    return Nodes(
+        value=jnp.broadcast_to(jnp.asarray(z, dtype), shape),
+        weight=jnp.broadcast_to(jnp.asarray(w / w.sum(), dtype), shape),
+    )
+
+
+def split_normal(mean: Values, sd: Values, *, points: int = 24) -> Nodes:
+    """Quadrature of mean + sd z in two parts, for integrands with a kink at 0."""
+    edge = jnp.clip(-ratio(mean, sd), -REACH, REACH)
+    below = _interval(jnp.full_like(edge, -REACH), edge, points)
+    above = _interval(edge, REACH, points)
+    z, width = (jnp.concatenate(parts, -1) for parts in zip(below, above, strict=True))
     return Nodes(value=mean[..., None] + sd[..., None] * z, weight=norm.pdf(z) * width)
+
+
+def clipped_mean(mean: Values, sd: Values, low: Bound, high: Bound | None) -> Values:
+    """E clip(mean + sd z, low, high), z ~ N(0, 1); no upper bound if it is None."""
+    if high is None:
+        return low + rectified_mean(mean - low, sd)
+    inside, density, *_ = _clipping(mean, sd, low, high)
+    outside = low * norm.cdf(ratio(low - mean, sd)) + high * norm.cdf(
+        ratio(mean - high, sd)
+    )
+    return mean * inside - sd * density + outside
+
+
+def clipped_square(
+    mean: Values, sd: Values, low: Bound, high: Bound | None, *, about: Values
+) -> Values:
+    """E (clip(mean + sd z, low, high) - about)^2, z ~ N(0, 1), without cancellation."""
+    if high is None:
+        return rectified_square(mean - low, sd, about=about - low)
+    inside, density, below, above = _clipping(mean, sd, low, high)
+    moment = ((mean - about) ** 2 + sd**2) * inside
+    moment -= sd * (2 * (mean - about) * density + above - below)
+    outside = (low - about) ** 2 * norm.cdf(ratio(low - mean, sd))
+    return moment + outside + (high - about) ** 2 * norm.cdf(ratio(mean - high, sd))
+
+
+def _clipping(
+    mean: Values, sd: Values, low: Bound, high: Bound
+) -> tuple[Values, Values, Values, Values]:
+    a, b = ratio(low - mean, sd), ratio(high - mean, sd)
+    at_low, at_high = norm.pdf(a), norm.pdf(b)
+    inside = norm.cdf(b) - norm.cdf(a)
+    return (
+        inside,
+        at_high - at_low,
+        (low - mean) * at_low,
+        (high - mean) * at_high,
+    )
 
 
 def rectified_mean(mean: Values, sd: Values) -> Values:
@@ -69,8 +121,8 @@ def ratio(mean: Values, sd: Values) -> Values:
     return jnp.where(sd > tiny, mean / safe, limit)
 
 
-def _interval(low: Values, high: float, points: int) -> tuple[JArray, JArray]:
+def _interval(low: Values, high: Values | float, points: int) -> tuple[JArray, JArray]:
     x, w = np.polynomial.legendre.leggauss(points)
     x, w = jnp.asarray(x, jnp.result_type(low)), jnp.asarray(w, jnp.result_type(low))
-    half = (high - low)[..., None] / 2
+    half = jnp.asarray(high - low)[..., None] / 2
     return low[..., None] + half * (x + 1), half * w

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
@@ -81,7 +82,8 @@ class Device:
     Ablation is `replace(device, drift=NoDrift())`; a sweep touches one leaf.
 
     Raises:
-        ValueError: if `g_min >= g_max`, or `g_min` is negative.
+        ValueError: if `g_min >= g_max`, `g_min` is negative, or `levels` do not
+            increase.
     """
 
     name: str = static()
@@ -95,6 +97,15 @@ class Device:
     """An `AbstractDrift`."""
     read: Any
     """An `AbstractRead`."""
+    levels: Any = None
+    """The conductances that cells can be programmed to, uS, increasing `[levels]`;
+    none for analog memories."""
+    read_low: Any = None
+    """Reads are not below, uS; 0 if none."""
+    read_high: Any = None
+    """Reads are not above, uS; unbounded if none."""
+    faults: Any = None
+    """A `Faults` record; none if all cells work."""
     source: str = static(default="user-defined")
     """Where the model comes from: paper, figure, and what is an assumption."""
     valid_times: tuple[float, float] = static(default=(0.0, float("inf")))
@@ -103,6 +114,8 @@ class Device:
     def __post_init__(self) -> None:
         _checks.positive("g_min", self.g_min, strictly=False)
         _checks.positive("g_max", self.g_max)
+        if self.levels is not None:
+            _checks.increasing("levels", self.levels)
         if _checks.concrete(self.g_min, self.g_max) and bool(
             jnp.any(self.g_min >= self.g_max)
         ):
@@ -126,6 +139,8 @@ class Cells:
     """Conductance at the time the cells were aged to (0 s: as programmed), uS."""
     facts: Any
     """Frozen facts of each cell, as the drift slot drew them."""
+    faults: Any = None
+    """Frozen fault of each cell, as the faults slot drew it."""
 
 
 def program(device: Device, targets: G, *, key: PRNGKey) -> Cells:
@@ -141,8 +156,13 @@ def program(device: Device, targets: G, *, key: PRNGKey) -> Cells:
     """
     targets = jnp.asarray(targets)
     g = device.programming.sample(targets, key=rng.stream(key, rng.Stage.PROGRAM))
+    faults = None
+    if device.faults is not None:
+        faults = device.faults.draw(targets, key=rng.stream(key, rng.Stage.FAULT))
+        g = device.faults.apply(g, faults, device)
     facts = device.drift.init(targets, g, key=rng.stream(key, rng.Stage.FREEZE))
-    return Cells(target=targets, programmed=g, g=g, facts=facts)
+    cells = Cells(target=targets, programmed=g, g=g, facts=facts, faults=faults)
+    return age(device, cells, t=0.0)
 
 
 def age(device: Device, cells: Cells, *, t: Time) -> Cells:
@@ -158,6 +178,8 @@ def age(device: Device, cells: Cells, *, t: Time) -> Cells:
     """
     _checks.positive("t", t, strictly=False)
     g = device.drift.evolve(cells.target, cells.programmed, cells.facts, t=t)
+    if device.faults is not None:
+        g = device.faults.apply(g, cells.faults, device)
     return replace(cells, g=g)
 
 
@@ -171,9 +193,47 @@ def read(device: Device, cells: Cells, *, t: Time, key: PRNGKey) -> G:
         key: consumed; one key is one read-out.
 
     Returns:
-        Conductances in uS, not negative, shaped as the cells.
+        Conductances in uS, not below `read_low`, shaped as the cells.
     """
     sd = device.read.sd(cells.g, target=cells.target, programmed=cells.programmed, t=t)
     key = rng.stream(key, rng.Stage.READ)
     xi = jr.normal(key, jnp.shape(cells.g), jnp.result_type(cells.g))
-    return jnp.maximum(cells.g + sd * xi, 0)
+    low = 0 if device.read_low is None else device.read_low
+    g = jnp.maximum(cells.g + sd * xi, low)
+    if device.read_high is not None:
+        g = jnp.minimum(g, device.read_high)
+    return g if device.faults is None else device.faults.silence(g, cells.faults)
+
+
+def check_times(
+    device: Device,
+    times: Float[JArray, "times"] | np.ndarray,
+    *,
+    extrapolate: bool = False,
+) -> np.ndarray:
+    """Which `times` (s) lie outside what the device's source covers.
+
+    Args:
+        device: the device model.
+        times: seconds since the first read, increasing.
+        extrapolate: whether times outside are allowed.
+
+    Returns:
+        Booleans `[times]`, true where the model extrapolates, for the report.
+
+    Raises:
+        ValueError: if `times` are negative, not finite or not increasing; if any lies
+            outside `device.valid_times` and `extrapolate` is false.
+    """
+    _checks.times("times", times)
+    seconds = np.asarray(times, float)
+    low, high = device.valid_times
+    outside = (seconds < low * (1 - 1e-6)) | (seconds > high * (1 + 1e-6))
+    if np.any(outside) and not extrapolate:
+        _checks.fail(
+            "times",
+            f"lie in {low:g} to {high:g} s, what the source of {device.name!r} covers",
+            f"{seconds[outside].tolist()} s",
+            "Drop them, or allow extrapolation: it is then marked in the results.",
+        )
+    return outside

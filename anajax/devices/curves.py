@@ -80,6 +80,17 @@ class CappedPower(AbstractCurve):
 
 
 @pytree
+class Saturating(AbstractCurve):
+    """amplitude (1 - exp(-x / width))."""
+
+    amplitude: Number
+    width: Number
+
+    def __call__(self, x: X) -> X:
+        return -self.amplitude * jnp.expm1(-x / self.width)
+
+
+@pytree
 class Piecewise(AbstractCurve):
     """`below` for x < threshold, `above` from there on."""
 

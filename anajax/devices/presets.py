@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from anajax import _checks
+from anajax._tree import replace
 from anajax.devices.base import Device
 from anajax.devices.curves import (
     CappedPower,
@@ -16,8 +17,11 @@ from anajax.devices.curves import (
     Polynomial,
 )
 from anajax.devices.drift import NoDrift, PowerLawDrift
+from anajax.devices.flash import flash_floating_gate, flash_sonos
+from anajax.devices.mram import mram_stt
 from anajax.devices.programming import GaussianProgramming, NoProgrammingError
 from anajax.devices.read_noise import FlickerRead, NoReadNoise
+from anajax.devices.reram import reram_cmo, reram_milo, reram_wan
 
 YEAR = 365.25 * 86400.0
 """One year, s."""
@@ -27,9 +31,16 @@ def presets() -> dict[str, Callable[..., Device]]:
     """The published devices by name, for configs: each value makes a `Device`."""
     return {
         "ideal": ideal,
-        "pcm": pcm,
-        "pcm_hermes": pcm_hermes,
         "state_independent": state_independent,
+        "pcm": pcm,
+        "pcm_joshi": pcm_joshi,
+        "pcm_hermes": pcm_hermes,
+        "reram_wan": reram_wan,
+        "reram_cmo": reram_cmo,
+        "reram_milo": reram_milo,
+        "flash_sonos": flash_sonos,
+        "flash_floating_gate": flash_floating_gate,
+        "mram_stt": mram_stt,
     }
 
 
@@ -89,6 +100,32 @@ def pcm(
         source="Nandakumar et al., ICECS 2019; Joshi et al., Nat. Commun. 11, 2473 "
         "(2020); 1 M-device array, measured to one day, power law to one year",
         valid_times=(0.0, YEAR),
+    )
+
+
+def pcm_joshi(*, g_max: float = 25.0) -> Device:
+    """The array of `pcm` with the programming error of a second publication.
+
+    Programming sd max(-0.00178767 g^2 + 0.07585724 g + 0.28638599, 0) uS at g_max 25
+    uS, in proportion for another (cycle-to-cycle), measured 27.36 s after programming,
+    which is when drift starts to count (t0). Drift and read noise as in `pcm`
+    (assumption: the publication's own differ).
+
+    Args:
+        g_max: highest conductance, uS.
+
+    Source: Joshi et al., Nat. Commun. 11, 2473 (2020), Fig. 3b; g <= 25 uS.
+    """
+    device = pcm(g_max=g_max)
+    sd = [0.28638599, 0.07585724 * 25.0, -0.00178767 * 625.0]
+    return replace(
+        device,
+        name="pcm_joshi",
+        programming=_programming(sd, g_max, 25.0),
+        drift=replace(device.drift, t0=27.36),
+        read=replace(device.read, t0=27.36),
+        source="Joshi et al., Nat. Commun. 11, 2473 (2020), Fig. 3b; drift and read "
+        "noise as `pcm`",
     )
 
 

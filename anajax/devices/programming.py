@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import jax.random as jr
 
-from anajax._tree import pytree
+from anajax._tree import pytree, static
 from anajax._types import PRNGKey
 from anajax.devices import _quadrature
 from anajax.devices.base import AbstractProgramming, G, Nodes, Number
@@ -27,7 +27,9 @@ class NoProgrammingError(AbstractProgramming):
 class GaussianProgramming(AbstractProgramming):
     """g_P = max(0, mean(x) + scale sd(x) xi), xi ~ N(0, 1), x = target / g_max.
 
-    Cycle-to-cycle: fresh at every programming. `sd` is a curve of x in uS.
+    Cycle-to-cycle: fresh at every programming. `sd` is a curve of x in uS. Without
+    `floor`, g_P may be negative and the drift slot has to floor what becomes of it:
+    for models of which only the spread after relaxation is known.
     """
 
     sd: AbstractCurve
@@ -38,13 +40,18 @@ class GaussianProgramming(AbstractProgramming):
     """Systematic offset of the mean in uS as a curve of x; none if absent."""
     scale: Number = 1.0
     """Factor on the standard deviation, for sweeps."""
+    floor: bool = static(default=True)
+    """Whether the programmed conductance is floored at zero."""
 
     def sample(self, target: G, *, key: PRNGKey) -> G:
         mean, sd = self._statistics(target)
         xi = jr.normal(key, jnp.shape(target), jnp.result_type(target))
-        return jnp.maximum(mean + sd * xi, 0)
+        g = mean + sd * xi
+        return jnp.maximum(g, 0) if self.floor else g
 
     def nodes(self, target: G) -> Nodes:
+        if not self.floor:
+            return _quadrature.split_normal(*self._statistics(target))
         return _quadrature.rectified_normal(*self._statistics(target))
 
     def _statistics(self, target: G) -> tuple[G, G]:

@@ -16,6 +16,48 @@ class NoReadNoise(AbstractRead):
 
 
 @pytree
+class GaussianRead(AbstractRead):
+    """White noise: sd(g) is a curve of the present conductance x = g / g_max, in uS.
+
+    Cycle-to-cycle: fresh at every read.
+    """
+
+    sd_curve: AbstractCurve
+    """Standard deviation in uS as a curve of x."""
+    g_max: Number
+    """Conductance that normalizes x, uS."""
+    scale: Number = 1.0
+    """Factor on the standard deviation, for sweeps."""
+
+    def sd(self, g: G, *, target: G, programmed: G, t: Time) -> G:
+        return jnp.maximum(self.scale * self.sd_curve(g / self.g_max), 0)
+
+
+@pytree
+class LogFlickerRead(AbstractRead):
+    """1/f noise whose amplitude goes with the logarithm of the present conductance.
+
+    sd = amplitude log10(g / unit) sqrt(ln((t + t_read) / (2 t_read))); none below one
+    unit, and before 1 s as at 1 s. Cycle-to-cycle: fresh at every read.
+    """
+
+    amplitude: Number
+    """uS."""
+    unit: Number
+    """Conductance at which the noise vanishes, uS."""
+    t_read: Number
+    """Duration of one read, s."""
+    scale: Number = 1.0
+    """Factor on the standard deviation, for sweeps."""
+
+    def sd(self, g: G, *, target: G, programmed: G, t: Time) -> G:
+        t = jnp.maximum(jnp.asarray(t, g.dtype), 1.0)
+        grown = jnp.sqrt(jnp.log((t + self.t_read) / (2 * self.t_read)))
+        decades = jnp.log10(jnp.maximum(g / self.unit, 1.0))
+        return self.scale * self.amplitude * decades * grown
+
+
+@pytree
 class FlickerRead(AbstractRead):
     """1/f noise accumulated since programming, proportional to the conductance.
 

@@ -1,11 +1,17 @@
 """Changes of a whole device: noise scaled, parameters varied from chip to chip."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import jax.random as jr
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
+from anajax import _checks, rng
 from anajax._tree import replace
+from anajax._types import PRNGKey
 from anajax.devices.base import Device
 
 Factor = Float[JArray, "*sweep"] | float
@@ -43,3 +49,64 @@ def scale_noise(
 def _scaled(slot: Any, **factors: Factor) -> Any:
     present = {n: getattr(slot, n) * f for n, f in factors.items() if hasattr(slot, n)}
     return replace(slot, **present)
+
+
+RANGE = ("g_min", "g_max", "levels", "read_low", "read_high", "x")
+"""Names of leaves that say over which range a device is defined, not how well."""
+
+
+def vary(
+    device: Device, spread: float | Mapping[str, float], *, key: PRNGKey
+) -> Device:
+    """One chip's own device: every parameter times exp(s z), z ~ N(0, 1).
+
+    Device-to-device between chips: frozen per chip, drawn once with this function.
+    The factor is log-normal, so that no parameter changes its sign; its median is 1.
+    Ranges (`g_min`, `g_max`, levels, read bounds, table points) do not vary.
+
+    Args:
+        device: the device of the average chip.
+        spread: relative spread s of every parameter; or a mapping from dotted names
+            such as "drift" or "drift.nu_mean" to the spread of what lies below them
+            (the longest name counts; what no name covers does not vary).
+        key: consumed; one key is one chip. Parameters are drawn by name.
+
+    Raises:
+        ValueError: if a spread is negative, or a name covers no parameter.
+    """
+    spreads = _spreads(spread)
+    _checks.positive("spread", jnp.asarray([*spreads.values()]), strictly=False)
+    leaves, tree = jax.tree_util.tree_flatten_with_path(device)
+    names = [_dotted(path) for path, _ in leaves]
+    for name in spreads:
+        if not any(_covers(name, n) for n in names):
+            _checks.fail("spread", "name parameters", repr(name), f"Known: {names}.")
+    key = rng.stream(key, rng.Stage.SPREAD)
+    new = [
+        _varied(leaf, _spread_of(name, spreads), rng.path_key(key, name))
+        for name, (_, leaf) in zip(names, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(tree, new)
+
+
+def _varied(leaf: JArray, spread: float, key: PRNGKey) -> JArray:
+    return leaf * jnp.exp(spread * jr.normal(key, leaf.shape, leaf.dtype))
+
+
+def _spreads(spread: float | Mapping[str, float]) -> Mapping[str, float]:
+    return spread if isinstance(spread, Mapping) else {"": spread}
+
+
+def _spread_of(name: str, spreads: Mapping[str, float]) -> float:
+    covering = [n for n in spreads if _covers(n, name)]
+    if not covering or name.split(".")[-1] in RANGE:
+        return 0.0
+    return spreads[max(covering, key=len)]
+
+
+def _covers(prefix: str, name: str) -> bool:
+    return prefix == "" or name == prefix or name.startswith(f"{prefix}.")
+
+
+def _dotted(path: tuple[Any, ...]) -> str:
+    return ".".join(entry.name for entry in path)

@@ -1,0 +1,96 @@
+"""Faults: cells that are stuck, and lines that are dead, frozen per chip."""
+
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array as JArray
+from jaxtyping import Int8
+
+from anajax import _checks, rng
+from anajax._tree import pytree
+from anajax._types import PRNGKey
+from anajax.devices.base import Device, G, Number
+
+HEALTHY, LOW, HIGH, DEAD = range(4)
+Codes = Int8[JArray, "*cells"]
+
+
+@pytree
+class Faults:
+    """Fractions of cells and lines that do not work; one frozen mask per chip.
+
+    A stuck cell keeps `g_min` or `g_max` of its device, without drift, and is read with
+    read noise. A cell on a dead line is read as 0. In arrays `[... in out device]` a
+    dead row silences all cells of one input, on all columns and devices; a dead column
+    all cells of one output and one device (each device has its own bit line). Arrays
+    of fewer than three axes have no layout: there every cell is a line of its own, of
+    the same probability. Read-out is all that faults change; the sampler has no
+    gradient to the fractions, the moments have.
+
+    Raises:
+        ValueError: if a fraction is outside 0 to 1, or the stuck ones sum above 1.
+    """
+
+    stuck_low: Number = 0.0
+    """Fraction of cells at `g_min`."""
+    stuck_high: Number = 0.0
+    """Fraction of cells at `g_max`."""
+    dead_rows: Number = 0.0
+    """Fraction of dead rows (inputs)."""
+    dead_columns: Number = 0.0
+    """Fraction of dead columns (output, device)."""
+
+    def __post_init__(self) -> None:
+        values = {
+            "stuck_low": self.stuck_low,
+            "stuck_high": self.stuck_high,
+            "dead_rows": self.dead_rows,
+            "dead_columns": self.dead_columns,
+            "stuck_low + stuck_high": self.stuck_low + self.stuck_high,
+        }
+        for name, value in values.items():
+            _checks.positive(name, value, strictly=False)
+            if _checks.concrete(value) and bool(jnp.any(value > 1)):
+                _checks.fail(name, "be at most 1", value, "Give fractions.")
+
+    def draw(self, targets: G, *, key: PRNGKey) -> Codes:
+        """The fault of each cell of one chip: healthy 0, low 1, high 2, dead 3."""
+        shape, dtype = jnp.shape(targets), jnp.result_type(targets)
+        u = jr.uniform(rng.stream(key, rng.Stage.FAULT, 0), shape, dtype)
+        code = jnp.where(u >= 1 - self.stuck_high, HIGH, HEALTHY)
+        code = jnp.where(u < self.stuck_low, LOW, code)
+        row, column = _line_shapes(shape)
+        for index, line, fraction in (
+            (1, row, self.dead_rows),
+            (2, column, self.dead_columns),
+        ):
+            u = jr.uniform(rng.stream(key, rng.Stage.FAULT, index), line, dtype)
+            code = jnp.where(u < fraction, DEAD, code)
+        return code.astype(jnp.int8)
+
+    def apply(self, g: G, codes: Codes, device: Device) -> G:
+        """Conductances with those of faulty cells replaced."""
+        g = jnp.where(codes == LOW, device.g_min, g)
+        g = jnp.where(codes == HIGH, device.g_max, g)
+        return self.silence(g, codes)
+
+    def silence(self, g: G, codes: Codes) -> G:
+        """Conductances with those on dead lines set to 0."""
+        return jnp.where(codes == DEAD, 0, g)
+
+    def probabilities(self) -> tuple[Number, Number, Number, Number]:
+        """Of a cell to be healthy, stuck low, stuck high, dead."""
+        alive = (1 - self.dead_rows) * (1 - self.dead_columns)
+        healthy = 1 - self.stuck_low - self.stuck_high
+        return (
+            alive * healthy,
+            alive * self.stuck_low,
+            alive * self.stuck_high,
+            1 - alive,
+        )
+
+
+def _line_shapes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    if len(shape) < 3:
+        return shape, shape
+    *outer, rows, columns, devices = shape
+    return (*outer, rows, 1, 1), (*outer, 1, columns, devices)

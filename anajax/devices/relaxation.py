@@ -1,0 +1,138 @@
+"""Relaxation: conductances that shift and spread in time, not by a power law."""
+
+import abc
+from typing import Any
+
+import jax.numpy as jnp
+import jax.random as jr
+
+from anajax._tree import pytree, static
+from anajax._types import PRNGKey
+from anajax.devices import _quadrature
+from anajax.devices.base import AbstractDrift, G, Nodes, Number, Numbers, Time
+from anajax.devices.curves import X
+
+
+class AbstractSurface(abc.ABC):
+    """A statistic in uS as a function of conductance x = target / g_max and time."""
+
+    @abc.abstractmethod
+    def __call__(self, x: X, t: Time) -> X:
+        """The value at `x` and `t` (s), of the shape of `x`."""
+
+
+@pytree
+class LogTime(AbstractSurface):
+    """slope ln(t / 1 s) + offset at every conductance; as at 1 s before."""
+
+    slope: Number
+    """Change per e-fold of time, uS."""
+    offset: Number
+    """Value at 1 s, uS."""
+
+    def __call__(self, x: X, t: Time) -> X:
+        log = jnp.log(jnp.maximum(jnp.asarray(t, x.dtype), 1.0))
+        return jnp.zeros_like(x) + self.slope * log + self.offset
+
+
+@pytree
+class PolynomialsInTime(AbstractSurface):
+    """Polynomials of x at some times, linear in ln t between, held beyond the ends."""
+
+    times: tuple[float, ...] = static()
+    """Times of the polynomials, s, positive and increasing, [k]."""
+    coefficients: Any
+    """uS, low order first, [k order]."""
+
+    def __call__(self, x: X, t: Time) -> X:
+        log = jnp.log(jnp.maximum(jnp.asarray(t, x.dtype), self.times[0]))
+        value = jnp.zeros_like(x)
+        for c in self.coefficients.T[::-1]:
+            value = value * x + jnp.interp(log, self._logs(x), c)
+        return value
+
+    def _logs(self, x: X) -> X:
+        return jnp.log(jnp.asarray(self.times, x.dtype))
+
+
+@pytree
+class SaturatingInTime(AbstractSurface):
+    """A(t) (1 - exp(-x / B(t))), A and B linear in t between measured times.
+
+    Beyond the last time A grows by `growth` per decade and B is held.
+    """
+
+    times: tuple[float, ...] = static()
+    """Measured times, s, increasing."""
+    amplitude: Numbers
+    """A, uS, at `times`."""
+    width: Numbers
+    """B, dimensionless (of x), at `times`."""
+    growth: Number
+    """Growth of A per decade of time beyond the last, uS."""
+
+    def __call__(self, x: X, t: Time) -> X:
+        t = jnp.asarray(t, x.dtype)
+        beyond = jnp.log10(jnp.maximum(t / self.times[-1], 1.0))
+        times = jnp.asarray(self.times, x.dtype)
+        amplitude = jnp.interp(t, times, self.amplitude) + self.growth * beyond
+        width = jnp.interp(t, times, self.width)
+        return -amplitude * jnp.expm1(-x / width)
+
+
+@pytree
+class Growth(AbstractSurface):
+    """What independent noise adds since `first`: sqrt(total(t)^2 - total(first)^2)."""
+
+    total: Any
+    """An `AbstractSurface`: the whole standard deviation measured at each time."""
+    first: float = static()
+    """Time (s) at which the programming error was measured."""
+
+    def __call__(self, x: X, t: Time) -> X:
+        added = self.total(x, t) ** 2 - self.total(x, self.first) ** 2
+        grown = added > 0
+        return jnp.where(grown, jnp.sqrt(jnp.where(grown, added, 1.0)), 0.0)
+
+
+@pytree
+class RelaxationDrift(AbstractDrift):
+    """g(t) = max(0, g_P + shift(x, t) + spread(x, t) xi), xi ~ N(0, 1) frozen.
+
+    Device-to-device: each cell draws xi once, with its programming, and keeps it: the
+    sources give the distribution at each time, and that a cell keeps its quantile of
+    what relaxation adds is an assumption. x = target / g_max.
+    """
+
+    spread: Any
+    """An `AbstractSurface`: standard deviation that relaxation adds, uS."""
+    g_max: Number
+    """Conductance that normalizes x, uS."""
+    shift: Any = None
+    """An `AbstractSurface`: mean change, uS; none if absent."""
+    mean_scale: Number = 1.0
+    """Factor on the shift, for sweeps."""
+    spread_scale: Number = 1.0
+    """Factor on the spread, for sweeps."""
+    points: int = static(default=24)
+    """Quadrature nodes; more where the read-out clips at the edge of the range."""
+
+    def init(self, target: G, programmed: G, *, key: PRNGKey) -> G:
+        del programmed
+        return jr.normal(key, jnp.shape(target), jnp.result_type(target))
+
+    def evolve(self, target: G, programmed: G, facts: G, *, t: Time) -> G:
+        shift, spread = self._statistics(target, t)
+        return jnp.maximum(programmed + shift + spread * facts, 0)
+
+    def nodes(self, target: G, programmed: G, *, t: Time) -> Nodes:
+        shift, spread = self._statistics(target, t)
+        return _quadrature.rectified_normal(
+            programmed + shift, spread, points=self.points
+        )
+
+    def _statistics(self, target: G, t: Time) -> tuple[G, G]:
+        x = target / self.g_max
+        shift = jnp.zeros_like(x) if self.shift is None else self.shift(x, t)
+        spread = jnp.maximum(self.spread_scale * self.spread(x, t), 0)
+        return self.mean_scale * shift, spread

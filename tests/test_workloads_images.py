@@ -2,6 +2,7 @@ import gzip
 import sys
 import types
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
@@ -54,7 +55,7 @@ def test_resnet_logits_equal_the_reference(depth):
     x = np.random.default_rng(1).normal(size=(3, 32, 32, 3)).astype(np.float32)
     expected = reference_logits(given, x.astype(np.float64))
     assert len(model.blocks) == (depth - 2) // 2
-    np.testing.assert_allclose(model(x), expected, atol=1e-4)
+    np.testing.assert_allclose(model(jnp.asarray(x)), expected, atol=1e-4)
 
 
 def write_records(path, labels, pixels):

@@ -1,5 +1,6 @@
 import importlib.util
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -62,7 +63,7 @@ def test_embeddings_equal_the_reference_with_and_without_padding(folder):
     assert (tokens == minilm.PAD).any()
     expected = [reference_embedding(g, row[row != minilm.PAD]) for row in tokens]
     encoder = minilm.load_encoder(folder / "model.safetensors")
-    np.testing.assert_allclose(encoder(tokens), expected, atol=1e-5)
+    np.testing.assert_allclose(encoder(jnp.asarray(tokens)), expected, atol=1e-5)
 
 
 def test_tokens_are_those_of_the_vocabulary(folder):

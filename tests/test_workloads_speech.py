@@ -1,3 +1,5 @@
+import wave
+
 import numpy as np
 import pytest
 from shared import ROOT, data
@@ -100,11 +102,34 @@ def test_spoken_digits_accuracy_is_the_trained_one():
     assert accuracy > 0.98
 
 
+def write_wave(path, samples, rate=8000):
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(samples.astype("<i2").tobytes())
+
+
+def test_spoken_digits_are_read_from_wave_files(tmp_path):
+    folder = tmp_path / "fsdd" / "recordings"
+    folder.mkdir(parents=True)
+    samples = np.random.default_rng(0).integers(-9999, 9999, 2000)
+    for name in ("3_ann_4", "3_ann_5", "7_bob_12"):
+        write_wave(folder / f"{name}.wav", samples)
+    splits = spoken_digits.clips(tmp_path)
+    assert (splits.y.tolist(), splits.train_y.tolist()) == ([3], [3, 7])
+    np.testing.assert_array_equal(splits.x[0], spoken_digits.log_mel(samples))
+    assert splits.place.endswith("fsdd/recordings")
+    write_wave(folder / "1_eve_1.wav", samples, rate=16000)
+    with pytest.raises(ValueError, match="1_eve_1.wav must be mono, 16 bit, 8000 Hz"):
+        spoken_digits.clips(tmp_path)
+
+
 def test_log_mel_of_a_tone_peaks_in_its_band():
     tone = 8000 * np.sin(2 * np.pi * 1000 * np.arange(4000) / 8000)
     features = spoken_digits.log_mel(tone.astype(np.int16))
-    edges = np.linspace(spoken_digits._mel(20.0), spoken_digits._mel(4000.0), 42)
-    band = np.argmin(np.abs(edges[1:-1] - spoken_digits._mel(1000.0)))
+    low, tone_mel, high = spoken_digits._mel(np.array([20.0, 1000.0, 4000.0]))
+    band = np.argmin(np.abs(np.linspace(low, high, 42)[1:-1] - tone_mel))
     assert features.shape == (64, 40)
     assert np.all(np.argmax(features[40:], axis=1) == band)
     assert np.ptp(features[:20]) == 0  # silence before the clip

@@ -1,5 +1,6 @@
 import gzip
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from shared import ROOT, data
@@ -33,7 +34,7 @@ def test_character_logits_equal_the_reference():
     y = reference_lstm(w, "lstm2", y)
     expected = y @ w["linear/kernel"] + w["linear/bias"]
     model = weights.restore(characters.build, given)
-    np.testing.assert_allclose(model(x), expected, atol=1e-4)
+    np.testing.assert_allclose(model(jnp.asarray(x)), expected, atol=1e-4)
 
 
 def test_held_out_text_takes_the_recorded_bits():

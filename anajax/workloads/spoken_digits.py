@@ -1,5 +1,6 @@
 """Spoken digits of the Free Spoken Digit Dataset with a one-layer LSTM."""
 
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,12 @@ from anajax.workloads.base import Splits, Workload, workload
 from anajax.workloads.recurrent import DigitNet
 
 FILE = "fsdd/fsdd_8k.npz"
+RECORDINGS = "fsdd/recordings"
+TEST_TAKES = 5
 REMEDY = (
-    "It holds the recordings of github.com/Jakobovski/free-spoken-digit-dataset as "
-    "int16 `audio`, with `offset`, `label`, `speaker` and `index`."
+    "It holds the recordings of the Free Spoken Digit Dataset: its folder recordings "
+    "with 3,000 wav files, or those end to end as int16 `audio` with `offset`, `label` "
+    "and `index` in fsdd_8k.npz."
 )
 SPLIT = "official: recordings 0 to 4 of each speaker and digit are the test set"
 RATE, FRAME, HOP, FRAMES, MELS, HIDDEN = 8000, 256, 128, 64, 40, 96
@@ -32,10 +36,10 @@ def log_mel(audio: np.ndarray) -> np.ndarray:
     silence before them, longer ones lose their beginning.
     """
     samples = HOP * (FRAMES - 1) + FRAME
-    wave = np.zeros(samples, np.float32)
+    signal = np.zeros(samples, np.float32)
     tail = audio[-samples:]
-    wave[samples - tail.size :] = tail / np.float32(32768)
-    frames = np.lib.stride_tricks.sliding_window_view(wave, FRAME)[::HOP]
+    signal[samples - tail.size :] = tail / np.float32(32768)
+    frames = np.lib.stride_tricks.sliding_window_view(signal, FRAME)[::HOP]
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME) / FRAME)
     magnitude = np.abs(np.fft.rfft(frames * window))
     logs = np.log(np.maximum(magnitude @ mel_triangles(), 1e-2))
@@ -44,7 +48,7 @@ def log_mel(audio: np.ndarray) -> np.ndarray:
 
 def mel_triangles() -> np.ndarray:
     """Weights `[129 40]` of the mel bands over the frequency bins."""
-    edges = np.linspace(_mel(20.0), _mel(RATE / 2), MELS + 2)
+    edges = np.linspace(*_mel(np.array([20.0, RATE / 2])), MELS + 2)
     bins = _mel(np.arange(FRAME // 2 + 1) * RATE / FRAME)[:, None]
     up = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     down = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
@@ -57,19 +61,18 @@ def clips(data: Path | None) -> Splits:
     Raises:
         FileNotFoundError: if the recordings are in no data folder.
     """
-    path = sources.require(data, FILE, remedy=REMEDY)
-    with np.load(path) as file:
-        audio, ends, labels, index = (
-            file[k] for k in ("audio", "offset", "label", "index")
-        )
-    x = np.stack([log_mel(clip) for clip in np.split(audio, ends[1:-1])])
-    y, test = labels.astype(np.int32), index < 5
+    folder = sources.local(data, RECORDINGS)
+    if folder is not None:
+        place, (audio, y, index) = RECORDINGS, _waves(folder)
+    else:
+        place, (audio, y, index) = FILE, _arrays(data)
+    x, test = np.stack([log_mel(clip) for clip in audio]), index < TEST_TAKES
     return Splits(
         x=x[test],
         y=y[test],
         train_x=x[~test],
         train_y=y[~test],
-        place=sources.place(FILE, data),
+        place=sources.place(place, data),
         split=SPLIT,
     )
 
@@ -88,5 +91,33 @@ def load_spoken_digits(*, data: Path | None, items: int | None) -> Workload:
     )
 
 
-def _mel(hertz: np.ndarray | float) -> np.ndarray:
-    return 1127.0 * np.log1p(np.asarray(hertz) / 700.0)
+def _mel(hertz: np.ndarray) -> np.ndarray:
+    return 1127.0 * np.log1p(hertz / 700.0)
+
+
+def _arrays(data: Path | None) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Clips, digits and takes from the file with all recordings end to end."""
+    with np.load(sources.require(data, FILE, remedy=REMEDY)) as file:
+        clips = np.split(file["audio"], file["offset"][1:-1])
+        return clips, file["label"].astype(np.int32), file["index"]
+
+
+def _waves(folder: Path) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Clips, digits and takes from files named `digit_speaker_take.wav`."""
+    paths = sorted(folder.glob("*_*_*.wav"))
+    if not paths:
+        sources.missing(f"{RECORDINGS}/*.wav", REMEDY)
+    names = [path.stem.split("_") for path in paths]
+    digits = np.array([int(name[0]) for name in names], np.int32)
+    return [_wave(p) for p in paths], digits, np.array([int(n[2]) for n in names])
+
+
+def _wave(path: Path) -> np.ndarray:
+    with wave.open(str(path), "rb") as file:
+        form = file.getnchannels(), file.getsampwidth(), file.getframerate()
+        if form != (1, 2, RATE):
+            raise ValueError(
+                f"{path.name} must be mono, 16 bit, {RATE} Hz: got channels, bytes and "
+                f"rate {form}. Convert it."
+            )
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2")

@@ -48,7 +48,8 @@ def log_mel(audio: np.ndarray) -> np.ndarray:
 
 def mel_triangles() -> np.ndarray:
     """Weights `[129 40]` of the mel bands over the frequency bins."""
-    edges = np.linspace(*_mel(np.array([20.0, RATE / 2])), MELS + 2)
+    low, high = _mel(np.array([20.0, RATE / 2]))
+    edges = np.linspace(low, high, MELS + 2)
     bins = _mel(np.arange(FRAME // 2 + 1) * RATE / FRAME)[:, None]
     up = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     down = (edges[2:] - bins) / (edges[2:] - edges[1:-1])

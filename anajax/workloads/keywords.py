@@ -88,7 +88,7 @@ def load_keywords(
     """The test set of Speech Commands v0.02 (12 classes) with one of the networks.
 
     Args:
-        network: `"lstm_s"` (79 k parameters) or `"lstm_l"` (494 k).
+        network: `"lstm_s"` (79 k parameters) or `"lstm_l"` (496 k).
         by_speaker: test on half the speakers, train and calibrate on the others;
             else test on all 4,890 clips, with calibration inputs from among them.
         data: folder with the local data sets.

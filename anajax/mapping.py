@@ -190,6 +190,19 @@ def resample(strategy: Strategy, knots: Float[JArray, "new"] | np.ndarray) -> St
     return replace(strategy, knots=knots, targets=targets)
 
 
+def canonical(strategy: Strategy) -> Strategy:
+    """The same strategy with pairs in falling significance and the least of them 1."""
+    order = jnp.argsort(-strategy.significance)
+    least = jnp.min(strategy.significance)
+    rows = strategy.targets.reshape(*strategy.targets.shape[:-1], -1, 2)
+    return replace(
+        strategy,
+        targets=rows[..., order, :].reshape(strategy.targets.shape),
+        significance=strategy.significance[order] / least,
+        scale=strategy.scale / least,
+    )
+
+
 def full_scale(
     strategy: Strategy, span: Float[JArray, "*sweep"] | float
 ) -> Float[JArray, "*sweep"]:

@@ -7,6 +7,7 @@ weights; its only approximation is that a weight is normal when its |.| is avera
 
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 from jax.scipy.stats import norm
 from jaxtyping import Array as JArray
@@ -44,12 +45,18 @@ class WeightError:
 
 
 def moment_table(
-    device: Device, times: Float[JArray, "times"], *, points: int = 513
+    device: Device, times: Float[JArray, "times"], *, points: int = 257
 ) -> MomentTable:
     """Moments at the first read (0 s) and at `times`, as `weight_error` wants them."""
     _checks.times("times", times)
     every = jnp.concatenate([jnp.zeros(1), jnp.asarray(times, dtype=float)])
-    return tabulate(device, every, points=points)
+    return _tabulate(device, every, points)
+
+
+_tabulate = jax.jit(
+    lambda device, times, points: tabulate(device, times, points=points),
+    static_argnums=2,
+)
 
 
 def weight_error(

@@ -1,1 +1,8 @@
-"""TBD."""
+"""The search for the best way to program: objectives, optimisers, certificates."""
+
+from anajax.programming.gradient import Optimized as Optimized
+from anajax.programming.gradient import optimize_strategy as optimize_strategy
+from anajax.programming.objective import ExactError as ExactError
+from anajax.programming.objective import SampledError as SampledError
+from anajax.programming.objective import make_objective as make_objective
+from anajax.programming.unknowns import Box as Box

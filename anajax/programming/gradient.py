@@ -1,10 +1,13 @@
 """Optimise a strategy by projected Adam from many vmapped starts, then a polish.
 
+The polish is a second round of the same program: the best start goes on from where it
+ended, at as many rates as there were starts, and the best of these is the result.
+
 Targets are projected onto the range after every step: a clip inside the model would
 kill the gradient there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -19,7 +22,7 @@ from anajax._tree import pytree
 from anajax._types import PRNGKey
 from anajax.density import WeightDensity, from_weights, merged
 from anajax.devices.base import Device
-from anajax.mapping import Strategy, UnitCell, pairs
+from anajax.mapping import Strategy, UnitCell, canonical, pairs
 from anajax.programming.objective import AbstractObjective, Aggregate, make_objective
 from anajax.programming.unknowns import (
     Box,
@@ -45,7 +48,7 @@ class Optimized:
     k: Float[JArray, ""]
     """Digital scale relative to the full range."""
     per_start: Float[JArray, "starts"]
-    """Value of each start before the polish; warm starts come first."""
+    """Value that each start reached in the first round; warm starts come first."""
     history: Float[JArray, "steps"]
     """Least value over the starts at each step."""
 
@@ -62,7 +65,6 @@ def optimize_strategy(
     starts: int = 8,
     warm: Sequence[Strategy] = (),
     steps: int = 600,
-    polish: int = 300,
     learning_rate: float = 0.03,
     box: Box | None = None,
     time_weights: JArray | None = None,
@@ -82,8 +84,7 @@ def optimize_strategy(
         move_knots: whether their spacing is optimised as well.
         starts: number of random starts.
         warm: strategies to start from as well, on the same cell.
-        steps: Adam steps of each start.
-        polish: further steps of the best start, at a tenth of the rate.
+        steps: Adam steps of each of the two rounds.
         learning_rate: step of the fractions of the range and of the logs of F and K.
         box: bounds of F and K.
         time_weights: importance of each time, equal by default.
@@ -119,7 +120,6 @@ def optimize_strategy(
         cell=cell,
         box=box,
         steps=steps,
-        polish=polish,
         rate=learning_rate,
         move_knots=move_knots,
     )
@@ -135,16 +135,21 @@ def _starts(
     key: PRNGKey,
 ) -> Unknowns:
     given = [from_strategy(s, device, knots) for s in warm]
-    keys = rng.streams(key, rng.Stage.INIT, jnp.arange(count))
-    drawn = jax.vmap(lambda k: random_start(device, cell, knots, box, key=k))(keys)
+    drawn = _draw(device, key, cell=cell, knots=knots, count=count, box=box)
     return jax.tree.map(
-        lambda d, *g: jnp.concatenate([jnp.stack(g), d]) if g else d, drawn, *given
+        lambda d, *g: jnp.concatenate([*(v[None] for v in g), d]), drawn, *given
     )
 
 
-@partial(
-    jax.jit, static_argnames=("cell", "box", "steps", "polish", "rate", "move_knots")
-)
+@partial(jax.jit, static_argnames=("cell", "knots", "count", "box"))
+def _draw(
+    device: Device, key: PRNGKey, *, cell: UnitCell, knots: int, count: int, box: Box
+) -> Unknowns:
+    keys = rng.streams(key, rng.Stage.INIT, jnp.arange(count))
+    return jax.vmap(lambda k: random_start(device, cell, knots, box, key=k))(keys)
+
+
+@partial(jax.jit, static_argnames=("cell", "box", "steps", "rate", "move_knots"))
 def _search(
     objective: AbstractObjective,
     device: Device,
@@ -153,50 +158,62 @@ def _search(
     cell: UnitCell,
     box: Box,
     steps: int,
-    polish: int,
     rate: float,
     move_knots: bool,
 ) -> Optimized:
+    """Two rounds of the same program: all starts, then the winner at many rates."""
+
     def value(x: Unknowns) -> JArray:  # in (% of w_max)^2: of order one, for Adam
         return 1e4 * objective(to_strategy(x, device, cell))
 
-    move = partial(_descend, value, cell=cell, box=box, move_knots=move_knots)
-    ends, paths = jax.vmap(lambda x: move(x, steps=steps, rate=rate))(begin)
-    per_start = jax.vmap(value)(ends)
-    best = jnp.argmin(jnp.where(jnp.isnan(per_start), jnp.inf, per_start))
-    winner = jax.tree.map(lambda v: v[best], ends)
-    winner, path = move(winner, steps=polish, rate=rate / 10)
-    strategy = to_strategy(winner, device, cell)
+    def descend(x: Unknowns, rate: JArray) -> tuple[Unknowns, JArray, JArray]:
+        end, path = _descend(value, x, rate, cell, box, steps, move_knots)
+        reached = value(end)
+        return end, jnp.where(jnp.isnan(reached), jnp.inf, reached), path
+
+    count = begin.log_k.shape[0]
+    rates = rate * jnp.stack([jnp.ones(count), jnp.geomspace(1.0, 1e-3, count)])
+
+    def go(x: Unknowns, rates: JArray) -> tuple[Unknowns, tuple]:
+        ends, reached, paths = jax.vmap(descend)(x, rates)
+        best = jnp.argmin(reached)
+        again = jax.tree.map(lambda v: jnp.broadcast_to(v[best], v.shape), ends)
+        return again, (reached, jnp.nanmin(paths, 0))
+
+    ends, (reached, paths) = jax.lax.scan(go, begin, rates)
+    winner = jax.tree.map(lambda v: v[0], ends)
+    strategy = canonical(to_strategy(winner, device, cell))
     return Optimized(
         strategy=strategy,
-        objective=value(winner) / 1e4,
+        objective=jnp.min(reached[-1]) / 1e4,
         f=strategy.significance,
         k=jnp.exp(winner.log_k),
-        per_start=per_start / 1e4,
-        history=jnp.concatenate([jnp.nanmin(paths, 0), path]) / 1e4,
+        per_start=reached[0] / 1e4,
+        history=paths.ravel() / 1e4,
     )
 
 
 def _descend(
-    value,
+    value: Callable[[Unknowns], JArray],
     x: Unknowns,
-    *,
+    rate: JArray,
     cell: UnitCell,
     box: Box,
     steps: int,
-    rate: float,
     move_knots: bool,
 ) -> tuple[Unknowns, JArray]:
-    adam = optax.adam(optax.cosine_decay_schedule(rate, steps))
+    adam = optax.scale_by_adam()
 
-    def step(carry: tuple, _: None) -> tuple[tuple, JArray]:
+    def step(carry: tuple, i: JArray) -> tuple[tuple, JArray]:
         x, state = carry
         loss, grads = jax.value_and_grad(value)(x)
         grads = _admissible(grads, cell, move_knots)
         updates, state = adam.update(grads, state)
-        return (project(optax.apply_updates(x, updates), cell, box), state), loss
+        size = rate * (1 + jnp.cos(jnp.pi * i / steps)) / 2
+        x = jax.tree.map(lambda v, u: v - size * u, x, updates)
+        return (project(x, cell, box), state), loss
 
-    (x, _), losses = jax.lax.scan(step, (x, adam.init(x)), None, length=steps)
+    (x, _), losses = jax.lax.scan(step, (x, adam.init(x)), jnp.arange(steps))
     return x, losses
 
 

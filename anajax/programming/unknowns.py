@@ -118,7 +118,8 @@ def random_start(
         keys[0], (cell.factors - 1,), minval=log_box[0], maxval=log_box[1]
     )
     k = jnp.exp(jr.uniform(keys[1], (), minval=-0.4, maxval=0.5))
-    share = jr.dirichlet(keys[2], jnp.full(3, 0.5))
+    share = jr.exponential(keys[2], (3,)) ** 2
+    share = share / jnp.sum(share)
     grid = jnp.linspace(0, 1, knots)
     f = jnp.exp(log_f)
     fills = [resample(b(device, f=f, k=k), grid) for b in _SPLITS]

@@ -1,1 +1,1 @@
-"""TBD."""
+"""Studies: a network on many chips at many times, from config to report."""

@@ -1,0 +1,267 @@
+"""A network on a chip: program, age and read a pytree of weights.
+
+The same physics serves any pytree of parameters (plain dicts, flax linen, flax nnx
+state, equinox): weights are chosen by a predicate on their path, and their noise is
+keyed by that path, so that adding a layer changes no other layer's noise.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax import _checks, rng
+from anajax._tree import pytree
+from anajax._types import PRNGKey, PyTree
+from anajax.devices import base as _device
+from anajax.devices.base import Cells, Device
+from anajax.mapping import Strategy, decode, encode
+
+Select = Callable[[str, Any], bool]
+Strategies = Strategy | Mapping[str, Strategy]
+Scope = Literal["network", "layer", "column", "none"]
+"""Over which weights one drift compensation factor is shared."""
+
+
+@pytree
+class Layer:
+    """One weight array as targets: what is programmed, and how it is read back."""
+
+    targets: Float[JArray, "*weights devices"]
+    """Target conductances, uS."""
+    strategy: Strategy
+    w_max: Float[JArray, ""]
+    """Largest |weight|, in the units of the network."""
+
+
+@pytree
+class Chip:
+    """The programmed cells of one chip, by path, and their read-out just after."""
+
+    layers: dict[str, Layer]
+    cells: dict[str, Cells]
+    first: dict[str, JArray]
+    """Normalized weights as first read (0 s): the reference of drift compensation."""
+    key: PRNGKey
+    """Parent of the keys of its reads."""
+
+
+def default_select(path: str, leaf: Any) -> bool:
+    """Floating arrays of two or more axes, except embeddings."""
+    floating = hasattr(leaf, "ndim") and jnp.issubdtype(leaf.dtype, jnp.floating)
+    return bool(floating) and leaf.ndim >= 2 and "embedding" not in path.lower()
+
+
+def weights(params: PyTree, *, select: Select = default_select) -> dict[str, JArray]:
+    """The selected weight arrays by path, such as `{"conv/kernel": ...}`.
+
+    Raises:
+        ValueError: if no array is selected.
+    """
+    chosen = {p: v for p, v in _leaves(params) if select(p, v)}
+    if not chosen:
+        names = [p for p, _ in _leaves(params)]
+        _checks.fail(
+            "select", "choose a weight array", f"none of {names}", "Widen the rule."
+        )
+    return chosen
+
+
+def encode_weights(
+    params: PyTree, strategy: Strategies, *, select: Select = default_select
+) -> dict[str, Layer]:
+    """Targets of all selected weights.
+
+    Args:
+        params: pytree of arrays.
+        strategy: one for all, or one per path.
+        select: which leaves are weights, by path and value.
+
+    Raises:
+        ValueError: if a weight is not finite, or a path has no strategy.
+    """
+    return {
+        path: _encode_layer(w, _strategy_for(strategy, path), path)
+        for path, w in weights(params, select=select).items()
+    }
+
+
+def program(device: Device, layers: dict[str, Layer], *, key: PRNGKey) -> Chip:
+    """Program one chip and read it for the first time.
+
+    Args:
+        device: the device model.
+        layers: targets by path.
+        key: one key is one chip.
+    """
+    cells = {
+        path: _device.program(device, layer.targets, key=rng.path_key(key, path))
+        for path, layer in layers.items()
+    }
+    first = {
+        path: _read_layer(device, layers[path], c, 0.0, _read_key(key, 0, path))
+        for path, c in cells.items()
+    }
+    return Chip(layers=layers, cells=cells, first=first, key=key)
+
+
+def read(
+    device: Device,
+    chip: Chip,
+    *,
+    t: Float[JArray, ""] | float,
+    index: int | JArray,
+    scope: Scope = "layer",
+) -> dict[str, JArray]:
+    """The weights of a chip at time `t`, drift-compensated, in the network's units.
+
+    Args:
+        device: the device model.
+        chip: from `program`.
+        t: seconds since the first read.
+        index: number of this read-out, from 1: names its read noise.
+        scope: the weights that share one compensation factor.
+    """
+    now = {
+        path: _read_layer(device, layer, c, t, _read_key(chip.key, index, path))
+        for (path, layer), c in zip(
+            chip.layers.items(), chip.cells.values(), strict=True
+        )
+    }
+    alpha = compensation(chip.first, now, chip.layers, scope)
+    return {
+        path: (alpha[path] * now[path] - _offset(layer)) * layer.w_max
+        for path, layer in chip.layers.items()
+    }
+
+
+def compensation(
+    first: dict[str, JArray],
+    now: dict[str, JArray],
+    layers: dict[str, Layer],
+    scope: Scope,
+) -> dict[str, JArray]:
+    """Factors alpha by path: mean |first read-out| over mean |read-out now|.
+
+    A network's factor weighs each layer's weights in the network's units; a column is
+    the last axis of a weight array (its outputs).
+    """
+    if scope == "none":
+        return {path: jnp.ones(()) for path in now}
+    if scope == "network":
+        sizes = {path: layer.w_max for path, layer in layers.items()}
+        above = sum(s * jnp.sum(jnp.abs(first[p])) for p, s in sizes.items())
+        below = sum(s * jnp.sum(jnp.abs(now[p])) for p, s in sizes.items())
+        return {path: above / jnp.maximum(below, _TINY) for path in now}
+    return {path: _factor(first[path], now[path], scope) for path in now}
+
+
+def insert(params: PyTree, new: Mapping[str, JArray]) -> PyTree:
+    """The pytree `params` with the arrays of `new` at their paths."""
+    flat, tree = jax.tree_util.tree_flatten_with_path(params)
+    leaves = [new.get(path_name(path), leaf) for path, leaf in flat]
+    return jax.tree.unflatten(tree, leaves)
+
+
+def perturb(
+    params: PyTree,
+    device: Device,
+    strategy: Strategies,
+    *,
+    t: Float[JArray, ""] | float,
+    key: PRNGKey,
+    select: Select = default_select,
+    scope: Scope = "layer",
+) -> PyTree:
+    """Parameters as one chip holds them at time `t`: pytree in, pytree out.
+
+    Args:
+        params: pytree of arrays of any framework.
+        device: the device model.
+        strategy: how weights become conductances; one for all, or one per path.
+        t: seconds since the first read after programming.
+        key: one key is one chip (at any time).
+        select: which leaves are weights, by path and value.
+        scope: the weights that share one drift compensation factor.
+
+    Returns:
+        The same pytree with perturbed weights; other leaves are untouched.
+
+    Raises:
+        ValueError: if weights or times are out of range, or nothing is selected.
+    """
+    _checks.positive("t", t, strictly=False)
+    layers = encode_weights(params, strategy, select=select)
+    chip = program(device, layers, key=key)
+    return insert(params, read(device, chip, t=t, index=1, scope=scope))
+
+
+def path_name(path: tuple) -> str:
+    """A pytree path as names joined by "/", whatever container it goes through."""
+    names = []
+    for entry in path:
+        for attribute in ("key", "name", "idx"):
+            if hasattr(entry, attribute):
+                names.append(str(getattr(entry, attribute)))
+                break
+    return "/".join(n for n in names if n not in ("value", "params"))
+
+
+_TINY = 1e-12
+
+
+def _leaves(params: PyTree) -> list[tuple[str, Any]]:
+    flat, _ = jax.tree_util.tree_flatten_with_path(params)
+    return [(path_name(path), leaf) for path, leaf in flat]
+
+
+def _strategy_for(strategy: Strategies, path: str) -> Strategy:
+    if isinstance(strategy, Strategy):
+        return strategy
+    if path not in strategy:
+        _checks.fail(
+            "strategy",
+            "have one entry per selected weight",
+            f"no entry for {path!r} among {sorted(strategy)}",
+            "Add it, or leave this weight out of `select`.",
+        )
+    return strategy[path]
+
+
+def _encode_layer(w: JArray, strategy: Strategy, path: str) -> Layer:
+    _checks.finite(path, w, "Find the layer whose training diverged.")
+    if isinstance(w, np.ndarray):
+        w = jnp.asarray(w)
+    w_max = jnp.max(jnp.abs(w))
+    u = w / jnp.where(w_max > 0, w_max, 1)
+    return Layer(targets=encode(strategy, u), strategy=strategy, w_max=w_max)
+
+
+def _read_key(key: PRNGKey, index: int | JArray, path: str) -> PRNGKey:
+    return rng.path_key(rng.stream(key, rng.Stage.TIME, index), path)
+
+
+def _read_layer(
+    device: Device,
+    layer: Layer,
+    cells: Cells,
+    t: Float[JArray, ""] | float,
+    key: PRNGKey,
+) -> JArray:
+    """The analog part c.g / K of the weights, as read at `t`."""
+    g = _device.read(device, _device.age(device, cells, t=t), t=t, key=key)
+    return decode(layer.strategy, g) + _offset(layer)
+
+
+def _offset(layer: Layer) -> JArray:
+    return layer.strategy.offset / layer.strategy.scale
+
+
+def _factor(first: JArray, now: JArray, scope: Scope) -> JArray:
+    axes = tuple(range(now.ndim - 1)) if scope == "column" else None
+    above, below = (jnp.mean(jnp.abs(w), axes) for w in (first, now))
+    return jnp.where(below > _TINY, above / jnp.maximum(below, _TINY), 1.0)

@@ -1,0 +1,117 @@
+"""A network on R chips at T times: one trace, memory bounded by the chips in a chunk."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax import _checks, chip, rng
+from anajax._tree import pytree
+from anajax._types import PRNGKey, PyTree
+from anajax.devices.base import Device
+
+Metric = Callable[[PyTree], JArray]
+"""`metric(params)`: one number, or one per item, for a network with these weights."""
+
+
+@pytree
+class Evaluation:
+    """What was measured on every chip at every time."""
+
+    metric: Float[JArray, "chips times *items"]
+    """The metric of the network with the weights of this chip at this time."""
+    weight_rms_error: Float[JArray, "chips times"]
+    """Root mean square over all weights of (read - ideal) / w_max of their layer."""
+
+
+def evaluate(
+    metric: Metric,
+    params: PyTree,
+    device: Device,
+    strategy: chip.Strategies,
+    times: Float[JArray, "times"] | np.ndarray,
+    *,
+    chips: int | JArray | np.ndarray,
+    key: PRNGKey,
+    chunk: int = 1,
+    select: chip.Select = chip.default_select,
+    scope: chip.Scope = "layer",
+) -> Evaluation:
+    """Program every chip once, read it at all times, and measure the network.
+
+    Args:
+        metric: function of the parameters, jittable; closes over data and model.
+        params: pytree of trained weights.
+        device: the device model.
+        strategy: one for all weights, or one per path.
+        times: seconds since the first read, increasing.
+        chips: how many chips, or the indices of chips; chip 7 of 8 is chip 7 of 64.
+        key: key of the study.
+        chunk: chips at once (vmapped); 1 is fastest on a CPU.
+        select: which leaves are weights.
+        scope: the weights that share one drift compensation factor.
+
+    Raises:
+        ValueError: if times, chips or weights are out of range.
+    """
+    _checks.times("times", times)
+    index = jnp.arange(chips) if isinstance(chips, int) else jnp.asarray(chips)
+    if index.size < 1 or chunk < 1:
+        _checks.fail("chips", "be at least 1", index.size, "Ask for one chip or more.")
+    layers = chip.encode_weights(params, strategy, select=select)
+    ideal = chip.weights(params, select=select)
+    return _evaluate(
+        device,
+        params,
+        layers,
+        ideal,
+        jnp.asarray(times, dtype=float),
+        index,
+        key,
+        metric=metric,
+        chunk=chunk,
+        scope=scope,
+    )
+
+
+@partial(jax.jit, static_argnames=("metric", "chunk", "scope"))
+def _evaluate(
+    device: Device,
+    params: PyTree,
+    layers: dict[str, chip.Layer],
+    ideal: dict[str, JArray],
+    times: JArray,
+    index: JArray,
+    key: PRNGKey,
+    *,
+    metric: Metric,
+    chunk: int,
+    scope: chip.Scope,
+) -> Evaluation:
+    def one_chip(i: JArray) -> Evaluation:
+        part = chip.program(device, layers, key=rng.stream(key, rng.Stage.CHIP, i))
+
+        def one_time(t_j: tuple[JArray, JArray]) -> Evaluation:
+            t, j = t_j
+            weights = chip.read(device, part, t=t, index=j, scope=scope)
+            return Evaluation(
+                metric=metric(chip.insert(params, weights)),
+                weight_rms_error=_rms(weights, ideal, layers),
+            )
+
+        return jax.lax.map(one_time, (times, jnp.arange(1, times.shape[0] + 1)))
+
+    return jax.lax.map(one_chip, index, batch_size=chunk if chunk > 1 else None)
+
+
+def _rms(
+    weights: dict[str, JArray], ideal: dict[str, JArray], layers: dict[str, chip.Layer]
+) -> JArray:
+    square = sum(
+        jnp.sum(((weights[p] - ideal[p]) / layers[p].w_max) ** 2) for p in layers
+    )
+    return jnp.sqrt(square / sum(w.size for w in ideal.values()))

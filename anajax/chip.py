@@ -19,7 +19,7 @@ from anajax._tree import pytree
 from anajax._types import PRNGKey, PyTree
 from anajax.devices import base as _device
 from anajax.devices.base import Cells, Device
-from anajax.mapping import Strategy, decode, encode
+from anajax.mapping import Strategy, encode
 
 Select = Callable[[str, Any], bool]
 Strategies = Strategy | Mapping[str, Strategy]
@@ -33,7 +33,10 @@ class Layer:
 
     targets: Float[JArray, "*weights devices"]
     """Target conductances, uS."""
-    strategy: Strategy
+    coefficients: Float[JArray, "devices"]
+    """Normalized weight per uS of each device: signed significance over K."""
+    offset: Float[JArray, ""]
+    """Subtracted digitally, in normalized weight."""
     w_max: Float[JArray, ""]
     """Largest |weight|, in the units of the network."""
 
@@ -134,7 +137,7 @@ def read(
     }
     alpha = compensation(chip.first, now, chip.layers, scope)
     return {
-        path: (alpha[path] * now[path] - _offset(layer)) * layer.w_max
+        path: (alpha[path] * now[path] - layer.offset) * layer.w_max
         for path, layer in chip.layers.items()
     }
 
@@ -238,7 +241,13 @@ def _encode_layer(w: JArray, strategy: Strategy, path: str) -> Layer:
         w = jnp.asarray(w)
     w_max = jnp.max(jnp.abs(w))
     u = w / jnp.where(w_max > 0, w_max, 1)
-    return Layer(targets=encode(strategy, u), strategy=strategy, w_max=w_max)
+    c = strategy.cell.coefficients(strategy.significance)
+    return Layer(
+        targets=encode(strategy, u),
+        coefficients=c / strategy.scale,
+        offset=strategy.offset / strategy.scale,
+        w_max=w_max,
+    )
 
 
 def _read_key(key: PRNGKey, index: int | JArray, path: str) -> PRNGKey:
@@ -254,11 +263,7 @@ def _read_layer(
 ) -> JArray:
     """The analog part c.g / K of the weights, as read at `t`."""
     g = _device.read(device, _device.age(device, cells, t=t), t=t, key=key)
-    return decode(layer.strategy, g) + _offset(layer)
-
-
-def _offset(layer: Layer) -> JArray:
-    return layer.strategy.offset / layer.strategy.scale
+    return g @ layer.coefficients
 
 
 def _factor(first: JArray, now: JArray, scope: Scope) -> JArray:

@@ -1,4 +1,4 @@
-"""A network on R chips at T times: one trace, memory bounded by the chips in a chunk."""
+"""A network on R chips at T times: one trace, memory bounded by chips in a chunk."""
 
 from collections.abc import Callable
 from functools import partial

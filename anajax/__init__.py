@@ -1,3 +1,63 @@
-"""anajax: analog in-memory computing in JAX, differentiable from end to end."""
+"""anajax: analog in-memory computing in JAX, differentiable from end to end.
+
+device = anajax.devices.pcm()
+density = anajax.density.from_weights(weights)
+best = anajax.optimize_strategy(device, None, density, times, key=key)
+noisy = anajax.perturb(params, device, best.strategy, t=86400.0, key=key)
+"""
+
+from anajax import chip as chip
+from anajax import density as density
+from anajax import devices as devices
+from anajax import mapping as mapping
+from anajax import moments as moments
+from anajax import rng as rng
+from anajax import strategies as strategies
+from anajax._tree import replace as replace
+from anajax.chip import perturb as perturb
+from anajax.devices.base import Cells as Cells
+from anajax.devices.base import Device as Device
+from anajax.devices.base import age as age
+from anajax.devices.base import program as program
+from anajax.devices.base import read as read
+from anajax.mapping import Strategy as Strategy
+from anajax.mapping import UnitCell as UnitCell
+from anajax.mapping import decode as decode
+from anajax.mapping import encode as encode
+from anajax.mapping import pairs as pairs
+from anajax.moments import conductance_moments as conductance_moments
+from anajax.programming import certify as certify
+from anajax.programming import evolve_strategy as evolve_strategy
+from anajax.programming import optimize_strategy as optimize_strategy
+from anajax.studies.evaluate import evaluate as evaluate
+from anajax.weight_error import weight_error as weight_error
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Cells",
+    "Device",
+    "Strategy",
+    "UnitCell",
+    "age",
+    "certify",
+    "chip",
+    "conductance_moments",
+    "decode",
+    "density",
+    "devices",
+    "encode",
+    "evaluate",
+    "evolve_strategy",
+    "mapping",
+    "moments",
+    "optimize_strategy",
+    "pairs",
+    "perturb",
+    "program",
+    "read",
+    "replace",
+    "rng",
+    "strategies",
+    "weight_error",
+]

@@ -1,5 +1,9 @@
 """The search for the best way to program: objectives, optimisers, certificates."""
 
+from anajax.programming.certify import Certificate as Certificate
+from anajax.programming.certify import certify as certify
+from anajax.programming.evolution import Evolved as Evolved
+from anajax.programming.evolution import evolve_strategy as evolve_strategy
 from anajax.programming.gradient import Optimized as Optimized
 from anajax.programming.gradient import optimize_strategy as optimize_strategy
 from anajax.programming.objective import ExactError as ExactError

@@ -12,6 +12,8 @@ from anajax.devices.base import read as read
 from anajax.devices.drift import NoDrift as NoDrift
 from anajax.devices.drift import PowerLawDrift as PowerLawDrift
 from anajax.devices.faults import Faults as Faults
+from anajax.devices.files import load_device as load_device
+from anajax.devices.files import save_device as save_device
 from anajax.devices.flash import flash_floating_gate as flash_floating_gate
 from anajax.devices.flash import flash_sonos as flash_sonos
 from anajax.devices.mram import mram_stt as mram_stt
@@ -34,3 +36,5 @@ from anajax.devices.reram import reram_wan as reram_wan
 from anajax.devices.tables import tabulated as tabulated
 from anajax.devices.variation import scale_noise as scale_noise
 from anajax.devices.variation import vary as vary
+from anajax.devices.write_verify import WriteVerify as WriteVerify
+from anajax.devices.write_verify import write_verified as write_verified

@@ -1,0 +1,175 @@
+"""Device files: any device as JSON with a schema version, and back.
+
+A record is an object with its class under "type" and one entry per field; arrays are
+nested lists, records that are absent are null. The classes are those of one explicit
+table: a file can name them, and nothing else is ever executed.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+
+from anajax.devices import (
+    curves,
+    drift,
+    faults,
+    flash,
+    mram,
+    programming,
+    read_noise,
+    relaxation,
+    write_verify,
+)
+from anajax.devices.base import Device
+
+FORMAT = "anajax-device"
+VERSION = 1
+
+
+def save_device(device: Device, path: str | Path) -> None:
+    """Write a device to a JSON file, all at once: a reader never sees half of it.
+
+    Raises:
+        ValueError: if the device holds a record that is not of this package, or
+            traced or stacked parameters that are not concrete.
+    """
+    path = Path(path)
+    document = {"format": FORMAT, "version": VERSION, "device": _encode(device)}
+    text = json.dumps(document, indent=1, allow_nan=False)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load_device(path: str | Path) -> Device:
+    """Read a device from a file of `save_device`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is truncated, not a device file, of an unknown version, or
+            its content is not a valid device; the message names the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No file {path}: give the path of a device file.")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not UTF-8, or not JSON
+        _fail(path, "be complete JSON", error, "Write it again with `save_device`.")
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        _fail(path, f"be a file of format {FORMAT!r}", _kind(document), "Give another.")
+    if document.get("version") != VERSION:
+        rule = f"have version {VERSION}"
+        _fail(path, rule, document.get("version"), "Use the anajax that wrote it.")
+    device = _decode(document.get("device"), path, "device")
+    if not isinstance(device, Device):
+        _fail(path, "hold a Device", type(device).__name__, "Save a whole device.")
+    return device
+
+
+def _classes() -> dict[str, type]:
+    """Every record that a device can be made of, by name."""
+    known = (
+        Device,
+        curves.CappedPower,
+        curves.ClippedLog,
+        curves.Constant,
+        curves.Piecewise,
+        curves.Polynomial,
+        curves.Saturating,
+        curves.Table,
+        drift.NoDrift,
+        drift.PowerLawDrift,
+        faults.Faults,
+        flash.SonosShift,
+        flash.ThresholdDrift,
+        flash.ThresholdProgramming,
+        mram.BinaryProgramming,
+        mram.RetentionFlips,
+        programming.GaussianProgramming,
+        programming.NoProgrammingError,
+        read_noise.FlickerRead,
+        read_noise.GaussianRead,
+        read_noise.LogFlickerRead,
+        read_noise.NoReadNoise,
+        relaxation.Growth,
+        relaxation.LogTime,
+        relaxation.PolynomialsInTime,
+        relaxation.RelaxationDrift,
+        relaxation.SaturatingInTime,
+        write_verify.WriteVerify,
+    )
+    return {cls.__name__: cls for cls in known}
+
+
+def _encode(value: Any) -> Any:
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else repr(value)
+    if isinstance(value, tuple):
+        return [_encode(v) for v in value]
+    if isinstance(value, jax.Array | np.ndarray):
+        return np.asarray(value).tolist()
+    name = type(value).__name__
+    if _classes().get(name) is not type(value):
+        raise ValueError(
+            f"`device` must be made of records of anajax to be saved: got {name}. "
+            "Express it with curves, tables and slots of `anajax.devices`."
+        )
+    fields = dataclasses.fields(value)
+    return {"type": name} | {f.name: _encode(getattr(value, f.name)) for f in fields}
+
+
+def _decode(value: Any, path: Path, where: str) -> Any:
+    if not isinstance(value, dict):
+        return value
+    cls = _classes().get(str(value.get("type")))
+    if cls is None:
+        _fail(path, f"name a known record at {where}", value.get("type"), _KNOWN)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    given = set(value) - {"type"}
+    if given != set(fields):
+        odd = sorted(given ^ set(fields))
+        _fail(path, f"have the fields of {cls.__name__} at {where}", odd, "Repair it.")
+    decoded = {name: _decode(value[name], path, f"{where}.{name}") for name in fields}
+    for name, field in fields.items():
+        if field.metadata.get("static"):
+            decoded[name] = _static(decoded[name])
+        elif isinstance(decoded[name], str | bool):
+            _fail(path, f"hold numbers at {where}.{name}", decoded[name], "Repair it.")
+    try:
+        return cls(**decoded)
+    except (TypeError, ValueError, AttributeError) as error:
+        _fail(path, f"hold a valid {cls.__name__} at {where}", error, "Repair it.")
+
+
+_KNOWN = "A device file holds records of `anajax.devices` only."
+
+
+def _static(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_static, value))
+    return float(value) if value in ("inf", "-inf") else value
+
+
+def _kind(document: Any) -> str:
+    if isinstance(document, dict):
+        return f"format {document.get('format')!r}"
+    return type(document).__name__
+
+
+def _fail(path: Path, rule: str, got: object, remedy: str) -> NoReturn:
+    raise ValueError(f"`{path}` must {rule}: got {got}. {remedy}") from None

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array as JArray
 from jaxtyping import Float
-from scipy.optimize import differential_evolution
 
 from anajax import _checks
 from anajax._tree import pytree
@@ -62,6 +61,8 @@ def evolve_strategy(
     for name, number in (("population", population), ("generations", generations)):
         if number < 1:
             _checks.fail(name, "be at least 1", number, "Use the default.")
+    from scipy.optimize import differential_evolution  # slow to import
+
     box = Box() if box is None else box
     cell = pairs(2)
 

@@ -39,6 +39,8 @@ class Layer:
     """Subtracted digitally, in normalized weight."""
     w_max: Float[JArray, ""]
     """Largest |weight|, in the units of the network."""
+    column: Float[JArray, "*columns"] = 1.0  # pyright: ignore[reportAssignmentType]
+    """Digital scale of each column (last axis of the weights), or of all."""
 
 
 @pytree
@@ -137,7 +139,7 @@ def read(
     }
     alpha = compensation(chip.first, now, chip.layers, scope)
     return {
-        path: (alpha[path] * now[path] - layer.offset) * layer.w_max
+        path: (alpha[path] * now[path] - layer.offset) * layer.w_max * layer.column
         for path, layer in chip.layers.items()
     }
 

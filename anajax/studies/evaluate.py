@@ -1,6 +1,6 @@
 """A network on R chips at T times: one trace, memory bounded by chips in a chunk."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import jax
@@ -32,7 +32,7 @@ def evaluate(
     metric: Metric,
     params: PyTree,
     device: Device,
-    strategy: chip.Strategies,
+    strategy: chip.Strategies | Mapping[str, chip.Layer],
     times: Float[JArray, "times"] | np.ndarray,
     *,
     chips: int | JArray | np.ndarray,
@@ -47,7 +47,8 @@ def evaluate(
         metric: function of the parameters, jittable; closes over data and model.
         params: pytree of trained weights.
         device: the device model.
-        strategy: one for all weights, or one per path.
+        strategy: one for all weights, one per path, or targets already chosen: the
+            layers of `chip.encode_weights` or `optimize_targets`.
         times: seconds since the first read, increasing.
         chips: how many chips, or the indices of chips; chip 7 of 8 is chip 7 of 64.
         key: key of the study.
@@ -62,7 +63,7 @@ def evaluate(
     index = jnp.arange(chips) if isinstance(chips, int) else jnp.asarray(chips)
     if index.size < 1 or chunk < 1:
         _checks.fail("chips", "be at least 1", index.size, "Ask for one chip or more.")
-    layers = chip.encode_weights(params, strategy, select=select)
+    layers = _layers(params, strategy, select)
     ideal = chip.weights(params, select=select)
     return _evaluate(
         device,
@@ -76,6 +77,18 @@ def evaluate(
         chunk=chunk,
         scope=scope,
     )
+
+
+def _layers(
+    params: PyTree,
+    strategy: chip.Strategies | Mapping[str, chip.Layer],
+    select: chip.Select,
+) -> dict[str, chip.Layer]:
+    if isinstance(strategy, Mapping) and all(
+        isinstance(v, chip.Layer) for v in strategy.values()
+    ):
+        return dict(strategy)  # pyright: ignore[reportArgumentType]
+    return chip.encode_weights(params, strategy, select=select)  # pyright: ignore
 
 
 @partial(jax.jit, static_argnames=("metric", "chunk", "scope"))

@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from shared import data
 
 from anajax import workloads
-from anajax.workloads import images, resnet
+from anajax.workloads import images, resnet, weights
 
 
 def convolve(x, kernel, stride):
@@ -86,9 +86,9 @@ def test_cifar10_is_read_from_its_binary_files(cifar):
 
 
 def test_cifar10_workload_scales_the_images(cifar):
-    weights = data("cifar10_resnet_weights")
+    trained = data("cifar10_resnet_weights")
     folder, pixels = cifar
-    (folder / "cifar10_resnet_weights").symlink_to(weights)
+    (folder / "cifar10_resnet_weights").symlink_to(trained)
     work = workloads.load("cifar10_resnet20", data=folder, items=2)
     order = np.argsort(np.random.default_rng(0).random(4))[:2]
     first = pixels.transpose(0, 2, 3, 1)[order] / 255
@@ -139,3 +139,15 @@ def test_missing_fashion_mnist_names_the_package(monkeypatch, tmp_path):
     monkeypatch.setattr(images, "FASHION_PACKAGE", tmp_path / "none")
     with pytest.raises(FileNotFoundError, match="dataset-fashion-mnist"):
         images.fashion_mnist(tmp_path)
+
+
+def test_fashion_network_is_the_one_that_was_trained():
+    if not images.FASHION_PACKAGE.is_dir():
+        pytest.skip("the Debian package dataset-fashion-mnist is not installed")
+    _, notes = weights.read("fashion_resnet8")
+    work = workloads.load("fashion_resnet8", items=400)
+    right = np.asarray(workloads.evaluate(work))
+    recorded = float(notes["test_accuracy"])
+    assert work.source["data"] == "package: Debian dataset-fashion-mnist"
+    assert abs(right.mean() - recorded) < 3 * np.sqrt(recorded * (1 - recorded) / 400)
+    assert recorded > 0.9

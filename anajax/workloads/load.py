@@ -8,7 +8,7 @@ from anajax import _checks
 from anajax.workloads.base import Workload
 from anajax.workloads.characters import load_characters
 from anajax.workloads.digits import load_digits_net
-from anajax.workloads.images import load_cifar10
+from anajax.workloads.images import load_cifar10, load_fashion
 from anajax.workloads.intents import load_intents
 from anajax.workloads.keywords import load_keywords
 from anajax.workloads.spoken_digits import load_spoken_digits
@@ -18,6 +18,7 @@ LOADERS: dict[str, Callable[..., Workload]] = {
     "banking77_minilm": load_intents,
     "cifar10_resnet20": partial(load_cifar10, 20),
     "cifar10_resnet32": partial(load_cifar10, 32),
+    "fashion_resnet8": partial(load_fashion, 8),
     "fsdd_lstm": load_spoken_digits,
     "kws_lstm_s": partial(load_keywords, "lstm_s", by_speaker=False),
     "kws_lstm_l": partial(load_keywords, "lstm_l", by_speaker=False),

@@ -1,0 +1,86 @@
+"""Drift compensation as on chip: one digital factor from a read-out now and before.
+
+Drift shrinks all conductances of an array alike, to first order. The array is read
+with known inputs just after programming and again later; the ratio of the mean
+magnitudes multiplies its outputs from then on (Joshi et al., Nat. Commun. 11, 2473,
+2020). The read-out passes the converters and the noise that every product passes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+
+from anajax import _checks
+from anajax._types import Float, JArray
+from anajax.converters import Number
+
+PER = ("global", "column", "tile")
+"""What a factor is taken over: the whole matrix, an output column, a tile."""
+
+
+def read_out(
+    product: Callable[[Float[JArray, "inputs inputs"]], Float[JArray, "inputs ..."]],
+    inputs: int,
+    *,
+    dtype: Any = float,
+) -> Float[JArray, "inputs ..."]:
+    """The responses of `product` to one-hot inputs, one row per input.
+
+    `lambda x: crossbar.mvm(tiles, x, io, key=key)` gives `[in, out]`;
+    `crossbar.partial_sums` in its place gives `[in, row tiles, column tiles, columns]`
+    for factors per tile. Read without the digital bias.
+
+    Args:
+        product: maps inputs `[batch, in]` to outputs, through the periphery.
+        inputs: number of inputs.
+        dtype: of the inputs.
+    """
+    return product(jnp.eye(inputs, dtype=dtype))
+
+
+def compensation_factor(
+    reference: Float[JArray, "..."],
+    now: Float[JArray, "..."],
+    *,
+    per: str = "global",
+    floor: Number = 1e-4,
+) -> Float[JArray, "..."]:
+    """The factor alpha = mean |reference| / mean |now| for the outputs of today.
+
+    Works on read-outs, and on plain weight matrices (what noise-free converters with
+    fine steps would read).
+
+    Args:
+        reference: read-out just after programming, `[..., in, out]`; or the ideal
+            matrix, to also undo the programming error of the mean.
+        now: read-out of today, `[..., in, out]`; leading axes broadcast (times, chips).
+        per: `"global"`: one factor, shape `[..., 1]`; `"column"`: one per output,
+            `[..., out]`; `"tile"`: read-outs are `[..., in, t, k, c]` and factors
+            `[..., t, k, 1]`, as `crossbar.rescale` takes them.
+        floor: least mean magnitude, before and now: a dead line keeps a factor of 1.
+
+    Raises:
+        ValueError: for an unknown `per`, read-outs of unlike size, or `floor` <= 0.
+    """
+    if per not in PER:
+        _checks.fail("per", f"be one of {PER}", repr(per), 'Use "global".')
+    _checks.positive("floor", floor)
+    axes = 4 if per == "tile" else 2
+    if now.ndim < axes or reference.shape[-axes:] != now.shape[-axes:]:
+        rule = f"agree with `reference` {reference.shape} in the last {axes} axes"
+        _checks.fail("now", rule, now.shape, "Read both out in the same way.")
+    before, today = (
+        jnp.maximum(_magnitude(x, per), jnp.asarray(floor, x.dtype))
+        for x in (reference, now)
+    )
+    return before / today
+
+
+def _magnitude(x: JArray, per: str) -> JArray:
+    size = jnp.abs(x)
+    if per == "global":
+        return jnp.mean(size, axis=(-2, -1))[..., None]
+    if per == "column":
+        return jnp.mean(size, axis=-2)
+    return jnp.mean(size, axis=(-4, -1))[..., None]

@@ -12,6 +12,7 @@ rarest large weights are then clipped by the table.
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array as JArray
@@ -242,7 +243,8 @@ def _check_shapes(strategy: Strategy) -> None:
 
 
 def _check_increasing_weights(strategy: Strategy) -> None:
-    u = np.asarray(decode(strategy, strategy.targets))
+    with jax.ensure_compile_time_eval():  # concrete also inside a trace
+        u = np.asarray(decode(strategy, strategy.targets))
     tolerance = 2e-3 * float(np.max(np.abs(u)))
     if u.ndim == 1 and (np.any(np.diff(u) < -tolerance) or u[-1] <= u[0]):
         worst = int(np.argmin(np.diff(u)))

@@ -138,8 +138,8 @@ def optimize_targets(
     _check(times, learn, steps, chips, batch, inputs)
     box = Box() if box is None else box
     ideal = chip.weights(params, select=select)
-    begin = _begin(strategy, device, ideal, per_layer)
-    task = _Task(
+    begin = start_from(strategy, device, ideal, per_layer)
+    task = Task(
         params=params,
         ideal=ideal,
         inputs=jnp.asarray(inputs),
@@ -176,7 +176,9 @@ def _finish(
 
 
 @pytree
-class _Task:
+class Task:
+    """What a search of targets works on."""
+
     params: Any
     ideal: dict[str, JArray]
     inputs: JArray
@@ -185,9 +187,10 @@ class _Task:
     key: PRNGKey
 
 
-def _begin(
+def start_from(
     strategy: Strategy, device: Device, ideal: dict[str, JArray], per_layer: bool
 ) -> Program:
+    """The program of a strategy, without shifts or column scales."""
     first = from_strategy(strategy, device, max(11, strategy.knots.shape[0]))
     paths = list(ideal) if per_layer else [""]
     return Program(
@@ -241,6 +244,32 @@ def noisy_weights(
     return w * layer.w_max * layer.column
 
 
+def chip_loss(
+    program: Program,
+    task: Task,
+    x: JArray,
+    key: PRNGKey,
+    *,
+    apply: Apply,
+    loss: Loss,
+    cell: UnitCell,
+) -> Float[JArray, ""]:
+    """Loss of one chip at one drawn time, differentiable in program and task.
+
+    With the device's moments in `task.table` computed from a device, this is also
+    differentiable in every parameter of the device.
+    """
+    late = task.table.cubic.shape[-1]
+    index = jr.randint(rng.stream(key, rng.Stage.TIME), (), 1, late)
+    new = {}
+    for path, w in task.ideal.items():
+        found = to_strategy(_at(program, path), task.device, cell)
+        layer = _layer(program, found, w, path)
+        new[path] = noisy_weights(layer, task.table, index, key=rng.path_key(key, path))
+    reference = apply(task.params, x)
+    return loss(apply(chip.insert(task.params, new), x), reference)
+
+
 @partial(
     jax.jit,
     static_argnames=(
@@ -249,7 +278,7 @@ def noisy_weights(
     ),
 )  # fmt: skip
 def _descend(
-    task: _Task,
+    task: Task,
     begin: Program,
     *,
     apply: Apply,
@@ -264,23 +293,12 @@ def _descend(
     jitter: float,
 ) -> tuple[Program, JArray]:
     spread = jitter * jnp.std(task.inputs)
-    late = task.table.cubic.shape[-1]
-
-    def chip_loss(program: Program, x: JArray, key: PRNGKey) -> JArray:
-        index = jr.randint(rng.stream(key, rng.Stage.TIME), (), 1, late)
-        new = {}
-        for path, w in task.ideal.items():
-            found = to_strategy(_at(program, path), task.device, cell)
-            layer = _layer(program, found, w, path)
-            new[path] = noisy_weights(
-                layer, task.table, index, key=rng.path_key(key, path)
-            )
-        reference = apply(task.params, x)
-        return loss(apply(chip.insert(task.params, new), x), reference)
 
     def step_loss(program: Program, x: JArray, key: PRNGKey) -> JArray:
         keys = rng.streams(key, rng.Stage.CHIP, jnp.arange(chips))
-        one = jax.checkpoint(lambda k: chip_loss(program, x, k))
+        one = jax.checkpoint(
+            lambda k: chip_loss(program, task, x, k, apply=apply, loss=loss, cell=cell)
+        )
         return jnp.mean(jax.lax.map(one, keys))
 
     adam = optax.scale_by_adam()

@@ -1,0 +1,158 @@
+"""Targets from the network's own loss."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from anajax import chip, density, devices, strategies
+from anajax._tree import replace
+from anajax.programming.targets import (
+    Task,
+    chip_loss,
+    distillation,
+    noisy_weights,
+    optimize_targets,
+    start_from,
+)
+from anajax.studies.evaluate import evaluate
+from anajax.weight_error import moment_table
+
+TIMES = jnp.array([1.0, 30 * 86400.0])
+NOISY = devices.scale_noise(devices.pcm(), programming=3, drift_spread=3, read=3)
+
+
+def apply(params, x):
+    return jnp.tanh(x @ params["a"]["kernel"]) @ params["b"]["kernel"]
+
+
+def network(key):
+    a, b = (
+        0.6 * jr.normal(jr.fold_in(key, i), s) for i, s in ((0, (6, 12)), (1, (12, 4)))
+    )
+    return {"a": {"kernel": a}, "b": {"kernel": b}}
+
+
+def test_moment_matched_draws_equal_the_sampler_in_mean_and_spread(key):
+    """Over 4,000 draws of each weight, within 5 standard errors."""
+    u = jnp.linspace(-1, 1, 41)[:, None]
+    params = {"kernel": u}
+    layer = chip.encode_weights(params, strategies.lsp_first(NOISY))["kernel"]
+    table = moment_table(NOISY, TIMES)
+    n = 4000
+
+    def draw(k):
+        return noisy_weights(layer, table, jnp.asarray(2), key=k)
+
+    w = jax.jit(jax.vmap(draw))(jr.split(key, n))[..., 0]
+
+    def sample(k):
+        c = chip.program(NOISY, {"kernel": layer}, key=k)
+        return chip.read(NOISY, c, t=TIMES[1], index=1, scope="none")["kernel"]
+
+    s = jax.jit(jax.vmap(sample))(jr.split(jr.fold_in(key, 1), n))[..., 0]
+    mean, sd = np.mean(s, 0), np.std(s, 0)
+    alpha = float(np.sum(np.mean(w, 0) * mean) / np.sum(mean**2))
+    error = alpha * sd * np.sqrt(2 / n)
+    assert np.all(np.abs(np.mean(w, 0) - alpha * mean) < 5 * error)
+    np.testing.assert_allclose(np.std(w, 0), alpha * sd, rtol=5 * np.sqrt(2 / n))
+
+
+def test_gradients_match_central_differences_with_common_keys(key, x64):
+    """Knots, F, K, shifts of weights, and three parameters of the device, to 1e-5."""
+    device = devices.scale_noise(devices.pcm(), programming=2.0)
+    params = jax.tree.map(lambda v: v.astype(jnp.float64), network(key))
+    strategy = strategies.lsp_first(device, f=2.3, k=1.1)
+    ideal = chip.weights(params)
+    begin = start_from(strategy, device, ideal, True)
+    nudge = jax.tree.map(lambda y: 0.05 + 0.9 * y, begin.unknowns)
+    begin = replace(
+        begin,
+        unknowns={
+            p: replace(u, log_f=begin.unknowns[p].log_f, log_k=begin.unknowns[p].log_k,
+                       log_width=begin.unknowns[p].log_width)
+            for p, u in nudge.items()
+        },
+    )  # fmt: skip
+    x = jr.normal(jr.fold_in(key, 7), (16, 6))
+
+    @jax.jit
+    def f(program, scales):
+        noisy = replace(
+            device,
+            programming=replace(device.programming, scale=scales[0]),
+            drift=replace(device.drift, spread_scale=scales[1]),
+            read=replace(device.read, scale=scales[2]),
+        )
+        task = Task(
+            params=params,
+            ideal=ideal,
+            inputs=x,
+            table=moment_table(noisy, TIMES, points=65),
+            device=noisy,
+            key=key,
+        )
+        return chip_loss(
+            program, task, x, key, apply=apply, loss=distillation, cell=strategy.cell
+        )
+
+    args = (begin, jnp.array([2.0, 1.0, 1.0]))
+    grads = jax.tree.leaves(jax.jit(jax.grad(f, argnums=(0, 1)))(*args))
+    leaves, tree = jax.tree.flatten(args)
+    rng = np.random.default_rng(0)
+    for i, (leaf, grad) in enumerate(zip(leaves, grads, strict=True)):
+        flat = [tuple(rng.integers(0, n) for n in leaf.shape) for _ in range(3)]
+        for index in flat:
+
+            def at(step, i=i, index=index, leaf=leaf):
+                new = [*leaves[:i], leaf.at[index].add(step), *leaves[i + 1 :]]
+                return f(*jax.tree.unflatten(tree, new))
+
+            numeric = (at(1e-6) - at(-1e-6)) / 2e-6
+            np.testing.assert_allclose(grad[index], numeric, rtol=1e-2, atol=1e-7)
+
+
+def test_learned_targets_beat_the_tuned_hand_strategy_in_the_sampler(key):
+    """Chips and inputs of the report are not those of the search."""
+    params = network(key)
+    train, test = jr.normal(jr.fold_in(key, 1), (2, 256, 6))
+    points = density.from_weights(*chip.weights(params).values())
+    hand = strategies.tuned(strategies.lsp_first, NOISY, points, TIMES).strategy
+    digital = apply(params, test)
+
+    def metric(p):
+        return distillation(apply(p, test), digital)
+
+    found = optimize_targets(
+        apply, params, NOISY, hand, train, TIMES, key=key, steps=150, weight_rate=0.01
+    )
+    assert found.history.shape == (150,)
+    losses = {}
+    for name, program in (("hand", hand), ("learned", found.layers)):
+        result = evaluate(
+            metric, params, NOISY, program, TIMES, chips=32, key=jr.fold_in(key, 2)
+        )
+        losses[name] = np.asarray(result.metric).mean(1)
+    gain = losses["hand"] - losses["learned"]
+    assert gain.mean() > 4 * gain.std() / np.sqrt(gain.size)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        (dict(learn=()), "learn"),
+        (dict(learn=("bias",)), "learn"),
+        (dict(steps=0), "steps"),
+        (dict(chips=0), "chips"),
+        (dict(times=[2.0, 1.0]), "times"),
+        (dict(inputs=jnp.full((4, 6), jnp.nan)), "inputs.*finite"),
+    ],
+)
+def test_bad_input_is_named(key, changes, match):
+    args = dict(inputs=jnp.ones((4, 6)), times=[1.0]) | changes
+    with pytest.raises(ValueError, match=match):
+        optimize_targets(
+            apply, network(key), NOISY, strategies.lsp_first(NOISY),
+            args.pop("inputs"), args.pop("times"), key=key, **args,
+        )  # fmt: skip

@@ -25,6 +25,7 @@ from anajax.tiling import Tiles as Tiles
 from anajax.tiling import from_planes as from_planes
 from anajax.tiling import from_weights as from_weights
 from anajax.tiling import rescale as rescale
+from anajax.tiling import through_wires as through_wires
 from anajax.tiling import weights as weights
 
 

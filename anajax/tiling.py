@@ -5,7 +5,7 @@ Smaller tiles are padded with zeros to one shape, so that all tiles are one batc
 product. Building is pure, differentiable and cheap enough for every training step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from anajax._split import even_parts, join, split_axis
 from anajax._tree import pytree, replace, static
 from anajax._types import Float, JArray
 from anajax.converters import Number
+from anajax.wires import Wires, effective_matrix, effective_planes
 
 
 @pytree
@@ -234,6 +235,54 @@ def _check_bias(bias: JArray | None, columns: int) -> JArray | None:
         rule = f"have one value per column ({columns},)"
         _checks.fail("bias", rule, bias.shape, "Match the matrix.")
     return bias
+
+
+def through_wires(
+    planes: Float[JArray, "rows columns devices"],
+    rule: TileRule,
+    wires: Wires,
+    *,
+    matrix: Callable[[JArray, Wires], JArray] = effective_matrix,
+) -> Float[JArray, "rows columns devices"]:
+    """Conductances as they act behind the wires of each tile, for `from_planes`.
+
+    Each tile is an array of its own part's size. Read-noise variances given to
+    `from_planes` may stay as they are: wires only attenuate them.
+
+    Args:
+        planes: conductance of each device, uS.
+        rule: largest tile.
+        wires: resistances, ends, and layout of the devices.
+        matrix: `wires.effective_matrix` (exact) or `wires.attenuated_matrix` (cheap).
+    """
+    _check_matrix("planes", planes, 3)
+    rows, columns = rule.parts(*planes.shape[:2])
+
+    def block(row: slice, height: int, column: slice, width: int) -> JArray:
+        part = planes[row, column]
+        shape = (-1, height, part.shape[1] // width, width, planes.shape[2])
+        tiles = part.reshape(shape).swapaxes(1, 2)
+        grid = tiles.shape[:2]
+        tiles = tiles.reshape(-1, *tiles.shape[2:])
+        out = jax.lax.map(lambda t: effective_planes(t, wires, matrix=matrix), tiles)
+        return out.reshape(*grid, *out.shape[1:]).swapaxes(1, 2).reshape(part.shape)
+
+    return jnp.concatenate(
+        [
+            jnp.concatenate([block(*r, *c) for c in _runs(columns)], axis=1)
+            for r in _runs(rows)
+        ]
+    )
+
+
+def _runs(parts: Sequence[int]) -> list[tuple[slice, int]]:
+    """The stretches of an axis with parts of one size: at most two."""
+    runs, start = [], 0
+    for size in sorted(set(parts), reverse=True):
+        stop = start + size * parts.count(size)
+        runs.append((slice(start, stop), size))
+        start = stop
+    return runs
 
 
 # --- taking apart -------------------------------------------------------------------

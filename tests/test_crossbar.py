@@ -17,6 +17,9 @@ from anajax._tree import replace
 from anajax.converters import Clip, Ideal, Uniform, calibrate, uniform
 
 mvm = jax.jit(cb.mvm)
+from_weights = jax.jit(cb.from_weights, static_argnames="normalize")
+from_planes = jax.jit(cb.from_planes, static_argnames="combine")
+column_sums = jax.jit(cb.column_sums)
 CUTS = [
     ((None, None), "none"),
     ((40, 20), "tile"),
@@ -62,7 +65,7 @@ def test_ideal_hardware_is_the_digital_product(limits, normalize, key, x64):
     rule = cb.TileRule(rows=limits[0], columns=limits[1])
 
     def analog(w, x, b):
-        return cb.mvm(cb.from_weights(w, rule, normalize=normalize, bias=b), x)
+        return mvm(from_weights(w, rule, normalize=normalize, bias=b), x)
 
     def loss(f):
         return jax.jit(jax.grad(lambda *a: jnp.sum(jnp.sin(f(*a))), (0, 1, 2)))
@@ -74,7 +77,7 @@ def test_ideal_hardware_is_the_digital_product(limits, normalize, key, x64):
     chex.assert_trees_all_close(
         loss(analog)(w, x, b), loss(digital)(w, x, b), atol=1e-11
     )
-    tiles = cb.from_weights(w, rule, normalize=normalize)
+    tiles = from_weights(w, rule, normalize=normalize)
     np.testing.assert_allclose(cb.weights(tiles), w, atol=1e-14)
 
 
@@ -84,12 +87,12 @@ def test_devices_combine_to_the_weight_in_every_domain(combine, limits, key, x64
     g, c = pair(key)
     x, scale = jr.normal(key, (5, 30)), jnp.linspace(0.1, 1, 20)
     rule = cb.TileRule(rows=limits[0], columns=limits[1])
-    tiles = cb.from_planes(
+    tiles = from_planes(
         g, rule, coefficients=c, combine=combine, unit=25.0, scale=scale
     )
     w = (g @ jnp.array(c)) * scale
     np.testing.assert_allclose(cb.weights(tiles), w, atol=1e-12)
-    np.testing.assert_allclose(cb.mvm(tiles, x), x @ w, atol=1e-11)
+    np.testing.assert_allclose(mvm(tiles, x), x @ w, atol=1e-11)
 
 
 def test_digital_combination_converts_each_device(key, x64):
@@ -109,18 +112,18 @@ def test_digital_combination_converts_each_device(key, x64):
             "bod,d->bo", adc(jnp.einsum("br,rod->bod", x, g)), jnp.array(c)
         )
     )
-    tiles = cb.from_planes(g, rule, combine="digital", **build)
-    np.testing.assert_allclose(cb.mvm(tiles, x, io), 25 * each, atol=1e-10)
+    tiles = from_planes(g, rule, combine="digital", **build)
+    np.testing.assert_allclose(mvm(tiles, x, io), 25 * each, atol=1e-10)
     pairs = parts(
         lambda x, g: (
             2 * adc(x @ (g[..., 0] - g[..., 1])) + adc(x @ (g[..., 2] - g[..., 3]))
         )
     )
-    tiles = cb.from_planes(g, rule, combine=(0, 0, 1, 1), **build)
-    np.testing.assert_allclose(cb.mvm(tiles, x, io), 25 * pairs, atol=1e-10)
+    tiles = from_planes(g, rule, combine=(0, 0, 1, 1), **build)
+    np.testing.assert_allclose(mvm(tiles, x, io), 25 * pairs, atol=1e-10)
     cell = parts(lambda x, g: 2 * adc(x @ (g @ jnp.array(c)) / 2))
-    tiles = cb.from_planes(g, rule, combine="analog", **build)
-    np.testing.assert_allclose(cb.mvm(tiles, x, io), 25 * cell, atol=1e-10)
+    tiles = from_planes(g, rule, combine="analog", **build)
+    np.testing.assert_allclose(mvm(tiles, x, io), 25 * cell, atol=1e-10)
 
 
 # --- other simulators ---------------------------------------------------------------
@@ -158,7 +161,7 @@ def test_forward_passes_equal_aihwkit():
     for name in cases:
         c = json.loads(str(z[f"{name}/config"]))
         kind = "column" if c["columnwise"] else "tile"
-        tiles = cb.from_weights(
+        tiles = from_weights(
             w.T,
             cb.TileRule(rows=c["max_input_size"], columns=c["max_output_size"]),
             normalize=kind if c["omega"] > 0 else "none",
@@ -173,7 +176,7 @@ def test_forward_passes_equal_aihwkit():
 def test_voltage_drop_follows_the_formula(key, x64):
     w, x = jr.normal(key, (5, 3)), jr.uniform(key, (4, 5), minval=-1.0)
     drop = pp.DropFormula(scale=0.7, gamma=20.0)
-    got = cb.mvm(cb.from_weights(w), x, pp.IO(drop=drop))
+    got = mvm(from_weights(w), x, pp.IO(drop=drop))
     for b in range(4):
         for i in range(3):
             a = 5 / 20 * sum(abs(w[j, i]) * abs(x[b, j]) for j in range(5))
@@ -192,7 +195,7 @@ def test_sliced_inputs_equal_a_plain_loop_over_bits(key, x64):
     for i in range(4):
         digit = np.sign(code) * ((np.abs(code) >> (2 * i)) & 3)
         want += 4**i * 3 / 127 * np.asarray(adc(jnp.asarray(digit / 3) @ w))
-    np.testing.assert_allclose(cb.mvm(cb.from_weights(w), x, io), want, atol=1e-10)
+    np.testing.assert_allclose(mvm(from_weights(w), x, io), want, atol=1e-10)
 
 
 # --- noise --------------------------------------------------------------------------
@@ -212,7 +215,7 @@ def test_read_noise_equals_the_per_device_draw(key):
     g, c = pair(key, 12, 5)
     sd = 0.1 + 0.02 * g
     x = jr.uniform(jr.key(1), (12,), minval=-1.0)
-    tiles = cb.from_planes(g, coefficients=c, unit=25.0, scale=0.01, variance=sd**2)
+    tiles = from_planes(g, coefficients=c, unit=25.0, scale=0.01, variance=sd**2)
     fast = mvm(tiles, jnp.tile(x, (n, 1)), key=jr.key(2))
     noisy = g + sd * jr.normal(jr.key(3), (n, *g.shape))
     slow = 0.01 * jnp.einsum("r,nrod,d->no", x, noisy, jnp.array(c))
@@ -230,7 +233,7 @@ def test_every_read_mode_has_the_same_variance_without_converters(combine, limit
     sd = 0.5 + 0.05 * g
     x = jr.uniform(jr.key(1), (12,), minval=-1.0)
     rule = cb.TileRule(rows=limits[0], columns=limits[1])
-    tiles = cb.from_planes(g, rule, coefficients=c, combine=combine, variance=sd**2)
+    tiles = from_planes(g, rule, coefficients=c, combine=combine, variance=sd**2)
     y = mvm(tiles, jnp.tile(x, (n, 1)), key=jr.key(2))
     variance = jnp.einsum("r,rod,d->o", x**2, sd**2, jnp.array(c) ** 2)
     moments(np.asarray(y), x @ (g @ jnp.array(c)), variance)
@@ -246,7 +249,7 @@ def test_each_slice_is_a_read_of_its_own(key):
     )
     values, factors = io.slicing.split(x, io.dac)
     variance = factors**2 @ (values**2 @ v + 0.01)
-    tiles = cb.from_weights(w, variance=v)
+    tiles = from_weights(w, variance=v)
     y = mvm(tiles, jnp.tile(x, (n, 1)), io, key=jr.key(2))
     moments(np.asarray(y), io.dac(x) @ w, variance)
 
@@ -256,7 +259,7 @@ def test_output_and_weight_noise_have_their_closed_form(key):
     w = jr.normal(key, (10, 3))
     x = jr.uniform(jr.key(1), (10,), minval=-1.0)
     io = pp.IO(noise=pp.OutputNoise(sd=0.06), weight_noise=pp.WeightNoise(sd=0.1))
-    y = mvm(cb.from_weights(w), jnp.tile(x, (n, 1)), io, key=jr.key(2))
+    y = mvm(from_weights(w), jnp.tile(x, (n, 1)), io, key=jr.key(2))
     moments(np.asarray(y), x @ w, 0.06**2 + 0.01 * x**2 @ jnp.abs(w))
 
 
@@ -264,22 +267,22 @@ def test_noise_adds_over_row_tiles_and_skips_padding(key):
     """Each tile converts for itself: 3 row tiles bring 3 output noises."""
     n = 4000
     w, x = jr.normal(key, (10, 5)), jnp.zeros((n, 10))
-    tiles = cb.from_weights(w, cb.TileRule(rows=4, columns=2))
+    tiles = from_weights(w, cb.TileRule(rows=4, columns=2))
     io = pp.IO(noise=pp.OutputNoise(sd=0.1))
     moments(np.asarray(mvm(tiles, x, io, key=key)), 0, jnp.full(5, 0.03))
-    sums = cb.column_sums(tiles, x[:4], io, key=key)
+    sums = column_sums(tiles, x[:4], io, key=key)
     sums = np.asarray(sums)[..., 0]
     assert np.all(sums[..., 2, 1] == 0)  # columns 2 + 2 + 1, padded
     assert np.all(sums[..., 2, 0] != 0) and np.all(sums[..., :2, :] != 0)
 
 
 def test_noise_is_fresh_per_vector_and_fixed_by_the_key(key):
-    tiles = cb.from_weights(jnp.ones((4, 3)), variance=jnp.ones((4, 3)))
+    tiles = from_weights(jnp.ones((4, 3)), variance=jnp.ones((4, 3)))
     x = jnp.ones((2, 4))
-    y = cb.mvm(tiles, x, key=key)
+    y = mvm(tiles, x, key=key)
     assert len(np.unique(y)) == 6
-    np.testing.assert_array_equal(y, cb.mvm(tiles, x, key=key))
-    assert not np.any(y == cb.mvm(tiles, x, key=jr.key(5)))
+    np.testing.assert_array_equal(y, mvm(tiles, x, key=key))
+    assert not np.any(y == mvm(tiles, x, key=jr.key(5)))
 
 
 def test_gradient_of_the_noise_is_finite_at_zero_and_right_elsewhere(key, x64):
@@ -289,8 +292,8 @@ def test_gradient_of_the_noise_is_finite_at_zero_and_right_elsewhere(key, x64):
 
     @jax.jit
     def loss(x, v, w):
-        tiles = cb.from_weights(w, variance=v)
-        return jnp.sum(cb.mvm(tiles, x, key=key) ** 2)
+        tiles = from_weights(w, variance=v)
+        return jnp.sum(mvm(tiles, x, key=key) ** 2)
 
     grads = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(x, v, w)
     assert all(np.all(np.isfinite(g)) for g in grads)
@@ -303,11 +306,11 @@ def test_gradient_of_the_noise_is_finite_at_zero_and_right_elsewhere(key, x64):
 
 
 def test_read_noise_needs_no_weight_sized_draw():
-    tiles = cb.from_weights(jnp.ones((1024, 1024)), variance=jnp.ones((1024, 1024)))
+    tiles = from_weights(jnp.ones((1024, 1024)), variance=jnp.ones((1024, 1024)))
     plain = replace(tiles, variance=None)
 
     def temporary(t):
-        run = jax.jit(lambda t, x, k: cb.mvm(t, x, key=k))
+        run = jax.jit(lambda t, x, k: mvm(t, x, key=k))
         compiled = run.lower(t, jnp.ones((128, 1024)), jr.key(0)).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
@@ -321,7 +324,7 @@ def test_rereading_halves_until_it_fits_row_by_row(key, x64):
     w = jr.uniform(key, (16, 3))
     x = jnp.array([0.05, 0.3, 1.0, 100.0])[:, None] * jnp.ones(16)
     io = pp.IO(adc=uniform(8, 2.0), bounds=pp.Reread(max_halvings=5))
-    y, want = mvm(cb.from_weights(w), x, io), x @ w
+    y, want = mvm(from_weights(w), x, io), x @ w
     step = 2 / 127
     for row in range(3):
         size, halvings = jnp.max(want[row]), 0
@@ -341,7 +344,7 @@ def test_rereading_accepts_what_fits_with_fresh_noise(key):
         noise=pp.OutputNoise(sd=0.2),
         bounds=pp.Reread(max_halvings=1),
     )
-    y = np.asarray(mvm(cb.from_weights(w), x, io, key=key))[:, 0]
+    y = np.asarray(mvm(from_weights(w), x, io, key=key))[:, 0]
     fits = y[y <= 1]  # the first read, kept where it fits
     share = 0.69146  # P(0.9 + 0.2 z < 1), z < 0.5
     again = n - np.sum(y <= 1)
@@ -356,7 +359,7 @@ def test_rereading_under_grad_jit_and_vmap(key, x64):
     io = pp.IO(adc=uniform(10, 1.0), bounds=pp.Reread(max_halvings=6))
 
     def f(w, x):
-        return cb.mvm(cb.from_weights(w, cb.TileRule(rows=8, columns=2)), x, io)
+        return mvm(from_weights(w, cb.TileRule(rows=8, columns=2)), x, io)
 
     y = f(w, x)
     np.testing.assert_allclose(jax.jit(f)(w, x), y, atol=1e-12)
@@ -373,7 +376,7 @@ def test_one_trace_for_all_values_and_keys(key):
     @jax.jit
     @chex.assert_max_traces(n=1)
     def f(w, x, io, key):
-        return cb.mvm(cb.from_weights(w, normalize="column"), x, io, key=key)
+        return mvm(from_weights(w, normalize="column"), x, io, key=key)
 
     w, x = jr.normal(key, (8, 4)), jr.normal(key, (3, 8))
     for i in range(3):
@@ -382,12 +385,12 @@ def test_one_trace_for_all_values_and_keys(key):
 
 
 def test_scan_equals_a_loop(key):
-    tiles = cb.from_weights(jr.normal(key, (8, 8)), bias=jnp.ones(8))
+    tiles = from_weights(jr.normal(key, (8, 8)), bias=jnp.ones(8))
     io = pp.standard()
     keys = jr.split(key, 4)
 
     def step(h, k):
-        return jnp.tanh(cb.mvm(tiles, h, io, key=k)), None
+        return jnp.tanh(mvm(tiles, h, io, key=k)), None
 
     h = jnp.ones((2, 8))
     scanned, _ = jax.lax.scan(step, h, keys)
@@ -400,20 +403,20 @@ def test_scan_equals_a_loop(key):
 def test_quantized_gradient_is_straight_through(key, x64):
     w, x = jr.normal(key, (12, 5)), jr.normal(key, (7, 12))
     io = replace(pp.standard(), noise=pp.NoNoise())
-    tiles = cb.from_weights(w, normalize="column")
-    grad = jax.grad(lambda x: jnp.sum(cb.mvm(tiles, x, io)))(x)
+    tiles = from_weights(w, normalize="column")
+    grad = jax.grad(lambda x: jnp.sum(mvm(tiles, x, io)))(x)
     np.testing.assert_allclose(grad, jnp.tile(w.sum(1), (7, 1)), rtol=1e-9)
 
 
 def test_calibrated_adcs_do_not_clip_and_have_a_range_per_column(key):
     w = jr.normal(key, (20, 7)) * jnp.linspace(0.1, 5, 7)
     x = jr.normal(jr.key(1), (50, 20))
-    tiles = cb.from_weights(w, cb.TileRule(rows=11, columns=4))
+    tiles = from_weights(w, cb.TileRule(rows=11, columns=4))
     io = pp.IO(adc=uniform(10, 1.0))
-    rough = jnp.abs(cb.mvm(tiles, x, io) - x @ w)
-    sums = cb.column_sums(tiles, x, io)
+    rough = jnp.abs(mvm(tiles, x, io) - x @ w)
+    sums = column_sums(tiles, x, io)
     fine = replace(io, adc=calibrate(io.adc, sums, axis=(1, 2)))
-    error = jnp.abs(cb.mvm(tiles, x, fine) - x @ w)
+    error = jnp.abs(mvm(tiles, x, fine) - x @ w)
     step = jnp.max(jnp.abs(sums), axis=(1, 2)) / 511
     assert jnp.max(error[:, 0]) <= jnp.sum(step[:, 0, 0]) / 2 * 1.01
     assert jnp.max(error) < 0.1 * jnp.max(rough)
@@ -421,7 +424,7 @@ def test_calibrated_adcs_do_not_clip_and_have_a_range_per_column(key):
 
 def test_partial_sums_add_up_and_rescale_reaches_every_level(key, x64):
     w, x = jr.normal(key, (20, 7)), jr.normal(jr.key(1), (5, 20))
-    tiles = cb.from_weights(w, cb.TileRule(rows=11, columns=4))
+    tiles = from_weights(w, cb.TileRule(rows=11, columns=4))
     parts = cb.partial_sums(tiles, x)
     assert parts.shape == (5, 2, 2, 4)
     np.testing.assert_allclose(join(parts.sum(1), 7, axis=1), x @ w, atol=1e-12)
@@ -438,13 +441,13 @@ def test_partial_sums_add_up_and_rescale_reaches_every_level(key, x64):
 
 
 def test_nan_is_refused_outside_of_traces_and_stays_in_its_vector_inside(key):
-    tiles = cb.from_weights(jr.normal(key, (9, 4)), cb.TileRule(rows=5))
+    tiles = from_weights(jr.normal(key, (9, 4)), cb.TileRule(rows=5))
     x = jr.normal(key, (3, 9)).at[1, 2].set(jnp.nan)
     with pytest.raises(ValueError, match="`x` must be finite"):
         cb.mvm(tiles, x)
     for bounds in (pp.SingleRead(), pp.Reread()):
         io = replace(pp.standard(), bounds=bounds)
-        y = jax.jit(cb.mvm)(tiles, x, io, key=key)
+        y = mvm(tiles, x, io, key=key)
         np.testing.assert_array_equal(
             np.isnan(y), np.array([[0], [1], [0]]) * np.ones(4)
         )

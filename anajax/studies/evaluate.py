@@ -1,6 +1,6 @@
 """A network on R chips at T times: one trace, memory bounded by chips in a chunk."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import jax
@@ -33,7 +33,7 @@ def evaluate(
     params: PyTree,
     device: Device,
     strategy: chip.Strategies | Mapping[str, chip.Layer],
-    times: Float[JArray, "times"] | np.ndarray,
+    times: Float[JArray, "times"] | np.ndarray | Sequence[float],
     *,
     chips: int | JArray | np.ndarray,
     key: PRNGKey,

@@ -1,0 +1,161 @@
+"""A network on a chip: any pytree, keys by path, drift compensation, many chips."""
+
+import chex
+import flax.linen
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from flax import nnx
+
+from anajax import chip, devices, strategies
+from anajax._tree import replace
+from anajax.studies.evaluate import evaluate
+
+PCM, IDEAL = devices.pcm(), devices.ideal()
+LSP = strategies.lsp_first(PCM)
+DAY = 86400.0
+
+
+def plain(key):
+    return {
+        "a": {"kernel": jr.normal(jr.fold_in(key, 1), (8, 6)), "bias": jnp.ones(6)},
+        "b": {"kernel": jr.normal(jr.fold_in(key, 2), (6, 3))},
+        "embedding": jnp.ones((5, 4)),
+    }
+
+
+def trees(key):
+    model = nnx.Linear(8, 6, rngs=nnx.Rngs(0))
+    linen = flax.linen.Dense(6).init(key, jnp.ones((1, 8)))
+    return {"dict": plain(key), "nnx": nnx.state(model, nnx.Param), "linen": linen}
+
+
+@pytest.mark.parametrize("kind", ["dict", "nnx", "linen"])
+def test_any_pytree_comes_back_with_its_structure(key, kind):
+    params = trees(key)[kind]
+    same = chip.perturb(params, IDEAL, strategies.lsp_first(IDEAL), t=DAY, key=key)
+    chex.assert_trees_all_equal_structs(params, same)
+    chex.assert_trees_all_close(params, same, rtol=1e-5, atol=1e-6)
+    noisy = chip.perturb(params, PCM, LSP, t=DAY, key=key)
+    before, after = jax.tree.leaves(params), jax.tree.leaves(noisy)
+    changed = [bool(jnp.any(a != b)) for a, b in zip(before, after, strict=True)]
+    kernels = [p for p in chip.weights(params)]
+    assert sum(changed) == len(kernels) and all("kernel" in p for p in kernels)
+
+
+def test_another_layer_changes_no_other_noise(key):
+    params = plain(key)
+    more = params | {"aa": {"kernel": jnp.eye(4)}}
+    one, two = (chip.perturb(p, PCM, LSP, t=DAY, key=key) for p in (params, more))
+    for name in ("a", "b"):
+        np.testing.assert_array_equal(one[name]["kernel"], two[name]["kernel"])
+
+
+@pytest.mark.parametrize("scope", ["network", "layer", "column"])
+def test_compensation_restores_a_uniform_loss(key, scope):
+    """With one exponent for all cells, any scope restores the weights exactly."""
+    drift = devices.state_independent(nu=0.06, nu_sd=0.0).drift
+    device = replace(IDEAL, drift=drift)
+    back = chip.perturb(plain(key), device, LSP, t=DAY, key=key, scope=scope)
+    chex.assert_trees_all_close(back, plain(key), rtol=1e-5, atol=1e-6)
+    lost = chip.perturb(plain(key), device, LSP, t=DAY, key=key, scope="none")
+    shrunk = lost["a"]["kernel"] / plain(key)["a"]["kernel"]
+    np.testing.assert_allclose(shrunk, (1 + DAY / 20) ** -0.06, rtol=1e-4)
+
+
+def test_column_factors_are_one_per_output(key):
+    first = {"a": jnp.array([[1.0, 2.0], [3.0, 4.0]])}
+    layers = chip.encode_weights({"a": first["a"]}, LSP)
+    now = {"a": first["a"] * jnp.array([0.5, 0.25])}
+    alpha = chip.compensation(first, now, layers, "column")["a"]
+    np.testing.assert_allclose(alpha, [2.0, 4.0])
+    alpha = chip.compensation(first, now, layers, "layer")["a"]
+    np.testing.assert_allclose(alpha, 10 / 3.5)
+
+
+def test_strategies_by_path_and_offset_devices(key):
+    params = plain(key)
+    by_path = {"a/kernel": LSP, "b/kernel": strategies.offset_device(IDEAL)}
+    same = chip.perturb(params, IDEAL, by_path, t=1.0, key=key)
+    chex.assert_trees_all_close(params, same, rtol=1e-5, atol=1e-6)
+
+
+def test_chips_are_the_same_in_any_number_and_chunk(key):
+    def metric(p):
+        return jnp.sum(p["a"]["kernel"])
+
+    def run(chips, chunk=1):
+        return evaluate(
+            metric, plain(key), PCM, LSP, [1.0, DAY], chips=chips, key=key, chunk=chunk
+        )
+
+    eight, few = run(8), run(np.array([7, 2]))
+    np.testing.assert_array_equal(eight.metric[jnp.array([7, 2])], few.metric)
+    np.testing.assert_array_equal(run(8).metric, eight.metric)
+    np.testing.assert_allclose(run(8, chunk=4).metric, eight.metric, rtol=1e-5)
+
+
+def test_weight_error_on_chips_is_the_expected_one(key):
+    """RMS over 40 chips of 2,000 weights within 2 % of the exact expectation."""
+    from anajax import density
+    from anajax.weight_error import moment_table, weight_error
+
+    params = {"kernel": 0.3 * jr.normal(key, (100, 20))}
+    times = jnp.array([1.0, DAY])
+    result = evaluate(
+        lambda p: jnp.zeros(()), params, PCM, LSP, times, chips=40, key=key
+    )
+    points = density.from_weights(params["kernel"])
+    exact = weight_error(LSP, moment_table(PCM, times), points).rms
+    rms = np.sqrt(np.mean(np.asarray(result.weight_rms_error) ** 2, 0))
+    np.testing.assert_allclose(rms, exact, rtol=0.02)
+
+
+def test_one_trace_for_keys_times_devices_and_dual_pair_strategies(key):
+    traces = []
+
+    def metric(p):
+        traces.append(1)
+        return jnp.sum(p["a"]["kernel"])
+
+    params = plain(key)
+    for i, device in enumerate((PCM, devices.pcm(g_max=20.0))):
+        for s in (strategies.lsp_first(device), strategies.msp_first(device, f=3.0)):
+            evaluate(
+                metric, params, device, s, [1.0 + i, 9.0], chips=2,
+                key=jr.fold_in(key, i),
+            )  # fmt: skip
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (dict(t=-1.0), "`t` must not be negative"),
+        (dict(params={"kernel": jnp.array([[1.0, jnp.nan]])}), "kernel.*finite"),
+        (dict(params={"kernel": jnp.zeros((0, 3))}), "kernel.*not be empty"),
+        (dict(params={"bias": jnp.ones(3)}), "select.*none of.*bias"),
+        (dict(strategy={"other": LSP}), "strategy.*no entry for 'kernel'"),
+    ],
+)
+def test_bad_input_is_named(key, change, match):
+    args = dict(params={"kernel": jnp.ones((2, 2))}, strategy=LSP, t=1.0) | change
+    with pytest.raises(ValueError, match=match):
+        chip.perturb(args["params"], PCM, args["strategy"], t=args["t"], key=key)
+
+
+def test_bad_studies_are_named(key):
+    params = {"kernel": jnp.ones((2, 2))}
+    for change, match in (
+        (dict(times=[2.0, 1.0]), "times.*increase"),
+        (dict(times=[-1.0]), "times.*negative"),
+        (dict(chips=0), "chips.*at least 1"),
+    ):
+        args = dict(times=[1.0], chips=1) | change
+        with pytest.raises(ValueError, match=match):
+            evaluate(
+                lambda p: jnp.zeros(()), params, PCM, LSP, args["times"],
+                chips=args["chips"], key=key,
+            )  # fmt: skip

@@ -4,6 +4,7 @@ Each is a function that returns a `Strategy`; `tuned` chooses the significance f
 and the digital scale K of one of them on the exact expected weight error.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -169,6 +170,7 @@ def tuned(
     return search(device, density, table, weights, jnp.log(jnp.array([f, k])))
 
 
+@functools.lru_cache(maxsize=64)  # one trace for all layers and devices
 def _grid_search(
     build: Callable[..., Strategy],
     points: int,

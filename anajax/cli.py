@@ -1,0 +1,211 @@
+"""The command `anajax`: run studies, draw reports, look at devices.
+
+Mistakes of the user (config, options, files) end with a message and exit code 2; all
+of them are looked for before any work is done.
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+import anajax
+
+if TYPE_CHECKING:  # costs seconds to import
+    from anajax.studies.run import Prepared
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Neural networks on analog memory: how to program them, and how they do.",
+)
+
+
+def main() -> None:
+    """The entry point of the command."""
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"anajax {anajax.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show it."),
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="A YAML file, see configs/.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace a value, dotted key."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the results; out/NAME by default."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with local data sets.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the study that is in --out.")
+    ] = False,
+) -> None:
+    """Run the study of CONFIG: results, figures and a report in a folder."""
+    folder = Path("out") / config.stem if out is None else out
+    with _mistakes():
+        from anajax.studies.config import load_config
+
+        asked = load_config(config, changes or [])
+        _require_folder(data)
+        with _working("loading JAX and the network"):
+            from anajax.studies.run import prepare
+
+            study = prepare(asked, out=folder, data=data, resume=resume)
+    try:
+        _work(study)
+    except KeyboardInterrupt:
+        typer.echo(f"Interrupted. Go on with --out {folder} --resume.", err=True)
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Of a study.")],
+) -> None:
+    """Draw the figures and the page of a finished study again, from its files."""
+    with _mistakes():
+        from anajax.studies.report import write_report
+
+        typer.echo(f"Report: {write_report(folder)}")
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Folder of a study.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Folder of another.")],
+) -> None:
+    """Print results of B minus those of A, chip by chip where chips are the same."""
+    with _mistakes():
+        from anajax.studies import results, tables
+
+        first, second = (results.read_results(path) for path in (a, b))
+        difference = results.compare(first, second)
+        tables.show(tables.comparison(difference, first.attrs["metric"]))
+
+
+@app.command()
+def devices(
+    name: Annotated[
+        str | None, typer.Argument(help="A preset; all presets by default.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the preset into this .png or .svg.")
+    ] = None,
+) -> None:
+    """List device presets with source and valid range, or show one."""
+    with _mistakes():
+        from anajax import devices as models
+        from anajax.studies import tables
+
+        presets = models.presets()
+        if name is not None and name not in presets:
+            _fail(f"`NAME` must be a preset: got {name}. Known: {', '.join(presets)}.")
+        if plot is not None and name is None:
+            _fail("`--plot` must have a preset to draw: got none. Write NAME.")
+        chosen = [name] if name else list(presets)
+        tables.show(tables.devices({n: presets[n]() for n in chosen}))
+        if name is not None and plot is not None:
+            _plot(presets[name](), plot)
+
+
+def _plot(device: Any, path: Path) -> None:
+    kind = path.suffix.lstrip(".")
+    if kind not in ("png", "svg"):
+        _fail(f"`--plot` must end in .png or .svg: got {path}. Rename it.")
+    if not path.parent.is_dir():
+        _fail(f"`--plot` must be in a folder that exists: got {path}. Make it first.")
+    from anajax.studies.device_curves import device_curves
+    from anajax.studies.figures import device_figure, render
+    from anajax.studies.folder import write_atomically
+
+    curves = device_curves(device)
+    drawn = render(lambda: device_figure(curves, device.name))
+    write_atomically(path, drawn[kind])
+    typer.echo(f"Figure: {path}")
+
+
+def _work(study: "Prepared") -> None:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from anajax.studies import tables
+    from anajax.studies.report import write_report
+    from anajax.studies.run import run as run_study
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=tables.console(error=True)) as progress:
+        task = progress.add_task("begin", total=study.parts + 1)
+
+        def notify(text: str, done: bool) -> None:
+            progress.update(task, description=text, advance=int(done))
+
+        data = run_study(study, notify=notify)
+        progress.update(task, description="figures and report")
+        page = write_report(study.folder.path)
+        progress.update(task, description="done", advance=1)
+    for table in tables.summary(data):
+        tables.show(table)
+    typer.echo(f"Report: {page}")
+
+
+def _require_folder(data: Path | None) -> None:
+    if data is not None and not data.is_dir():
+        raise FileNotFoundError(
+            f"`--data` must be a folder: got {data}. Name the folder with the data "
+            "sets, or leave it out."
+        )
+
+
+@contextlib.contextmanager
+def _mistakes() -> Iterator[None]:
+    """What is wrong in what the user gave: a message, exit code 2, no traceback."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
+        _fail(str(error))
+
+
+@contextlib.contextmanager
+def _working(text: str) -> Iterator[None]:
+    from anajax.studies import tables
+
+    with tables.console(error=True).status(text):
+        yield
+
+
+def _fail(text: str) -> NoReturn:
+    for line in text.splitlines():
+        typer.echo(f"Error: {line}", err=True)
+    raise typer.Exit(2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""What pydantic finds wrong in a config, said as anajax says it."""
+
+import difflib
+import inspect
+from typing import Any
+
+from pydantic import BaseModel
+
+_RULES = {
+    "missing": "be given",
+    "int_type": "be a whole number",
+    "int_from_float": "be a whole number",
+    "float_type": "be a number",
+    "bool_type": "be true or false",
+    "string_type": "be text",
+    "list_type": "be a list",
+    "dict_type": "be a section of keys",
+    "model_type": "be a section of keys",
+    "model_attributes_type": "be a section of keys",
+    "finite_number": "be finite",
+}
+_BOUNDS = {
+    "greater_than": ("be above", "gt"),
+    "greater_than_equal": ("be at least", "ge"),
+    "less_than": ("be below", "lt"),
+    "less_than_equal": ("be at most", "le"),
+    "too_short": ("have entries, at least", "min_length"),
+}
+
+
+def message(error: Any, model: type[BaseModel]) -> str:
+    """One line for one mistake: the key, the rule, what came, a remedy."""
+    location = [p for p in error["loc"] if not _is_branch(p)]
+    key = ".".join(map(str, location)) or "CONFIG"
+    kind, got = error["type"], error["input"]
+    if kind == "value_error":
+        text = str(error["ctx"]["error"])
+        return text if text.startswith("`") else f"`{key}` {text}"
+    if kind == "extra_forbidden":
+        known = list(_fields(model, location[:-1]))
+        close = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f"Did you mean `{close[0]}`? " if close else ""
+        return (
+            f"`{key}` must be a known key: got {got!r}. {hint}"
+            f"Known here: {', '.join(known)}."
+        )
+    rule = _RULES.get(kind)
+    if kind in _BOUNDS:
+        words, bound = _BOUNDS[kind]
+        rule = f"{words} {error['ctx'][bound]}"
+    if kind == "literal_error":
+        rule = f"be {error['ctx']['expected']}"
+    came = "nothing" if kind == "missing" else repr(got)
+    return (
+        f"`{key}` must {rule or error['msg']}: got {came}. {_remedy(model, location)}"
+    )
+
+
+def _is_branch(part: object) -> bool:
+    """Whether a part of a location is pydantic's name for a branch of a union."""
+    return isinstance(part, str) and ("[" in part or "(" in part)
+
+
+def _remedy(model: type[BaseModel], location: list[Any]) -> str:
+    fields = _fields(model, location[:-1])
+    field = fields.get(str(location[-1])) if location else None
+    if field is None and location and isinstance(location[-1], int):
+        return _remedy(model, location[:-1])
+    if field is None or field.description is None:
+        return "Correct this value."
+    return f"Give {field.description}."
+
+
+def _fields(model: type[BaseModel], location: list[Any]) -> dict[str, Any]:
+    """Fields of the section at `location` of a model."""
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        inner = None if field is None else _section(field.annotation)
+        if inner is None:
+            return {}
+        model = inner
+    return dict(model.model_fields)
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The section that an annotation holds, directly or in a list."""
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _section(inner)
+        if found is not None:
+            return found
+    return None

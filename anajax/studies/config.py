@@ -1,0 +1,408 @@
+"""Configs: what a study is asked to do, validated before any work.
+
+A config is YAML; every message names the key, the rule, what came, and a remedy.
+"""
+
+import difflib
+import inspect
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from anajax.studies._messages import message
+from anajax.studies.durations import parse_duration
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are refused, types are strict."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False
+    )
+
+
+def _increasing(times: list[float]) -> list[float]:
+    if any(b <= a for a, b in zip(times, times[1:], strict=False)):
+        _refuse("increase strictly", times, "Sort the times, and drop duplicates.")
+    return times
+
+
+def _refuse(rule: str, got: object, remedy: str) -> NoReturn:
+    raise ValueError(f"must {rule}: got {got}. {remedy}")
+
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    Field(ge=0, description="a time of 0 s or more"),
+]
+Times = Annotated[
+    list[Seconds],
+    Field(min_length=1, description='a list of times such as ["1 s", "1 d"]'),
+    AfterValidator(_increasing),
+]
+Positive = Annotated[float, Field(gt=0, description="a number above 0")]
+Factor = Annotated[float, Field(ge=0, description="a factor of 0 or more")]
+
+
+class WorkloadSection(Section):
+    """The network and its data."""
+
+    name: str = Field(description="the name of a workload")
+    items: int | None = Field(
+        default=None, ge=1, description="a number of test items, or null for all"
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        from anajax.workloads.load import names
+
+        _one_of(name, names())
+        return name
+
+
+class NoiseSection(Section):
+    """Factors on the imperfections of a device."""
+
+    programming: Factor = 1.0
+    drift_mean: Factor = 1.0
+    drift_spread: Factor = 1.0
+    read: Factor = 1.0
+
+
+class DeviceSection(Section):
+    """A preset with its options, or a device file."""
+
+    name: str | None = Field(default=None, description="the name of a preset")
+    file: str | None = Field(default=None, description="the path of a device file")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="options of the preset by name"
+    )
+    noise: NoiseSection = NoiseSection()
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None:
+            from anajax.devices import presets
+
+            _one_of(name, presets())
+        return name
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "DeviceSection":
+        if (self.name is None) == (self.file is None):
+            _refuse(
+                "have either `name` or `file`",
+                "both" if self.name else "neither",
+                "Name a preset, or give the path of a device file.",
+            )
+        if self.file is not None and self.options:
+            _refuse(
+                "have no `options` with a `file`",
+                sorted(self.options),
+                "Remove them: a device file holds all numbers.",
+            )
+        if self.name is not None:
+            from anajax.devices import presets
+
+            known = inspect.signature(presets()[self.name]).parameters
+            for option in self.options:
+                _one_of(option, known, what=f"have options of {self.name} only")
+        return self
+
+
+class CompensationSection(Section):
+    """Which weights share one drift compensation factor."""
+
+    scope: Literal["layer", "network", "column", "none"] = Field(
+        default="layer", description='"layer", "network", "column" or "none"'
+    )
+
+
+HAND = ("single_pair", "msp_first", "lsp_first", "equal_split", "offset_device")
+"""Strategies that people program by hand."""
+TUNED = tuple(f"{name}_tuned" for name in ("msp_first", "lsp_first", "equal_split"))
+"""The same with F and K chosen on the exact expected weight error."""
+STRATEGIES = (*HAND, *TUNED, "optimized")
+_WITH_F = ("msp_first", "lsp_first", "equal_split")
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, int | float) else value
+
+
+class StrategySection(Section):
+    """One strategy of a study, with its options."""
+
+    name: str = Field(description="the name of a strategy")
+    label: str = Field(default="", description="a name for tables and figures")
+    f: Annotated[list[Positive], BeforeValidator(_listed)] | None = Field(
+        default=None, description="a significance factor, or one per pair but the least"
+    )
+    k: Positive | None = Field(
+        default=None, description="the digital scale relative to the full range"
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        _one_of(name, STRATEGIES)
+        return name
+
+    @model_validator(mode="after")
+    def _fits(self) -> "StrategySection":
+        for option, names in (("f", _WITH_F), ("k", HAND)):
+            if getattr(self, option) is not None and self.name not in names:
+                _refuse(
+                    f"have no `{option}` for {self.name}",
+                    getattr(self, option),
+                    f"Drop it: only {', '.join(names)} take it.",
+                )
+        if self.label == "digital" or not re.fullmatch(r"[\w.+-]*", self.label):
+            _refuse(
+                "have a `label` of letters, digits and ._+-, not 'digital'",
+                repr(self.label),
+                "Choose another.",
+            )
+        return self
+
+    @property
+    def title(self) -> str:
+        """The label, by default the name."""
+        return self.label or self.name
+
+
+def _named(entry: object) -> object:
+    return {"name": entry} if isinstance(entry, str) else entry
+
+
+def _distinct(entries: list[StrategySection]) -> list[StrategySection]:
+    titles = [e.title for e in entries]
+    twice = sorted({t for t in titles if titles.count(t) > 1})
+    if twice:
+        _refuse("have distinct labels", twice, "Give each its own `label`.")
+    return entries
+
+
+StrategyList = Annotated[
+    list[Annotated[StrategySection, BeforeValidator(_named)]],
+    Field(min_length=1, description="a list of strategies"),
+    AfterValidator(_distinct),
+]
+ALL = ("single_pair", "msp_first", "lsp_first", "lsp_first_tuned", "equal_split")
+
+
+def _entries(*names: str) -> Any:
+    return Field(
+        default_factory=lambda: [StrategySection(name=n) for n in names],
+        validate_default=True,
+    )
+
+
+class OptimizerSection(Section):
+    """The search for the best strategy, see `anajax.programming.optimize_strategy`."""
+
+    pairs: int = Field(default=2, ge=1, le=8, description="1 to 8 pairs a weight")
+    knots: int = Field(default=11, ge=3, le=101, description="3 to 101 knots")
+    starts: int = Field(default=8, ge=0, le=256, description="0 to 256 random starts")
+    steps: int = Field(
+        default=600, ge=1, le=100_000, description="1 to 100000 steps of each round"
+    )
+    learning_rate: Positive = 0.03
+    per_layer: bool = Field(
+        default=False, description="true for a strategy of its own in every layer"
+    )
+    aggregate: Literal["mean", "minimax"] = Field(
+        default="mean", description='"mean" or "minimax"'
+    )
+    time_weights: list[Factor] | None = Field(
+        default=None, description="one weight per time, or null for equal ones"
+    )
+
+
+class StudyConfig(Section):
+    """What all studies of networks on chips share."""
+
+    study: str
+    workload: WorkloadSection
+    times: Times
+    chips: int = Field(default=25, ge=2, le=100_000, description="2 chips or more")
+    chunk: int = Field(default=1, ge=1, description="1 chip or more at once")
+    seed: int = Field(
+        default=0, ge=0, lt=2**32, description="a whole number below 2^32"
+    )
+    compensation: CompensationSection = CompensationSection()
+    optimizer: OptimizerSection = OptimizerSection()
+    extrapolate: bool = Field(
+        default=False, description="true to allow times that the source does not cover"
+    )
+
+    @model_validator(mode="after")
+    def _matches(self) -> "StudyConfig":
+        weights = self.optimizer.time_weights
+        if weights is not None and (
+            len(weights) != len(self.times) or not any(weights)
+        ):
+            raise ValueError(
+                "`optimizer.time_weights` must have one entry per time, not all 0: "
+                f"got {weights}. Give {len(self.times)} weights."
+            )
+        return self
+
+
+class StrategiesConfig(StudyConfig):
+    """One network on one device, programmed by several strategies."""
+
+    study: Literal["strategies"]
+    device: DeviceSection
+    strategies: StrategyList = _entries(*ALL, "optimized")
+
+
+class DevicesConfig(StudyConfig):
+    """One network on many devices, each over the times that its source covers."""
+
+    study: Literal["devices"]
+    devices: Annotated[
+        list[Annotated[DeviceSection, BeforeValidator(_named)]],
+        Field(min_length=1, description="a list of devices"),
+    ]
+    strategies: StrategyList = _entries("single_pair", "lsp_first_tuned", "optimized")
+
+
+KINDS: dict[str, type[StudyConfig]] = {
+    "strategies": StrategiesConfig,
+    "devices": DevicesConfig,
+}
+"""Configs by the value of their key `study`."""
+
+
+def load_config(path: Path, changes: Sequence[str] = ()) -> StudyConfig:
+    """Read and validate a config.
+
+    Args:
+        path: a YAML file. Paths in it are relative to its folder.
+        changes: `key=value` texts that replace values, keys dotted, values in YAML.
+
+    Raises:
+        FileNotFoundError: if there is no such file, or none that it names.
+        ValueError: with one line per mistake.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"`CONFIG` must be a file: got {path}. Give the path of a YAML config, "
+            "such as configs/quickstart.yaml."
+        )
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        detail = " ".join(str(error).split())
+        raise ValueError(
+            f"`CONFIG` must be YAML: got {path.name}, {detail}. Correct that place."
+        ) from None
+    if not isinstance(data, dict):
+        raise ValueError(
+            f"`CONFIG` must be a mapping of keys: got {type(data).__name__} in "
+            f"{path.name}. Start with `study: strategies`."
+        )
+    for change in changes:
+        _apply(data, change)
+    return validate(data, folder=path.parent)
+
+
+def validate(data: dict[str, Any], *, folder: Path = Path()) -> StudyConfig:
+    """The config of a mapping.
+
+    Args:
+        data: keys and values as YAML gives them.
+        folder: what relative paths start from.
+
+    Raises:
+        FileNotFoundError: if a device file is not there.
+        ValueError: with one line per mistake.
+    """
+    kind = data.get("study")
+    if kind not in KINDS:
+        known = ", ".join(KINDS)
+        raise ValueError(
+            f"`study` must name a kind of study: got {kind!r}. Known: {known}."
+        )
+    try:
+        config = KINDS[kind].model_validate(data)
+    except ValidationError as error:
+        lines = dict.fromkeys(message(e, KINDS[kind]) for e in error.errors())
+        raise ValueError("\n".join(lines)) from None
+    for section in devices_of(config):
+        if section.file is not None and not (folder / section.file).is_file():
+            raise FileNotFoundError(
+                f"`device.file` must be a file: got {section.file}. Give a path "
+                "relative to the config; `anajax fit-device` makes such files."
+            )
+    return _resolved(config, folder)
+
+
+def devices_of(config: StudyConfig) -> list[DeviceSection]:
+    """The device sections of a study of any kind."""
+    if isinstance(config, StrategiesConfig):
+        return [config.device]
+    return list(getattr(config, "devices", []))
+
+
+def _resolved(config: StudyConfig, folder: Path) -> StudyConfig:
+    """The config with device files that are found from anywhere."""
+
+    def resolve(section: DeviceSection) -> DeviceSection:
+        if section.file is None:
+            return section
+        path = str((folder / section.file).resolve())
+        return section.model_copy(update={"file": path})
+
+    sections = [resolve(s) for s in devices_of(config)]
+    if isinstance(config, StrategiesConfig):
+        return config.model_copy(update={"device": sections[0]})
+    return config.model_copy(update={"devices": sections})
+
+
+def _apply(data: dict[str, Any], change: str) -> None:
+    key, sign, text = change.partition("=")
+    parts = key.strip().split(".")
+    if not sign or not all(parts):
+        raise ValueError(
+            f"`--set` must be key=value: got {change!r}. Write for example "
+            "--set optimizer.steps=100."
+        )
+    here: Any = data
+    for depth, part in enumerate(parts[:-1]):
+        here = here.setdefault(part, {})
+        if not isinstance(here, dict):
+            raise ValueError(
+                f"`--set {key}` must go through sections: got a value at "
+                f"`{'.'.join(parts[: depth + 1])}`. Set that key as a whole."
+            )
+    try:
+        here[parts[-1]] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ValueError(
+            f"`--set {key}` must have a YAML value: got {text!r}. Quote it."
+        ) from None
+
+
+def _one_of(name: str, known: Any, what: str = "be known") -> None:
+    if name not in known:
+        close = difflib.get_close_matches(name, list(known), n=1)
+        hint = f"Did you mean {close[0]!r}? " if close else ""
+        _refuse(what, repr(name), f"{hint}Known: {', '.join(known)}.")

@@ -1,0 +1,68 @@
+"""Times as people write them: "1 s", "30 d", "1 y", and seconds."""
+
+import re
+
+UNITS = {
+    "s": 1.0,
+    "min": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+    "week": 7 * 86400.0,
+    "month": 30 * 86400.0,
+    "y": 365 * 86400.0,
+}
+"""Seconds of each unit; a month is 30 days, a year 365."""
+
+_ALIASES = {
+    "second": "s",
+    "minute": "min",
+    "hour": "h",
+    "day": "d",
+    "year": "y",
+}
+
+
+def parse_duration(value: object) -> float:
+    """Seconds of a number (seconds) or of a text such as "1 h" or "30 d".
+
+    Raises:
+        ValueError: if it is neither, or of an unknown unit; the text goes on after the
+            name of the key that it stands for.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    match = re.fullmatch(r"\s*([0-9.eE+-]+)\s*([A-Za-z]+)\s*", str(value))
+    if isinstance(value, str) and match is not None:
+        unit = _unit(match[2])
+        number = _number(match[1])
+        if unit is not None and number is not None:
+            return number * UNITS[unit]
+    raise ValueError(
+        f"must be a time in seconds or with a unit: got {value!r}. "
+        f'Units: {", ".join(UNITS)}; for example "30 d".'
+    )
+
+
+def human(seconds: float) -> str:
+    """A text in the largest unit that is exact, or to three digits: "1 month"."""
+    for unit, size in reversed(UNITS.items()):
+        count = seconds / size
+        if 1 <= count < 1000 and abs(count - round(count)) < 1e-6 * count:
+            return f"{round(count)} {unit}"
+    fitting = [u for u, size in UNITS.items() if seconds >= size] or ["s"]
+    return f"{seconds / UNITS[fitting[-1]]:.3g} {fitting[-1]}"
+
+
+def _unit(name: str) -> str | None:
+    for candidate in (name, name.lower(), name.lower().rstrip("s")):
+        known = _ALIASES.get(candidate, candidate)
+        if known in UNITS:
+            return known
+    return None
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

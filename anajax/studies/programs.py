@@ -1,0 +1,139 @@
+"""Strategies by name: what a config's entry becomes on a device and its weights."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from anajax import rng, strategies
+from anajax._types import Array, PRNGKey
+from anajax.chip import Strategies
+from anajax.density import WeightDensity, from_weights
+from anajax.devices.base import Device
+from anajax.mapping import Strategy, pairs
+from anajax.programming import optimize_strategy
+from anajax.studies.config import StrategySection, StudyConfig
+from anajax.weight_error import Compensation, moment_table, weight_error
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Programmer:
+    """Builds strategies for one network on one device."""
+
+    config: StudyConfig
+    device: Device
+    weights: dict[str, Array]
+    """Weight arrays of the network by path."""
+    times: np.ndarray
+    """Seconds; part of the times of the config."""
+    key: PRNGKey
+    """Of the random starts of searches."""
+
+    def build(self, entry: StrategySection) -> Strategies:
+        """The strategy of an entry: one for all, or one per layer."""
+        if entry.name == "optimized":
+            return self._per_layer(self._optimized)
+        if entry.name.endswith("_tuned"):
+            return self._per_layer(self._tuned(entry.name.removesuffix("_tuned")))
+        options = {n: getattr(entry, n) for n in ("f", "k")}
+        given = {n: v for n, v in options.items() if v is not None}
+        return getattr(strategies, entry.name)(self.device, **given)
+
+    def expected_error(self, strategy: Strategies) -> np.ndarray:
+        """Expected rms weight error `[times]` (fraction of w_max), without samples."""
+        table = moment_table(self.device, jnp.asarray(self.times))
+        if isinstance(strategy, Strategy):
+            return np.asarray(self._error(strategy, table, self.density)) ** 0.5
+        sizes = {path: w.size for path, w in self.weights.items()}
+        square = sum(
+            sizes[path] * np.asarray(self._error(s, table, self._layer(path)))
+            for path, s in strategy.items()
+        )
+        return (square / sum(sizes.values())) ** 0.5
+
+    @functools.cached_property
+    def density(self) -> WeightDensity:
+        """The density of all weights, each over the w_max of its layer."""
+        return from_weights(*(_normalized(w) for w in self.weights.values()))
+
+    def _layer(self, path: str) -> WeightDensity:
+        return from_weights(_normalized(self.weights[path]))
+
+    def _error(self, strategy: Strategy, table: Any, density: WeightDensity) -> Array:
+        return weight_error(
+            strategy, table, density, compensation=self._compensation
+        ).mse
+
+    @property
+    def _compensation(self) -> Compensation:
+        return "none" if self.config.compensation.scope == "none" else "mean_abs"
+
+    @property
+    def _time_weights(self) -> Array | None:
+        given = self.config.optimizer.time_weights
+        if given is None:
+            return None
+        of = dict(zip(self.config.times, given, strict=True))
+        return jnp.asarray([of[float(t)] for t in self.times])
+
+    def _per_layer(
+        self, search: Callable[[WeightDensity, PRNGKey], Strategy]
+    ) -> Strategies:
+        if not self.config.optimizer.per_layer:
+            return search(self.density, self.key)
+        return {
+            path: search(self._layer(path), rng.path_key(self.key, path))
+            for path in self.weights
+        }
+
+    def _tuned(self, name: str) -> Callable[[WeightDensity, PRNGKey], Strategy]:
+        return lambda density, _: self._tune(getattr(strategies, name), density)
+
+    def _tune(self, build: Callable[..., Strategy], density: WeightDensity) -> Strategy:
+        return strategies.tuned(
+            build,
+            self.device,
+            density,
+            self.times,
+            time_weights=self._time_weights,
+            compensation=self._compensation,
+        ).strategy
+
+    def _optimized(self, density: WeightDensity, key: PRNGKey) -> Strategy:
+        options = self.config.optimizer
+        warm = self._tune(_powers(options.pairs), density)
+        return optimize_strategy(
+            self.device,
+            pairs(options.pairs),
+            density,
+            self.times,
+            key=key,
+            knots=options.knots,
+            starts=options.starts,
+            warm=(warm,),
+            steps=options.steps,
+            learning_rate=options.learning_rate,
+            time_weights=self._time_weights,
+            aggregate=options.aggregate,
+            compensation=self._compensation,
+        ).strategy
+
+
+@functools.cache
+def _powers(count: int) -> Callable[..., Strategy]:
+    """Least-significant-first on `count` pairs whose factors are powers of one F."""
+    if count == 2:
+        return strategies.lsp_first
+
+    def build(device: Device, *, f: Array, k: Array) -> Strategy:
+        factors = jnp.asarray(f) ** jnp.arange(count - 1, 0, -1)
+        return strategies.lsp_first(device, f=factors, k=k)
+
+    return build
+
+
+def _normalized(w: Array) -> Array:
+    return w / jnp.max(jnp.abs(w))

@@ -1,0 +1,288 @@
+"""The report of a study of strategies: figures and one self-contained page."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anajax.chip import Strategies
+from anajax.mapping import Strategy, full_scale
+from anajax.studies import figures, page, results
+from anajax.studies.durations import human
+from anajax.studies.folder import Folder
+from anajax.studies.page import Block, Cell, Row
+from anajax.studies.strategy_file import load_strategies
+
+if TYPE_CHECKING:  # costs a second to import
+    import xarray as xr
+else:
+    xr = Any
+
+STRATEGY = "strategy.json"
+PAGE = "report.html"
+
+
+def write_report(path: Path) -> Path:
+    """Draw the figures and the page of a finished study from what is on disk.
+
+    Args:
+        path: folder of a study.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        FileNotFoundError: if the folder holds no finished study.
+        ValueError: if a file in it is foreign, truncated or changed.
+    """
+    folder = Folder.read(path)
+    data = results.read_results(path)
+    strategies = load_strategies(path / STRATEGY)
+    drawn = figures.draw_all(data, strategies)
+    html = build(data, strategies, drawn)
+    for name, content in drawn.items():
+        folder.write(f"figures/{name}", content)
+    return folder.write(PAGE, html)
+
+
+def build(
+    data: "xr.Dataset",
+    strategies: Mapping[str, Strategies],
+    drawn: Mapping[str, bytes],
+) -> bytes:
+    """The page of a study of strategies on one device.
+
+    Args:
+        data: results of the study.
+        strategies: by label.
+        drawn: figures by file name.
+    """
+    metric = data.attrs["metric"]
+    show = results.shown(metric)
+    captions = {
+        metric: f"{show.title.capitalize()} over time, with the digital network",
+        "weight_error": "Weight error over time",
+        "strategies": "Target conductances over the share of weights (gray)",
+        "device": "What the device model says",
+    }
+    pictures = {n: page.image(drawn[f"{n}.svg"], text) for n, text in captions.items()}
+    return page.render(
+        title=f"{data.attrs['workload']} on {data.attrs['device']}",
+        lead=f"{data.sizes['chip']} chips, {data.attrs['items']} test items, seed "
+        f"{data.attrs['seed']}. Digital {show.title}: "
+        f"{value(data.attrs['digital_metric'], metric)}.",
+        warnings=warnings(data),
+        blocks=[
+            metric_block(data, pictures[metric]),
+            *gain_blocks(data),
+            error_block(data, pictures["weight_error"]),
+            strategy_block(data, strategies, pictures["strategies"]),
+            Block(
+                title="Device",
+                text=data.attrs["device_source"],
+                images=[pictures["device"]],
+            ),
+            Block(title="What is assumed", points=assumptions(data, strategies)),
+            *page.provenance(data),
+        ],
+    )
+
+
+def value(x: float, metric: str) -> str:
+    """A metric as people read it: 0.9833 of an accuracy is "98.33 %"."""
+    show = results.shown(metric)
+    return f"{show.factor * x:.{show.digits}f} {show.unit}"
+
+
+def metric_rows(data: "xr.Dataset") -> list[Row]:
+    """One row per strategy: mean and standard error at every time."""
+    metric = data.attrs["metric"]
+    show = results.shown(metric)
+    rows = []
+    for label, kind in zip(data.strategy.values, data.kind.values, strict=True):
+        mean, error = results.mean_and_error(data[metric].sel(strategy=label).values)
+        cells = [
+            Cell(
+                text=f"{show.factor * m:.{show.digits}f}",
+                small="" if kind == results.DIGITAL else _error(e, show),
+            )
+            for m, e in zip(mean, error, strict=True)
+        ]
+        rows.append(Row(cells=[Cell(text=str(label)), *cells], kind=str(kind)))
+    return rows
+
+
+def gain_rows(gain: results.Gain, metric: str) -> list[Row]:
+    """Difference, its standard error, and the hand strategy, at every time."""
+    show = results.shown(metric)
+    numbers = [
+        Cell(text=f"{show.factor * d:+.{show.digits}f}", small=_error(e, show))
+        for d, e in zip(gain.difference, gain.error, strict=True)
+    ]
+    names = [Cell(text=name) for name in gain.best_hand]
+    return [
+        Row(cells=[Cell(text="difference"), *numbers]),
+        Row(cells=[Cell(text="best hand strategy"), *names]),
+    ]
+
+
+def metric_block(data: "xr.Dataset", picture: page.Image) -> Block:
+    """Table and figure of the metric."""
+    show = results.shown(data.attrs["metric"])
+    return Block(
+        title=f"{show.title.capitalize()} ({show.unit})",
+        text="Mean over chips ± standard error of that mean.",
+        header=["strategy", *_times(data)],
+        rows=metric_rows(data),
+        images=[picture],
+    )
+
+
+def gain_blocks(data: "xr.Dataset") -> list[Block]:
+    """Optimized strategies against the best hand strategy, with a verdict."""
+    metric = data.attrs["metric"]
+    unit = results.shown(metric).unit.replace("%", "percentage points")
+    return [
+        Block(
+            title=f"{gain.label} minus the best hand strategy ({unit})",
+            text="Paired: chip by chip with the same random draws, mean ± standard "
+            "error. The hand strategy is the best of each time on these very chips. "
+            + verdict(gain, data[metric].attrs["better"]),
+            header=["", *_times(data)],
+            rows=gain_rows(gain, metric),
+        )
+        for gain in results.gains(data)
+    ]
+
+
+def verdict(gain: results.Gain, better: str) -> str:
+    """Whether the differences exceed two standard errors, and which way."""
+    sign = 1 if better == "higher" else -1
+    clear = np.abs(gain.difference) > 2 * gain.error
+    ahead = int(np.sum(clear & (sign * gain.difference > 0)))
+    behind = int(np.sum(clear & (sign * gain.difference < 0)))
+    even = gain.difference.size - ahead - behind
+    return (
+        f"By two standard errors it is better at {ahead}, worse at {behind}, and not "
+        f"to be told apart at {even} of {gain.difference.size} times."
+    )
+
+
+def error_block(data: "xr.Dataset", picture: page.Image) -> Block:
+    """Table and figure of the weight error."""
+    rows = []
+    for label, kind in zip(data.strategy.values, data.kind.values, strict=True):
+        if kind == results.DIGITAL:
+            continue
+        one = data.sel(strategy=label)
+        mean, error = results.mean_and_error(one.weight_rms_error.values)
+        cells = [
+            Cell(text=f"{100 * m:.3f}", small=f"± {100 * e:.3f} ({100 * x:.3f})")
+            for m, e, x in zip(mean, error, one.expected_rms_error.values, strict=True)
+        ]
+        rows.append(Row(cells=[Cell(text=str(label)), *cells], kind=str(kind)))
+    return Block(
+        title="Weight error (rms, % of w_max)",
+        text="Measured mean over chips ± standard error; in brackets the "
+        "expectation without samples, which the optimizer minimizes.",
+        header=["strategy", *_times(data)],
+        rows=rows,
+        images=[picture],
+    )
+
+
+def strategy_block(
+    data: "xr.Dataset", strategies: Mapping[str, Strategies], picture: page.Image
+) -> Block:
+    """F and K of every strategy, the share of clipped weights, and the targets."""
+    rows = []
+    for label, layer, strategy in _each(strategies):
+        relative, clipped = _scale(data, strategy)
+        factors = np.asarray(strategy.significance)[:-1]
+        rows.append(
+            Row(
+                cells=[
+                    Cell(text=label),
+                    Cell(text=layer),
+                    Cell(text=", ".join(f"{f:.3g}" for f in factors) or "–"),
+                    Cell(text=f"{relative:.3f}"),
+                    Cell(text="–" if layer != "all" else f"{100 * clipped:.1f} %"),
+                ]
+            )
+        )
+    return Block(
+        title="Strategies",
+        text="All targets with units are in strategy.json. Above K / K_max = 1 the "
+        "largest weights are clipped.",
+        header=["strategy", "layers", "F", "K / K_max", "weights clipped"],
+        rows=rows,
+        images=[picture],
+    )
+
+
+def assumptions(data: "xr.Dataset", strategies: Mapping[str, Strategies]) -> list[str]:
+    """What the numbers do not contain, or take for granted."""
+    scope = data.attrs["compensation"]
+    shared = {
+        "none": "There is no drift compensation.",
+        "network": "One drift compensation factor for the network",
+        "layer": "One drift compensation factor per layer",
+        "column": "One drift compensation factor per output column",
+    }[scope]
+    if scope != "none":
+        shared += ": mean |weight| of the first read over that of the present one."
+    return [
+        f"Device: {data.attrs['device_source']}.",
+        "Weight arrays of two or more axes, except embeddings, are analog; biases, "
+        "norms and embeddings are digital and exact.",
+        "Converters, wires and products are ideal; all noise is in the weights, read "
+        "once per chip and time for all test items.",
+        shared,
+        "Weights are normalized by the largest |weight| of their layer.",
+        "Searches minimize the expected weight error averaged over the times, not the "
+        "metric: where they clip rare large weights, the metric can lose.",
+        "Standard errors are over chips, for these test items; they do not say how "
+        "the metric would vary with other items.",
+        "Times count from the first read; a month is 30 days, a year 365.",
+    ]
+
+
+def warnings(data: "xr.Dataset") -> list[str]:
+    """What a reader must know first: times that the source does not cover."""
+    outside = data.time.values[data["extrapolated"].values > 0]
+    if not outside.size:
+        return []
+    times = ", ".join(human(t) for t in outside)
+    return [f"Extrapolated: the source of this device does not cover {times}."]
+
+
+def _each(
+    strategies: Mapping[str, Strategies],
+) -> list[tuple[str, str, Strategy]]:
+    rows = []
+    for label, value in strategies.items():
+        if isinstance(value, Strategy):
+            rows.append((label, "all", value))
+        else:
+            rows += [(label, layer, strategy) for layer, strategy in value.items()]
+    return rows
+
+
+def _scale(data: "xr.Dataset", strategy: Strategy) -> tuple[float, float]:
+    """K relative to the full range, and the share of weights beyond the last knot."""
+    span = float(data.conductance[-1] - data.conductance[0])
+    relative = float(strategy.scale) / float(full_scale(strategy, span))
+    last = float(strategy.knots[-1])
+    if relative <= 1 + 1e-6:
+        return relative, 0.0
+    beyond = np.abs(data.weight.values) > min(last, 1 / relative + 1e-9)
+    return relative, float(data.weight_share.values[beyond].sum())
+
+
+def _error(error: float, show: results.Shown) -> str:
+    return f"± {show.factor * error:.{show.digits}f}"
+
+
+def _times(data: "xr.Dataset") -> list[str]:
+    return [human(t) for t in data.time.values]

@@ -1,0 +1,256 @@
+"""Results of a study on disk: labelled arrays, and the statistics that tables show."""
+
+import dataclasses
+import io
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anajax.workloads.base import Workload
+
+if TYPE_CHECKING:  # costs a second to import
+    import xarray as xr
+else:
+    xr = Any
+
+RESULTS = "results.nc"
+DIGITAL = "digital"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one strategy on one device gave; the unit in which a study is saved."""
+
+    metric: np.ndarray
+    """`[chips times]`, the mean over test items."""
+    weight_rms_error: np.ndarray
+    """`[chips times]`, measured, fraction of w_max."""
+    expected_rms_error: np.ndarray
+    """`[times]`, without samples, fraction of w_max."""
+    strategies: str
+    """The strategy as the text of a strategy file."""
+
+    def to_bytes(self) -> bytes:
+        """The arrays as an .npz file."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **vars(self))  # pyright: ignore[reportArgumentType]
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Part":
+        """Read what `to_bytes` wrote."""
+        with np.load(io.BytesIO(content), allow_pickle=False) as data:
+            arrays: Any = {f.name: data[f.name] for f in dataclasses.fields(cls)}
+        arrays["strategies"] = str(arrays["strategies"])
+        return cls(**arrays)
+
+
+def dataset(
+    parts: dict[str, Part],
+    kinds: dict[str, str],
+    *,
+    work: Workload,
+    digital: float,
+    times: np.ndarray,
+    extrapolated: np.ndarray,
+) -> "xr.Dataset":
+    """The results of one network on one device.
+
+    Args:
+        parts: by strategy label, in order; the digital network is added.
+        kinds: by label, "hand" or "optimized".
+        work: names the metric.
+        digital: metric of the digital network.
+        times: seconds `[times]`.
+        extrapolated: which times the source of the device does not cover `[times]`.
+    """
+    import xarray as xr
+
+    metric = np.stack([p.metric for p in parts.values()])
+    same = np.full((1, *metric.shape[1:]), digital, metric.dtype)
+    error = np.stack([p.weight_rms_error for p in parts.values()])
+    expected = np.stack([p.expected_rms_error for p in parts.values()])
+    dims = ("strategy", "chip", "time")
+    share = {"units": "1", "long_name": "rms weight error as a fraction of w_max"}
+    return xr.Dataset(
+        {
+            work.metric: (dims, np.concatenate([same, metric]), _metric_attrs(work)),
+            "weight_rms_error": (
+                dims,
+                np.concatenate([np.zeros_like(error[:1]), error]),
+                share,
+            ),
+            "expected_rms_error": (
+                ("strategy", "time"),
+                np.concatenate([np.zeros_like(expected[:1]), expected]),
+                share | {"comment": "from exact moments, without samples"},
+            ),
+            "extrapolated": (
+                "time",
+                extrapolated.astype(np.int8),
+                {"units": "1", "comment": "1: beyond what the device's source covers"},
+            ),
+        },
+        coords={
+            "strategy": [DIGITAL, *parts],
+            "chip": np.arange(metric.shape[1]),
+            "time": ("time", np.asarray(times, float), {"units": "s"}),
+            "kind": ("strategy", [DIGITAL, *(kinds[p] for p in parts)]),
+        },
+    )
+
+
+def _metric_attrs(work: Workload) -> dict[str, str]:
+    unit = "1" if work.metric == "accuracy" else "bit"
+    better = "higher" if work.higher_is_better else "lower"
+    return {"units": unit, "better": better, "comment": "mean over test items"}
+
+
+def to_netcdf(data: "xr.Dataset") -> bytes:
+    """The content of a netCDF file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / RESULTS
+        data.to_netcdf(path, engine="h5netcdf")
+        return path.read_bytes()
+
+
+def read_results(path: Path) -> "xr.Dataset":
+    """The results in a study's folder, or in a file.
+
+    Raises:
+        FileNotFoundError: if there are none.
+        ValueError: if the file is truncated or not of a study.
+    """
+    import xarray as xr
+
+    file = path / RESULTS if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"`DIR` must hold results: got {path} without {RESULTS}. Finish the study "
+            "with `anajax run CONFIG --out DIR --resume`."
+        )
+    try:
+        data = xr.load_dataset(file, engine="h5netcdf")
+        data.attrs["metric"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"`{file}` must be the complete results of a study: got "
+            f"{type(error).__name__} ({error}). Delete it and run with --resume."
+        ) from None
+    return data
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shown:
+    """How a metric is printed: `factor * value` with `digits`, in `unit`."""
+
+    factor: float
+    unit: str
+    digits: int
+    title: str
+
+
+def shown(metric: str) -> Shown:
+    """How to show a metric: an accuracy in percent, others as they are."""
+    title = metric.replace("_", " ")
+    if metric == "accuracy":
+        return Shown(factor=100, unit="%", digits=2, title=title)
+    return Shown(factor=1, unit="bit", digits=4, title=title)
+
+
+def mean_and_error(values: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over chips and its standard error; chips are the second last axis."""
+    values = np.asarray(values, float)
+    count = values.shape[-2]
+    return values.mean(-2), values.std(-2, ddof=1) / np.sqrt(count)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gain:
+    """An optimized strategy minus the best hand strategy, chip by chip."""
+
+    label: str
+    """The optimized strategy."""
+    best_hand: list[str]
+    """At each time the hand strategy of the best mean."""
+    difference: np.ndarray
+    """Mean paired difference of the metric `[times]`."""
+    error: np.ndarray
+    """Its standard error over chips `[times]`."""
+
+
+def gains(data: "xr.Dataset") -> list[Gain]:
+    """Every optimized strategy against the best hand strategy of each time."""
+    metric = data[data.attrs["metric"]]
+    labels = {k: [] for k in (DIGITAL, "hand", "optimized")}
+    for label, kind in zip(data.strategy.values, data.kind.values, strict=True):
+        labels[str(kind)].append(str(label))
+    if not labels["hand"]:
+        return []
+    hand = metric.sel(strategy=labels["hand"]).values  # [strategy chip time]
+    sign = 1 if metric.attrs["better"] == "higher" else -1
+    best = np.argmax(sign * hand.mean(1), 0)
+    chosen = np.stack([hand[b, :, t] for t, b in enumerate(best)], -1)
+    result = []
+    for label in labels["optimized"]:
+        mean, error = mean_and_error(metric.sel(strategy=label).values - chosen)
+        names = [labels["hand"][b] for b in best]
+        result.append(Gain(label=label, best_hand=names, difference=mean, error=error))
+    return result
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Results B minus results A, for the strategies and times that both have."""
+
+    strategies: list[str]
+    times: np.ndarray
+    difference: np.ndarray
+    """Mean difference of the metric `[strategies times]`."""
+    error: np.ndarray
+    """Its standard error `[strategies times]`."""
+    paired: bool
+    """Whether the chips are the same ones, so that differences are chip by chip."""
+
+
+def compare(a: "xr.Dataset", b: "xr.Dataset") -> Comparison:
+    """Differences of two results; paired where seed, network and chips agree.
+
+    Raises:
+        ValueError: if the results have different metrics or nothing in common.
+    """
+    name = a.attrs["metric"]
+    if b.attrs["metric"] != name:
+        raise ValueError(
+            f"`A` and `B` must have the same metric: got {name} and "
+            f"{b.attrs['metric']}. Compare results of the same workload."
+        )
+    labels = [str(s) for s in a.strategy.values if s in b.strategy.values]
+    times = np.intersect1d(a.time.values, b.time.values)
+    if "device" in a.dims or "device" in b.dims or not labels or not times.size:
+        raise ValueError(
+            "`A` and `B` must be studies of strategies with some strategies and times "
+            f"in common: got {list(a.sizes)} and {list(b.sizes)}. Compare others."
+        )
+    first, second = (d[name].sel(strategy=labels, time=times) for d in (a, b))
+    paired = first.shape == second.shape and all(
+        a.attrs.get(k) == b.attrs.get(k) for k in ("seed", "data_source", "weights")
+    )
+    if paired:
+        mean, error = mean_and_error(second.values - first.values)
+    else:
+        (mean_a, error_a), (mean_b, error_b) = (
+            mean_and_error(d.values) for d in (first, second)
+        )
+        mean, error = mean_b - mean_a, np.hypot(error_a, error_b)
+    return Comparison(
+        strategies=labels, times=times, difference=mean, error=error, paired=paired
+    )
+
+
+def attributes(identity: dict[str, Any], **more: str | float | int) -> dict[str, Any]:
+    """Attributes of a dataset: the identity of its study as JSON, and what else."""
+    return {k: json.dumps(v, sort_keys=True) for k, v in identity.items()} | more

@@ -1,0 +1,363 @@
+"""Run a study: prepare everything that can fail, then work part by part."""
+
+import dataclasses
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import anajax
+from anajax import chip, devices, rng
+from anajax._types import Array, PyTree
+from anajax.chip import Strategies
+from anajax.devices.base import Device
+from anajax.studies import evaluate as _evaluate
+from anajax.studies import results
+from anajax.studies.config import (
+    DevicesConfig,
+    DeviceSection,
+    StrategySection,
+    StudyConfig,
+    devices_of,
+)
+from anajax.studies.folder import Folder
+from anajax.studies.programs import Programmer
+from anajax.studies.results import Part
+from anajax.studies.strategy_file import from_text, to_text
+from anajax.workloads.base import Workload
+from anajax.workloads.load import load
+
+STRATEGY = "strategy.json"
+Notify = Callable[[str, bool], None]
+"""`notify(text, done)`: a part was begun (`done` false) or finished."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """One device of a study, with the times that it is asked for."""
+
+    label: str
+    device: Device
+    times: np.ndarray
+    extrapolated: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A study whose inputs are all there and valid."""
+
+    config: StudyConfig
+    work: Workload
+    cases: list[Case]
+    folder: Folder
+
+    @property
+    def strategies(self) -> Sequence[StrategySection]:
+        """The entries of the config."""
+        return self.config.strategies  # pyright: ignore[reportAttributeAccessIssue]
+
+    @property
+    def parts(self) -> int:
+        """How many parts there are to do."""
+        return len(self.cases) * len(self.strategies)
+
+
+def prepare(
+    config: StudyConfig, *, out: Path, data: Path | None = None, resume: bool = False
+) -> Prepared:
+    """Load and check all inputs of a study, then open its folder.
+
+    Args:
+        config: from `load_config`.
+        out: folder of the results.
+        data: folder with local data sets, see `anajax.workloads.load`.
+        resume: whether to go on with the study that was begun in `out`.
+
+    Raises:
+        FileNotFoundError: for data or a device file that is missing.
+        ModuleNotFoundError: for a missing package that carries data.
+        ValueError: for inputs that do not fit each other, or a folder that is in use
+            or cannot be written to.
+    """
+    cases = [_case(config, section) for section in devices_of(config)]
+    _check_labels(cases)
+    work = load(config.workload.name, data=data, items=config.workload.items)
+    folder = Folder.open(out, identity(config, work), resume=resume)
+    return Prepared(config=config, work=work, cases=cases, folder=folder)
+
+
+def identity(config: StudyConfig, work: Workload) -> dict[str, Any]:
+    """What decides the bits of the results: config, versions, data, device files."""
+    asked = config.model_dump(mode="json")
+    digests = {}
+    for section in devices_of(config):
+        if section.file is not None:
+            content = Path(section.file).read_bytes()
+            digests[Path(section.file).name] = hashlib.sha256(content).hexdigest()
+    for section in [asked.get("device", {}), *asked.get("devices", [])]:
+        if section.get("file"):
+            section["file"] = Path(section["file"]).name
+    return {
+        "config": asked,
+        "versions": versions(),
+        "source": work.source,
+        "device_files": digests,
+        "backend": jax.default_backend(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes."""
+    packages = ("jax", "flax", "numpy")
+    return {
+        "anajax": anajax.__version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in packages},
+    }
+
+
+def git_state() -> str:
+    """Commit of the checkout that anajax runs from, with "+changes" if it is dirty."""
+    root = Path(anajax.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return "not a git checkout"
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *words],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+        ).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + (" +changes" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def run(study: Prepared, *, notify: Notify = lambda text, done: None) -> Any:
+    """Do all parts that are not done, and write results and strategies.
+
+    Args:
+        study: from `prepare`.
+        notify: told of every part that is begun and finished.
+
+    Returns:
+        The results as an xarray Dataset, as written to `results.nc`.
+    """
+    metric = make_metric(study.work)
+    ideal = float(jax.jit(metric)(study.work.params))
+    tables, programs = [], {}
+    for case in study.cases:
+        parts = _parts(study, case, metric, notify)
+        tables.append(_dataset(study, case, parts, ideal))
+        for label, part in parts.items():
+            name = label if len(study.cases) == 1 else f"{case.label}/{label}"
+            programs[name] = from_text(part.strategies, name)[label]
+    data = _combine(study, tables, ideal)
+    study.folder.write(STRATEGY, to_text(programs).encode())
+    study.folder.write(results.RESULTS, results.to_netcdf(data))
+    return data
+
+
+def make_metric(work: Workload) -> Callable[[PyTree], Array]:
+    """The metric of a network with given parameters, the mean over all test items."""
+    n, batch = work.x.shape[0], min(work.batch, work.x.shape[0])
+    fill = -n % batch
+
+    def batches(v: Array) -> Array:
+        padded = jnp.concatenate([v, v[:1].repeat(fill, 0)]) if fill else v
+        return padded.reshape(-1, batch, *v.shape[1:])
+
+    x, y = batches(work.x), batches(work.y)
+
+    def metric(params: PyTree) -> Array:
+        def one(x_y: tuple[Array, Array]) -> Array:
+            return work.metric_fn(work.apply(params, x_y[0]), x_y[1])
+
+        return jnp.mean(jax.lax.map(one, (x, y)).ravel()[:n])
+
+    return metric
+
+
+def _parts(
+    study: Prepared, case: Case, metric: Callable[[PyTree], Array], notify: Notify
+) -> dict[str, Part]:
+    key = jax.random.key(study.config.seed)
+    programmer = Programmer(
+        config=study.config,
+        device=case.device,
+        weights=chip.weights(study.work.params),
+        times=case.times,
+        key=rng.stream(key, rng.Stage.INIT),
+    )
+    parts = {}
+    for entry in study.strategies:
+        name = f"parts/{case.label}-{entry.title}.npz"
+        title = f"{case.label}: {entry.title}"
+        notify(title, False)
+        if not study.folder.has(name):
+            part = _part(study, case, entry, programmer, metric)
+            study.folder.write(name, part.to_bytes())
+        content = (study.folder.path / name).read_bytes()
+        parts[entry.title] = Part.from_bytes(content)
+        notify(title, True)
+    return parts
+
+
+def _part(
+    study: Prepared,
+    case: Case,
+    entry: StrategySection,
+    programmer: Programmer,
+    metric: Callable[[PyTree], Array],
+) -> Part:
+    strategy: Strategies = programmer.build(entry)
+    measured = _evaluate.evaluate(
+        metric,
+        study.work.params,
+        case.device,
+        strategy,
+        case.times,
+        chips=study.config.chips,
+        key=jax.random.key(study.config.seed),
+        chunk=study.config.chunk,
+        scope=study.config.compensation.scope,
+    )
+    return Part(
+        metric=np.asarray(measured.metric),
+        weight_rms_error=np.asarray(measured.weight_rms_error),
+        expected_rms_error=programmer.expected_error(strategy),
+        strategies=to_text({entry.title: strategy}),
+    )
+
+
+def _case(config: StudyConfig, section: DeviceSection) -> Case:
+    device = make_device(section)
+    times = np.asarray(config.times)
+    if isinstance(config, DevicesConfig) and not config.extrapolate:
+        low, high = device.valid_times
+        times = times[(times >= low * (1 - 1e-6)) & (times <= high * (1 + 1e-6))]
+        if not times.size:
+            raise ValueError(
+                f"`times` must have one in {low:g} to {high:g} s, what the source of "
+                f"{device.name!r} covers: got {config.times} s. Add one, drop the "
+                "device, or set `extrapolate: true`."
+            )
+    try:
+        outside = devices.check_times(device, times, extrapolate=config.extrapolate)
+    except ValueError as error:
+        raise ValueError(f"{error} In a config: `extrapolate: true`.") from None
+    label = Path(section.file).stem if section.file else device.name
+    return Case(label=label, device=device, times=times, extrapolated=outside)
+
+
+def make_device(section: DeviceSection) -> Device:
+    """The device of a config's section.
+
+    Raises:
+        ValueError: if an option has no valid value, or a file no valid device.
+    """
+    if section.file is not None:
+        from anajax.devices.files import load_device
+
+        device = load_device(section.file)
+    else:
+        try:
+            device = devices.presets()[section.name or ""](**section.options)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"`device.options` must make a valid {section.name}: got "
+                f"{section.options} ({error}). Correct them."
+            ) from None
+    noise = section.noise.model_dump()
+    if all(v == 1 for v in noise.values()):
+        return device
+    return devices.scale_noise(device, **noise)
+
+
+def _check_labels(cases: list[Case]) -> None:
+    labels = [c.label for c in cases]
+    twice = sorted({c for c in labels if labels.count(c) > 1})
+    if twice:
+        raise ValueError(
+            f"`devices` must have distinct names: got {twice} twice. Drop one."
+        )
+
+
+def _dataset(
+    study: Prepared, case: Case, parts: dict[str, Part], digital: float
+) -> Any:
+    kinds = {
+        e.title: "optimized" if e.name == "optimized" else "hand"
+        for e in study.strategies
+    }
+    return results.dataset(
+        parts,
+        kinds,
+        work=study.work,
+        digital=digital,
+        times=case.times,
+        extrapolated=case.extrapolated,
+    )
+
+
+def _combine(study: Prepared, tables: list[Any], digital: float) -> Any:
+    import xarray as xr
+
+    from anajax.studies.device_curves import device_curves
+
+    if isinstance(study.config, DevicesConfig):
+        data = xr.concat(tables, dim="device", join="outer", coords="minimal")
+        data = data.assign_coords(device=[c.label for c in study.cases])
+        sources = [c.device.source for c in study.cases]
+        data["device_source"] = ("device", sources)
+    else:
+        data, case = tables[0], study.cases[0]
+        curves = device_curves(case.device)
+        data = data.assign_coords(
+            conductance=("conductance", curves.pop("conductance"), {"units": "uS"}),
+            device_time=("device_time", curves.pop("device_time"), {"units": "s"}),
+        )
+        for name, values in curves.items():
+            dims = ("conductance", "device_time")[: values.ndim]
+            data[name] = (dims, values, {"units": "uS"})
+        data.attrs["device_source"] = case.device.source
+        data.attrs["device"] = case.label
+    density = _density(study)
+    data = data.assign_coords(weight=("weight", density[0], {"units": "w / w_max"}))
+    data["weight_share"] = ("weight", density[1], {"units": "1"})
+    return data.assign_attrs(
+        results.attributes(
+            study.folder.identity,
+            metric=study.work.metric,
+            digital_metric=digital,
+            seed=study.config.seed,
+            workload=study.work.name,
+            items=int(study.work.x.shape[0]),
+            data_source=study.work.source["data"],
+            weights=study.work.source["weights"],
+            compensation=study.config.compensation.scope,
+            git=git_state(),
+            json=json.dumps(["config", "versions", "source", "device_files"]),
+        )
+    )
+
+
+def _density(study: Prepared) -> tuple[np.ndarray, np.ndarray]:
+    """Share of the normalized weights in bins of -1..1, and the bins' centers."""
+    arrays = chip.weights(study.work.params).values()
+    u = np.concatenate([np.ravel(w / np.max(np.abs(w))) for w in arrays])
+    count, edges = np.histogram(u, bins=201, range=(-1, 1))
+    return (edges[:-1] + edges[1:]) / 2, count / count.sum()

@@ -1,0 +1,104 @@
+"""Tables in the terminal."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from anajax.devices.base import Device
+from anajax.studies import report, results
+from anajax.studies.durations import human
+
+if TYPE_CHECKING:  # costs a second to import
+    import xarray as xr
+else:
+    xr = Any
+
+
+def console(*, error: bool = False) -> Console:
+    """Where tables go; wide enough for them where there is no terminal."""
+    made = Console(stderr=error)
+    return made if made.is_terminal else Console(stderr=error, width=110)
+
+
+def show(table: Table) -> None:
+    """Print a table."""
+    console().print(table)
+
+
+def summary(data: "xr.Dataset") -> list[Table]:
+    """The metric of all strategies, and what optimizing gained, device by device."""
+    if "device" not in data.dims:
+        return _of_one(data, "")
+    return [
+        table
+        for device in data.device.values
+        for table in _of_one(
+            data.sel(device=device).dropna("time", how="all"), f"{device}: "
+        )
+    ]
+
+
+def comparison(found: results.Comparison, metric: str) -> Table:
+    """Differences of two results with their standard errors."""
+    shown = results.shown(metric)
+    how = "paired, chip by chip" if found.paired else "unpaired: other chips"
+    table = _table(f"B - A, {shown.title} ({shown.unit}), {how}", found.times)
+    for row, label in enumerate(found.strategies):
+        numbers = zip(found.difference[row], found.error[row], strict=True)
+        table.add_row(label, *(_signed(d, e, shown) for d, e in numbers))
+    return table
+
+
+def devices(models: Mapping[str, Device]) -> Table:
+    """Devices with their range, the times that their source covers, and the source."""
+    table = Table(title="Device presets")
+    for column in ("name", "range (µS)", "valid times", "source"):
+        table.add_column(column)
+    for name, device in models.items():
+        low, high = (float(v) for v in (device.g_min, device.g_max))
+        table.add_row(name, f"{low:g} to {high:g}", _range(device), device.source)
+    return table
+
+
+def _of_one(data: "xr.Dataset", prefix: str) -> list[Table]:
+    metric = data.attrs["metric"]
+    shown = results.shown(metric)
+    table = _table(
+        f"{prefix}{shown.title} ({shown.unit}), mean ± standard error over chips",
+        data.time.values,
+    )
+    for row in report.metric_rows(data):
+        table.add_row(*(f"{c.text} {c.small}".strip() for c in row.cells))
+    tables = [table]
+    for gain in results.gains(data):
+        title = f"{prefix}{gain.label} minus the best hand strategy, paired"
+        difference = _table(title, data.time.values)
+        for row in report.gain_rows(gain, metric):
+            difference.add_row(*(f"{c.text} {c.small}".strip() for c in row.cells))
+        tables.append(difference)
+    return tables
+
+
+def _table(title: str, times: Any) -> Table:
+    table = Table(title=title)
+    table.add_column("")
+    for t in times:
+        table.add_column(human(float(t)), justify="right")
+    return table
+
+
+def _signed(difference: float, error: float, shown: results.Shown) -> str:
+    digits = shown.digits
+    return (
+        f"{shown.factor * difference:+.{digits}f} ± {shown.factor * error:.{digits}f}"
+    )
+
+
+def _range(device: Device) -> str:
+    low, high = device.valid_times
+    if high == low:
+        return f"{human(low)} only"
+    end = "any time" if high == float("inf") else human(high)
+    return f"{human(low)} to {end}"

@@ -40,9 +40,9 @@ def test_clip_passes_gradients_at_its_bounds_and_keeps_nan():
 
 @pytest.mark.parametrize("bits", [2, 5, 8, 12])
 @pytest.mark.parametrize("signed", [True, False])
-def test_uniform_is_the_nearest_code(bits, signed, key, x64):
+def test_uniform_is_the_nearest_code(bits, signed, x64):
     adc = uniform(bits, 1.7, signed=signed)
-    x = jax.random.uniform(key, (5000,), minval=-2.5, maxval=2.5)
+    x = jnp.asarray(np.random.default_rng(0).uniform(-2.5, 2.5, 5000))
     codes = np.arange(-adc.codes if signed else 0, adc.codes + 1) * 1.7 / adc.codes
     nearest = codes[np.argmin(np.abs(np.asarray(x)[:, None] - codes), axis=1)]
     np.testing.assert_allclose(adc(x), nearest, atol=1e-12)
@@ -87,8 +87,10 @@ def test_steps_are_structure_and_bounds_are_numbers():
 
 
 @pytest.mark.parametrize(("quantile", "axis"), [(1.0, None), (0.9, None), (0.9, 0)])
-def test_calibrate_takes_a_quantile_of_the_size(quantile, axis, key):
-    values = jax.random.normal(key, (1000, 3)) * jnp.array([1.0, 5.0, 0.0])
+def test_calibrate_takes_a_quantile_of_the_size(quantile, axis):
+    values = jnp.asarray(np.random.default_rng(0).normal(size=(1000, 3))) * jnp.array(
+        [1.0, 5.0, 0.0]
+    )
     adc = calibrate(uniform(8, 1.0), values, quantile=quantile, axis=axis)
     want = np.quantile(np.abs(values), quantile, axis=axis, keepdims=axis is not None)
     np.testing.assert_allclose(adc.bound, np.where(want > 0, want, 1), rtol=1e-5)
@@ -152,8 +154,8 @@ def test_only_the_learned_range_gets_a_gradient():
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 8])
 @pytest.mark.parametrize("dac", [uniform(8, 1.5), uniform(4, 0.5, signed=False)])
-def test_slices_add_up_to_the_code_and_to_its_gradient(bits, dac, key, x64):
-    x = jax.random.uniform(key, (200,), minval=-2.0, maxval=2.0)
+def test_slices_add_up_to_the_code_and_to_its_gradient(bits, dac, x64):
+    x = jnp.asarray(np.random.default_rng(0).uniform(-2.0, 2.0, 200))
     slicing = pp.BitSlices(bits=bits)
     values, factors = slicing.split(x, dac)
     assert values.shape[0] == -(-dac.codes.bit_length() // bits)

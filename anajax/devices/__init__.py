@@ -14,8 +14,13 @@ from anajax.devices.drift import PowerLawDrift as PowerLawDrift
 from anajax.devices.faults import Faults as Faults
 from anajax.devices.files import load_device as load_device
 from anajax.devices.files import save_device as save_device
+from anajax.devices.fit import FitResult as FitResult
+from anajax.devices.fit import fit_device as fit_device
+from anajax.devices.fit import table_form as table_form
 from anajax.devices.flash import flash_floating_gate as flash_floating_gate
 from anajax.devices.flash import flash_sonos as flash_sonos
+from anajax.devices.measurements import measure as measure
+from anajax.devices.measurements import read_measurements as read_measurements
 from anajax.devices.mram import mram_stt as mram_stt
 from anajax.devices.presets import ideal as ideal
 from anajax.devices.presets import pcm as pcm

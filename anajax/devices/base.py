@@ -116,8 +116,8 @@ class Device:
         _checks.positive("g_max", self.g_max)
         if self.levels is not None:
             _checks.increasing("levels", self.levels)
-        if _checks.concrete(self.g_min, self.g_max) and bool(
-            jnp.any(self.g_min >= self.g_max)
+        if _checks.concrete(self.g_min, self.g_max) and np.any(
+            np.asarray(self.g_min) >= np.asarray(self.g_max)
         ):
             _checks.fail(
                 "g_min",

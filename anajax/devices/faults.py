@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array as JArray
 from jaxtyping import Int8
 
@@ -49,7 +50,7 @@ class Faults:
         }
         for name, value in values.items():
             _checks.positive(name, value, strictly=False)
-            if _checks.concrete(value) and bool(jnp.any(value > 1)):
+            if _checks.concrete(value) and np.any(np.asarray(value) > 1):
                 _checks.fail(name, "be at most 1", value, "Give fractions.")
 
     def draw(self, targets: G, *, key: PRNGKey) -> Codes:

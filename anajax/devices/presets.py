@@ -62,6 +62,14 @@ def ideal(*, g_min: float = 0.0, g_max: float = 25.0) -> Device:
     )
 
 
+def only_range(device: Device) -> Device:
+    """The ideal device with the range of `device`: one structure for all devices.
+
+    What needs the range alone then has one trace for all of them.
+    """
+    return replace(ideal(), g_min=device.g_min, g_max=device.g_max)
+
+
 def pcm(
     *, g_max: float = 25.0, q_argument: Literal["programmed", "target"] = "programmed"
 ) -> Device:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from anajax import _checks, rng
 from anajax._tree import replace
 from anajax._types import PRNGKey
+from anajax.devices._ties import tied
 from anajax.devices.base import Device
 
 Factor = Float[JArray, "*sweep"] | float
@@ -53,6 +54,8 @@ def _scaled(slot: Any, **factors: Factor) -> Any:
 
 RANGE = ("g_min", "g_max", "levels", "read_low", "read_high", "x")
 """Names of leaves that say over which range a device is defined, not how well."""
+SETTINGS = ("t0", "t_read", "unit", "swing", "scale", "mean_scale", "spread_scale")
+"""Names of leaves that belong to the experiment or to a sweep, not to the device."""
 
 
 def vary(
@@ -62,7 +65,9 @@ def vary(
 
     Device-to-device between chips: frozen per chip, drawn once with this function.
     The factor is log-normal, so that no parameter changes its sign; its median is 1.
-    Ranges (`g_min`, `g_max`, levels, read bounds, table points) do not vary.
+    Ranges (`g_min`, `g_max`, levels, read bounds, table points), times of the
+    experiment, the thermal voltage and the scales of sweeps do not vary; constants
+    that a device holds twice stay equal.
 
     Args:
         device: the device of the average chip.
@@ -86,7 +91,7 @@ def vary(
         _varied(leaf, _spread_of(name, spreads), rng.path_key(key, name))
         for name, (_, leaf) in zip(names, leaves, strict=True)
     ]
-    return jax.tree.unflatten(tree, new)
+    return tied(jax.tree.unflatten(tree, new))
 
 
 def _varied(leaf: JArray, spread: float, key: PRNGKey) -> JArray:
@@ -99,7 +104,7 @@ def _spreads(spread: float | Mapping[str, float]) -> Mapping[str, float]:
 
 def _spread_of(name: str, spreads: Mapping[str, float]) -> float:
     covering = [n for n in spreads if _covers(n, name)]
-    if not covering or name.split(".")[-1] in RANGE:
+    if not covering or name.split(".")[-1] in RANGE + SETTINGS:
         return 0.0
     return spreads[max(covering, key=len)]
 

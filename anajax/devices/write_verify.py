@@ -9,6 +9,7 @@ is not fitted: it follows from the loop, by propagating its probability density.
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jax.scipy.stats import norm
 from jaxtyping import Array as JArray
 from jaxtyping import Float
@@ -55,8 +56,9 @@ class WriteVerify(AbstractProgramming):
     xi, eta ~ N(0, 1), fresh at every turn (cycle-to-cycle); p, v, b are curves of
     x = target / g_max in uS. When the loop ends the conductance is floored at zero.
     The quadrature is that of the exact distribution (deviation within 0.5 % as long as
-    p is at least a tenth of gain v), with its exact gradients. The sampler is reparametrised; its decisions are hard, and their gradient is that of a
-    logistic step of the width of the verify noise (straight-through: biased).
+    p is at least a tenth of gain v), with its exact gradients. The sampler is
+    reparametrised; its decisions are hard, and their gradient is that of a logistic
+    step of the width of the verify noise (straight-through: biased).
 
     Raises:
         ValueError: if `budget` is less than 1, or `gain` is not between 0 and 2.
@@ -83,7 +85,7 @@ class WriteVerify(AbstractProgramming):
         if self.budget < 1:
             _checks.fail("budget", "be at least 1", self.budget, "Allow one pulse.")
         _checks.positive("gain", self.gain)
-        if _checks.concrete(self.gain) and bool(jnp.any(self.gain >= 2)):
+        if _checks.concrete(self.gain) and np.any(np.asarray(self.gain) >= 2):
             _checks.fail("gain", "be less than 2", self.gain, "The loop diverges.")
 
     def sample(self, target: G, *, key: PRNGKey) -> G:

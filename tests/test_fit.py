@@ -1,0 +1,186 @@
+"""A device from measurements: recovery, coverage, rejection of wrong forms."""
+
+import jax.random as jr
+import numpy as np
+import pytest
+
+from anajax import devices
+from anajax._tree import replace
+from anajax.devices import fit_device, measure, table_form
+from anajax.devices._parameters import layout
+
+TIMES = (1.0, 60.0, 3600.0, 86400.0)
+BINARY = devices.mram_stt(stability=40.0, write_error=0.02)
+
+
+def targets(device, n=2000, seed=0):
+    random = np.random.default_rng([seed, 7])
+    if device.levels is not None:
+        return random.choice(np.asarray(device.levels), n)
+    x = np.where(np.arange(n) % 2, random.random(n), 10 ** (-2.5 * random.random(n)))
+    return float(device.g_min) + float(device.g_max - device.g_min) * x
+
+
+def named(device):
+    return replace(device, name="form", source="form")
+
+
+def fitted(device, times, key, **kwargs):
+    table = measure(device, targets(device), times, key=key)
+    start = named(devices.vary(device, 0.05, key=jr.key(0)))
+    return fit_device(table, form=start, **{"name": "form", "source": "form"} | kwargs)
+
+
+def assert_recovered(result, device):
+    truth = np.asarray(layout(device, None).vector())
+    assert result.converged and not result.form_rejected
+    for parameter, true in zip(result.parameters, truth, strict=True):
+        assert abs(parameter.value - true) < 3 * parameter.se + 1e-9, parameter
+        assert parameter.se < 3 * abs(true) + 0.1, parameter
+
+
+@pytest.mark.parametrize(
+    ("device", "times"),
+    [
+        (devices.reram_milo(), (0.0,)),
+        (devices.flash_floating_gate(), TIMES),
+        (BINARY, (1e7, 1e8, 3e8)),
+        (devices.state_independent(), TIMES),
+    ],
+    ids=lambda v: getattr(v, "name", ""),
+)
+def test_parameters_are_recovered(device, times, key):
+    assert_recovered(fitted(device, times, key), device)
+
+
+@pytest.mark.slow
+def test_parameters_of_the_default_device_are_recovered(key, tmp_path):
+    result = fitted(devices.pcm(), TIMES, key)
+    assert_recovered(result, devices.pcm())
+    path = tmp_path / "mine.json"
+    devices.save_device(result.device, path)
+    back = devices.load_device(path)
+    assert float(back.drift.nu_mean.low) == float(result.device.drift.nu_mean.low)
+
+
+def test_intervals_cover(key):
+    """95 % intervals over 50 fits of two parameters: within 4 standard errors."""
+    device, hits = named(devices.reram_milo()), []
+    truth = np.asarray(layout(device, None).vector())
+    for i in range(50):
+        table = measure(device, targets(device, seed=i), (0.0,), key=jr.fold_in(key, i))
+        result = fit_device(table, form=device, name="form", source="form")
+        pairs = zip(result.parameters, truth, strict=True)
+        hits += [p.interval[0] < v < p.interval[1] for p, v in pairs]
+    assert abs(np.mean(hits) - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 100)
+
+
+def test_standard_errors_shrink_with_the_root_of_the_cells(key):
+    device = devices.reram_milo()
+    errors = []
+    for n in (500, 8000):
+        table = measure(device, targets(device, n), (0.0,), key=key)
+        errors.append(fit_device(table, form=device).parameters[0].se)
+    assert 3.3 < errors[0] / errors[1] < 4.7
+
+
+def test_a_wrong_programming_form_is_rejected(key):
+    """Log-normal errors are not Gaussian with a constant deviation."""
+    truth = devices.flash_floating_gate(programming_sd=6e-3)
+    form = replace(truth, programming=devices.state_independent(g_max=10.0).programming)
+    table = measure(truth, targets(truth), TIMES, key=key)
+    result = fit_device(table, form=form)
+    assert result.form_rejected
+    tests = {t.name: t.p for t in result.tests}
+    assert tests["programming: by target"] < 1e-6
+    assert tests["read: by time"] > 1e-3  # the drift is of the right form
+
+
+def test_a_wrong_drift_form_is_rejected(key):
+    """An exponent that depends on the state is not one that does not."""
+    form = devices.state_independent()
+    truth = replace(form, drift=devices.pcm().drift)
+    table = measure(truth, targets(truth), TIMES, key=key)
+    result = fit_device(table, form=form)
+    assert result.form_rejected
+    assert {t.name: t.p for t in result.tests}["read: by target"] < 1e-4
+
+
+@pytest.mark.slow
+def test_tables_fit_a_device_of_any_curves(key):
+    """Without assumed curves, the tables follow the true ones between the knots."""
+    truth = devices.pcm()
+    random = np.random.default_rng(3)
+    table = measure(truth, 25 * random.random(4000), TIMES, key=key)
+    result = fit_device(table, form=table_form(g_max=25.0, knots=6))
+    assert result.converged and not result.form_rejected
+    x = np.linspace(0.2, 0.95, 6)
+    sd = np.asarray(result.device.programming.sd(x))
+    np.testing.assert_allclose(sd, truth.programming.sd(x), rtol=0.12)
+    np.testing.assert_allclose(result.device.drift.nu_mean(x), 0.05, atol=0.006)
+
+
+def test_what_the_data_do_not_tell_is_said(key):
+    """No cell below 5 uS: the clip of small conductances is undetermined."""
+    device = devices.flash_floating_gate()
+    table = measure(device, targets(device), (0.0,), key=key)
+    result = fit_device(table, form=device)
+    assert np.isinf(result["drift.loss"].se) and np.isinf(result["drift.sd"].se)
+    assert np.isfinite(result["programming.sd"].se)
+
+
+def test_only_what_is_free_is_fitted(key):
+    device = devices.reram_milo()
+    table = measure(device, targets(device), (0.0,), key=key)
+    result = fit_device(table, form=device, free=["drift", "programming.sd"])
+    assert [p.name for p in result.parameters] == [
+        "programming.sd.coefficients[0]",
+        "programming.sd.coefficients[1]",
+    ]
+    with pytest.raises(ValueError, match="free.*name parameters.*'sd'"):
+        fit_device(table, form=device, free=["sd"])
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_files_equal_arrays(suffix, tmp_path, key):
+    pandas = pytest.importorskip("pandas")
+    device = devices.reram_milo()
+    table = measure(device, targets(device, 200), (0.0,), key=key)
+    path = tmp_path / f"data.{suffix}"
+    frame = pandas.DataFrame(table)
+    frame.to_csv(path) if suffix == "csv" else frame.to_parquet(path)
+    a, b = (fit_device(t, form=device).parameters[0] for t in (table, path))
+    assert (a.value, a.se) == (b.value, b.se)
+
+
+def changed(table, **columns):
+    return {**table, **columns}
+
+
+def test_bad_measurements_are_named(tmp_path, key):
+    device = devices.flash_floating_gate()
+    good = measure(device, targets(device, 50), (0.0,), key=key)
+    one = np.ones(50)
+    for table, match in (
+        ({"cell": one}, "columns cell, target.*none for"),
+        (changed(good, read=one[:-1]), "equal columns"),
+        (changed(good, read=one * np.nan), "read.*finite"),
+        (changed(good, time=-one), "time.*not be negative"),
+        (changed(good, cell=one), "target.*same in all rows"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            fit_device(table, form=device)
+    twice = {name: np.concatenate([v, v]) for name, v in good.items()}
+    with pytest.raises(ValueError, match="one read per cell.*2 reads"):
+        fit_device(twice, form=device)
+    loop = devices.write_verified(device, pulse=1.0, verify=1.0, band=1.0)
+    with pytest.raises(ValueError, match="programming.*likelihood.*WriteVerify"):
+        fit_device(good, form=loop)
+    for name, error in (("a.txt", ValueError), ("a.csv", FileNotFoundError)):
+        with pytest.raises(error, match=name.replace(".", r"\.")):
+            fit_device(tmp_path / name, form=device)
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match=r"cut\.parquet"):
+        fit_device(tmp_path / "cut.parquet", form=device)
+    with pytest.raises(ValueError, match="knots.*at least 2"):
+        table_form(g_max=25.0, knots=1)

@@ -1,0 +1,218 @@
+"""What an analog layer holds besides its weights, and the product it makes of them.
+
+A layer's kernel is cut into tiles at each call (cheap, and differentiable), so that
+training, programming and clipping see the parameters of the digital network under
+their own names. Noise needs no random state: each product takes the layer's key and
+folds its own input into it. So products inside a user's `scan`, `vmap` or `jit` get
+fresh noise, and the call signature stays that of the digital network.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from anajax import _checks, crossbar
+from anajax._tree import replace
+from anajax._types import Float, JArray, PRNGKey
+from anajax.crossbar import TileRule, Tiles
+from anajax.periphery import IO, LearnedRange
+from anajax.rng import Stage, streams
+
+T = TypeVar("T")
+Reshape = Callable[[JArray], JArray]
+
+
+class InputRange(nnx.Param):
+    """A learned input range; trained with the other parameters."""
+
+
+class Periphery(nnx.Variable):
+    """The `IO` record of a layer; not trained."""
+
+
+class ReadVariance(nnx.Variable):
+    """Read-noise variance of each weight, shaped as the kernel; or `None`."""
+
+
+class Compensation(nnx.Variable):
+    """Digital factor of the drift compensation, `[groups ...]`; or `None`."""
+
+
+class NoiseKey(nnx.Variable):
+    """The key that the noise of a layer's products derives from; or `None`."""
+
+
+class Analog(nnx.Module):
+    """The analog side of a layer: periphery, tiles, read noise, compensation.
+
+    Args:
+        io: the periphery; a `LearnedRange` becomes an `InputRange` parameter.
+        tiles: largest tile.
+        normalize: `"none"`, `"tile"` or `"column"`, see `crossbar.from_weights`.
+        name: path of the layer: names its noise and its errors.
+        patches: most numbers of unfolded input that a convolution holds at once.
+    """
+
+    def __init__(
+        self,
+        io: IO,
+        *,
+        tiles: TileRule,
+        normalize: str = "none",
+        name: str = "layer",
+        patches: int = 2**24,
+    ):
+        self.io = Periphery(io)
+        scaling = io.scaling
+        learned = isinstance(scaling, LearnedRange)
+        self.input_range = InputRange(scaling.range) if learned else None
+        self.variance = ReadVariance(None)
+        self.factor = Compensation(None)
+        self.key = NoiseKey(None)
+        self.rows, self.columns = tiles.rows, tiles.columns
+        self.normalize, self.name, self.patches = normalize, name, patches
+        self.context = None
+
+    def periphery(self) -> IO:
+        """The `IO` of today, with the input range as it is trained."""
+        io = self.io.get_value()
+        if self.input_range is None:
+            return io
+        scaling = LearnedRange(range=self.input_range[...])
+        return replace(io, scaling=scaling)
+
+    def tiles(self, kernel: JArray, matrices: Reshape) -> Tiles:
+        """The tiles of all groups of a kernel, stacked on a new leading axis."""
+        parts = self._parts(kernel, matrices)
+        return jax.vmap(lambda part: self._build(*part))(parts)
+
+    def product(
+        self, x: Float[JArray, "groups batch in"], kernel: JArray, matrices: Reshape
+    ) -> Float[JArray, "groups batch out"]:
+        """Products of the groups of a layer with their matrices.
+
+        Args:
+            x: input vectors.
+            kernel: the weights, as the layer keeps them.
+            matrices: makes the kernel (or its variance) `[groups in out]`.
+
+        Raises:
+            ValueError: if `x` is not finite (outside of traces), or there is noise
+                and no key.
+        """
+        if x.size:
+            remedy = "Find the layer before it that diverged."
+            _checks.finite(f"inputs of {self.name}", x, remedy)
+        io, key = self.periphery(), self._key_for(x)
+        parts = self._parts(kernel, matrices)
+
+        def one(x: JArray, parts: tuple, key: PRNGKey | None) -> JArray:
+            return crossbar.mvm(self._build(*parts), x, io, key=key)
+
+        if x.shape[0] == 1:
+            first = jax.tree.map(lambda part: part[0], parts)
+            return one(x[0], first, key)[None]
+        keys = None if key is None else streams(key, Stage.TILE, jnp.arange(x.shape[0]))
+        return jax.vmap(one)(x, parts, keys)
+
+    def _parts(
+        self, kernel: JArray, matrices: Reshape
+    ) -> tuple[JArray, JArray | None, JArray | None]:
+        variance = self.variance.get_value()
+        if variance is not None:
+            variance = matrices(variance.astype(kernel.dtype))
+        return matrices(kernel), variance, self.factor.get_value()
+
+    def _build(
+        self, matrix: JArray, variance: JArray | None, factor: JArray | None
+    ) -> Tiles:
+        rule = TileRule(rows=self.rows, columns=self.columns)
+        tiles = crossbar.from_weights(
+            matrix, rule, normalize=self.normalize, variance=variance
+        )
+        return tiles if factor is None else crossbar.rescale(tiles, factor)
+
+    def _key_for(self, x: JArray) -> PRNGKey | None:
+        key = self.key.get_value()
+        if key is None:
+            return None
+        return content_key(key, (x, self.context))
+
+
+def content_key(key: PRNGKey, arrays: Any) -> PRNGKey:
+    """The key that belongs to the values of `arrays`, a pytree: fresh for fresh values.
+
+    A hash of the bits of all numbers is folded into `key`. Equal arrays give equal
+    keys; arrays that differ in one bit give unrelated ones (2^-32 to collide).
+    """
+    for leaf in jax.tree.leaves(arrays):
+        key = jax.random.fold_in(key, _hash(jax.lax.stop_gradient(leaf)))
+    return key
+
+
+def _hash(x: JArray) -> JArray:
+    words = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
+    bits = jax.lax.bitcast_convert_type(x.astype(words), jnp.uint32).ravel()
+    mixed = bits ^ (jnp.arange(bits.size, dtype=jnp.uint32) * jnp.uint32(0x9E3779B1))
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):  # a murmur finalizer
+        mixed = (mixed ^ (mixed >> shift)) * jnp.uint32(factor)
+    return jnp.sum(mixed ^ (mixed >> 16), dtype=jnp.uint32)
+
+
+def contract(
+    analog: Analog,
+    x: JArray,
+    kernel: JArray,
+    dimension_numbers: tuple[tuple, tuple],
+) -> JArray:
+    """What `jax.lax.dot_general(x, kernel, dimension_numbers)` gives, on tiles.
+
+    Contracted axes of the kernel are rows, its free axes columns; each index of the
+    batch axes is a matrix of its own.
+    """
+    (x_in, k_in), (x_batch, k_batch) = (tuple(map(tuple, d)) for d in dimension_numbers)
+    x_free = tuple(i for i in range(x.ndim) if i not in (*x_in, *x_batch))
+    k_free = tuple(i for i in range(kernel.ndim) if i not in (*k_in, *k_batch))
+    groups, rows, columns = (size(kernel, axes) for axes in (k_batch, k_in, k_free))
+
+    def matrices(kernel: JArray) -> JArray:
+        ordered = jnp.transpose(kernel, (*k_batch, *k_in, *k_free))
+        return ordered.reshape(groups, rows, columns)
+
+    vectors = jnp.transpose(x, (*x_batch, *x_free, *x_in))
+    y = analog.product(vectors.reshape(groups, -1, rows), kernel, matrices)
+    shape = [x.shape[i] for i in (*x_batch, *x_free)]
+    return y.reshape(*shape, *(kernel.shape[i] for i in k_free))
+
+
+def size(array: JArray, axes: Sequence[int]) -> int:
+    """Product of the lengths of `axes`."""
+    result = 1
+    for axis in axes:
+        result *= array.shape[axis]
+    return result
+
+
+def retype(
+    node: Any, kind: type[T], *, drop: Sequence[str] = (), **attributes: Any
+) -> T:
+    """A shallow copy of an nnx module as another class, sharing its Variables.
+
+    Args:
+        node: the module.
+        kind: class of the copy.
+        drop: attributes to leave out.
+        **attributes: attributes to add or to put in place of others.
+    """
+    new: Any = object.__new__(kind)
+    kept = {name: value for name, value in vars(node).items() if name not in drop}
+    nodes = kept["_pytree__nodes"]  # flax's list of which attributes hold data
+    marks = {name: mark for name, mark in nodes.items() if name not in drop}
+    kept["_pytree__nodes"] = type(nodes)(marks)
+    vars(new).update(kept)
+    for name, value in attributes.items():
+        setattr(new, name, value)
+    return new

@@ -17,6 +17,7 @@ from anajax import _checks
 from anajax._tree import pytree
 from anajax.density import WeightDensity
 from anajax.devices.base import Device
+from anajax.devices.presets import only_range
 from anajax.mapping import Strategy, UnitCell, pairs, single_device
 from anajax.moments import MomentTable
 from anajax.weight_error import Compensation, moment_table, weight_error
@@ -167,7 +168,8 @@ def tuned(
     weights = jnp.ones_like(times) if time_weights is None else time_weights
     table = moment_table(device, times)
     search = _grid_search(build, points, rounds, compensation)
-    return search(device, density, table, weights, jnp.log(jnp.array([f, k])))
+    bounds = jnp.log(jnp.array([f, k]))
+    return search(only_range(device), density, table, weights, bounds)
 
 
 @functools.lru_cache(maxsize=64)  # one trace for all layers and devices

@@ -22,6 +22,7 @@ from anajax._tree import pytree
 from anajax._types import PRNGKey
 from anajax.density import WeightDensity, from_weights, merged
 from anajax.devices.base import Device
+from anajax.devices.presets import only_range
 from anajax.mapping import Strategy, UnitCell, canonical, pairs
 from anajax.programming.objective import AbstractObjective, Aggregate, make_objective
 from anajax.programming.unknowns import (
@@ -112,10 +113,11 @@ def optimize_strategy(
         samples=samples,
         key=rng.stream(key, rng.Stage.PROGRAM),
     )
-    begin = _starts(device, cell, knots, starts, tuple(warm), box, key)
+    bounds = only_range(device)
+    begin = _starts(bounds, cell, knots, starts, tuple(warm), box, key)
     return _search(
         objective,
-        device,
+        bounds,
         begin,
         cell=cell,
         box=box,

@@ -3,17 +3,19 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from anajax import rng, strategies
-from anajax._types import Array, PRNGKey
+from anajax import chip, rng, strategies
+from anajax._tree import replace
+from anajax._types import Array, PRNGKey, PyTree
 from anajax.chip import Strategies
 from anajax.density import WeightDensity, from_weights
 from anajax.devices.base import Device
 from anajax.mapping import Strategy, pairs
+from anajax.moments import MomentTable
 from anajax.programming import optimize_strategy
 from anajax.studies.config import StrategySection, StudyConfig
 from anajax.weight_error import Compensation, moment_table, weight_error
@@ -62,10 +64,10 @@ class Programmer:
     def _layer(self, path: str) -> WeightDensity:
         return from_weights(_normalized(self.weights[path]))
 
-    def _error(self, strategy: Strategy, table: Any, density: WeightDensity) -> Array:
-        return weight_error(
-            strategy, table, density, compensation=self._compensation
-        ).mse
+    def _error(
+        self, strategy: Strategy, table: MomentTable, density: WeightDensity
+    ) -> Array:
+        return _error(_uniform(strategy), table, density, self._compensation)
 
     @property
     def _compensation(self) -> Compensation:
@@ -122,6 +124,16 @@ class Programmer:
         ).strategy
 
 
+@functools.partial(jax.jit, static_argnums=3)
+def _error(
+    strategy: Strategy,
+    table: MomentTable,
+    density: WeightDensity,
+    compensation: Compensation,
+) -> Array:
+    return weight_error(strategy, table, density, compensation=compensation).mse
+
+
 @functools.cache
 def _powers(count: int) -> Callable[..., Strategy]:
     """Least-significant-first on `count` pairs whose factors are powers of one F."""
@@ -133,6 +145,59 @@ def _powers(count: int) -> Callable[..., Strategy]:
         return strategies.lsp_first(device, f=factors, k=k)
 
     return build
+
+
+def targets(
+    params: PyTree, strategy: Strategies, device: Device
+) -> dict[str, chip.Layer]:
+    """Targets of all weights, on four devices a weight or more: unused ones count 0.
+
+    One and two pairs then share a trace, and the draws of the devices that both use.
+    """
+    chosen = chip.weights(params)
+    if isinstance(strategy, Strategy):
+        return _encode(chosen, _uniform(strategy), device.g_min)
+    return {
+        path: _encode({path: w}, _uniform(strategy[path]), device.g_min)[path]
+        for path, w in chosen.items()
+    }
+
+
+@jax.jit
+def _encode(
+    weights: dict[str, Array], strategy: Strategy, low: Array
+) -> dict[str, chip.Layer]:
+    def pad(layer: chip.Layer) -> chip.Layer:
+        g, missing = layer.targets, max(0, _DEVICES - layer.targets.shape[-1])
+        unused = jnp.full((*g.shape[:-1], missing), low, g.dtype)
+        return replace(
+            layer,
+            targets=jnp.concatenate([g, unused], -1),
+            coefficients=jnp.pad(layer.coefficients, (0, missing)),
+        )
+
+    layers = chip.encode_weights(weights, strategy)
+    return {path: pad(layer) for path, layer in layers.items()}
+
+
+def _uniform(strategy: Strategy) -> Strategy:
+    """The same strategy, without a name and on as many knots as most have: one trace.
+
+    Beyond the last knot targets are held anyway, so that more knots there are exact.
+    """
+    missing = max(0, _KNOTS - strategy.knots.shape[0])
+    beyond = strategy.knots[-1] + np.arange(1, missing + 1)
+    held = np.broadcast_to(strategy.targets[-1], (missing, strategy.targets.shape[-1]))
+    return replace(
+        strategy,
+        name="",
+        knots=jnp.concatenate([strategy.knots, beyond]).astype(strategy.knots.dtype),
+        targets=jnp.concatenate([strategy.targets, held]),
+    )
+
+
+_DEVICES = 4
+_KNOTS = 11
 
 
 def _normalized(w: Array) -> Array:

@@ -29,7 +29,7 @@ from anajax.studies.config import (
     devices_of,
 )
 from anajax.studies.folder import Folder
-from anajax.studies.programs import Programmer
+from anajax.studies.programs import Programmer, targets
 from anajax.studies.results import Part
 from anajax.studies.strategy_file import from_text, to_text
 from anajax.workloads.base import Workload
@@ -228,7 +228,7 @@ def _part(
         metric,
         study.work.params,
         case.device,
-        strategy,
+        targets(study.work.params, strategy, case.device),
         case.times,
         chips=study.config.chips,
         key=jax.random.key(study.config.seed),

@@ -1,0 +1,112 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Optimize a programming strategy, and look at it
+#
+# One weight becomes four conductances. Which four? This notebook takes phase-change
+# memory and normally distributed weights, compares strategies made by hand with the
+# optimum of the exact expected error, checks the optimum by enumeration, and asks
+# which property of the device costs most.
+
+# %%
+import os
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+
+import anajax
+from anajax import strategies
+from anajax.weight_error import moment_table, weight_error
+
+FAST = bool(os.environ.get("FAST"))  # a small size, for tests
+
+# %% [markdown]
+# ## The device
+# Mean and spread of a conductance at any time are integrals, not samples.
+
+# %%
+device = anajax.devices.pcm()
+g = jnp.linspace(0, 25, 26 if FAST else 101)
+for t, name in ((1.0, "1 s"), (86400.0, "1 day"), (3.15e7, "1 year")):
+    m = anajax.conductance_moments(device, g, t=t)
+    sd = np.sqrt(m.var)
+    plt.fill_between(g, m.mean - sd, m.mean + sd, alpha=0.2)
+    plt.plot(g, m.mean, label=name)
+plt.xlabel("target (µS)"), plt.ylabel("read, mean ± sd (µS)"), plt.legend()
+plt.show()
+
+# %% [markdown]
+# ## Strategies by hand, and the optimum
+# The error is the root mean square over the weights, after drift compensation.
+
+# %%
+times = jnp.array([1.0, 3600.0, 86400.0, 30 * 86400.0])
+weights = anajax.density.gaussian(0.3)
+tuned = strategies.tuned(strategies.lsp_first, device, weights, times)
+best = anajax.optimize_strategy(
+    device,
+    None,
+    weights,
+    times,
+    key=jax.random.key(0),
+    warm=[tuned.strategy],
+    starts=2 if FAST else 8,
+    steps=50 if FAST else 500,
+)
+table = moment_table(device, times)
+shown = {
+    "single pair": strategies.single_pair(device),
+    "most significant first, F = 2": strategies.msp_first(device),
+    "least significant first, F = 2": strategies.lsp_first(device),
+    "least significant first, tuned": tuned.strategy,
+    "optimized": best.strategy,
+}
+for name, strategy in shown.items():
+    rms = 100 * weight_error(strategy, table, weights).rms
+    print(f"{name:32}", np.round(rms, 3), "% of w_max")
+
+# %%
+u = jnp.linspace(-1, 1, 201)
+plt.plot(u, anajax.encode(best.strategy, u), label=["G+", "G-", "g+", "g-"])
+plt.xlabel("weight / w_max"), plt.ylabel("target (µS)"), plt.legend()
+plt.title(f"F = {best.f[0]:.2f}, K / K_max = {best.k:.2f}")
+plt.show()
+
+# %% [markdown]
+# ## Is there anything better?
+# Enumerate every combination of targets on a grid, weight by weight. A gap near or
+# below zero means: nothing on the grid is better.
+
+# %%
+few = anajax.density.gaussian(0.3, points=9 if FAST else 21)
+check = anajax.certify(best.strategy, table, few, grid=21 if FAST else 41)
+print(f"gap {100 * check.gap:.2f} %")
+
+# %% [markdown]
+# ## Which imperfection matters?
+# One backward pass gives the error's elasticity with respect to every parameter.
+
+
+# %%
+def error(device):
+    return weight_error(best.strategy, moment_table(device, times), weights).mse.mean()
+
+
+value, slope = jax.value_and_grad(error)(device)
+for name, leaf, grad in (
+    ("programming error", device.programming.scale, slope.programming.scale),
+    ("drift, mean", device.drift.mean_scale, slope.drift.mean_scale),
+    ("drift, spread", device.drift.spread_scale, slope.drift.spread_scale),
+    ("read noise", device.read.scale, slope.read.scale),
+):
+    print(f"{name:20} {leaf * grad / value:+.3f} % error per %")

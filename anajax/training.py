@@ -1,0 +1,319 @@
+"""Pieces of hardware-aware training for any training loop; no loop of our own.
+
+    noise = device_noise(device, strategy, times)
+    optimizer = optax.chain(optax.adam(1e-3), clip_weights(sigmas=2.5))
+
+    def loss(params, x, reference, key, i):
+        noisy = noise(params, key, strength=ramp(i))
+        return distillation(apply(noisy, x, key=key), reference)
+
+All noise is additive and straight-through: the forward pass sees a chip's weights, the
+gradient is taken there and applied to the weights themselves.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+
+from anajax import _checks, chip, rng
+from anajax._tree import pytree
+from anajax._types import Float, JArray, PRNGKey, PyTree
+from anajax.converters import Number
+from anajax.devices.base import Device
+from anajax.programming.targets import distillation as distillation
+from anajax.programming.targets import noisy_weights
+from anajax.weight_error import moment_table
+
+# --- noise --------------------------------------------------------------------------
+
+
+class Noise(Protocol):
+    """Parameters as one random chip holds them; a fresh chip for each key."""
+
+    def __call__(
+        self, params: PyTree, key: PRNGKey, strength: Number = 1.0
+    ) -> PyTree: ...
+
+
+def gaussian_noise(sd: Number, *, select: chip.Select = chip.default_select) -> Noise:
+    """Noise of deviation `sd * max|w|` on each weight array (Joshi et al., 2020).
+
+    Args:
+        sd: relative to the largest weight of the array.
+        select: which leaves are weights.
+
+    Raises:
+        ValueError: if `sd` is negative.
+    """
+    _checks.positive("sd", sd, strictly=False)
+
+    def one(path: str, w: JArray, key: PRNGKey) -> JArray:
+        deviation = jnp.asarray(sd, w.dtype) * jnp.max(jnp.abs(w))
+        return w + deviation * jr.normal(rng.path_key(key, path), w.shape, w.dtype)
+
+    def noise(params: PyTree, key: PRNGKey, strength: Number = 1.0) -> PyTree:
+        frozen = jax.lax.stop_gradient(chip.weights(params, select=select))
+        new = {path: one(path, w, key) for path, w in frozen.items()}
+        return _toward(params, new, strength, select)
+
+    return noise
+
+
+def device_noise(
+    device: Device,
+    strategy: chip.Strategies,
+    times: Float[JArray, "times"] | Sequence[float] | np.ndarray,
+    *,
+    exact: bool = False,
+    select: chip.Select = chip.default_select,
+    scope: chip.Scope = "layer",
+) -> Noise:
+    """The device model itself: program, age to a random one of `times`, read.
+
+    Weights that the strategy clips are clipped in the forward pass.
+
+    Args:
+        device: the device model.
+        strategy: one for all weights, or one per path.
+        times: seconds since the first read, increasing; each key draws one of them.
+        exact: draw every device (slower), or each weight from a normal of the exact
+            mean and variance.
+        select: which leaves are weights.
+        scope: the weights that share one drift compensation factor (where `exact`;
+            otherwise a layer's).
+
+    Raises:
+        ValueError: if times are out of range.
+    """
+    _checks.times("times", times)
+    seconds = jnp.asarray(times, dtype=float)
+    table = None if exact else moment_table(device, seconds)
+
+    def chip_weights(layers: dict[str, chip.Layer], key: PRNGKey) -> dict[str, JArray]:
+        index = jr.randint(rng.stream(key, rng.Stage.TIME), (), 0, seconds.shape[0])
+        if table is not None:
+            return {
+                path: noisy_weights(
+                    layer, table, index + 1, key=rng.path_key(key, path)
+                )
+                for path, layer in layers.items()
+            }
+        part = chip.program(device, layers, key=rng.stream(key, rng.Stage.CHIP))
+        return chip.read(device, part, t=seconds[index], index=1, scope=scope)
+
+    def noise(params: PyTree, key: PRNGKey, strength: Number = 1.0) -> PyTree:
+        frozen = jax.lax.stop_gradient(chip.weights(params, select=select))
+        layers = chip.encode_weights(frozen, strategy, select=lambda *_: True)
+        return _toward(params, chip_weights(layers, key), strength, select)
+
+    return noise
+
+
+def _toward(
+    params: PyTree, noisy: dict[str, JArray], strength: Number, select: chip.Select
+) -> PyTree:
+    """`params + strength (noisy - params)`, with the derivative of `params`."""
+    new = {}
+    for path, w in chip.weights(params, select=select).items():
+        change = (noisy[path].astype(w.dtype) - w) * jnp.asarray(strength, w.dtype)
+        new[path] = w + jax.lax.stop_gradient(change)
+    return chip.insert(params, new)
+
+
+def noise_ramp(
+    steps: int, *, start: float = 0.0, peak: float = 1.0, hold: int = 0
+) -> optax.Schedule:
+    """Noise strength by step: `start` for `hold` steps, then linearly to `peak`.
+
+    Args:
+        steps: length of the ramp.
+        start: strength before it.
+        peak: strength after it.
+        hold: steps before it.
+
+    Raises:
+        ValueError: if `steps` < 1 or a number is negative.
+    """
+    if steps < 1:
+        _checks.fail("steps", "be at least 1", steps, "Use a constant without a ramp.")
+    for name, value in (("start", start), ("peak", peak), ("hold", hold)):
+        _checks.positive(name, value, strictly=False)
+    return optax.linear_schedule(start, peak, steps, transition_begin=hold)
+
+
+# --- weights ------------------------------------------------------------------------
+
+
+def clip_weights(
+    *,
+    limit: Number | None = None,
+    sigmas: Number | None = None,
+    select: chip.Select = chip.default_select,
+) -> optax.GradientTransformation:
+    """Keep weights within bounds after each update; last in a chain.
+
+    A few large weights set the scale of an array and leave all others in the noise.
+
+    Args:
+        limit: largest magnitude, in the units of the network.
+        sigmas: largest magnitude in standard deviations of the array.
+        select: which leaves are weights.
+
+    Raises:
+        ValueError: unless exactly one of the two is given, and positive.
+    """
+    if (limit is None) == (sigmas is None):
+        rule = "be given, or `sigmas`, and not both"
+        _checks.fail("limit", rule, (limit, sigmas), "Choose one of the two.")
+    _checks.positive("limit or sigmas", limit if sigmas is None else sigmas)
+
+    def clip(w: JArray) -> JArray:
+        bound = jnp.std(w) * sigmas if limit is None else limit
+        return jnp.clip(w, -bound, bound)
+
+    def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple:
+        moved = _moved(params, updates)
+        new = {p: clip(w) for p, w in chip.weights(moved, select=select).items()}
+        return _difference(chip.insert(moved, new), params), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+@pytree
+class Columns:
+    """Parameters with a digital scale for each column (last axis) of the weights.
+
+    The scales are what `chip.Layer.column` multiplies on the chip, see `program`.
+    """
+
+    params: PyTree
+    """Parameters whose weights are to be multiplied by `scale`."""
+    scale: dict[str, Float[JArray, "columns"]]
+    """Scale of each column, by path of the weight array."""
+
+    def merged(self) -> PyTree:
+        """The parameters of the network: weights times scales."""
+        weights = dict.fromkeys(self.scale)
+        found = chip.weights(self.params, select=lambda path, _: path in weights)
+        return chip.insert(
+            self.params, {p: w * self.scale[p] for p, w in found.items()}
+        )
+
+
+def split_columns(
+    params: PyTree, *, select: chip.Select = chip.default_select
+) -> Columns:
+    """Scales of 1 for all weights: where training with `remap_columns` starts."""
+    found = chip.weights(params, select=select)
+    ones = {p: jnp.ones(w.shape[-1], w.dtype) for p, w in found.items()}
+    return Columns(params=params, scale=ones)
+
+
+def remap_columns(*, every: int = 1) -> optax.GradientTransformation:
+    """Move each column's largest weight into its scale; last in a chain.
+
+    Acts on `Columns`: after each `every`-th update, every column of the weights has
+    largest magnitude 1 and the network is the same. A column of zeros is left alone.
+
+    Raises:
+        ValueError: if `every` < 1.
+    """
+    if every < 1:
+        _checks.fail("every", "be at least 1", every, "1 remaps at each step.")
+
+    def remap(columns: Columns) -> Columns:
+        weights, scales = {}, {}
+        found = chip.weights(columns.params, select=lambda p, _: p in columns.scale)
+        for path, w in found.items():
+            largest = jnp.max(jnp.abs(w), axis=tuple(range(w.ndim - 1)))
+            largest = jnp.where(largest > 0, largest, 1)
+            weights[path] = w / largest
+            scales[path] = columns.scale[path] * largest
+        return Columns(params=chip.insert(columns.params, weights), scale=scales)
+
+    def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple:
+        moved = _moved(params, updates)
+        now = (state + 1) % every == 0
+        new = jax.tree.map(lambda a, b: jnp.where(now, a, b), remap(moved), moved)
+        return _difference(new, params), state + 1
+
+    return optax.GradientTransformation(lambda params: jnp.zeros((), int), update)
+
+
+def _moved(params: PyTree, updates: PyTree) -> Any:
+    if params is None:
+        rule = "be passed to `update`: it bounds weights, not gradients"
+        _checks.fail("params", rule, None, "Call `update(grads, state, params)`.")
+    return jax.tree.map(jnp.add, params, updates)
+
+
+def _difference(new: PyTree, params: PyTree) -> PyTree:
+    return jax.tree.map(jnp.subtract, new, params)
+
+
+# --- checkpoints --------------------------------------------------------------------
+
+
+class Checkpoints:
+    """Training states on disk by orbax, so that a killed run goes on where it was.
+
+    Derive keys and batches from the number of the step, and the resumed run ends with
+    the same weights bit for bit.
+
+    Args:
+        folder: where to keep them; made if missing.
+        every: save at steps that it divides.
+        keep: how many to keep, the latest.
+
+    Raises:
+        ValueError: if `every` or `keep` < 1.
+        ModuleNotFoundError: if orbax is not installed.
+    """
+
+    def __init__(self, folder: str | Path, *, every: int = 100, keep: int = 2):
+        for name, value in (("every", every), ("keep", keep)):
+            if value < 1:
+                _checks.fail(name, "be at least 1", value, "Use the default.")
+        try:
+            import orbax.checkpoint as ocp
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "`Checkpoints` needs orbax. Install it: pip install 'anajax[training]'."
+            ) from error
+        self.every, self._args = every, ocp.args
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep)
+        path = Path(folder).resolve()
+        path.mkdir(parents=True, exist_ok=True)
+        self._manager = ocp.CheckpointManager(path, options=options)
+
+    def save(self, step: int, state: PyTree) -> bool:
+        """Save `state` (arrays) after `step` steps, if it is due; whether it was."""
+        if step % self.every:
+            return False
+        saved = self._manager.save(step, args=self._args.StandardSave(state))
+        self._manager.wait_until_finished()
+        return bool(saved)
+
+    def restore(self, like: PyTree) -> tuple[int, PyTree]:
+        """The latest step and state; `(0, like)` if there is none.
+
+        Args:
+            like: a state of the same structure, shapes and dtypes.
+        """
+        step = self._manager.latest_step()
+        if step is None:
+            return 0, like
+        shapes = jax.eval_shape(lambda: like)
+        return step, self._manager.restore(
+            step, args=self._args.StandardRestore(shapes)
+        )
+
+    def close(self) -> None:
+        """Finish what is under way and let go of the folder."""
+        self._manager.close()

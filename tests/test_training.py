@@ -1,0 +1,156 @@
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+
+from anajax import devices, strategies, training
+
+TIMES = [60.0, 86400.0]
+
+
+@pytest.fixture
+def params():
+    rng = np.random.default_rng(0)
+    weights = rng.normal(0, 0.3, (40, 30)).astype(np.float32)
+    return {"dense": {"kernel": jnp.asarray(weights), "bias": jnp.ones(30)}}
+
+
+def test_gaussian_noise_has_its_deviation_and_a_straight_gradient(params, key):
+    noise = training.gaussian_noise(0.1)
+    noisy = jax.jit(noise)(params, key, 0.5)
+    difference = (noisy["dense"]["kernel"] - params["dense"]["kernel"]).ravel()
+    sd = 0.05 * float(jnp.max(jnp.abs(params["dense"]["kernel"])))
+    n = difference.size
+    assert abs(difference.std() - sd) < 4 * sd / np.sqrt(2 * n)
+    assert abs(difference.mean()) < 4 * sd / np.sqrt(n)
+    assert jnp.all(noisy["dense"]["bias"] == 1)
+    grads = jax.grad(lambda p: jnp.sum(noise(p, key)["dense"]["kernel"] ** 2))(params)
+    np.testing.assert_allclose(
+        grads["dense"]["kernel"], 2 * noise(params, key)["dense"]["kernel"], rtol=1e-5
+    )
+
+
+def test_moment_matched_noise_agrees_with_every_device_drawn(params, key):
+    device = devices.pcm()
+    strategy = strategies.lsp_first(device)
+    drawn = []
+    for exact in (False, True):
+        noise = training.device_noise(device, strategy, TIMES[1:], exact=exact)
+        keys = jr.split(key, 8)
+        many = jax.jit(lambda ks, n=noise: jax.lax.map(lambda k: n(params, k), ks))
+        w = many(keys)["dense"]["kernel"] - params["dense"]["kernel"]
+        drawn.append((float(w.mean()), float(w.std()), w.size))
+    (mean_a, sd_a, n), (mean_b, sd_b, _) = drawn
+    assert abs(mean_a - mean_b) < 5 * sd_b * np.sqrt(2 / n)
+    assert sd_b > 0.005 and abs(sd_a / sd_b - 1) < 0.03
+
+
+def test_device_noise_is_fresh_for_each_key_and_fades_with_strength(params, key):
+    device = devices.pcm()
+    noise = training.device_noise(device, strategies.lsp_first(device), TIMES)
+    run = jax.jit(noise)
+    quiet = run(params, key, 0.0)
+    np.testing.assert_array_equal(quiet["dense"]["kernel"], params["dense"]["kernel"])
+    full = [run(params, k, 1.0)["dense"]["kernel"] for k in jr.split(key, 8)]
+    assert len({float(w[0, 0]) for w in full}) == 8
+
+
+def test_noise_ramp():
+    ramp = training.noise_ramp(10, start=0.2, peak=1.0, hold=5)
+    got = [float(ramp(i)) for i in (0, 5, 10, 15, 99)]
+    np.testing.assert_allclose(got, [0.2, 0.2, 0.6, 1.0, 1.0], rtol=1e-6)
+
+
+def test_clipped_weights_stay_within_bounds_and_biases_are_left(params):
+    optimizer = optax.chain(optax.sgd(0.1), training.clip_weights(limit=0.25))
+    grads = jax.tree.map(lambda p: -jnp.ones_like(p), params)
+    updates, _ = jax.jit(optimizer.update)(grads, optimizer.init(params), params)
+    new = optax.apply_updates(params, updates)
+    expected = jnp.clip(params["dense"]["kernel"] + 0.1, -0.25, 0.25)
+    np.testing.assert_allclose(new["dense"]["kernel"], expected, atol=1e-6)
+    np.testing.assert_allclose(new["dense"]["bias"], 1.1, rtol=1e-6)
+
+
+def test_clipping_by_deviations(params):
+    zero = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = training.clip_weights(sigmas=1.5).update(zero, None, params)
+    new = optax.apply_updates(params, updates)["dense"]["kernel"]
+    bound = 1.5 * jnp.std(params["dense"]["kernel"])
+    np.testing.assert_allclose(jnp.max(jnp.abs(new)), bound, rtol=1e-5)
+
+
+def test_remapped_columns_keep_the_network(params):
+    columns = training.split_columns(params)
+    optimizer = optax.chain(optax.sgd(0.0), training.remap_columns(every=2))
+    state = optimizer.init(columns)
+    zero = jax.tree.map(jnp.zeros_like, columns)
+    sizes = []
+    for _ in range(2):
+        updates, state = jax.jit(optimizer.update)(zero, state, columns)
+        columns = optax.apply_updates(columns, updates)
+        kernel = columns.params["dense"]["kernel"]
+        sizes.append(np.max(np.abs(kernel), axis=0))
+    assert np.ptp(sizes[0]) > 0.1
+    np.testing.assert_allclose(sizes[1], 1.0, rtol=1e-5)
+    np.testing.assert_allclose(
+        columns.merged()["dense"]["kernel"], params["dense"]["kernel"], atol=1e-6
+    )
+
+
+def test_distillation_is_zero_for_the_teacher_itself_only(key):
+    logits = jr.normal(key, (5, 4))
+    assert float(training.distillation(logits, logits)) == pytest.approx(0, abs=1e-6)
+    assert float(training.distillation(logits[::-1], logits)) > 0.01
+
+
+def train(params, key, folder, until, every=2):
+    """Noisy steps up to `until`, from the latest checkpoint of the folder."""
+    noise = training.gaussian_noise(0.1)
+    optimizer = optax.chain(optax.adam(1e-2), training.clip_weights(sigmas=2.0))
+
+    @jax.jit
+    def step(params, state, i):
+        def loss(p):
+            return jnp.sum(noise(p, jr.fold_in(key, i))["dense"]["kernel"] ** 2)
+
+        updates, state = optimizer.update(jax.grad(loss)(params), state, params)
+        return optax.apply_updates(params, updates), state
+
+    saved = training.Checkpoints(folder, every=every)
+    start, (params, state) = saved.restore((params, optimizer.init(params)))
+    for i in range(start, until):
+        params, state = step(params, state, i)
+        saved.save(i + 1, (params, state))
+    saved.close()
+    return start, params
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_killed_run_resumes_to_the_same_weights(params, key, tmp_path):
+    _, whole = train(params, key, tmp_path / "whole", 6)
+    train(params, key, tmp_path / "killed", 3)
+    start, resumed = train(params, key, tmp_path / "killed", 6)
+    assert start == 2
+    assert not jnp.array_equal(resumed["dense"]["kernel"], params["dense"]["kernel"])
+    jax.tree.map(np.testing.assert_array_equal, resumed, whole)
+
+
+BAD = {
+    "sd": lambda: training.gaussian_noise(-1.0),
+    "times": lambda: training.device_noise(
+        devices.pcm(), strategies.lsp_first(devices.pcm()), [2.0, 1.0]
+    ),
+    "steps": lambda: training.noise_ramp(0),
+    "limit": lambda: training.clip_weights(),
+    "every": lambda: training.remap_columns(every=0),
+    "params": lambda: training.clip_weights(limit=1.0).update({}, None),
+    "keep": lambda: training.Checkpoints("unused", keep=0),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_named(name):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        BAD[name]()

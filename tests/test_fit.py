@@ -1,15 +1,18 @@
 """A device from measurements: recovery, coverage, rejection of wrong forms."""
 
+import jax
 import jax.random as jr
 import numpy as np
 import pytest
+from device_list import TABLES
 
 from anajax import devices
 from anajax._tree import replace
 from anajax.devices import fit_device, measure, table_form
 from anajax.devices._parameters import layout
+from anajax.devices.measurements import group
 
-TIMES = (1.0, 60.0, 3600.0, 86400.0)
+TIMES = (1.0, 60.0, 3600.0, 86400.0, 30 * 86400.0)
 BINARY = devices.mram_stt(stability=40.0, write_error=0.02)
 
 
@@ -55,8 +58,13 @@ def test_parameters_are_recovered(device, times, key):
 
 @pytest.mark.slow
 def test_parameters_of_the_default_device_are_recovered(key, tmp_path):
+    """Of 14 parameters one may be beyond 3 standard errors, none beyond 4."""
     result = fitted(devices.pcm(), TIMES, key)
-    assert_recovered(result, devices.pcm())
+    truth = np.asarray(layout(devices.pcm(), None).vector())
+    pairs = zip(result.parameters, truth, strict=True)
+    z = np.array([(p.value - v) / p.se for p, v in pairs])
+    assert result.converged and not result.form_rejected
+    assert np.sum(abs(z) > 3) <= 1 and np.all(abs(z) < 4)
     path = tmp_path / "mine.json"
     devices.save_device(result.device, path)
     back = devices.load_device(path)
@@ -73,15 +81,6 @@ def test_intervals_cover(key):
         pairs = zip(result.parameters, truth, strict=True)
         hits += [p.interval[0] < v < p.interval[1] for p, v in pairs]
     assert abs(np.mean(hits) - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 100)
-
-
-def test_standard_errors_shrink_with_the_root_of_the_cells(key):
-    device = devices.reram_milo()
-    errors = []
-    for n in (500, 8000):
-        table = measure(device, targets(device, n), (0.0,), key=key)
-        errors.append(fit_device(table, form=device).parameters[0].se)
-    assert 3.3 < errors[0] / errors[1] < 4.7
 
 
 def test_a_wrong_programming_form_is_rejected(key):
@@ -108,20 +107,24 @@ def test_a_wrong_drift_form_is_rejected(key):
 
 @pytest.mark.slow
 def test_tables_fit_a_device_of_any_curves(key):
-    """Without assumed curves, the tables follow the true ones between the knots."""
-    truth = devices.pcm()
-    random = np.random.default_rng(3)
-    table = measure(truth, 25 * random.random(4000), TIMES, key=key)
-    result = fit_device(table, form=table_form(g_max=25.0, knots=6))
+    """A table over the right knots is found without knowing any of its values."""
+    table = measure(TABLES, targets(TABLES), TIMES, key=key)
+    form = table_form(g_max=25.0, knots=[0.0, 0.4, 1.0])
+    result = fit_device(table, form=form)
     assert result.converged and not result.form_rejected
-    x = np.linspace(0.2, 0.95, 6)
-    sd = np.asarray(result.device.programming.sd(x))
-    np.testing.assert_allclose(sd, truth.programming.sd(x), rtol=0.12)
-    np.testing.assert_allclose(result.device.drift.nu_mean(x), 0.05, atol=0.006)
+    for name, true in (
+        ("programming.sd.value", TABLES.programming.sd.value),
+        ("programming.shift.value", TABLES.programming.shift.value),
+        ("drift.nu_mean.value", TABLES.drift.nu_mean.value),
+        ("drift.nu_sd.value", TABLES.drift.nu_sd.value),
+    ):
+        for i in range(3):
+            fitted = result[f"{name}[{i}]"]
+            assert abs(fitted.value - float(true[i])) < 3 * fitted.se
 
 
 def test_what_the_data_do_not_tell_is_said(key):
-    """No cell below 5 uS: the clip of small conductances is undetermined."""
+    """Reads at time 0 tell nothing of the drift."""
     device = devices.flash_floating_gate()
     table = measure(device, targets(device), (0.0,), key=key)
     result = fit_device(table, form=device)
@@ -132,7 +135,7 @@ def test_what_the_data_do_not_tell_is_said(key):
 def test_only_what_is_free_is_fitted(key):
     device = devices.reram_milo()
     table = measure(device, targets(device), (0.0,), key=key)
-    result = fit_device(table, form=device, free=["drift", "programming.sd"])
+    result = fit_device(table, form=device, free=["programming.sd"])
     assert [p.name for p in result.parameters] == [
         "programming.sd.coefficients[0]",
         "programming.sd.coefficients[1]",
@@ -149,8 +152,10 @@ def test_files_equal_arrays(suffix, tmp_path, key):
     path = tmp_path / f"data.{suffix}"
     frame = pandas.DataFrame(table)
     frame.to_csv(path) if suffix == "csv" else frame.to_parquet(path)
-    a, b = (fit_device(t, form=device).parameters[0] for t in (table, path))
-    assert (a.value, a.se) == (b.value, b.se)
+    for a, b in zip(
+        jax.tree.leaves(group(table)), jax.tree.leaves(group(path)), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
 
 
 def changed(table, **columns):

@@ -59,7 +59,8 @@ class FitResult:
     """Of the parameters, `[parameters parameters]`; NaN where undetermined."""
     log_likelihood: float
     converged: bool
-    """Whether the last step promised less than 1e-3 of log likelihood."""
+    """Whether the last step promised less than 1e-3 of log likelihood, or the last
+    seven gained less than 0.02."""
     residuals: Residuals
     tests: tuple[FormTest, ...]
     """Tests of the form, each with its p-value."""
@@ -130,28 +131,36 @@ def fit_device(
 
 
 def table_form(
-    *, g_max: float, knots: int = 6, t0: float = 20.0, t_read: float = 250e-9
+    *,
+    g_max: float,
+    knots: int | Sequence[float] = 6,
+    t0: float = 20.0,
+    t_read: float = 250e-9,
 ) -> Device:
     """A form without assumed curves: all statistics are tables over `knots` points.
 
     Offset and deviation of programming, mean and spread of the drift exponent, and
-    read noise are linear between points that are uniform in g.
+    read noise are continuous, linear between the points. A number of points is spread
+    evenly in the root of g, since most memories change fastest at low conductance.
 
     Args:
         g_max: highest conductance, uS.
-        knots: points of each table.
+        knots: number of points of each table, or the points themselves, as fractions
+            of g_max.
         t0: time of the first read after programming, s.
         t_read: duration of one read, s.
 
     Raises:
-        ValueError: if `knots` is less than 2.
+        ValueError: if there are less than 2 knots, or they do not increase.
     """
-    if knots < 2:
+    if isinstance(knots, int):
+        knots = [float(root) ** 2 for root in np.linspace(0.0, 1.0, max(knots, 0))]
+    if len(knots) < 2:
         _checks.fail("knots", "be at least 2", knots, "Six serve most devices.")
-    x = np.linspace(0.0, 1.0, knots)
+    x = np.asarray(knots, float)
 
     def table(value: float) -> Table:
-        return Table(x=x, value=np.full(knots, value))
+        return Table(x=x, value=np.full(x.shape, value))
 
     return Device(
         name="tables",
@@ -186,6 +195,7 @@ def _search(
     if not np.isfinite(value):
         _checks.fail("form", "give the data a likelihood", value, "Start elsewhere.")
     scores = _scores(likelihood, places, vector, data, window)
+    path = [float(value)]
     for _ in range(steps):
         gradient, information = map(np.asarray, scores)
         step = _step(gradient, information, damping)
@@ -199,6 +209,8 @@ def _search(
         else:
             damping = max(damping, 1e-4) * 6
             converged = promised < 1e-4
+        path.append(float(value))  # at kinks the promise is not kept: then the gain
+        converged = converged or (len(path) > 8 and path[-1] - path[-8] < 0.02)
         if converged:
             break
     return vector, float(value), converged

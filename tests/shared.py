@@ -1,4 +1,4 @@
-"""Where tests find outputs of other simulators and real data, outside this repository."""
+"""Where tests find outputs of other simulators and real data, outside the tree."""
 
 import os
 from pathlib import Path

@@ -20,11 +20,14 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from anajax import _checks, rng
+from anajax import _checks, chip, rng
 from anajax._types import PRNGKey, PyTree
 from anajax.crossbar import TileRule
+from anajax.devices import base
+from anajax.devices.base import Device
 from anajax.nn import layers, recurrent
 from anajax.nn.analog import Analog, retype
+from anajax.nn.programmed import insert_weights
 from anajax.periphery import IO, ideal
 
 M = TypeVar("M", bound=nnx.Module)
@@ -288,6 +291,40 @@ def to_digital(model: M) -> M:
         return retype(node, kind, drop=("analog",), **HOOKS.get(kind, {}))
 
     return nnx.recursive_map(swap, nnx.clone(model), graph=True)
+
+
+# --- a chip ---------------------------------------------------------------------------
+
+
+def program_layers(model: M, device: Device, programmed: chip.Chip, *, t: float) -> M:
+    """A clone of a converted model with the cells of a chip at time `t` as weights.
+
+    The raw weights, without drift compensation (see `nn.programmed.read_outs`); read
+    noise becomes a variance that is drawn at each product, for each vector.
+
+    Args:
+        model: from `to_analog`.
+        device: the device model that `programmed` was made with.
+        programmed: from `chip.program` on targets of this network's parameters.
+        t: seconds since the first read.
+
+    Raises:
+        ValueError: if a layer is not analog, or is read with a digital offset.
+    """
+    weights, variance = {}, {}
+    for path, layer in programmed.layers.items():
+        if _checks.concrete(layer.offset) and jnp.any(layer.offset != 0):
+            rule = "be made of pairs: a digital offset is not part of the product"
+            remedy = "Use a strategy of differential pairs."
+            _checks.fail("programmed", rule, f"an offset at {path!r}", remedy)
+        cells = base.age(device, programmed.cells[path], t=t)
+        sd = device.read.sd(
+            cells.g, target=cells.target, programmed=cells.programmed, t=t
+        )
+        unit = layer.w_max * layer.column
+        weights[path] = cells.g @ layer.coefficients * unit
+        variance[path] = sd**2 @ layer.coefficients**2 * unit**2
+    return insert_weights(model, weights, variance)
 
 
 # --- use ----------------------------------------------------------------------------

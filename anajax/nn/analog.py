@@ -84,9 +84,12 @@ class Analog(nnx.Module):
         scaling = LearnedRange(range=self.input_range[...])
         return replace(io, scaling=scaling)
 
-    def tiles(self, kernel: JArray, matrices: Reshape) -> Tiles:
+    def tiles(
+        self, kernel: JArray, matrices: Reshape, *, compensated: bool = True
+    ) -> Tiles:
         """The tiles of all groups of a kernel, stacked on a new leading axis."""
-        parts = self._parts(kernel, matrices)
+        matrix, variance, factor = self._parts(kernel, matrices)
+        parts = matrix, variance, factor if compensated else None
         return jax.vmap(lambda part: self._build(*part))(parts)
 
     def product(

@@ -1,0 +1,148 @@
+"""A chip's weights in a converted model, and drift compensation through its periphery.
+
+aged = insert_weights(model, weights, variance)     # raw, as the cells are now
+factors = compensation_factors(read_outs(fresh, key=k0), read_outs(aged, key=k1))
+aged = compensate(aged, factors)
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from anajax import _checks, compensation, crossbar, rng
+from anajax._types import JArray, PRNGKey
+from anajax.nn.analog import Analog
+from anajax.periphery import LearnedRange
+from anajax.rng import Stage
+
+M = TypeVar("M", bound=nnx.Module)
+
+
+def analog_by_path(model: nnx.Module) -> dict[str, Any]:
+    """Analog layers of a model by path, such as `{"conv1": AnalogConv(...)}`."""
+    return {
+        "/".join(map(str, path)): node
+        for path, node in nnx.iter_modules(model)
+        if isinstance(getattr(node, "analog", None), Analog)
+    }
+
+
+def insert_weights(
+    model: M,
+    weights: Mapping[str, JArray],
+    variance: Mapping[str, JArray] | None = None,
+) -> M:
+    """A clone of a converted model that holds the weights of a chip.
+
+    Args:
+        model: from `to_analog`.
+        weights: kernels by path as `chip.read` gives them (`"conv1/kernel"`), in the
+            units of the network.
+        variance: read-noise variance of each, fresh at every product, same shapes;
+            give the weights without read noise then.
+
+    Raises:
+        ValueError: if a path is not a kernel of an analog layer, or a shape differs.
+    """
+    model = nnx.clone(model)
+    found = {f"{path}/kernel": layer for path, layer in analog_by_path(model).items()}
+    for name, arrays in (("weights", weights), ("variance", variance or {})):
+        for path, array in arrays.items():
+            if path not in found:
+                remedy = f"Known: {sorted(found)}."
+                _checks.fail(name, "belong to analog layers", repr(path), remedy)
+            shape = found[path].kernel[...].shape
+            if array.shape != shape:
+                rule = f"have the kernel's shape {shape} at {path!r}"
+                _checks.fail(name, rule, array.shape, "Read this network's own chip.")
+    for path, array in weights.items():
+        found[path].kernel[...] = array
+    for path, array in (variance or {}).items():
+        found[path].analog.variance.set_value(array)
+    return model
+
+
+def read_outs(
+    model: nnx.Module, *, key: PRNGKey, per: str = "global"
+) -> dict[str, JArray]:
+    """What each layer answers to one-hot inputs through its periphery, without bias.
+
+    Inputs are at full range: 1, or the learned input range. Any compensation that the
+    model carries is left out.
+
+    Args:
+        model: converted model with the weights of today.
+        key: names the noise of this read-out.
+        per: what factors will be taken over, as in `compensation_factors`.
+
+    Returns:
+        By path, the answer to each input: of each tile `[groups in t k c]` for factors
+        per tile, else of the layer `[groups in out]`.
+    """
+    found = analog_by_path(model).items()
+    part = crossbar.partial_sums if per == "tile" else crossbar.mvm
+    return {p: _read_out(layer, part, rng.path_key(key, p)) for p, layer in found}
+
+
+def _read_out(layer: Any, product: Callable[..., JArray], key: PRNGKey) -> JArray:
+    analog, io = layer.analog, layer.analog.periphery()
+    scaling = io.scaling
+    learned = isinstance(scaling, LearnedRange)
+    height = jnp.max(scaling.range) if learned else jnp.ones(())
+    tiles = analog.tiles(layer.kernel[...], layer.matrices, compensated=False)
+    groups = tiles.matrix.shape[0]
+
+    def one(tiles: crossbar.Tiles, key: PRNGKey) -> JArray:
+        return compensation.read_out(
+            lambda x: product(tiles, x * height, io, key=key) / height,
+            tiles.rows,
+            dtype=tiles.matrix.dtype,
+        )
+
+    keys = rng.streams(key, Stage.TILE, jnp.arange(groups))
+    return jax.vmap(one)(tiles, keys)
+
+
+def compensation_factors(
+    reference: Mapping[str, JArray], now: Mapping[str, JArray], *, per: str = "global"
+) -> dict[str, JArray]:
+    """Factors by path from two read-outs: the first of a chip, and today's.
+
+    Args:
+        reference: `read_outs` just after programming.
+        now: `read_outs` at the time of the recalibration.
+        per: `"global"` (one per layer), `"column"` or `"tile"`.
+
+    Raises:
+        ValueError: for an unknown `per`, or read-outs of unlike networks.
+    """
+    if set(reference) != set(now):
+        got = sorted(set(reference) ^ set(now))
+        _checks.fail("now", "hold the layers of `reference`", got, "Read both alike.")
+    return {p: _factor(reference[p], now[p], per) for p in now}
+
+
+def _factor(reference: JArray, now: JArray, per: str) -> JArray:
+    factor = compensation.compensation_factor(reference, now, per=per)
+    return factor[..., 0] if per == "global" else factor
+
+
+def compensate(model: M, factors: Mapping[str, JArray]) -> M:
+    """A clone of `model` whose outputs are multiplied by the factors, digitally.
+
+    A factor holds until the next recalibration: read out and call this again.
+
+    Raises:
+        ValueError: if a path is not that of an analog layer.
+    """
+    model = nnx.clone(model)
+    found = analog_by_path(model)
+    for path, factor in factors.items():
+        if path not in found:
+            remedy = f"Known: {sorted(found)}."
+            _checks.fail("factors", "belong to analog layers", repr(path), remedy)
+        found[path].analog.factor.set_value(factor)
+    return model

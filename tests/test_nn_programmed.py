@@ -1,0 +1,131 @@
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from flax import nnx
+
+from anajax import chip, devices, strategies
+from anajax.convert import Rule, functional, program_layers, to_analog, with_key
+from anajax.crossbar import TileRule
+from anajax.nn.norm import Folded, fold_batch_norm, recalibrate_norms
+from anajax.nn.programmed import (
+    compensate,
+    compensation_factors,
+    insert_weights,
+    read_outs,
+)
+from anajax.periphery import IO, OutputNoise
+
+
+class Net(nnx.Module):
+    """A grouped convolution with a norm, and a linear layer."""
+
+    def __init__(self):
+        rngs = nnx.Rngs(0)
+        self.conv = nnx.Conv(2, 4, (2, 2), feature_group_count=2, rngs=rngs)
+        self.norm = nnx.BatchNorm(4, use_running_average=True, rngs=rngs)
+        self.linear = nnx.Linear(4, 30, rngs=rngs)
+
+    def __call__(self, x):
+        return self.linear(jax.nn.relu(self.norm(self.conv(x))).mean((1, 2)))
+
+
+X = jr.normal(jr.key(5), (3, 4, 4, 2))
+RULE = Rule(".*", tiles=TileRule(rows=3, columns=20))
+
+
+def programmed(device, key, net=None, rule=RULE):
+    net = net or Net()
+    params, _ = functional(net)
+    layers = chip.encode_weights(params, strategies.lsp_first(device))
+    model, _ = to_analog(net, [rule])
+    return model, chip.program(device, layers, key=key), params
+
+
+def test_aged_chip_without_read_noise_equals_chip_read(key):
+    device = devices.scale_noise(devices.pcm(), read=0)
+    model, part, params = programmed(device, key)
+    aged = program_layers(model, device, part, t=3600.0)
+    raw = chip.read(device, part, t=3600.0, index=1, scope="none")
+    _, digital = functional(Net())
+    got = jax.jit(lambda x: with_key(aged, key)(x))(X)
+    np.testing.assert_allclose(
+        got, digital(chip.insert(params, raw), X), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_read_noise_at_the_product_has_the_spread_of_drawn_reads(key):
+    device = devices.pcm()
+    model, part, params = programmed(device, key)
+    aged = program_layers(model, device, part, t=86400.0)
+    read = jax.jit(lambda i: chip.read(device, part, t=86400.0, index=i, scope="none"))
+    x = jr.normal(key, (4,))
+    drawn = np.stack([x @ read(i)["linear/kernel"] for i in range(60)])
+    layer = lambda k: with_key(aged, k).linear(jnp.tile(x, (400, 1)))  # noqa: E731
+    product = jax.jit(layer)(key) - aged.linear.bias[...]
+    ratio = np.std(product, 0).mean() / np.std(drawn, 0, ddof=1).mean()
+    assert abs(ratio - 1) < 5 / np.sqrt(2 * 60 * 30)
+
+
+@pytest.mark.parametrize("per", ["global", "column", "tile"])
+def test_compensation_undoes_a_common_drift_exactly(per, key):
+    net = Net()
+    model, _ = to_analog(net, [RULE])
+    params, _ = functional(net)
+    kernels = {p: v * 0.7 for p, v in chip.weights(params).items()}
+    aged = insert_weights(model, kernels)
+    factors = compensation_factors(
+        *(read_outs(m, key=key, per=per) for m in (model, aged)), per=per
+    )
+    restored = jax.jit(compensate(aged, factors))(X)
+    np.testing.assert_allclose(restored, jax.jit(net)(X), rtol=2e-4, atol=1e-5)
+
+
+def test_compensation_meets_the_noise_of_the_periphery(key):
+    noise = IO(noise=OutputNoise(sd=0.05))
+    model, _ = to_analog(Net(), [Rule(".*", io=noise)])
+    outs = [read_outs(model, key=k)["linear"] for k in (key, jr.key(1))]
+    difference = (outs[0] - outs[1]).ravel()
+    expected = 0.05 * np.sqrt(2)
+    n = difference.size
+    assert abs(np.std(difference) - expected) < 5 * expected / np.sqrt(2 * n)
+
+
+def test_folded_norm_gives_the_same_network(key):
+    net = Net()
+    net.norm.mean[...] = jnp.array([0.1, -0.2, 0.3, 0.0])
+    net.norm.var[...] = jnp.array([0.5, 2.0, 1.0, 0.1])
+    net.norm.scale[...] = jnp.array([1.5, -1.0, 0.5, 1.0])
+    net.norm.bias[...] = jnp.array([0.1, 0.2, -0.3, 0.4])
+    folded = fold_batch_norm(net, {"norm": "conv"})
+    assert type(folded.norm) is Folded and type(net.norm) is nnx.BatchNorm
+    np.testing.assert_allclose(
+        jax.jit(folded)(X), jax.jit(net)(X), rtol=2e-5, atol=1e-5
+    )
+
+
+def test_recalibrated_norms_hold_the_statistics_of_the_batches():
+    net = Net()
+    batches = [X, X + 1]
+    new = recalibrate_norms(net, batches)
+    h = [net.conv(x) for x in batches]
+    mean = np.mean([np.mean(v, (0, 1, 2)) for v in h], 0)
+    np.testing.assert_allclose(new.norm.mean[...], mean, rtol=1e-4, atol=1e-6)
+    assert new.norm.use_running_average and jnp.all(net.norm.mean[...] == 0)
+
+
+def test_bad_input_is_named(key):
+    model, _ = to_analog(Net(), [RULE])
+    with pytest.raises(ValueError, match="'norm/kernel'"):
+        insert_weights(model, {"norm/kernel": jnp.ones((4, 4))})
+    with pytest.raises(ValueError, match="kernel's shape"):
+        insert_weights(model, {"linear/kernel": jnp.ones((4, 4))})
+    with pytest.raises(ValueError, match="BatchNorm"):
+        fold_batch_norm(Net(), {"conv": "conv"})
+    with pytest.raises(ValueError, match="`batches`"):
+        recalibrate_norms(Net(), [])
+    with pytest.raises(ValueError, match="`factors`"):
+        compensate(model, {"norm": jnp.ones(1)})
+    with pytest.raises(ValueError, match="`now`"):
+        compensation_factors({"a": jnp.ones((1, 2, 2))}, {})

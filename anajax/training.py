@@ -174,7 +174,7 @@ def clip_weights(
     _checks.positive("limit or sigmas", limit if sigmas is None else sigmas)
 
     def clip(w: JArray) -> JArray:
-        bound = limit if sigmas is None else jnp.std(w) * sigmas
+        bound: Any = limit if sigmas is None else jnp.std(w) * sigmas
         return jnp.clip(w, -bound, bound)
 
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple:

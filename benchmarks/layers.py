@@ -75,18 +75,18 @@ def step(sizes, rule, noise, x, y):
     for m, used in ((model, None), (to_analog(model, [rule]).model, noise)):
         params, apply = functional(m)
 
-        def loss(params, key, apply=apply, used=used):
+        def loss(params, x, y, key, apply=apply, used=used):
             p = used(params, key) if used else params
             logits = apply(p, x)
             return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
         @jax.jit
-        def run(params, state, key, loss=loss):
-            updates, state = optimizer.update(jax.grad(loss)(params, key), state)
+        def run(params, state, x, y, key, loss=loss):
+            updates, state = optimizer.update(jax.grad(loss)(params, x, y, key), state)
             return optax.apply_updates(params, updates), state
 
         state = optimizer.init(params)
-        runs.append(lambda run=run, p=params, s=state: run(p, s, key))
+        runs.append(lambda run=run, p=params, s=state: run(p, s, x, y, key))
     return runs
 
 

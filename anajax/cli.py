@@ -6,7 +6,7 @@ of them are looked for before any work is done.
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -132,20 +132,63 @@ def devices(
             _plot(presets[name](), plot)
 
 
+@app.command("fit-device")
+def fit_device(
+    data: Annotated[Path, typer.Argument(help="A .csv or .parquet of measurements.")],
+    out: Annotated[Path, typer.Option(help="The device file to write, .json.")],
+    form: Annotated[
+        str, typer.Option(help="A preset whose form is fitted, or tables.")
+    ] = "tables",
+    knots: Annotated[int, typer.Option(help="Points of each of the tables.")] = 6,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the residuals into this .png or .svg.")
+    ] = None,
+) -> None:
+    """Fit a device to measurements: columns cell, target, programmed, time, read."""
+    with _mistakes():
+        from anajax.devices import files
+        from anajax.studies import fitting, tables
+
+        _require_place("--out", out, ("json",))
+        if plot is not None:
+            _require_place("--plot", plot, ("png", "svg"))
+        with _working("fitting"):
+            found = fitting.fit(data, form=form, knots=knots, name=out.stem)
+        files.save_device(found.device, out)
+        tables.show(tables.parameters(found))
+        tables.show(tables.form_tests(found))
+        if plot is not None:
+            _draw(lambda: fitting.residual_figure(found), plot)
+        if not found.converged:
+            typer.echo("Warning: the search did not converge.", err=True)
+        if found.form_rejected:
+            typer.echo(f"Warning: the data reject the form {form}.", err=True)
+        typer.echo(f"Device: {out}")
+
+
 def _plot(device: Any, path: Path) -> None:
-    kind = path.suffix.lstrip(".")
-    if kind not in ("png", "svg"):
-        _fail(f"`--plot` must end in .png or .svg: got {path}. Rename it.")
-    if not path.parent.is_dir():
-        _fail(f"`--plot` must be in a folder that exists: got {path}. Make it first.")
+    _require_place("--plot", path, ("png", "svg"))
     from anajax.studies.device_curves import device_curves
-    from anajax.studies.figures import device_figure, render
-    from anajax.studies.folder import write_atomically
+    from anajax.studies.figures import device_figure
 
     curves = device_curves(device)
-    drawn = render(lambda: device_figure(curves, device.name))
-    write_atomically(path, drawn[kind])
+    _draw(lambda: device_figure(curves, device.name), path)
+
+
+def _draw(figure: Callable[[], Any], path: Path) -> None:
+    from anajax.studies.figures import render
+    from anajax.studies.folder import write_atomically
+
+    write_atomically(path, render(figure)[path.suffix.lstrip(".")])
     typer.echo(f"Figure: {path}")
+
+
+def _require_place(option: str, path: Path, kinds: tuple[str, ...]) -> None:
+    if path.suffix.lstrip(".") not in kinds:
+        wanted = " or ".join(f".{kind}" for kind in kinds)
+        _fail(f"`{option}` must end in {wanted}: got {path}. Rename it.")
+    if not path.parent.is_dir():
+        _fail(f"`{option}` must be in a folder that exists: got {path}. Make it first.")
 
 
 def _work(study: "Prepared") -> None:
@@ -189,7 +232,7 @@ def _mistakes() -> Iterator[None]:
     """What is wrong in what the user gave: a message, exit code 2, no traceback."""
     try:
         yield
-    except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
+    except (ValueError, OSError, ImportError) as error:
         _fail(str(error))
 
 

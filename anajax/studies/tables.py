@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from anajax.devices.base import Device
+from anajax.devices.fit import FitResult
 from anajax.studies import report, results
 from anajax.studies.durations import human
 
@@ -59,6 +60,29 @@ def devices(models: Mapping[str, Device]) -> Table:
     for name, device in models.items():
         low, high = (float(v) for v in (device.g_min, device.g_max))
         table.add_row(name, f"{low:g} to {high:g}", _range(device), device.source)
+    return table
+
+
+def parameters(found: FitResult) -> Table:
+    """Estimates of a fitted device with standard errors and 95 % intervals."""
+    table = Table(title=f"Device {found.device.name}: parameters")
+    for column in ("parameter", "value", "standard error", "95 % interval"):
+        table.add_column(column, justify="left" if column == "parameter" else "right")
+    for p in found.parameters:
+        low, high = p.interval
+        interval = f"{low:.4g} to {high:.4g}"
+        table.add_row(p.name, f"{p.value:.5g}", f"{p.se:.2g}", interval)
+    return table
+
+
+def form_tests(found: FitResult) -> Table:
+    """Tests of whether the form of a fitted device explains the data."""
+    verdict = "rejected" if found.form_rejected else "not rejected"
+    table = Table(title=f"Tests of the form: {verdict} at 1 % for all together")
+    for column in ("test", "statistic", "p"):
+        table.add_column(column, justify="left" if column == "test" else "right")
+    for test in found.tests:
+        table.add_row(test.name, f"{test.statistic:.4g}", f"{test.p:.3g}")
     return table
 
 

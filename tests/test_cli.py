@@ -1,0 +1,167 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny_study
+import yaml
+from typer.testing import CliRunner
+
+import anajax
+from anajax import devices
+from anajax.cli import app
+from anajax.devices import measure
+from anajax.devices.files import load_device
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    tiny_study.use(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tiny_study.CONFIG))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(config, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_study.use(patch)
+        result = invoke("run", config, "--out", out)
+    assert result.exit_code == 0, result.output
+    return out, result
+
+
+def invoke(*words):
+    return RUNNER.invoke(app, [str(w) for w in words])
+
+
+def refused(*words):
+    result = invoke(*words)
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    return result.output
+
+
+def test_version():
+    result = invoke("--version")
+    assert result.exit_code == 0
+    assert result.output == f"anajax {anajax.__version__}\n"
+
+
+def test_run_prints_a_table_and_writes_everything(finished):
+    out, result = finished
+    written = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+    assert {"results.nc", "strategy.json", "report.html", "study.json"} <= written
+    assert "figures/accuracy.svg" in written
+    for text in ("optimized", "lsp_first", "1 month", "best hand strategy"):
+        assert text in result.output
+    assert f"Report: {out / 'report.html'}" in result.output.replace("\n", "")
+
+
+def test_report_draws_again(finished):
+    out, _ = finished
+    page = (out / "report.html").read_bytes()
+    result = invoke("report", out)
+    assert result.exit_code == 0 and (out / "report.html").read_bytes() == page
+
+
+def test_compare_prints_differences(finished):
+    out, _ = finished
+    result = invoke("compare", out, out)
+    assert result.exit_code == 0
+    assert "paired, chip by chip" in result.output and "+0.00 ± 0.00" in result.output
+
+
+def test_full_folder_is_refused_and_resumed(finished, config):
+    out, _ = finished
+    assert "Go on with the study in it with --resume" in refused(
+        "run", config, "--out", out
+    ).replace("\n", " ")
+    assert invoke("run", config, "--out", out, "--resume").exit_code == 0
+
+
+def test_mistakes_end_with_code_2_and_a_message(config, tmp_path):
+    out = tmp_path / "out"
+    text = refused("run", config, "--set", "chips=0", "--set", "x=1", "--out", out)
+    assert "Error: `chips` must be at least 2: got 0. Give 2 chips or more." in text
+    assert "Error: `x` must be a known key: got 1. Known here: study, workload" in text
+    assert "Traceback" not in text and not out.exists()
+    assert "`CONFIG` must be a file: got none.yaml" in refused("run", "none.yaml")
+    text = refused("run", config, "--data", tmp_path / "none", "--out", out)
+    assert "`--data` must be a folder" in text and not out.exists()
+    (tmp_path / "file").write_text("")
+    text = refused("run", config, "--out", tmp_path / "file" / "out")
+    assert "`--out` must be a folder that can be written to" in text
+    assert "without study.json" in refused("report", tmp_path)
+    assert "without results.nc" in refused("compare", tmp_path, tmp_path)
+
+
+def test_device_file_with_a_mistake_is_named(config, tmp_path):
+    (tmp_path / "my.json").write_text('{"format": "anajax-device"')
+    change = f"device={{file: {tmp_path / 'my.json'}}}"
+    text = refused("run", config, "--set", change, "--out", tmp_path / "out")
+    assert "my.json` must be complete JSON" in text
+
+
+def test_interrupted_run_says_how_to_go_on(config, tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("anajax.studies.run.run", interrupt)
+    result = invoke("run", config, "--out", tmp_path / "out")
+    assert result.exit_code == 130 and "--resume" in result.output
+
+
+def test_devices_are_listed_with_source_and_times():
+    result = invoke("devices")
+    assert result.exit_code == 0
+    for name in devices.presets():
+        assert name in result.output
+    assert "Nandakumar" in result.output and "1 s to 2 d" in result.output
+
+
+def test_device_is_drawn(tmp_path):
+    path = tmp_path / "d.png"
+    result = invoke("devices", "reram_milo", "--plot", path)
+    assert result.exit_code == 0 and path.read_bytes()[:4] == b"\x89PNG"
+    assert "must be a preset: got pmc" in refused("devices", "pmc")
+    text = refused("devices", "pcm", "--plot", tmp_path / "d.jpg")
+    assert "`--plot` must end in .png or .svg" in text
+    assert "must have a preset to draw" in refused("devices", "--plot", path)
+
+
+def test_fit_device_writes_a_file_for_configs(tmp_path, key, config):
+    made = devices.reram_milo()
+    random = np.random.default_rng(0)
+    table = measure(made, 50 + 175 * random.random(400), (0.0,), key=key)
+    path, out = tmp_path / "data.csv", tmp_path / "my.json"
+    rows = np.stack([np.asarray(v) for v in table.values()], -1)
+    header = ",".join(table)
+    np.savetxt(path, rows, delimiter=",", header=header, comments="")
+    result = invoke("fit-device", path, "--form", "reram_milo", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "not rejected" in result.output
+    device = load_device(out)
+    assert device.name == "my" and device.valid_times == (0.0, 0.0)
+    sd = device.programming.sd(np.float32(0.5))
+    assert abs(float(sd / made.programming.sd(np.float32(0.5))) - 1) < 0.15
+    np.savetxt(path, rows[:, 1:], delimiter=",", header=header[5:], comments="")
+    text = refused("fit-device", path, "--out", out)
+    assert "got none named cell. Add them" in text
+    assert "must end in .json" in refused("fit-device", path, "--out", tmp_path / "x")
+
+
+def test_command_starts_without_slow_packages():
+    slow = ("xarray", "matplotlib", "flax", "pydantic", "jinja2", "anajax.studies.run")
+    code = f"import sys, anajax.cli; print([m for m in {slow} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

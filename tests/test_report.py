@@ -1,0 +1,111 @@
+import re
+
+import numpy as np
+import pytest
+import tiny_study
+
+from anajax import devices
+from anajax.studies import figures, report, results, run
+from anajax.studies.device_curves import device_curves, time_grid
+from anajax.studies.page import Block, render
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    out = tmp_path_factory.mktemp("study") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_study.use(patch)
+        run.run(tiny_study.prepared(out))
+    report.write_report(out)
+    return out
+
+
+def test_figures_are_png_and_svg_with_units(reported):
+    names = {p.name for p in (reported / "figures").iterdir()}
+    stems = {"device", "strategies", "weight_error", "accuracy"}
+    assert names == {f"{s}.{k}" for s in stems for k in ("png", "svg")}
+    for path in (reported / "figures").glob("*.png"):
+        assert path.read_bytes()[:4] == b"\x89PNG" and path.stat().st_size > 10_000
+
+
+def test_page_is_one_file_with_the_numbers_of_the_results(reported):
+    html = (reported / "report.html").read_text()
+    assert html.count("data:image/svg+xml;base64,") == 4
+    assert not re.search(r"(src|href)=\"(?!data:)", html)
+    data = results.read_results(reported)
+    mean, error = results.mean_and_error(data.accuracy.sel(strategy="lsp_first").values)
+    assert f"{100 * mean[1]:.2f}" in html and f"± {100 * error[1]:.2f}" in html
+    (gain,) = results.gains(data)
+    assert f"{100 * gain.difference[0]:+.2f}" in html
+    for text in ("optimized minus the best hand strategy", "What is assumed", "jax 0."):
+        assert text in html
+
+
+def test_drawing_again_gives_the_same_bytes(reported):
+    before = {p: p.read_bytes() for p in reported.rglob("*") if p.is_file()}
+    report.write_report(reported)
+    assert before == {p: p.read_bytes() for p in reported.rglob("*") if p.is_file()}
+
+
+def test_report_names_a_changed_file(reported):
+    path = reported / "figures" / "accuracy.png"
+    content = path.read_bytes()
+    path.write_bytes(content[:100])
+    with pytest.raises(ValueError, match="accuracy.png` must be as the study wrote it"):
+        report.write_report(reported)
+    path.write_bytes(content)
+
+
+def test_extrapolated_times_are_marked(reported):
+    data = results.read_results(reported)
+    assert report.warnings(data) == []
+    data["extrapolated"][-1] = 1
+    (warning,) = report.warnings(data)
+    assert warning.startswith("Extrapolated") and "1 month" in warning
+    assert b"extrapolated" not in report.page.render(
+        title="", lead="", warnings=[], blocks=[]
+    )
+
+
+@pytest.mark.parametrize(
+    ("difference", "better", "text"),
+    [
+        ([0.1, 0.0], "higher", "better at 1, worse at 0"),
+        ([0.1, 0.0], "lower", "better at 0, worse at 1"),
+        ([-0.1, -0.1], "higher", "better at 0, worse at 2"),
+    ],
+)
+def test_verdict_counts_clear_differences(difference, better, text):
+    gain = results.Gain(
+        label="o",
+        best_hand=["a", "a"],
+        difference=np.array(difference),
+        error=np.array([0.01, 0.01]),
+    )
+    assert text in report.verdict(gain, better)
+
+
+def test_page_escapes_what_it_shows():
+    html = render(title="<b>", lead="", warnings=[], blocks=[Block(title="&")])
+    assert b"&lt;b&gt;" in html and b"<h2>&amp;</h2>" in html
+
+
+def test_curves_of_a_device_are_its_moments():
+    curves = device_curves(devices.pcm(), points=11, times=5)
+    x = curves["conductance"] / 25
+    top = 0.26348 + 1.9650 * x - 1.1731 * x**2
+    np.testing.assert_allclose(curves["programming_sd"][3:], top[3:], rtol=2e-3)
+    np.testing.assert_allclose(curves["programming_bias"][3:], 0, atol=2e-3)
+    assert np.all(np.diff(curves["drift_mean"][5:], axis=1) < 0)
+    assert curves["read_sd"].shape == (11, 5)
+
+
+def test_times_of_curves_are_those_of_the_source():
+    np.testing.assert_allclose(time_grid(devices.reram_wan(), 3)[[0, -1]], [1, 172800])
+    assert time_grid(devices.reram_milo(), 3).tolist() == [0.0]
+
+
+def test_programming_only_device_can_be_drawn():
+    curves = device_curves(devices.reram_milo(), points=9)
+    drawn = figures.render(lambda: figures.device_figure(curves, "reram_milo"))
+    assert drawn["png"][:4] == b"\x89PNG" and b"<svg" in drawn["svg"]

@@ -1,0 +1,248 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tiny_study
+import xarray as xr
+
+from anajax import devices, strategies
+from anajax.studies import results, run
+from anajax.studies.folder import MANIFEST, Folder
+from anajax.studies.strategy_file import load_strategies, save_strategies
+
+MAKE_METRIC = run.make_metric
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    tiny_study.use(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("study") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_study.use(patch)
+        run.run(tiny_study.prepared(out))
+    return out
+
+
+def arrays(path):
+    data = results.read_results(path)
+    return {name: np.asarray(v) for name, v in data.variables.items()}
+
+
+def assert_same_bits(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        assert a[name].tobytes() == b[name].tobytes(), name
+
+
+def test_results_are_labelled_with_units(finished):
+    data = results.read_results(finished)
+    assert list(data.strategy.values) == [
+        "digital",
+        "single_pair",
+        "lsp_first",
+        "optimized",
+    ]
+    assert data.accuracy.dims == ("strategy", "chip", "time")
+    assert data.accuracy.shape == (4, 3, 2)
+    assert data.time.attrs["units"] == "s" and data.accuracy.attrs["units"] == "1"
+    assert data.attrs["digital_metric"] == 1.0
+    assert np.all(data.accuracy.sel(strategy="digital") == 1.0)
+    assert set(json.loads(data.attrs["versions"])) >= {"anajax", "jax", "flax"}
+    assert json.loads(data.attrs["config"])["chips"] == 3
+    error = data.weight_rms_error.sel(strategy="single_pair").mean("chip")
+    assert np.all((error > 0.01) & (error < 0.1))
+
+
+def test_same_seed_same_bits_and_another_seed_others(finished, tmp_path):
+    run.run(tiny_study.prepared(tmp_path / "same"))
+    assert_same_bits(arrays(finished), arrays(tmp_path / "same"))
+    assert (finished / "strategy.json").read_bytes() == (
+        tmp_path / "same" / "strategy.json"
+    ).read_bytes()
+    run.run(tiny_study.prepared(tmp_path / "other", seed=1))
+    other = arrays(tmp_path / "other")["weight_rms_error"]
+    assert not np.array_equal(other, arrays(finished)["weight_rms_error"])
+
+
+def test_a_strategy_does_not_depend_on_the_others(finished, tmp_path):
+    run.run(tiny_study.prepared(tmp_path / "one", strategies=["single_pair"]))
+    one = results.read_results(tmp_path / "one").sel(strategy="single_pair")
+    among = results.read_results(finished).sel(strategy="single_pair")
+    assert np.array_equal(one.weight_rms_error, among.weight_rms_error)
+
+
+def test_killed_study_resumes_with_the_same_bits(finished, tmp_path):
+    out = tmp_path / "killed"
+
+    def kill(text, done):
+        if done and "lsp_first" in text:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.run(tiny_study.prepared(out), notify=kill)
+    (out / ".anajax-half").write_bytes(b"half")  # a temporary file of the killed run
+    first = out / "parts" / "pcm-single_pair.npz"
+    before = first.stat().st_mtime_ns
+    run.run(tiny_study.prepared(out, resume=True))
+    assert first.stat().st_mtime_ns == before
+    assert_same_bits(arrays(finished), arrays(out))
+    assert not (out / ".anajax-half").exists()
+
+
+def test_full_folder_is_refused(finished):
+    with pytest.raises(ValueError, match=r"`--out` must be an empty folder.*--resume"):
+        tiny_study.prepared(finished)
+
+
+def test_another_study_is_not_resumed(finished):
+    with pytest.raises(ValueError, match=r"got another in .*config.seed: 0 there, 5 h"):
+        tiny_study.prepared(finished, resume=True, seed=5)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = Folder.open(tmp_path / "f", {"config": {"seed": 0}})
+    made.write("results.nc", b"content")
+    return made.path
+
+
+def test_foreign_and_damaged_files_are_named_and_kept(folder):
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"notes.txt` must be a file of this study"):
+        Folder.open(folder, {"config": {"seed": 0}}, resume=True)
+    (folder / "notes.txt").unlink()
+    (folder / "results.nc").write_bytes(b"cont")
+    with pytest.raises(ValueError, match=r"results.nc` must be as the study wrote it"):
+        Folder.open(folder, {"config": {"seed": 0}}, resume=True)
+    assert (folder / "results.nc").read_bytes() == b"cont"
+
+
+def test_foreign_file_is_not_overwritten(tmp_path):
+    made = Folder.open(tmp_path / "f", {})
+    (made.path / "report.html").write_text("mine")
+    with pytest.raises(ValueError, match=r"report.html` must be a file of this study"):
+        made.write("report.html", b"new")
+    assert (made.path / "report.html").read_text() == "mine"
+
+
+def test_folder_without_or_with_a_broken_manifest(tmp_path, folder):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").write_text("x")
+    with pytest.raises(FileNotFoundError, match=r"without study.json"):
+        Folder.open(tmp_path / "a", {}, resume=True)
+    text = (folder / MANIFEST).read_text()
+    (folder / MANIFEST).write_text(text[:-10])
+    with pytest.raises(ValueError, match=r"study.json` must be a complete manifest"):
+        Folder.open(folder, {}, resume=True)
+
+
+def test_unwritable_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(ValueError, match=r"`--out` must be a folder that can be w"):
+            Folder.open(place, {})
+
+
+def test_truncated_results_are_named(finished, tmp_path):
+    path = tmp_path / "results.nc"
+    path.write_bytes((finished / "results.nc").read_bytes()[:2000])
+    with pytest.raises(ValueError, match=r"results.nc` must be the complete results"):
+        results.read_results(path)
+    with pytest.raises(FileNotFoundError, match="without results.nc"):
+        results.read_results(tmp_path / "nowhere")
+
+
+def test_strategy_file_round_trip(tmp_path):
+    device = devices.pcm()
+    given = {
+        "a": strategies.lsp_first(device, f=2.5, k=1.2),
+        "b": {
+            "conv/kernel": strategies.offset_device(device),
+            "linear/kernel": strategies.single_pair(device),
+        },
+    }
+    save_strategies(given, tmp_path / "s.json")
+    read = load_strategies(tmp_path / "s.json")
+    assert list(read) == ["a", "b"] and list(read["b"]) == list(given["b"])
+    flat = [[d["a"], *d["b"].values()] for d in (given, read)]
+    for one, two in zip(*flat, strict=True):
+        assert (one.name, one.cell, one.mirrored) == (two.name, two.cell, two.mirrored)
+        for name in ("knots", "targets", "significance", "scale", "offset"):
+            assert np.array_equal(getattr(one, name), getattr(two, name)), name
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda s: s[: len(s) // 2], "must be complete JSON"),
+        (lambda s: s.replace("anajax-strategy", "other"), "must be a file of format"),
+        (lambda s: s.replace('"version": 1', '"version": 9'), "must have version 1"),
+        (lambda s: s.replace('"scale"', '"scales"'), "must have 'scale' in entry 0"),
+        (
+            lambda s: s.replace('"signs": [', '"signs": [5,'),
+            "must hold a valid strateg",
+        ),
+    ],
+)
+def test_damaged_strategy_file_is_named(tmp_path, change, text):
+    path = tmp_path / "strategy.json"
+    save_strategies({"a": strategies.lsp_first(devices.pcm())}, path)
+    path.write_text(change(path.read_text()))
+    with pytest.raises(ValueError, match=text) as caught:
+        load_strategies(path)
+    assert str(path) in str(caught.value)
+
+
+def test_times_beyond_the_source_need_a_flag(tmp_path):
+    changes = {"device": {"name": "flash_sonos"}, "times": ["1 d", "1 y"]}
+    with pytest.raises(ValueError, match=r"In a config: `extrapolate: true`"):
+        tiny_study.prepared(tmp_path / "a", **changes)
+    assert not (tmp_path / "a").exists()
+    study = tiny_study.prepared(tmp_path / "b", extrapolate=True, **changes)
+    assert study.cases[0].extrapolated.tolist() == [False, True]
+
+
+def test_gain_is_paired_against_the_best_hand_strategy_of_each_time():
+    values = np.array(
+        [
+            [[0.9, 0.9], [0.9, 0.9]],
+            [[0.8, 0.5], [0.6, 0.5]],
+            [[0.5, 0.7], [0.5, 0.5]],
+            [[0.9, 0.7], [0.7, 0.7]],
+        ]
+    )
+    data = xr.Dataset(
+        {"accuracy": (("strategy", "chip", "time"), values, {"better": "higher"})},
+        coords={
+            "strategy": ["digital", "a", "b", "o"],
+            "kind": ("strategy", ["digital", "hand", "hand", "optimized"]),
+        },
+        attrs={"metric": "accuracy"},
+    )
+    (gain,) = results.gains(data)
+    assert gain.best_hand == ["a", "b"]
+    np.testing.assert_allclose(gain.difference, [0.1, 0.1])
+    np.testing.assert_allclose(gain.error, [0.0, 0.1], atol=1e-12)
+    data.accuracy.attrs["better"] = "lower"
+    assert results.gains(data)[0].best_hand == ["b", "a"]
+
+
+def test_compare_pairs_chips_of_one_seed(finished):
+    data = results.read_results(finished)
+    same = results.compare(data, data)
+    assert same.paired and not np.any(same.difference) and not np.any(same.error)
+    other = data.assign_attrs(seed=9)
+    assert not results.compare(data, other).paired
+    with pytest.raises(ValueError, match="must have the same metric"):
+        results.compare(data, data.assign_attrs(metric="bits_per_character"))
+
+
+def test_metric_counts_every_item_once_in_batches():
+    work = tiny_study.tiny_workload("digits")
+    noisy = dataclasses.replace(work, y=work.y.at[:5].set(-1), batch=24)
+    assert float(MAKE_METRIC(noisy)(noisy.params)) == pytest.approx(59 / 64)

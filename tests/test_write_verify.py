@@ -45,7 +45,7 @@ exact = quick_jit(statistics)
 @pytest.mark.parametrize("name", LOOPS)
 def test_quadrature_is_the_distribution_of_the_loop(name, key):
     programming = loop(name)
-    for target in (0.4, 2.0, 20.0):
+    for target in (0.4, 20.0):
         written = run(programming, target, key)
         mean, sd, total, effort = exact(programming, target)
         np.testing.assert_allclose(total, 1.0, atol=2e-6)

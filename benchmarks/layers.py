@@ -68,10 +68,10 @@ def forward(sizes, rule, x):
     return runs
 
 
-def step(sizes, rule, noise, x, y, impl=None):
+def step(sizes, rule, noise, x, y):
     """The digital and the analog training step, compiled."""
     model = Mlp(sizes, nnx.Rngs(0))
-    optimizer, key, runs = optax.adam(1e-3), jax.random.key(0, impl=impl), []
+    optimizer, key, runs = optax.adam(1e-3), jax.random.key(0), []
     for m, used in ((model, None), (to_analog(model, [rule]).model, noise)):
         params, apply = functional(m)
 
@@ -104,9 +104,6 @@ def main() -> None:
         "forward 1024x1024, batch 128, 8-bit IO": forward(one, plain, x[0]),
         "forward, columns normalized": forward(one, column, x[0]),
         "step 784-512-256-10, weight noise and IO": step(mlp, plain, gaussian, x[1], y),
-        "the same, keys of impl unsafe_rbg": step(
-            mlp, plain, gaussian, x[1], y, impl="unsafe_rbg"
-        ),
         "the same, IO without weight noise": step(mlp, plain, None, x[1], y),
     }
     rows = []

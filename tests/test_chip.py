@@ -82,6 +82,7 @@ def test_strategies_by_path_and_offset_devices(key):
     chex.assert_trees_all_close(params, same, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_chips_are_the_same_in_any_number_and_chunk(key):
     def metric(p):
         return jnp.sum(p["a"]["kernel"])
@@ -97,6 +98,7 @@ def test_chips_are_the_same_in_any_number_and_chunk(key):
     np.testing.assert_allclose(run(8, chunk=4).metric, eight.metric, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_weight_error_on_chips_is_the_expected_one(key):
     """RMS over 40 chips of 2,000 weights within 2 % of the exact expectation."""
     from anajax import density

@@ -8,6 +8,7 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 PAIRS = sorted(NOTEBOOKS.glob("*.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", PAIRS, ids=lambda p: p.stem)
 def test_notebook_runs(source, monkeypatch, tmp_path):
     jupytext = pytest.importorskip("jupytext")

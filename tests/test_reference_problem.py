@@ -72,6 +72,7 @@ def test_rows_by_moments_and_by_sampler(name, key):
     assert abs(mean / MEANS[name] - 1) < 1e-3
 
 
+@pytest.mark.slow
 def test_cold_search_finds_the_optimum_of_eleven_uniform_knots():
     for seed in range(3):
         found = optimize_strategy(
@@ -97,6 +98,7 @@ def test_optimum_has_less_error_than_every_peer_at_every_time(best, key):
     assert np.all(rms < PEER_HAND)
 
 
+@pytest.mark.slow
 def test_certificate_sees_no_better_targets(best):
     """No combination of targets on a grid of 41 is better by more than 0.5 %."""
     few = density.merged(NORMAL, bins=16)
@@ -114,6 +116,7 @@ def test_evolution_on_the_same_objective_is_not_better(best):
     assert float(best.objective) < float(found.objective) < 1.5 * float(best.objective)
 
 
+@pytest.mark.slow
 def test_single_pairs_and_minimax_over_times(key):
     from anajax.mapping import pairs
 
@@ -140,6 +143,7 @@ def test_single_pairs_and_minimax_over_times(key):
     assert worst["minimax"] <= worst["mean"] * (1 + 1e-4)
 
 
+@pytest.mark.slow
 def test_sampled_objective_descends_to_the_same_optimum(key):
     found = optimize_strategy(
         PCM,
@@ -160,6 +164,7 @@ def test_sampled_objective_descends_to_the_same_optimum(key):
     assert exact[0] < 0.95 * exact[1]
 
 
+@pytest.mark.slow
 def test_gradients_match_central_differences(x64):
     """With respect to targets, F, K and every parameter of the device, to 1e-5."""
     device = devices.pcm()

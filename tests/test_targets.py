@@ -34,6 +34,7 @@ def network(key):
     return {"a": {"kernel": a}, "b": {"kernel": b}}
 
 
+@pytest.mark.slow
 def test_moment_matched_draws_equal_the_sampler_in_mean_and_spread(key):
     """Over 4,000 draws of each weight, within 5 standard errors."""
     u = jnp.linspace(-1, 1, 41)[:, None]
@@ -59,6 +60,7 @@ def test_moment_matched_draws_equal_the_sampler_in_mean_and_spread(key):
     np.testing.assert_allclose(np.std(w, 0), alpha * sd, rtol=5 * np.sqrt(2 / n))
 
 
+@pytest.mark.slow
 def test_gradients_match_central_differences_with_common_keys(key, x64):
     """Knots, F, K, shifts of weights, and three parameters of the device, to 1e-5."""
     device = devices.scale_noise(devices.pcm(), programming=2.0)
@@ -113,6 +115,7 @@ def test_gradients_match_central_differences_with_common_keys(key, x64):
             np.testing.assert_allclose(grad[index], numeric, rtol=1e-2, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_learned_targets_beat_the_tuned_hand_strategy_in_the_sampler(key):
     """Chips and inputs of the report are not those of the search."""
     params = network(key)

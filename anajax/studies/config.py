@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from anajax.studies._messages import message
+from anajax.studies._overrides import override
 from anajax.studies.durations import parse_duration
 
 
@@ -320,7 +321,7 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> StudyConfig:
             f"{path.name}. Start with `study: strategies`."
         )
     for change in changes:
-        _apply(data, change)
+        override(data, change)
     return validate(data, folder=path.parent)
 
 
@@ -375,30 +376,6 @@ def _resolved(config: StudyConfig, folder: Path) -> StudyConfig:
     if isinstance(config, StrategiesConfig):
         return config.model_copy(update={"device": sections[0]})
     return config.model_copy(update={"devices": sections})
-
-
-def _apply(data: dict[str, Any], change: str) -> None:
-    key, sign, text = change.partition("=")
-    parts = key.strip().split(".")
-    if not sign or not all(parts):
-        raise ValueError(
-            f"`--set` must be key=value: got {change!r}. Write for example "
-            "--set optimizer.steps=100."
-        )
-    here: Any = data
-    for depth, part in enumerate(parts[:-1]):
-        here = here.setdefault(part, {})
-        if not isinstance(here, dict):
-            raise ValueError(
-                f"`--set {key}` must go through sections: got a value at "
-                f"`{'.'.join(parts[: depth + 1])}`. Set that key as a whole."
-            )
-    try:
-        here[parts[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ValueError(
-            f"`--set {key}` must have a YAML value: got {text!r}. Quote it."
-        ) from None
 
 
 def _one_of(name: str, known: Any, what: str = "be known") -> None:

@@ -4,6 +4,7 @@ from typing import Any, NoReturn
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 
 def concrete(*values: Any) -> bool:
@@ -11,7 +12,7 @@ def concrete(*values: Any) -> bool:
     leaves = jax.tree.leaves(values)
     return all(
         isinstance(v, np.ndarray | np.generic | int | float)
-        or (isinstance(v, jax.Array) and not isinstance(v, jax.core.Tracer))
+        or (isinstance(v, jax.Array) and not isinstance(v, Tracer))
         for v in leaves
     )
 

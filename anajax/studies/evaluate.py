@@ -87,7 +87,7 @@ def _layers(
     if isinstance(strategy, Mapping) and all(
         isinstance(v, chip.Layer) for v in strategy.values()
     ):
-        return dict(strategy)  # pyright: ignore[reportArgumentType]
+        return dict(strategy)  # pyright: ignore
     return chip.encode_weights(params, strategy, select=select)  # pyright: ignore
 
 

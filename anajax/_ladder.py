@@ -12,7 +12,7 @@ import numpy as np
 
 from anajax._types import Float, JArray
 
-BLOCK = 32
+BLOCK = 16
 """Nodes per block: within a block a small matrix, between blocks running sums."""
 
 

@@ -174,7 +174,7 @@ def _shift_add(codes: Float[JArray, "t s b k c g"], factors: JArray) -> JArray:
 
 
 def _analog(
-    tiles: Tiles, values: Float[JArray, "t s b k r"], io: IO, noise: JArray | None
+    tiles: Tiles, values: Float[JArray, "t s b #k r"], io: IO, noise: JArray | None
 ) -> Float[JArray, "t s b k c g"]:
     """Column sums before the ADC: product, lost voltage, noise."""
     sums = _product(values, tiles.matrix)
@@ -186,7 +186,7 @@ def _analog(
 
 
 def _product(
-    values: Float[JArray, "t s b k r"], matrix: Float[JArray, "t r k c g"]
+    values: Float[JArray, "t s b #k r"], matrix: Float[JArray, "t r k c g"]
 ) -> Float[JArray, "t s b k c g"]:
     t, s, b, k, r = values.shape
     if k == 1:  # one input for all column tiles

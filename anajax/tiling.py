@@ -78,7 +78,7 @@ def from_weights(
     rule: TileRule = TileRule(),  # noqa: B008
     *,
     normalize: str = "none",
-    omega: float = 1.0,
+    omega: Number = 1.0,
     variance: Float[JArray, "rows columns"] | None = None,
     bias: Float[JArray, "columns"] | None = None,
 ) -> Tiles:
@@ -114,7 +114,7 @@ def from_planes(
     planes: Float[JArray, "rows columns devices"],
     rule: TileRule = TileRule(),  # noqa: B008
     *,
-    coefficients: Float[JArray, "devices"] | Sequence[float],
+    coefficients: Float[JArray, "devices"] | Sequence[Number],
     combine: str | tuple[int, ...] = "analog",
     unit: Number = 1.0,
     scale: Number = 1.0,
@@ -200,7 +200,7 @@ def _column_scale(scale: JArray, columns: int, rule: TileRule) -> JArray:
     return split_axis(scale, rule.parts(1, columns)[1], axis=0)[None]
 
 
-def _normalized(tiles: Tiles, normalize: str, omega: float) -> Tiles:
+def _normalized(tiles: Tiles, normalize: str, omega: Number) -> Tiles:
     if normalize == "none":
         return tiles
     if normalize not in ("tile", "column"):

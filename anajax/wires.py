@@ -169,6 +169,12 @@ def attenuated_matrix(
     grounded rows, exactly; the cell's conductance is multiplied by both attenuations.
     It costs a few passes over the array, is differentiable, and neglects currents that
     leave a column through another row's cells at a raised voltage.
+
+    Measured for cells uniform in 0.25 to 25 uS, inputs uniform in 0 to 1 V, one end
+    each (benchmarks/wires.py): largest error of an output, relative to the largest, at
+    0.35 / 1 / 2.5 / 5 Ohm: 64x64 0.006 / 0.04 / 0.25 / 0.9 %; 128x128 0.08 / 0.5 / 2.4
+    / 6.3 %; 256x256 1.0 / 4.8 / 12 / 18 %. Without wires the same outputs are off by
+    1.6 / 4.6 / 12 / 22 %, 5.8 / 16 / 37 / 66 % and 22 / 55 / 110 / 170 %.
     """
     check_array(g, None)
     x = oriented(g, wires) * MICRO

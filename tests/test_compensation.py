@@ -18,7 +18,7 @@ from anajax.compensation import compensation_factor, read_out
 def test_factors_equal_aihwkit_with_and_without_converters():
     z = np.load(oracle("drift_compensation.npz"))
     io = replace(pp.standard(), noise=pp.NoNoise())
-    ideal = z["w"].T
+    ideal = jnp.asarray(z["w"].T)
 
     @jax.jit
     def through_converters(w):
@@ -30,7 +30,8 @@ def test_factors_equal_aihwkit_with_and_without_converters():
     for run in runs:
         coarse = run.endswith("/readout_7b9b")
         drifted = z[run.removesuffix("/readout_7b9b") + "/w_drifted"].swapaxes(1, 2)
-        now = np.stack([through_converters(w) for w in drifted]) if coarse else drifted
+        drifted = jnp.asarray(drifted)
+        now = jax.lax.map(through_converters, drifted) if coarse else drifted
         for name, reference, per in (
             ("alpha_global", now[0], "global"),
             ("alpha_global_exact", ideal, "global"),
@@ -46,7 +47,10 @@ def test_per_tile_factors_undo_drift_that_differs_by_tile(x64):
     rule = cb.TileRule(rows=4, columns=4)
     shrink = np.full((10, 7), 0.5)
     shrink[4:7, :4], shrink[7:, 4:] = 0.8, 0.25  # row parts 4 + 3 + 3
-    before, after = cb.from_weights(w, rule), cb.from_weights(w * shrink, rule)
+    before, after = (
+        cb.from_weights(w, rule),
+        cb.from_weights(w * jnp.asarray(shrink), rule),
+    )
     outputs = [
         read_out(lambda x, t=t: cb.partial_sums(t, x), 10) for t in (before, after)
     ]

@@ -5,7 +5,8 @@ import pytest
 import tiny_study
 
 from anajax import devices
-from anajax.studies import figures, report, results, run
+from anajax.studies import devices_page, figures, report, results, run
+from anajax.studies.config import validate
 from anajax.studies.device_curves import device_curves, time_grid
 from anajax.studies.page import Block, render
 
@@ -109,3 +110,50 @@ def test_programming_only_device_can_be_drawn():
     curves = device_curves(devices.reram_milo(), points=9)
     drawn = figures.render(lambda: figures.device_figure(curves, "reram_milo"))
     assert drawn["png"][:4] == b"\x89PNG" and b"<svg" in drawn["svg"]
+
+
+@pytest.fixture(scope="module")
+def memories(tmp_path_factory):
+    out = tmp_path_factory.mktemp("study") / "out"
+    changes = {
+        "study": "devices",
+        "devices": ["pcm", {"name": "mram_stt"}, "reram_milo"],
+        "times": ["0 s", "1 s"],
+        "strategies": ["single_pair", "optimized"],
+    }
+    config = {k: v for k, v in tiny_study.CONFIG.items() if k != "device"} | changes
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_study.use(patch)
+        run.run(run.prepare(validate(config), out=out))
+    report.write_report(out)
+    return out
+
+
+def test_devices_are_evaluated_at_their_own_times(memories):
+    data = results.read_results(memories)
+    assert data.accuracy.dims == ("device", "strategy", "chip", "time")
+    milo = data.accuracy.sel(device="reram_milo", strategy="optimized")
+    assert np.all(np.isnan(milo.sel(time=1.0))) and np.all(milo.sel(time=0.0) > 0.5)
+    assert devices_page.of_device(data, "reram_milo").sizes["time"] == 1
+    assert data.range_high.sel(device="pcm") == 25
+
+
+def test_devices_page_has_every_device_and_its_best_strategy(memories):
+    html = (memories / "report.html").read_text()
+    assert html.count("data:image/svg+xml;base64,") == 3
+    for text in ("pcm", "mram_stt", "reram_milo", "Best strategy of each device"):
+        assert text in html
+    assert "mram_stt: cells have few levels" in html
+    data = results.read_results(memories)
+    one = devices_page.of_device(data, "pcm").accuracy.sel(strategy="optimized")
+    mean, error = results.mean_and_error(one.values)
+    assert f"{100 * mean[0]:.2f}" in html and f"± {100 * error[0]:.2f}" in html
+    best = data.accuracy.sel(device="pcm", strategy=["single_pair", "optimized"])
+    assert f"{100 * float(best.mean(('chip', 'time')).max()):.2f} %" in html
+
+
+def test_device_without_a_time_is_refused(tmp_path):
+    config = {k: v for k, v in tiny_study.CONFIG.items() if k != "device"}
+    config |= {"study": "devices", "devices": ["reram_milo"], "times": [1]}
+    with pytest.raises(ValueError, match="`times` must have one in 0 to 0 s"):
+        run.prepare(validate(config), out=tmp_path / "out")

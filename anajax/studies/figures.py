@@ -128,9 +128,18 @@ def device_figure(data: Any, name: str) -> "Figure":
 
 
 def strategy_figure(
-    data: "xr.Dataset", strategies: Mapping[str, Strategies]
+    data: "xr.Dataset",
+    strategies: Mapping[str, Strategies],
+    *,
+    same_range: bool = True,
 ) -> "Figure":
-    """Targets of every strategy over the density of the weights."""
+    """Targets of every strategy over the density of the weights.
+
+    Args:
+        data: has the density.
+        strategies: by the titles of their panels.
+        same_range: whether all are of one device.
+    """
     import matplotlib.pyplot as plt
 
     columns = min(3, len(strategies))
@@ -140,7 +149,7 @@ def strategy_figure(
         columns,
         figsize=(2.9 * columns + 0.6, 2.5 * rows + 0.7),
         sharex=True,
-        sharey=True,
+        sharey=same_range,
         squeeze=False,
     )
     weight, share = data["weight"].values, data["weight_share"].values
@@ -168,8 +177,8 @@ def strategy_figure(
 def error_figure(data: "xr.Dataset") -> "Figure":
     """Weight error over time: expected as lines, measured with its spread as marks."""
     figure, axis = _single()
-    x = _places(data.time.values)
-    for label, style in _styles(data).items():
+    x = places(data.time.values)
+    for label, style in styles(data).items():
         one = data.sel(strategy=label)
         measured = 100 * one.weight_rms_error
         line = {k: style[k] for k in ("color", "linestyle")}
@@ -188,11 +197,11 @@ def metric_figure(data: "xr.Dataset") -> "Figure":
     figure, axis = _single()
     name = data.attrs["metric"]
     show = shown(name)
-    x = _places(data.time.values)
+    x = places(data.time.values)
     axis.axhline(
         show.factor * data.attrs["digital_metric"], color="black", lw=1, label=DIGITAL
     )
-    for label, style in _styles(data).items():
+    for label, style in styles(data).items():
         values = show.factor * data[name].sel(strategy=label)
         mean, sd = values.mean("chip").values, values.std("chip").values
         low, high = mean - sd, mean + sd
@@ -212,17 +221,17 @@ def time_axis(axis: "Axes", data: "xr.Dataset") -> None:
     if times.size > 8:
         shown_times = np.array([*times[times == 0], *_instants(positive)])
     axis.set_xscale("log")
-    axis.set_xticks(_places(shown_times), [human(t) for t in shown_times])
+    axis.set_xticks(places(shown_times), [human(t) for t in shown_times])
     axis.minorticks_off()
     axis.set_xlabel("time after programming")
     outside = times[np.asarray(data["extrapolated"].values) > 0]
     if outside.size:
         axis.axvspan(
-            _places(outside)[0], _places(times)[-1], color="#F0E442", alpha=0.25, lw=0
+            places(outside)[0], places(times)[-1], color="#F0E442", alpha=0.25, lw=0
         )
         axis.annotate(
             "extrapolated",
-            (_places(outside)[0], 1),
+            (places(outside)[0], 1),
             xycoords=("data", "axes fraction"),
             va="top",
             fontsize=8,
@@ -303,12 +312,12 @@ def _at(curves: np.ndarray, t: np.ndarray, instant: float) -> np.ndarray:
     return np.array([np.interp(np.log(instant), x, row) for row in curves])
 
 
-def _places(times: np.ndarray) -> np.ndarray:
+def places(times: np.ndarray) -> np.ndarray:
     """Places on a log axis: 0 s is put a decade and a half before 1 s."""
     return np.where(times > 0, times, 0.03)
 
 
-def _styles(data: "xr.Dataset") -> dict[str, dict[str, Any]]:
+def styles(data: "xr.Dataset") -> dict[str, dict[str, Any]]:
     """Color, marker and dashes of every strategy but the digital network."""
     labels = [str(s) for s in data.strategy.values if s != DIGITAL]
     kinds = dict(zip(map(str, data.strategy.values), data.kind.values, strict=True))

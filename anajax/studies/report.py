@@ -39,8 +39,13 @@ def write_report(path: Path) -> Path:
     folder = Folder.read(path)
     data = results.read_results(path)
     strategies = load_strategies(path / STRATEGY)
-    drawn = figures.draw_all(data, strategies)
-    html = build(data, strategies, drawn)
+    if "device" in data.dims:
+        from anajax.studies import devices_page
+
+        drawn, html = devices_page.build(data, strategies)
+    else:
+        drawn = figures.draw_all(data, strategies)
+        html = build(data, strategies, drawn)
     for name, content in drawn.items():
         folder.write(f"figures/{name}", content)
     return folder.write(PAGE, html)
@@ -83,7 +88,7 @@ def build(
                 text=data.attrs["device_source"],
                 images=[pictures["device"]],
             ),
-            Block(title="What is assumed", points=assumptions(data, strategies)),
+            Block(title="What is assumed", points=_assumed(data)),
             *page.provenance(data),
         ],
     )
@@ -221,7 +226,11 @@ def strategy_block(
     )
 
 
-def assumptions(data: "xr.Dataset", strategies: Mapping[str, Strategies]) -> list[str]:
+def _assumed(data: "xr.Dataset") -> list[str]:
+    return [f"Device: {data.attrs['device_source']}.", *assumptions(data)]
+
+
+def assumptions(data: "xr.Dataset") -> list[str]:
     """What the numbers do not contain, or take for granted."""
     scope = data.attrs["compensation"]
     shared = {
@@ -233,7 +242,6 @@ def assumptions(data: "xr.Dataset", strategies: Mapping[str, Strategies]) -> lis
     if scope != "none":
         shared += ": mean |weight| of the first read over that of the present one."
     return [
-        f"Device: {data.attrs['device_source']}.",
         "Weight arrays of two or more axes, except embeddings, are analog; biases, "
         "norms and embeddings are digital and exact.",
         "Converters, wires and products are ideal; all noise is in the weights, read "

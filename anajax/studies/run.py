@@ -16,6 +16,7 @@ import numpy as np
 
 import anajax
 from anajax import chip, devices, rng
+from anajax._tree import replace
 from anajax._types import Array, PyTree
 from anajax.chip import Strategies
 from anajax.devices.base import Device
@@ -48,6 +49,11 @@ class Case:
     device: Device
     times: np.ndarray
     extrapolated: np.ndarray
+
+    @property
+    def bare(self) -> Device:
+        """The device without its texts, so that equal structures share a trace."""
+        return replace(self.device, name="", source="", valid_times=(0.0, 0.0))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -197,7 +203,7 @@ def _parts(
     key = jax.random.key(study.config.seed)
     programmer = Programmer(
         config=study.config,
-        device=case.device,
+        device=case.bare,
         weights=chip.weights(study.work.params),
         times=case.times,
         key=rng.stream(key, rng.Stage.INIT),
@@ -227,7 +233,7 @@ def _part(
     measured = _evaluate.evaluate(
         metric,
         study.work.params,
-        case.device,
+        case.bare,
         targets(study.work.params, strategy, case.device),
         case.times,
         chips=study.config.chips,
@@ -321,8 +327,13 @@ def _combine(study: Prepared, tables: list[Any], digital: float) -> Any:
     if isinstance(study.config, DevicesConfig):
         data = xr.concat(tables, dim="device", join="outer", coords="minimal")
         data = data.assign_coords(device=[c.label for c in study.cases])
-        sources = [c.device.source for c in study.cases]
-        data["device_source"] = ("device", sources)
+        models = [c.device for c in study.cases]
+        data["device_source"] = ("device", [d.source for d in models])
+        for name, of in (("range_low", "g_min"), ("range_high", "g_max")):
+            values = [float(getattr(d, of)) for d in models]
+            data[name] = ("device", values, {"units": "uS"})
+        levels = [0 if d.levels is None else d.levels.size for d in models]
+        data["levels"] = ("device", levels, {"comment": "0: analog"})
     else:
         data, case = tables[0], study.cases[0]
         curves = device_curves(case.device)

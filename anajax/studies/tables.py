@@ -8,7 +8,7 @@ from rich.table import Table
 
 from anajax.devices.base import Device
 from anajax.devices.fit import FitResult
-from anajax.studies import report, results
+from anajax.studies import devices_page, report, results
 from anajax.studies.durations import human
 
 if TYPE_CHECKING:  # costs a second to import
@@ -35,9 +35,7 @@ def summary(data: "xr.Dataset") -> list[Table]:
     return [
         table
         for device in data.device.values
-        for table in _of_one(
-            data.sel(device=device).dropna("time", how="all"), f"{device}: "
-        )
+        for table in _of_one(devices_page.of_device(data, device), f"{device}: ")
     ]
 
 
@@ -109,7 +107,7 @@ def _table(title: str, times: Any) -> Table:
     table = Table(title=title)
     table.add_column("")
     for t in times:
-        table.add_column(human(float(t)), justify="right")
+        table.add_column(human(float(t)), justify="right", overflow="fold")
     return table
 
 

@@ -54,8 +54,9 @@ def test_results_are_labelled_with_units(finished):
     assert np.all(data.accuracy.sel(strategy="digital") == 1.0)
     assert set(json.loads(data.attrs["versions"])) >= {"anajax", "jax", "flax"}
     assert json.loads(data.attrs["config"])["chips"] == 3
-    error = data.weight_rms_error.sel(strategy="single_pair").mean("chip")
-    assert np.all((error > 0.01) & (error < 0.1))
+    analog = data.isel(strategy=slice(1, None))
+    ratio = analog.weight_rms_error.mean("chip") / analog.expected_rms_error
+    assert np.all((ratio > 0.5) & (ratio < 2))
 
 
 def test_same_seed_same_bits_and_another_seed_others(finished, tmp_path):
@@ -86,7 +87,7 @@ def test_killed_study_resumes_with_the_same_bits(finished, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run.run(tiny_study.prepared(out), notify=kill)
     (out / ".anajax-half").write_bytes(b"half")  # a temporary file of the killed run
-    first = out / "parts" / "pcm-single_pair.npz"
+    first = out / "parts" / "state_independent-single_pair.npz"
     before = first.stat().st_mtime_ns
     run.run(tiny_study.prepared(out, resume=True))
     assert first.stat().st_mtime_ns == before

@@ -13,7 +13,7 @@ from anajax.workloads.base import Splits, workload
 CONFIG = {
     "study": "strategies",
     "workload": {"name": "digits"},
-    "device": {"name": "pcm"},
+    "device": {"name": "state_independent"},
     "times": ["1 s", "1 month"],
     "chips": 3,
     "strategies": ["single_pair", "lsp_first", "optimized"],

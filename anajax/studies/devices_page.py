@@ -62,7 +62,7 @@ def build(
             _gain_block(data),
             Block(title="Weight error", images=[images["weight_error"]]),
             Block(title="Sources of the device models", points=_sources(data)),
-            Block(title="What is assumed", points=_assumptions(data)),
+            Block(title="What is assumed", points=assumptions(data)),
             *page.provenance(data),
         ],
     )
@@ -254,7 +254,8 @@ def _warnings(data: "xr.Dataset") -> list[str]:
     return found
 
 
-def _assumptions(data: "xr.Dataset") -> list[str]:
+def assumptions(data: "xr.Dataset") -> list[str]:
+    """What the numbers take for granted, and which memories have few levels."""
     points = report.assumptions(data)
     few = data.device.values[data.levels.values > 0]
     if few.size:

@@ -41,6 +41,9 @@ class Layer:
     """Largest |weight|, in the units of the network."""
     column: Float[JArray, "*columns"] = 1.0  # pyright: ignore[reportAssignmentType]
     """Digital scale of each column (last axis of the weights), or of all."""
+    drift: Float[JArray, ""] = 0.0  # pyright: ignore[reportAssignmentType]
+    """Exponent a of a scheduled correction (1 + t / 20 s)^a on top of the measured
+    drift compensation."""
 
 
 @pytree
@@ -74,6 +77,17 @@ def weights(params: PyTree, *, select: Select = default_select) -> dict[str, JAr
             "select", "choose a weight array", f"none of {names}", "Widen the rule."
         )
     return chosen
+
+
+def others(params: PyTree, *, select: Select = default_select) -> dict[str, JArray]:
+    """The floating arrays by path that are not selected: they stay digital."""
+    return {
+        path: leaf
+        for path, leaf in _leaves(params)
+        if hasattr(leaf, "dtype")
+        and jnp.issubdtype(leaf.dtype, jnp.floating)
+        and not select(path, leaf)
+    }
 
 
 def encode_weights(
@@ -139,9 +153,19 @@ def read(
     }
     alpha = compensation(chip.first, now, chip.layers, scope)
     return {
-        path: (alpha[path] * now[path] - layer.offset) * layer.w_max * layer.column
+        path: finish(layer, alpha[path] * schedule(layer, t) * now[path])
         for path, layer in chip.layers.items()
     }
+
+
+def schedule(layer: Layer, t: Float[JArray, ""] | float) -> JArray:
+    """The scheduled part of a layer's drift compensation at `t` (s)."""
+    return (1 + jnp.asarray(t, layer.w_max.dtype) / _FIRST_READ) ** layer.drift
+
+
+def finish(layer: Layer, analog: JArray) -> JArray:
+    """Weights in the network's units from their compensated analog part c.g / K."""
+    return (analog - layer.offset) * layer.w_max * layer.column
 
 
 def compensation(
@@ -217,6 +241,7 @@ def path_name(path: tuple) -> str:
 
 
 _TINY = 1e-12
+_FIRST_READ = 20.0  # s from programming to the first read
 
 
 def _leaves(params: PyTree) -> list[tuple[str, Any]]:

@@ -154,7 +154,7 @@ def test_sampled_objective_descends_to_the_same_optimum(key):
         samples=32,
         starts=0,
         warm=(strategies.lsp_first(PCM),),
-        steps=30,
+        steps=200,
     )
     table = moment_table(PCM, SIX[::3])
     exact = [

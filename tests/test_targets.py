@@ -8,13 +8,13 @@ import pytest
 
 from anajax import chip, density, devices, strategies
 from anajax._tree import replace
+from anajax.programming.program import start_from
 from anajax.programming.targets import (
     Task,
     chip_loss,
     distillation,
     noisy_weights,
     optimize_targets,
-    start_from,
 )
 from anajax.studies.evaluate import evaluate
 from anajax.weight_error import moment_table
@@ -67,7 +67,7 @@ def test_gradients_match_central_differences_with_common_keys(key, x64):
     params = jax.tree.map(lambda v: v.astype(jnp.float64), network(key))
     strategy = strategies.lsp_first(device, f=2.3, k=1.1)
     ideal = chip.weights(params)
-    begin = start_from(strategy, device, ideal, True)
+    begin = start_from(strategy, device, params)
     nudge = jax.tree.map(lambda y: 0.05 + 0.9 * y, begin.unknowns)
     begin = replace(
         begin,
@@ -91,13 +91,16 @@ def test_gradients_match_central_differences_with_common_keys(key, x64):
             params=params,
             ideal=ideal,
             inputs=x,
+            labels=None,
+            times=TIMES,
             table=moment_table(noisy, TIMES, points=65),
             device=noisy,
             key=key,
         )
         return chip_loss(
-            program, task, x, key, apply=apply, loss=distillation, cell=strategy.cell
-        )
+            program, task, x, apply(params, x), key,
+            apply=apply, loss=distillation, cell=strategy.cell,
+        )  # fmt: skip
 
     args = (begin, jnp.array([2.0, 1.0, 1.0]))
     grads = jax.tree.leaves(jax.jit(jax.grad(f, argnums=(0, 1)))(*args))

@@ -1,9 +1,11 @@
 """Optimise what counts: targets from the network's own loss, through the chip.
 
 Descends the expected loss over chips and times of the network whose weights went
-through programming, drift, read and drift compensation. Unknowns are any of: the table
-of the strategy with F and K (one for all layers or one per layer), a digital scale per
-column, and a shift of every weight before it is encoded ("per-weight targets").
+through programming, drift, read and drift compensation. Unknowns are any parts of a
+`Program`: the tables of strategies with F and K (one for all layers or one per layer),
+a shift of every weight before it is encoded ("per-weight targets"), digital scales per
+column, a drift correction, and the parameters that stay digital. Learning strategy,
+weights and digital parameters together is joint hardware-aware training.
 
 Noise for the gradient is moment-matched and reparametrized: each weight is one normal
 with the exact mean and variance of its devices at that time. Numbers to report come
@@ -26,42 +28,27 @@ from anajax import _checks, chip, rng
 from anajax._tree import pytree, replace, static
 from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Device
-from anajax.mapping import Strategy, UnitCell, encode
+from anajax.devices.presets import only_range
+from anajax.mapping import Strategy, UnitCell
 from anajax.moments import MomentTable
-from anajax.programming.unknowns import (
-    Box,
-    Unknowns,
-    from_strategy,
-    project,
-    tie,
-    to_strategy,
-)
+from anajax.programming.program import LEARNABLE, Program, chain, start_from
+from anajax.programming.unknowns import Box
 from anajax.weight_error import mean_abs, moment_table
 
 Apply = Callable[[PyTree, JArray], JArray]
 Loss = Callable[[JArray, JArray], JArray]
-"""`loss(outputs, reference)`: one number; the reference is the digital output."""
-
-LEARNABLE = ("strategy", "columns", "weights")
-
-
-@pytree
-class Program:
-    """Everything that a chip is told: what to program, and how to read it back."""
-
-    unknowns: dict[str, Unknowns]
-    """Strategy of each layer by path, or of all under ""."""
-    shift: dict[str, JArray]
-    """Added to the normalized weights before encoding."""
-    log_column: dict[str, JArray]
-    """Log of the digital scale of each column (last axis)."""
+"""`loss(outputs, reference)`: one number; the reference is the digital network's
+outputs, or the labels that were given."""
 
 
 @pytree
 class OptimizedTargets:
-    """The program found, as layers ready for a chip, and the course of the loss."""
+    """The program found, ready for a chip, and the course of the loss."""
 
+    params: Any
+    """The network's parameters, those that stay digital as they were learned."""
     layers: dict[str, chip.Layer]
+    """What `chip.program` and `evaluate` take."""
     strategies: dict[str, Strategy]
     """Tables by path. What a loss found good need not decode to increasing weights."""
     history: Float[JArray, "steps"]
@@ -89,13 +76,14 @@ def optimize_targets(
     apply: Apply,
     params: PyTree,
     device: Device,
-    strategy: Strategy,
-    inputs: Float[JArray, "items ..."] | np.ndarray,
+    strategy: Strategy | dict[str, Strategy],
+    inputs: JArray | np.ndarray,
     times: Float[JArray, "times"] | Sequence[float] | np.ndarray,
     *,
     key: PRNGKey,
     learn: Sequence[str] = ("strategy", "weights"),
     loss: Loss = distillation,
+    labels: JArray | np.ndarray | None = None,
     per_layer: bool = True,
     steps: int = 400,
     chips: int = 2,
@@ -103,6 +91,7 @@ def optimize_targets(
     learning_rate: float = 0.01,
     weight_rate: float = 0.002,
     jitter: float = 0.0,
+    optimizer: optax.GradientTransformation | None = None,
     select: chip.Select = chip.default_select,
     box: Box | None = None,
 ) -> OptimizedTargets:
@@ -112,67 +101,67 @@ def optimize_targets(
         apply: `apply(params, inputs) -> outputs`, pure.
         params: pytree of trained weights.
         device: the device model.
-        strategy: where the search starts from; mirrored pairs.
-        inputs: unlabeled inputs, none of those that are reported on.
+        strategy: where the search starts from; mirrored pairs; one, or one per path.
+        inputs: `[items ...]`, none of those that are reported on.
         times: seconds after the first read; every chip of a step draws one of them.
         key: draws batches, chips and times.
-        learn: any of "strategy" (knots, F, K), "columns", "weights".
-        loss: of outputs and digital outputs; distillation by default.
+        learn: any of "strategy" (knots, F, K), "columns", "weights", "drift",
+            "digital".
+        loss: of outputs and digital outputs (distillation by default), or labels.
+        labels: `[items ...]`, handed to `loss` in place of digital outputs.
         per_layer: one strategy per layer, or one for all.
         steps: gradient steps.
         chips: chips per step, one after the other (memory does not grow with them).
         batch: inputs per step.
-        learning_rate: of strategy and column scales.
-        weight_rate: of the shifts, in units of w_max.
+        learning_rate: of strategies, column scales and drift correction.
+        weight_rate: of the shifts (in units of w_max) and digital parameters.
         jitter: deviation of noise on the inputs, relative to that of the inputs.
+        optimizer: of a `Program`, in place of `anajax.programming.program.chain`.
         select: which leaves are weights.
         box: bounds of F and K.
 
     Returns:
-        Layers for `chip.program` and `evaluate`, the strategies, and the history.
+        Layers for `chip.program` and `evaluate`, the parameters that go with them,
+        the strategies, and the history.
 
     Raises:
         ValueError: if an argument is out of range; names it.
     """
+    _check(times, learn, inputs, labels, steps=steps, chips=chips, batch=batch)
     times = jnp.asarray(times, dtype=float)
-    _check(times, learn, steps, chips, batch, inputs)
-    box = Box() if box is None else box
-    ideal = chip.weights(params, select=select)
-    begin = start_from(strategy, device, ideal, per_layer)
+    begin = start_from(strategy, device, params, per_layer=per_layer, select=select)
+    one = next(iter(strategy.values())) if isinstance(strategy, dict) else strategy
     task = Task(
         params=params,
-        ideal=ideal,
+        ideal=chip.weights(params, select=select),
         inputs=jnp.asarray(inputs),
+        labels=None if labels is None else jnp.asarray(labels),
+        times=times,
         table=moment_table(device, times),
-        device=device,
+        device=only_range(device),
         key=key,
     )
-    end, history = _descend(
-        task,
-        begin,
-        apply=apply,
-        loss=loss,
-        cell=strategy.cell,
-        box=box,
-        learn=tuple(sorted(learn)),
-        steps=steps,
-        chips=chips,
-        batch=batch,
-        rates=(learning_rate, weight_rate),
-        jitter=jitter,
-    )
-    found, layers = _finish(end, ideal, device, strategy.cell)
+    if optimizer is None:
+        optimizer = chain(
+            tuple(sorted(learn)),
+            one.cell,
+            Box() if box is None else box,
+            rate=learning_rate,
+            weight_rate=weight_rate,
+            steps=steps,
+        )
+    end, history = descend(
+        task, begin, apply=apply, loss=loss, cell=one.cell, optimizer=optimizer,
+        steps=steps, chips=chips, batch=batch, jitter=jitter,
+    )  # fmt: skip
+    found, layers = finish(task, end, one.cell)
     return OptimizedTargets(
-        layers=layers, strategies=found, history=history, learned=tuple(learn)
+        params=chip.insert(params, end.digital),
+        layers=layers,
+        strategies=found,
+        history=history,
+        learned=tuple(learn),
     )
-
-
-@partial(jax.jit, static_argnames="cell")
-def _finish(
-    end: Program, ideal: dict[str, JArray], device: Device, cell: UnitCell
-) -> tuple[dict[str, Strategy], dict[str, chip.Layer]]:
-    found = {p: to_strategy(_at(end, p), device, cell) for p in ideal}
-    return found, {p: _layer(end, found[p], w, p) for p, w in ideal.items()}
 
 
 @pytree
@@ -181,45 +170,27 @@ class Task:
 
     params: Any
     ideal: dict[str, JArray]
+    """Trained weights that are searched, by path."""
     inputs: JArray
+    labels: Any
+    """In place of digital outputs, or none."""
+    times: JArray
     table: MomentTable
+    """Moments at 0 s and at `times`."""
     device: Device
+    """Only its range is used."""
     key: PRNGKey
-
-
-def start_from(
-    strategy: Strategy, device: Device, ideal: dict[str, JArray], per_layer: bool
-) -> Program:
-    """The program of a strategy, without shifts or column scales."""
-    first = from_strategy(strategy, device, max(11, strategy.knots.shape[0]))
-    paths = list(ideal) if per_layer else [""]
-    return Program(
-        unknowns={p: first for p in paths},
-        shift={p: jnp.zeros_like(w) for p, w in ideal.items()},
-        log_column={p: jnp.zeros(w.shape[-1], w.dtype) for p, w in ideal.items()},
-    )
-
-
-def _at(program: Program, path: str) -> Unknowns:
-    return program.unknowns.get(path, program.unknowns.get(""))  # pyright: ignore
-
-
-def _layer(program: Program, strategy: Strategy, w: JArray, path: str) -> chip.Layer:
-    """The layer a chip gets: targets of the shifted weights, scales by column."""
-    w_max = jnp.max(jnp.abs(w))
-    u = w / w_max + program.shift[path]
-    c = strategy.cell.coefficients(strategy.significance)
-    return chip.Layer(
-        targets=encode(strategy, u),
-        coefficients=c / strategy.scale,
-        offset=strategy.offset / strategy.scale,
-        w_max=w_max,
-        column=jnp.exp(program.log_column[path]),
-    )
+    fixed: Any = None
+    """Layers by path that are programmed already, or none."""
 
 
 def noisy_weights(
-    layer: chip.Layer, table: MomentTable, index: JArray, *, key: PRNGKey
+    layer: chip.Layer,
+    table: MomentTable,
+    index: JArray,
+    *,
+    key: PRNGKey,
+    t: JArray | float = 0.0,
 ) -> JArray:
     """One moment-matched draw of a layer's weights at time `index` of the table.
 
@@ -231,6 +202,7 @@ def noisy_weights(
         table: moments at 0 s and at the times, from `moment_table`.
         index: which of the times, from 1.
         key: consumed.
+        t: that time in s, for the scheduled drift correction of the layer.
     """
     two = replace(
         table, cubic=table.cubic[..., jnp.stack([jnp.zeros_like(index), index])]
@@ -238,16 +210,17 @@ def noisy_weights(
     g = two(layer.targets)
     mean, var = g.mean @ layer.coefficients, g.var @ layer.coefficients**2
     size = jnp.mean(mean_abs(mean, var), tuple(range(1, mean.ndim)))
-    alpha = size[0] / size[1]
+    alpha = chip.schedule(layer, t) * size[0] / size[1]
     sd = jnp.sqrt(jnp.maximum(var[1], 1e-16))
-    w = alpha * (mean[1] + sd * jr.normal(key, sd.shape, sd.dtype)) - layer.offset
-    return w * layer.w_max * layer.column
+    analog = mean[1] + sd * jr.normal(key, sd.shape, sd.dtype)
+    return chip.finish(layer, alpha * analog)
 
 
 def chip_loss(
     program: Program,
     task: Task,
     x: JArray,
+    reference: JArray,
     key: PRNGKey,
     *,
     apply: Apply,
@@ -261,116 +234,97 @@ def chip_loss(
     """
     late = task.table.cubic.shape[-1]
     index = jr.randint(rng.stream(key, rng.Stage.TIME), (), 1, late)
-    new = {}
-    for path, w in task.ideal.items():
-        found = to_strategy(_at(program, path), task.device, cell)
-        layer = _layer(program, found, w, path)
-        new[path] = noisy_weights(layer, task.table, index, key=rng.path_key(key, path))
-    reference = apply(task.params, x)
-    return loss(apply(chip.insert(task.params, new), x), reference)
+    layers = program.layers(task.ideal, task.device, cell) | (task.fixed or {})
+    new = {
+        path: noisy_weights(
+            layer,
+            task.table,
+            index,
+            key=rng.path_key(key, path),
+            t=task.times[index - 1],
+        )
+        for path, layer in layers.items()
+    }
+    params = chip.insert(chip.insert(task.params, program.digital), new)
+    return loss(apply(params, x), reference)
 
 
 @partial(
     jax.jit,
     static_argnames=(
-        "apply", "loss", "cell", "box", "learn", "steps", "chips", "batch", "rates",
-        "jitter",
+        "apply", "loss", "cell", "optimizer", "steps", "chips", "batch", "jitter",
     ),
 )  # fmt: skip
-def _descend(
+def descend(
     task: Task,
     begin: Program,
     *,
     apply: Apply,
     loss: Loss,
     cell: UnitCell,
-    box: Box,
-    learn: tuple[str, ...],
+    optimizer: optax.GradientTransformation,
     steps: int,
     chips: int,
     batch: int,
-    rates: tuple[float, float],
     jitter: float,
 ) -> tuple[Program, JArray]:
-    spread = jitter * jnp.std(task.inputs)
+    """The program after `steps` steps, and the loss of each."""
+    spread = jitter * jnp.std(jnp.asarray(task.inputs, float)) if jitter else 0.0
 
-    def step_loss(program: Program, x: JArray, key: PRNGKey) -> JArray:
+    def step_loss(program: Program, x: JArray, y: JArray, key: PRNGKey) -> JArray:
         keys = rng.streams(key, rng.Stage.CHIP, jnp.arange(chips))
         one = jax.checkpoint(
-            lambda k: chip_loss(program, task, x, k, apply=apply, loss=loss, cell=cell)
+            lambda k: chip_loss(
+                program, task, x, y, k, apply=apply, loss=loss, cell=cell
+            )
         )
         return jnp.mean(jax.lax.map(one, keys))
 
-    adam = optax.scale_by_adam()
-
-    def step(carry: tuple, i: JArray) -> tuple[tuple, JArray]:
-        program, state = carry
-        key = rng.stream(task.key, rng.Stage.TRAIN, i)
+    def draw(key: PRNGKey) -> tuple[JArray, JArray]:
         pick = rng.stream(key, rng.Stage.DATA)
         rows = jr.randint(pick, (batch,), 0, task.inputs.shape[0])
         x = task.inputs[rows]
         if jitter:
             x = x + spread * jr.normal(rng.stream(key, rng.Stage.DATA, 1), x.shape)
-        value, grads = jax.value_and_grad(step_loss)(program, x, key)
-        updates, state = adam.update(_admissible(grads, learn, cell), state)
-        fade = (1 + jnp.cos(jnp.pi * i / steps)) / 2
-        program = _advance(program, updates, fade, rates, cell, box)
-        return (program, state), value
+        y = apply(task.params, x) if task.labels is None else task.labels[rows]
+        return x, y
 
-    (end, _), history = jax.lax.scan(step, (begin, adam.init(begin)), jnp.arange(steps))
+    def step(carry: tuple, i: JArray) -> tuple[tuple, JArray]:
+        program, state = carry
+        key = rng.stream(task.key, rng.Stage.TRAIN, i)
+        value, grads = jax.value_and_grad(step_loss)(program, *draw(key), key)
+        updates, state = optimizer.update(grads, state, program)
+        return (optax.apply_updates(program, updates), state), value
+
+    start = begin, optimizer.init(begin)
+    (end, _), history = jax.lax.scan(step, start, jnp.arange(steps))
     return end, history
 
 
-def _admissible(grads: Program, learn: tuple[str, ...], cell: UnitCell) -> Program:
-    """Gradients of what is learned, along the ties of the strategies."""
-
-    def along(g: Unknowns) -> Unknowns:
-        tied = Unknowns(
-            y=tie(g.y, cell), log_f=g.log_f, log_k=g.log_k, log_width=g.log_width
-        )
-        return jax.tree.map(lambda v: v * ("strategy" in learn), tied)
-
-    return Program(
-        unknowns={p: along(g) for p, g in grads.unknowns.items()},
-        shift=jax.tree.map(lambda v: v * ("weights" in learn), grads.shift),
-        log_column=jax.tree.map(lambda v: v * ("columns" in learn), grads.log_column),
-    )
-
-
-def _advance(
-    program: Program,
-    updates: Program,
-    fade: JArray,
-    rates: tuple[float, float],
-    cell: UnitCell,
-    box: Box,
-) -> Program:
-    slow, fine = rates[0] * fade, rates[1] * fade
-    moved = Program(
-        unknowns=jax.tree.map(
-            lambda v, u: v - slow * u, program.unknowns, updates.unknowns
-        ),
-        shift=jax.tree.map(lambda v, u: v - fine * u, program.shift, updates.shift),
-        log_column=jax.tree.map(
-            lambda v, u: v - slow * u, program.log_column, updates.log_column
-        ),
-    )
-    inside = {p: project(x, cell, box) for p, x in moved.unknowns.items()}
-    return replace(moved, unknowns=inside)
+@partial(jax.jit, static_argnames="cell")
+def finish(
+    task: Task, end: Program, cell: UnitCell
+) -> tuple[dict[str, Strategy], dict[str, chip.Layer]]:
+    """Strategies and layers by path of a program."""
+    found = {p: end.strategy(p, task.device, cell) for p in task.ideal}
+    return found, end.layers(task.ideal, task.device, cell)
 
 
 def _check(
-    times: JArray,
+    times: Any,
     learn: Sequence[str],
-    steps: int,
-    chips: int,
-    batch: int,
     inputs: JArray | np.ndarray,
+    labels: JArray | np.ndarray | None,
+    **counts: int,
 ) -> None:
     _checks.times("times", times)
     _checks.finite("inputs", inputs)
-    if not learn or set(learn) - set(LEARNABLE):
+    if not learn or isinstance(learn, str) or set(learn) - set(LEARNABLE):
         _checks.fail("learn", f"be some of {LEARNABLE}", learn, "Choose from these.")
-    for name, number in (("steps", steps), ("chips", chips), ("batch", batch)):
+    if labels is not None and len(labels) != len(inputs):
+        _checks.fail(
+            "labels", "have one entry per input", len(labels), f"Give {len(inputs)}."
+        )
+    for name, number in counts.items():
         if number < 1:
             _checks.fail(name, "be at least 1", number, "Use the default.")

@@ -1,0 +1,180 @@
+"""What a search on the network's own loss may change: everything that a chip is told.
+
+The unknowns of a `Program` are the tables of strategies with F and K, a shift of every
+weight before it is encoded, a digital scale per column, the exponent of the scheduled
+drift correction, and the parameters that stay digital (biases, norms).
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax import chip
+from anajax._tree import pytree, replace
+from anajax._types import PyTree
+from anajax.devices.base import Device
+from anajax.mapping import Strategy, UnitCell, encode
+from anajax.programming.unknowns import (
+    Box,
+    Unknowns,
+    from_strategy,
+    project,
+    tie,
+    to_strategy,
+)
+
+LEARNABLE = ("strategy", "columns", "weights", "drift", "digital")
+
+
+@pytree
+class Program:
+    """Everything that a chip is told: what to program, and how to read it back."""
+
+    unknowns: dict[str, Unknowns]
+    """Strategy of each layer by path, or of all under ""."""
+    shift: dict[str, JArray]
+    """Added to the normalized weights before encoding."""
+    log_column: dict[str, JArray]
+    """Log of the digital scale of each column (last axis)."""
+    drift: dict[str, Float[JArray, ""]]
+    """Exponent of the scheduled drift correction, see `chip.Layer`."""
+    digital: dict[str, JArray]
+    """Parameters of the network that are not on the chip, by path."""
+
+    def strategy(self, path: str, device: Device, cell: UnitCell) -> Strategy:
+        """The strategy of a layer."""
+        found = self.unknowns.get(path, self.unknowns.get(""))
+        return to_strategy(found, device, cell)  # pyright: ignore[reportArgumentType]
+
+    def layers(
+        self, ideal: dict[str, JArray], device: Device, cell: UnitCell
+    ) -> dict[str, chip.Layer]:
+        """The layers that a chip gets, for the trained weights `ideal` by path."""
+        return {
+            path: self._layer(path, w, self.strategy(path, device, cell))
+            for path, w in ideal.items()
+        }
+
+    def _layer(self, path: str, w: JArray, strategy: Strategy) -> chip.Layer:
+        w_max = jnp.max(jnp.abs(w))
+        c = strategy.cell.coefficients(strategy.significance)
+        return chip.Layer(
+            targets=encode(strategy, w / w_max + self.shift[path]),
+            coefficients=c / strategy.scale,
+            offset=strategy.offset / strategy.scale,
+            w_max=w_max,
+            column=jnp.exp(self.log_column[path]),
+            drift=self.drift[path],
+        )
+
+
+def start_from(
+    strategy: Strategy | dict[str, Strategy],
+    device: Device,
+    params: PyTree,
+    *,
+    per_layer: bool = True,
+    select: chip.Select = chip.default_select,
+) -> Program:
+    """The program of a strategy, with nothing else changed."""
+    ideal = chip.weights(params, select=select)
+
+    def begin(s: Strategy) -> Unknowns:
+        return from_strategy(s, device, max(11, s.knots.shape[0]))
+
+    if isinstance(strategy, dict):
+        unknowns = {p: begin(strategy[p]) for p in ideal}
+    else:
+        unknowns = dict.fromkeys(ideal if per_layer else [""], begin(strategy))
+    return Program(
+        unknowns=unknowns,
+        shift={p: jnp.zeros_like(w) for p, w in ideal.items()},
+        log_column={p: jnp.zeros(w.shape[-1], w.dtype) for p, w in ideal.items()},
+        drift={p: jnp.zeros((), w.dtype) for p, w in ideal.items()},
+        digital=chip.others(params, select=select),
+    )
+
+
+@functools.cache  # the same object for the same arguments: one trace
+def chain(
+    learn: tuple[str, ...],
+    cell: UnitCell,
+    box: Box,
+    *,
+    rate: float,
+    weight_rate: float,
+    steps: int,
+) -> optax.GradientTransformation:
+    """Adam on what is learned, at two rates with cosine decay, kept inside the bounds.
+
+    Args:
+        learn: some of `LEARNABLE`.
+        cell: the cell of the strategies.
+        box: bounds of F and K.
+        rate: of strategies, columns and drift.
+        weight_rate: of shifts (in units of w_max) and digital parameters.
+        steps: length of the decay.
+    """
+    rates = Program(
+        unknowns=rate, shift=weight_rate, log_column=rate, drift=rate,
+        digital=weight_rate,
+    )  # fmt: skip
+
+    def scale(updates: Program, state: tuple, params: PyTree = None) -> tuple:
+        del params
+        return _by_part(lambda r, u: -r * u, rates, updates), state
+
+    return optax.chain(
+        _along_ties(learn, cell),
+        optax.scale_by_adam(),
+        optax.GradientTransformation(lambda _: (), scale),
+        optax.scale_by_schedule(optax.cosine_decay_schedule(1.0, steps)),
+        keep_inside(cell, box),
+    )
+
+
+def keep_inside(cell: UnitCell, box: Box) -> optax.GradientTransformation:
+    """Project targets, F and K onto their bounds after each update; last in a chain."""
+
+    def update(updates: Program, state: tuple, params: PyTree = None) -> tuple:
+        moved = jax.tree.map(jnp.add, params, updates)
+        inside = {p: project(x, cell, box) for p, x in moved.unknowns.items()}
+        moved = replace(moved, unknowns=inside)
+        return jax.tree.map(jnp.subtract, moved, params), state
+
+    return optax.GradientTransformation(lambda _: (), update)
+
+
+def _along_ties(learn: tuple[str, ...], cell: UnitCell) -> optax.GradientTransformation:
+    """Gradients of what is learned, with equal slopes where targets are tied."""
+    parts = Program(
+        unknowns=float("strategy" in learn),
+        shift=float("weights" in learn),
+        log_column=float("columns" in learn),
+        drift=float("drift" in learn),
+        digital=float("digital" in learn),
+    )
+
+    def update(grads: Program, state: tuple, params: PyTree = None) -> tuple:
+        del params
+        tied = {p: replace(g, y=tie(g.y, cell)) for p, g in grads.unknowns.items()}
+        grads = replace(grads, unknowns=tied)
+        return _by_part(lambda on, g: on * g, parts, grads), state
+
+    return optax.GradientTransformation(lambda _: (), update)
+
+
+def _by_part(
+    f: Callable[[JArray, JArray], JArray], factors: Program, tree: Program
+) -> Program:
+    """`f(factor, leaf)` of each part's leaves with the part's factor."""
+    parts = {
+        name: jax.tree.map(functools.partial(f, getattr(factors, name)), part)
+        for name, part in vars(tree).items()
+    }
+    return Program(**parts)

@@ -1,0 +1,197 @@
+"""Programs learned from the network's own loss, against all that came before.
+
+On three networks, at the noise of PCM and three times it, one month after programming:
+the best hand strategy (least-significant first, F and K tuned, per layer), the optimum
+of the weight error per layer, and, at the same number of gradient steps, batches and
+chips: the strategy end to end, per-weight targets, hardware-aware training (weights and
+digital parameters through the device's noise, strategy tuned before and after), and all
+jointly. Inputs are the training split's, the reference is the digital network; what is
+reported is the accuracy on the test split of chips that no search has seen, by the
+per-device sampler; also with the same targets on HERMES, which none was tuned to.
+Rows go to benchmarks/results/targets.csv; rows that are there are not run again.
+
+    python benchmarks/targets.py [--networks digits ...] [--steps 400] [--seeds 3]
+"""
+
+import argparse
+import csv
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from anajax import chip, density, devices, strategies, training, workloads
+from anajax._tree import replace
+from anajax.programming import optimize_strategy
+from anajax.programming.targets import distillation, optimize_targets
+from anajax.rng import Stage, stream, streams
+from anajax.studies.evaluate import evaluate
+from anajax.studies.run import make_metric
+
+MONTH = jnp.array([30 * 86400.0])
+OUT = Path(__file__).parent / "results" / "targets.csv"
+NETWORKS = {"digits": 360, "kws_lstm_s_speakers": 1000, "fashion_resnet8": 500}
+BATCH = {"fashion_resnet8": 32}
+LEARN = {
+    "end-to-end strategy": ("strategy",),
+    "per-weight targets": ("weights",),
+    "joint": ("strategy", "columns", "weights", "digital"),
+}
+ARMS = ("hand", "weight error", *LEARN, "hardware-aware")
+FIELDS = (
+    "network", "noise", "seed", "arm", "steps", "digital", "month_mean",
+    "month_stderr", "hermes_mean", "hermes_stderr", "wall_s",
+)  # fmt: skip
+CHIPS_PER_STEP = 2
+
+
+def tuned(device, params):
+    """The best F and K of least-significant first, layer by layer."""
+    return {
+        path: strategies.tuned(
+            strategies.lsp_first, device, density.from_weights(w), MONTH
+        ).strategy
+        for path, w in chip.weights(params).items()
+    }
+
+
+def weight_error_optimum(device, params, hand, key):
+    return {
+        path: optimize_strategy(
+            device, None, density.from_weights(w), MONTH, key=key, warm=(hand[path],)
+        ).strategy
+        for path, w in chip.weights(params).items()
+    }
+
+
+def hardware_aware(work, device, hand, steps, batch, rate, key):
+    """Weights and digital parameters trained through the noise of tuned strategies."""
+    noise = training.device_noise(device, hand, MONTH)
+    clip = training.clip_weights(sigmas=2.5)
+    optimizer = optax.chain(optax.adam(optax.cosine_decay_schedule(rate, steps)), clip)
+    x = jnp.asarray(work.train_x)
+
+    def loss(params, rows, reference, key):
+        def one(k):
+            return distillation(work.apply(noise(params, k), x[rows]), reference)
+
+        return jnp.mean(
+            jax.lax.map(one, streams(key, Stage.CHIP, jnp.arange(CHIPS_PER_STEP)))
+        )
+
+    @jax.jit
+    def run(params):
+        def step(carry, i):
+            params, state = carry
+            k = stream(key, Stage.TRAIN, i)
+            rows = jax.random.randint(
+                stream(k, Stage.DATA), (batch,), 0, len(work.train_x)
+            )
+            reference = work.apply(work.params, x[rows])
+            grads = jax.grad(loss)(params, rows, reference, k)
+            updates, state = optimizer.update(grads, state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        return jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(steps))[
+            0
+        ][0]
+
+    return run(work.params)
+
+
+def build(arm, work, device, hand, steps, key, rate):
+    """Parameters and layers (or strategies) of an arm."""
+    if arm == "hand":
+        return work.params, hand
+    if arm == "weight error":
+        return work.params, weight_error_optimum(device, work.params, hand, key)
+    batch = BATCH.get(work.name, 64)
+    if arm == "hardware-aware":
+        params = hardware_aware(work, device, hand, steps, batch, rate, key)
+        return params, tuned(device, params)
+    found = optimize_targets(
+        work.apply, work.params, device, hand, work.train_x, MONTH,
+        key=key, learn=LEARN[arm], steps=steps, chips=CHIPS_PER_STEP, batch=batch,
+        weight_rate=rate,
+    )  # fmt: skip
+    return found.params, found.layers
+
+
+def on_range(layers, device, other):
+    """The same targets on the range of another device."""
+    stretch = (other.g_max - other.g_min) / (device.g_max - device.g_min)
+    return {
+        path: replace(
+            layer,
+            targets=other.g_min + stretch * (layer.targets - device.g_min),
+            coefficients=layer.coefficients / stretch,
+        )
+        for path, layer in layers.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
+    parser.add_argument("--noise", type=float, nargs="+", default=[1, 3])
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--chips", type=int, default=25)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--arms", nargs="+", default=list(ARMS))
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--out", type=Path, default=OUT)
+    args = parser.parse_args()
+    done = set()
+    if args.out.exists():
+        with args.out.open() as file:
+            done = {tuple(r[f] for f in FIELDS[:5]) for r in csv.DictReader(file)}
+    else:
+        args.out.write_text(",".join(FIELDS) + "\n")
+    for network in args.networks:
+        work = workloads.load(network, data=args.data, items=NETWORKS[network])
+        metric = make_metric(work)
+        for noise in args.noise:
+            device = devices.scale_noise(
+                devices.pcm(), programming=noise, drift_spread=noise, read=noise
+            )
+            hand = tuned(device, work.params)
+            for seed in range(args.seeds):
+                for arm in args.arms:
+                    row = (network, f"{noise:g}", str(seed), arm, str(args.steps))
+                    if row not in done:
+                        measure(row, args, work, metric, device, hand)
+
+
+def measure(row, args, work, metric, device, hand):
+    arm, key = row[3], jax.random.key(int(row[2]))
+    start = time.perf_counter()
+    params, program = build(
+        arm, work, device, hand, args.steps, stream(key, Stage.TRAIN), args.rate
+    )
+    params, program = jax.block_until_ready((params, program))
+    wall = time.perf_counter() - start
+    layers = program
+    if not isinstance(next(iter(program.values())), chip.Layer):
+        layers = chip.encode_weights(params, program)
+    hermes = devices.pcm_hermes()
+    values = []
+    for target, given in ((device, layers), (hermes, on_range(layers, device, hermes))):
+        result = evaluate(
+            metric, params, target, given, MONTH, chips=args.chips,
+            key=stream(key, Stage.CHIP),
+        )  # fmt: skip
+        accuracy = 100 * np.asarray(result.metric)[:, 0]
+        values += [accuracy.mean(), accuracy.std(ddof=1) / np.sqrt(args.chips)]
+    digital = 100 * float(jax.jit(metric)(work.params))
+    cells = [*row, f"{digital:.2f}", *(f"{v:.2f}" for v in values), f"{wall:.1f}"]
+    print(*cells, sep="  ", flush=True)
+    with args.out.open("a", newline="") as file:
+        csv.writer(file).writerow(cells)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """How often each weight value occurs: what an expected error is averaged over."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Array as JArray
@@ -31,16 +31,21 @@ class WeightDensity:
 
 
 def from_weights(
-    *weights: Float[JArray, "..."] | np.ndarray, bins: int = 401
+    *weights: Float[JArray, "..."] | np.ndarray,
+    bins: int = 401,
+    importance: Sequence[JArray | np.ndarray | float] | None = None,
 ) -> WeightDensity:
     """The density of given weights: centroids of a histogram over -w_max..w_max.
 
     Args:
         *weights: arrays of weights, any shape.
         bins: number of bins; empty bins keep probability 0.
+        importance: how much an error of each weight counts, one number or array per
+            array of weights, such as `anajax.programming.fisher`; equal by default.
 
     Raises:
-        ValueError: if there are no weights, or one is not finite, or all are zero.
+        ValueError: if there are no weights, or one is not finite, or all are zero; if
+            importances are negative or do not match the weights.
     """
     if not weights:
         _checks.fail("weights", "not be empty", "no arrays", "Pass an array.")
@@ -52,11 +57,13 @@ def from_weights(
         _checks.fail("weights", "not all be zero", "0", "Pass trained weights.")
     u = flat / w_max
     index = np.clip(((u + 1) * bins / 2).astype(int), 0, bins - 1)
-    count = np.bincount(index, minlength=bins)
+    share = _shares(weights, importance)
+    count = np.bincount(index, weights=share, minlength=bins)
     centers = (np.arange(bins) + 0.5) * 2 / bins - 1
-    total = np.bincount(index, weights=u, minlength=bins)
-    centroid = np.where(count > 0, total / np.maximum(count, 1), centers)
-    return WeightDensity(u=centroid, probability=count / flat.size, w_max=w_max)
+    total = np.bincount(index, weights=share * u, minlength=bins)
+    filled = count > 0
+    centroid = np.where(filled, total / np.where(filled, count, 1), centers)
+    return WeightDensity(u=centroid, probability=count / count.sum(), w_max=w_max)
 
 
 def gaussian(sd: float = 0.3, *, points: int = 401) -> WeightDensity:
@@ -102,6 +109,27 @@ def merged(
     even = floor / bins * (np.arange(bins) + 0.5) / bins
     u = ((1 - floor) * np.bincount(index, share * size, bins) + even) / p
     return WeightDensity(u=u, probability=p, w_max=density.w_max)
+
+
+def _shares(weights: tuple, importance: Sequence | None) -> np.ndarray:
+    given = [1.0] * len(weights) if importance is None else list(importance)
+    if len(given) != len(weights):
+        _checks.fail(
+            "importance",
+            "have one entry per array of weights",
+            f"{len(given)} for {len(weights)}",
+            "Give a number or an array for each.",
+        )
+    for value in given:
+        _checks.positive("importance", value, strictly=False)
+    flat = [
+        np.broadcast_to(np.asarray(v, float), np.shape(w)).ravel()
+        for v, w in zip(given, weights, strict=True)
+    ]
+    share = np.concatenate(flat)
+    if not share.any():
+        _checks.fail("importance", "not be zero for all", "0", "Leave it out.")
+    return share
 
 
 def _from_pdf(pdf: Callable[[np.ndarray], np.ndarray], points: int) -> WeightDensity:

@@ -15,6 +15,7 @@ Rows go to benchmarks/results/targets.csv; rows that are there are not run again
 
 import argparse
 import csv
+import dataclasses
 import time
 from pathlib import Path
 
@@ -46,6 +47,20 @@ FIELDS = (
     "month_stderr", "hermes_mean", "hermes_stderr", "wall_s",
 )  # fmt: skip
 CHIPS_PER_STEP = 2
+RATE = {"hardware-aware": 2e-3, "per-weight targets": 2e-3, "joint": 2e-3}
+
+
+def held_out(work, items):
+    """The workload with a part of its training split in place of the test split."""
+    cut = len(work.train_x) * 4 // 5
+    x, y = work.train_x[cut:][:items], work.train_y[cut:][:items]
+    return dataclasses.replace(
+        work,
+        x=jnp.asarray(x),
+        y=jnp.asarray(y),
+        train_x=work.train_x[:cut],
+        train_y=work.train_y[:cut],
+    )
 
 
 def tuned(device, params):
@@ -115,7 +130,7 @@ def build(arm, work, device, hand, steps, key, rate):
     found = optimize_targets(
         work.apply, work.params, device, hand, work.train_x, MONTH,
         key=key, learn=LEARN[arm], steps=steps, chips=CHIPS_PER_STEP, batch=batch,
-        weight_rate=rate,
+        weight_rate=rate or 0.0,
     )  # fmt: skip
     return found.params, found.layers
 
@@ -141,7 +156,12 @@ def main() -> None:
     parser.add_argument("--chips", type=int, default=25)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--arms", nargs="+", default=list(ARMS))
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--rate", type=float, help="of weights, for all arms")
+    parser.add_argument(
+        "--validate",
+        action="store_true",
+        help="train on 4/5 of the training split and report on the rest, other chips",
+    )
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
@@ -153,6 +173,8 @@ def main() -> None:
         args.out.write_text(",".join(FIELDS) + "\n")
     for network in args.networks:
         work = workloads.load(network, data=args.data, items=NETWORKS[network])
+        if args.validate:
+            work = held_out(work, NETWORKS[network])
         metric = make_metric(work)
         for noise in args.noise:
             device = devices.scale_noise(
@@ -167,10 +189,16 @@ def main() -> None:
 
 
 def measure(row, args, work, metric, device, hand):
-    arm, key = row[3], jax.random.key(int(row[2]))
+    arm, key = row[3], jax.random.key(int(row[2]) + 1000 * args.validate)
     start = time.perf_counter()
     params, program = build(
-        arm, work, device, hand, args.steps, stream(key, Stage.TRAIN), args.rate
+        arm,
+        work,
+        device,
+        hand,
+        args.steps,
+        stream(key, Stage.TRAIN),
+        args.rate or RATE.get(arm),
     )
     params, program = jax.block_until_ready((params, program))
     wall = time.perf_counter() - start

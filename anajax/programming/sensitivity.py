@@ -1,0 +1,182 @@
+"""How much the network minds an error of a weight, and of a device parameter."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax import _checks, chip, rng
+from anajax._tree import pytree
+from anajax._types import PRNGKey, PyTree
+from anajax.devices.base import Device
+from anajax.devices.variation import RANGE
+from anajax.programming.targets import Apply, Loss, distillation, noisy_weights
+from anajax.weight_error import moment_table
+
+
+def fisher(
+    apply: Apply,
+    params: PyTree,
+    inputs: JArray | np.ndarray,
+    *,
+    key: PRNGKey,
+    select: chip.Select = chip.default_select,
+) -> dict[str, JArray]:
+    """Fisher information of every weight, in units of 1 / w_max^2 of its layer.
+
+    The mean over inputs of the squared gradient of log p(y | x), with y drawn from the
+    network's own probabilities. To second order it weighs squared weight errors as the
+    distillation loss does.
+
+    Args:
+        apply: `apply(params, inputs) -> logits [items ... classes]`.
+        params: pytree of trained weights.
+        inputs: unlabeled inputs `[items ...]`.
+        key: draws the labels.
+        select: which leaves are weights.
+
+    Returns:
+        By path, arrays shaped as the weights: the `importance` of
+        `anajax.density.from_weights`, as they are or averaged over each layer.
+
+    Raises:
+        ValueError: if inputs are not finite.
+    """
+    _checks.finite("inputs", inputs)
+    return _fisher(params, jnp.asarray(inputs), key, apply=apply, select=select)
+
+
+@partial(jax.jit, static_argnames=("apply", "select"))
+def _fisher(
+    params: PyTree, inputs: JArray, key: PRNGKey, *, apply: Apply, select: chip.Select
+) -> dict[str, JArray]:
+    ideal = chip.weights(params, select=select)
+
+    def log_p(weights: dict[str, JArray], x: JArray, key: PRNGKey) -> JArray:
+        logits = apply(chip.insert(params, weights), x[None])
+        labels = jr.categorical(key, jax.lax.stop_gradient(logits))
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], -1)
+        return jnp.sum(chosen)
+
+    def add(total: dict[str, JArray], i: JArray) -> tuple[dict[str, JArray], None]:
+        grads = jax.grad(log_p)(ideal, inputs[i], rng.stream(key, rng.Stage.DATA, i))
+        return jax.tree.map(lambda s, g: s + g**2, total, grads), None
+
+    zero = jax.tree.map(jnp.zeros_like, ideal)
+    count = inputs.shape[0]
+    total, _ = jax.lax.scan(add, zero, jnp.arange(count))
+    return {p: v * jnp.max(jnp.abs(ideal[p])) ** 2 / count for p, v in total.items()}
+
+
+@pytree
+class Elasticity:
+    """Relative change of the loss per relative change of one parameter."""
+
+    value: Float[JArray, "..."]
+    """(parameter / loss) d loss / d parameter, shaped as the parameter."""
+    error: Float[JArray, "..."]
+    """Its standard error over chips."""
+    gradient: Float[JArray, "..."]
+    """d loss / d parameter, in the parameter's own units."""
+
+
+def device_elasticities(
+    apply: Apply,
+    params: PyTree,
+    device: Device,
+    layers: dict[str, chip.Layer],
+    inputs: JArray | np.ndarray,
+    t: float,
+    *,
+    key: PRNGKey,
+    chips: int = 16,
+    loss: Loss = distillation,
+) -> dict[str, Elasticity]:
+    """Which parameters of the device the network's loss depends on, and how strongly.
+
+    Targets stay as they are. Draws are moment-matched and reparametrized, so that one
+    backward pass per chip gives the gradient with respect to every parameter.
+
+    Args:
+        apply: `apply(params, inputs) -> outputs`.
+        params: pytree of trained weights.
+        device: the device model; its range is left out.
+        layers: what is programmed, by path.
+        inputs: unlabeled inputs.
+        t: seconds after the first read.
+        key: draws the chips.
+        chips: how many.
+        loss: of analog and digital outputs.
+
+    Returns:
+        By the path of the parameter, such as "programming/scale".
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    _checks.finite("inputs", inputs)
+    _checks.times("t", np.atleast_1d(t))
+    if chips < 2:
+        _checks.fail("chips", "be at least 2", chips, "Errors need two chips.")
+    per_chip = _device_gradients(
+        device, params, layers, jnp.asarray(inputs), jnp.asarray([t], float), key,
+        apply=apply, loss=loss, chips=chips,
+    )  # fmt: skip
+    losses, grads = per_chip
+    leaves = dict(_parameters(device))
+    return {
+        path: _elasticity(leaves[path], g, losses)
+        for path, g in _parameters(grads)
+        if path.rpartition("/")[2] not in RANGE
+    }
+
+
+def _parameters(device: Device) -> list[tuple[str, JArray]]:
+    flat, _ = jax.tree_util.tree_flatten_with_path(device)
+    return [(chip.path_name(path), leaf) for path, leaf in flat]
+
+
+def _elasticity(p: JArray, grads: JArray, losses: JArray) -> Elasticity:
+    """Ratio of means; its error by linearization."""
+    count, mean = losses.shape[0], jnp.mean(losses)
+    gradient = jnp.mean(grads, 0)
+    value = p * gradient / mean
+    lift = losses.reshape(-1, *[1] * p.ndim)
+    residual = p * grads / mean - value * lift / mean
+    error = jnp.std(residual, 0, ddof=1) / jnp.sqrt(count)
+    return Elasticity(value=value, error=error, gradient=gradient)
+
+
+@partial(jax.jit, static_argnames=("apply", "loss", "chips"))
+def _device_gradients(
+    device: Device,
+    params: PyTree,
+    layers: dict[str, chip.Layer],
+    inputs: JArray,
+    times: JArray,
+    key: PRNGKey,
+    *,
+    apply: Callable[..., Any],
+    loss: Loss,
+    chips: int,
+) -> tuple[JArray, Device]:
+    reference = apply(params, inputs)
+
+    def value(device: Device, key: PRNGKey) -> JArray:
+        table = moment_table(device, times)
+        new = {
+            path: noisy_weights(
+                layer, table, jnp.asarray(1), key=rng.path_key(key, path), t=times[0]
+            )
+            for path, layer in layers.items()
+        }
+        return loss(apply(chip.insert(params, new), inputs), reference)
+
+    keys = rng.streams(key, rng.Stage.CHIP, jnp.arange(chips))
+    return jax.lax.map(lambda k: jax.value_and_grad(value)(device, k), keys)

@@ -1,0 +1,145 @@
+"""Which device would do: the loosest imperfections that a network can live with."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from anajax import _checks, chip
+from anajax._tree import pytree, static
+from anajax._types import PRNGKey, PyTree
+from anajax.devices.base import Device
+from anajax.devices.variation import scale_noise
+from anajax.studies.evaluate import Metric, evaluate
+
+RAY = ("programming", "drift_spread", "read")
+"""What the ray scales together."""
+PARAMETERS = (*RAY, "drift_mean", "ray")
+
+Program = chip.Strategies | Mapping[str, chip.Layer]
+
+
+@pytree
+class Requirement:
+    """How far one imperfection may grow before the network loses `gap`."""
+
+    parameter: str = static()
+    """A factor of `anajax.devices.scale_noise`, or "ray": three of them together."""
+    factor: float
+    """Largest factor on the device's own value at which the mean gap is `gap`; 0 if
+    the smallest of `factors` is too much, infinite if the largest is not."""
+    low: float
+    """Lower end of its 90 % interval over chips (bootstrap)."""
+    high: float
+    """Upper end."""
+    factors: Float[np.ndarray, "factors"]
+    """Factors that were tried."""
+    gaps: Float[np.ndarray, "factors chips"]
+    """Loss of the metric against digital, positive where the chip is worse."""
+
+
+def required_device(
+    metric: Metric,
+    params: PyTree,
+    device: Device,
+    program: Program | Callable[[Device], Program],
+    *,
+    gap: float,
+    t: float,
+    key: PRNGKey,
+    parameters: Sequence[str] = (*RAY, "ray"),
+    factors: Sequence[float] = tuple(np.geomspace(0.25, 8.0, 11)),
+    chips: int = 25,
+    higher_is_better: bool = True,
+    resamples: int = 1000,
+    notify: Callable[[str], None] = lambda text: None,
+) -> list[Requirement]:
+    """The loosest device that keeps the metric within `gap` of digital at `t`.
+
+    One imperfection at a time is multiplied by `factors`, all others stay, and all
+    factors see the same chips (common keys); between factors the mean gap is linear in
+    the logarithm of the factor, and the first crossing counts.
+
+    Args:
+        metric: of parameters, see `evaluate`.
+        params: pytree of trained weights.
+        device: where the factors start from.
+        program: strategies or layers, the same for all factors, or a function of the
+            device that chooses them anew.
+        gap: largest accepted loss of the metric, such as 0.01 for a point of accuracy.
+        t: seconds after the first read.
+        key: draws the chips.
+        parameters: some of `PARAMETERS`.
+        factors: increasing.
+        chips: how many.
+        higher_is_better: whether a larger metric is a better network.
+        resamples: of the bootstrap over chips.
+        notify: told what is begun.
+
+    Raises:
+        ValueError: if an argument is out of range; names it.
+    """
+    _check(gap, t, parameters, factors, chips)
+    sign = 1.0 if higher_is_better else -1.0
+    digital = float(metric(params))
+    found = []
+    for name in parameters:
+        names = RAY if name == "ray" else (name,)
+        gaps = []
+        for factor in factors:
+            notify(f"{name} x {factor:.3g}")
+            scaled = scale_noise(device, **dict.fromkeys(names, factor))
+            chosen = program(scaled) if callable(program) else program
+            result = evaluate(metric, params, scaled, chosen, [t], chips=chips, key=key)
+            gaps.append(sign * (digital - np.asarray(result.metric, float)[:, 0]))
+        found.append(
+            _requirement(name, np.asarray(factors), np.array(gaps), gap, resamples)
+        )
+    return found
+
+
+def _requirement(
+    name: str, factors: np.ndarray, gaps: np.ndarray, gap: float, resamples: int
+) -> Requirement:
+    count = gaps.shape[1]
+    draws = np.random.default_rng(0).integers(0, count, (resamples, count))
+    crossings = [crossing(factors, gaps[:, d].mean(1), gap) for d in draws]
+    low, high = np.quantile(crossings, (0.05, 0.95), method="nearest")
+    return Requirement(
+        parameter=name,
+        factor=crossing(factors, gaps.mean(1), gap),
+        low=low,
+        high=high,
+        factors=factors,
+        gaps=gaps,
+    )
+
+
+def crossing(factors: np.ndarray, gaps: np.ndarray, gap: float) -> float:
+    """Where `gaps` first pass `gap`, linear in log factor; 0 or infinite beyond."""
+    above = np.flatnonzero(gaps > gap)
+    if not above.size:
+        return float("inf")
+    i = int(above[0])
+    if i == 0:
+        return 0.0
+    share = (gap - gaps[i - 1]) / (gaps[i] - gaps[i - 1])
+    return float(factors[i - 1] * (factors[i] / factors[i - 1]) ** share)
+
+
+def _check(
+    gap: float,
+    t: float,
+    parameters: Sequence[str],
+    factors: Sequence[float],
+    chips: int,
+) -> None:
+    _checks.positive("gap", gap)
+    _checks.positive("t", t, strictly=False)
+    _checks.positive("factors", np.asarray(factors))
+    _checks.increasing("factors", np.asarray(factors))
+    unknown = sorted(set(parameters) - set(PARAMETERS))
+    if unknown or not parameters:
+        _checks.fail("parameters", f"be some of {PARAMETERS}", unknown, "Choose some.")
+    if chips < 2:
+        _checks.fail("chips", "be at least 2", chips, "Intervals need two chips.")

@@ -22,6 +22,7 @@ import numpy as np
 import optax
 
 from anajax import _checks, chip, rng
+from anajax._normal import normal16
 from anajax._tree import pytree
 from anajax._types import Float, JArray, PRNGKey, PyTree
 from anajax.converters import Number
@@ -55,7 +56,7 @@ def gaussian_noise(sd: Number, *, select: chip.Select = chip.default_select) -> 
 
     def one(path: str, w: JArray, key: PRNGKey) -> JArray:
         deviation = jnp.asarray(sd, w.dtype) * jnp.max(jnp.abs(w))
-        return w + deviation * jr.normal(rng.path_key(key, path), w.shape, w.dtype)
+        return w + deviation * normal16(rng.path_key(key, path), w.shape, w.dtype)
 
     def noise(params: PyTree, key: PRNGKey, strength: Number = 1.0) -> PyTree:
         frozen = jax.lax.stop_gradient(chip.weights(params, select=select))

@@ -45,6 +45,10 @@ class Layer:
     """Exponent a of a scheduled correction (1 + t / 20 s)^a on top of the measured
     drift compensation."""
 
+    def write(self, device: Device, *, key: PRNGKey) -> Cells:
+        """Program the devices of this layer on one chip."""
+        return _device.program(device, self.targets, key=key)
+
 
 @pytree
 class Chip:
@@ -118,7 +122,7 @@ def program(device: Device, layers: dict[str, Layer], *, key: PRNGKey) -> Chip:
         key: one key is one chip.
     """
     cells = {
-        path: _device.program(device, layer.targets, key=rng.path_key(key, path))
+        path: layer.write(device, key=rng.path_key(key, path))
         for path, layer in layers.items()
     }
     first = {

@@ -3,6 +3,8 @@
 The polish is a second round of the same program: the best start goes on from where it
 ended, at as many rates as there were starts, and the best of these is the result.
 
+Memories of few levels are not descended: their codes are enumerated instead.
+
 Targets are projected onto the range after every step: a clip inside the model would
 kill the gradient there.
 """
@@ -24,6 +26,7 @@ from anajax.density import WeightDensity, from_weights, merged
 from anajax.devices.base import Device
 from anajax.devices.presets import only_range
 from anajax.mapping import Strategy, UnitCell, canonical, pairs
+from anajax.programming.levels import Enumerated, enumerate_levels
 from anajax.programming.objective import AbstractObjective, Aggregate, make_objective
 from anajax.programming.unknowns import (
     Box,
@@ -49,9 +52,10 @@ class Optimized:
     k: Float[JArray, ""]
     """Digital scale relative to the full range."""
     per_start: Float[JArray, "starts"]
-    """Value that each start reached in the first round; warm starts come first."""
+    """Value that each start reached in the first round; warm starts come first. With
+    levels: of each significance factor that was tried."""
     history: Float[JArray, "steps"]
-    """Least value over the starts at each step."""
+    """Least value over the starts at each step; with levels, up to each try."""
 
 
 def optimize_strategy(
@@ -75,9 +79,13 @@ def optimize_strategy(
 ) -> Optimized:
     """Find the targets, F and K with the least expected squared weight error.
 
+    For a device with levels nothing is descended: its codes are enumerated, see
+    `enumerate_levels`, and the options of the descent (key, knots, starts, warm, steps,
+    learning rate, box) are not used.
+
     Args:
         device: the device model.
-        cell: devices of a weight, in pairs; two pairs if `None`.
+        cell: devices of a weight, in pairs (with levels, any); two pairs if `None`.
         weights: the weights themselves, or their density.
         times: seconds after the first read over which the error is averaged.
         key: draws the random starts (and the chips, with `samples`).
@@ -100,9 +108,21 @@ def optimize_strategy(
         ValueError: if an argument is out of range; see also `make_objective`.
     """
     cell = pairs(2) if cell is None else cell
+    density = weights if isinstance(weights, WeightDensity) else from_weights(weights)
+    if device.levels is not None:
+        _check_exact(samples)
+        found = enumerate_levels(
+            device,
+            cell,
+            density,
+            times,
+            time_weights=time_weights,
+            aggregate=aggregate,
+            compensation=compensation,
+        )
+        return _as_optimized(found)
     _check(cell, knots, starts, steps, warm)
     box = Box() if box is None else box
-    density = weights if isinstance(weights, WeightDensity) else from_weights(weights)
     objective = make_objective(
         device,
         merged(density),
@@ -227,6 +247,24 @@ def _admissible(grads: Unknowns, cell: UnitCell, move_knots: bool) -> Unknowns:
         log_k=grads.log_k,
         log_width=grads.log_width * move_knots,
     )
+
+
+def _as_optimized(found: Enumerated) -> Optimized:
+    return Optimized(
+        strategy=found.strategy,
+        objective=found.objective,
+        f=found.strategy.significance,
+        k=found.k,
+        per_start=found.per_try,
+        history=jax.lax.cummin(found.per_try),
+    )
+
+
+def _check_exact(samples: int | None) -> None:
+    if samples is not None:
+        _checks.fail(
+            "samples", "be None for a device with levels", samples, "Leave it out."
+        )
 
 
 def _check(

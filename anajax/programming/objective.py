@@ -17,7 +17,7 @@ from anajax import _checks, rng
 from anajax._tree import pytree, static
 from anajax._types import PRNGKey
 from anajax.density import WeightDensity
-from anajax.devices.base import Device, age, program, read
+from anajax.devices.base import Cells, Device, age, program, read
 from anajax.mapping import Strategy, decode, encode
 from anajax.moments import MomentTable
 from anajax.weight_error import Compensation, moment_table, weight_error
@@ -87,24 +87,33 @@ def sampled_error(
 
     The compensation factor is the mean |read-out| at the first read over that at t.
     """
+    cells = program(device, encode(strategy, u), key=key)
+    return cells_error(strategy, device, cells, u, probability, times, key)
+
+
+def cells_error(
+    strategy: Strategy,
+    device: Device,
+    cells: Cells,
+    u: Float[JArray, "*weights"],
+    probability: Float[JArray, "*weights"],
+    times: Float[JArray, "times"],
+    key: PRNGKey,
+) -> Float[JArray, "times"]:
+    """The same of cells that are programmed already; `strategy` reads them back."""
     share = jnp.broadcast_to(probability, u.shape)
     share = share / jnp.sum(share)
-    cells = program(device, encode(strategy, u), key=key)
+    offset = strategy.offset / strategy.scale
 
     def weights_at(t: JArray, i: JArray) -> JArray:
-        g = read(
-            device,
-            age(device, cells, t=t),
-            t=t,
-            key=rng.stream(key, rng.Stage.TIME, i),
-        )
+        now = age(device, cells, t=t)
+        g = read(device, now, t=t, key=rng.stream(key, rng.Stage.TIME, i))
         return decode(strategy, g)
 
     def mean_abs(w: JArray) -> JArray:
-        return jnp.sum(share * jnp.abs(w + strategy.offset / strategy.scale))
+        return jnp.sum(share * jnp.abs(w + offset))
 
     first = mean_abs(weights_at(jnp.zeros(()), jnp.asarray(0)))
-    offset = strategy.offset / strategy.scale
 
     def error(t_i: tuple[JArray, JArray]) -> JArray:
         w = weights_at(*t_i)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
-from anajax import rng
+from anajax import _checks, rng
 from anajax._tree import pytree
 from anajax._types import PRNGKey
 from anajax.devices.base import Device
@@ -60,7 +60,15 @@ def to_strategy(x: Unknowns, device: Device, cell: UnitCell) -> Strategy:
 
 
 def from_strategy(strategy: Strategy, device: Device, knots: int) -> Unknowns:
-    """Unknowns of a strategy on `knots` knots, its own kinks among them."""
+    """Unknowns of a strategy on `knots` knots, its own kinks among them.
+
+    Raises:
+        ValueError: if the strategy is stepped: it has no slopes to descend.
+    """
+    if strategy.stepped:
+        _checks.fail(
+            "strategy", "not be stepped", strategy.name, "Start from `lsp_first`."
+        )
     span = device.g_max - device.g_min
     grid = place_knots(np.asarray(strategy.knots), knots)
     on_grid = resample(strategy, grid)

@@ -89,9 +89,27 @@ def pairs(count: int) -> UnitCell:
     return UnitCell(signs=(1, -1) * count, groups=groups)
 
 
-def single_device() -> UnitCell:
-    """A cell of one device; a digital offset makes negative weights."""
-    return UnitCell(signs=(1,), groups=(0,))
+def singles(count: int = 1) -> UnitCell:
+    """A cell of `count` devices without partners, most significant first.
+
+    A digital offset makes negative weights.
+
+    Raises:
+        ValueError: if `count` is less than one.
+    """
+    if count < 1:
+        _checks.fail("count", "be at least 1", count, "Use singles(1).")
+    return UnitCell(signs=(1,) * count, groups=tuple(range(count)))
+
+
+def slices(bits: int) -> Float[JArray, "factors"]:
+    """Significance of bit slices, powers of two: 2^(bits - 1), ..., 2, 1."""
+    return 2.0 ** jnp.arange(bits - 1, -1, -1)
+
+
+def copies(count: int) -> Float[JArray, "factors"]:
+    """Significance of `count` groups that all count the same: 1, ..., 1."""
+    return jnp.ones(count)
 
 
 @pytree
@@ -100,12 +118,14 @@ class Strategy:
 
     Beyond the first and last knot the targets are held (weights are clipped). A
     mirrored strategy has knots for u >= 0; negative weights exchange the two devices
-    of each pair.
+    of each pair. A stepped strategy, for memories of few levels, holds the targets of
+    each knot up to the next one.
 
     Raises:
         ValueError: if knots do not increase, shapes disagree, a value is not finite,
             a mirrored strategy is not made of pairs, `scale` is not positive, or the
-            table decodes to weights that decrease by more than 0.2 % of the largest.
+            table decodes to weights that decrease by more than 0.2 % of the largest
+            (a stepped one: to a last weight below its first).
     """
 
     name: str = static(default="custom")
@@ -122,6 +142,8 @@ class Strategy:
     """Conductance that is subtracted digitally, uS."""
     mirrored: bool = static(default=True)
     """Whether negative weights use the table of positive ones."""
+    stepped: bool = static(default=False)
+    """Whether targets are held from each knot up to the next, not interpolated."""
 
     def __post_init__(self) -> None:
         for name in ("knots", "targets", "significance", "scale", "offset"):
@@ -178,14 +200,16 @@ def interpolation(strategy: Strategy, weights: Weights) -> JArray:
 
     Weights must lie on the side of the table (not negative if it is mirrored).
     """
-    i, fraction = _locate(strategy.knots, weights)
     index = jnp.arange(strategy.knots.shape[0])
+    if strategy.stepped:
+        return 1.0 * (index == _step(strategy.knots, weights)[..., None])
+    i, fraction = _locate(strategy.knots, weights)
     low = (index == i[..., None]) * (1 - fraction)[..., None]
     return low + (index == i[..., None] + 1) * fraction[..., None]
 
 
 def resample(strategy: Strategy, knots: Float[JArray, "new"] | np.ndarray) -> Strategy:
-    """The same strategy on other knots (exact where the table is linear between)."""
+    """The same strategy on other knots (exact if its own are among them)."""
     knots = jnp.asarray(knots, dtype=strategy.targets.dtype)
     targets = _interpolate(strategy, knots)
     return replace(strategy, knots=knots, targets=targets)
@@ -208,9 +232,8 @@ def full_scale(
     strategy: Strategy, span: Float[JArray, "*sweep"] | float
 ) -> Float[JArray, "*sweep"]:
     """K_max: the scale at which |u| = 1 takes every device through `span` (uS)."""
-    if not strategy.cell.paired:
-        return jnp.asarray(span) / 2
-    return jnp.sum(strategy.significance) * span
+    reach = jnp.sum(strategy.significance) * span
+    return reach if strategy.cell.paired else reach / 2
 
 
 def _locate(knots: JArray, u: JArray) -> tuple[JArray, JArray]:
@@ -219,7 +242,13 @@ def _locate(knots: JArray, u: JArray) -> tuple[JArray, JArray]:
     return i, jnp.clip((u - low) / (high - low), 0, 1)
 
 
+def _step(knots: JArray, u: JArray) -> JArray:
+    return jnp.maximum(jnp.searchsorted(knots, u, side="right") - 1, 0)
+
+
 def _interpolate(strategy: Strategy, u: JArray) -> JArray:
+    if strategy.stepped:
+        return strategy.targets[_step(strategy.knots, u)]
     i, fraction = _locate(strategy.knots, u)
     f = fraction[..., None]
     return strategy.targets[i] * (1 - f) + strategy.targets[i + 1] * f
@@ -245,8 +274,10 @@ def _check_shapes(strategy: Strategy) -> None:
 def _check_increasing_weights(strategy: Strategy) -> None:
     with jax.ensure_compile_time_eval():  # concrete also inside a trace
         u = np.asarray(decode(strategy, strategy.targets))
+    if u.ndim != 1 or (strategy.stepped and u[-1] >= u[0]):
+        return
     tolerance = 2e-3 * float(np.max(np.abs(u)))
-    if u.ndim == 1 and (np.any(np.diff(u) < -tolerance) or u[-1] <= u[0]):
+    if np.any(np.diff(u) < -tolerance) or u[-1] <= u[0]:
         worst = int(np.argmin(np.diff(u)))
         _checks.fail(
             "targets",

@@ -4,6 +4,8 @@ No samples: the programming error and the frozen facts are integrated by quadrat
 the read noise with its floor at zero in closed form.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ from jaxtyping import Float
 from anajax import _checks
 from anajax._tree import pytree
 from anajax.devices._quadrature import clipped_mean, clipped_square
-from anajax.devices.base import Device, Time
+from anajax.devices.base import Device, Time, to_levels
 
 G = Float[JArray, "*cells"]
 
@@ -37,7 +39,7 @@ def conductance_moments(device: Device, target: G, *, t: Time) -> Moments:
     Returns:
         Moments shaped as `target`, differentiable in target, time and device.
     """
-    target = jnp.asarray(target)
+    target = to_levels(target, device.levels)
     healthy = _healthy(device, target, t=t)
     if device.faults is None:
         return healthy
@@ -102,9 +104,12 @@ class MomentTable:
     cubic: Float[JArray, "intervals four two times"]
     """Mean (uS) and variance (uS^2) between the points: coefficients of 1, s, s^2, s^3
     with s from 0 to 1."""
+    levels: Any = None
+    """What targets are programmed to, uS `[levels]`; none for analog memories."""
 
     def __call__(self, target: G) -> Moments:
         """Moments `[times, *cells]` of `target [*cells]` in uS, held at the ends."""
+        target = to_levels(target, self.levels)
         points = self.g.shape[0]
         low, high = self.g[0], self.g[-1]
         x = jnp.clip(jax.lax.stop_gradient((target - low) / (high - low)), 0, 1)
@@ -141,7 +146,8 @@ def tabulate(
         return jax.jvp(at, (g,), (jnp.ones_like(g),))
 
     value, slope = jax.lax.map(both, jnp.asarray(times))
-    return MomentTable(g=g, cubic=_cubic(g, value.T, slope.T))
+    cubic = _cubic(g, value.T, slope.T)
+    return MomentTable(g=g, cubic=cubic, levels=device.levels)
 
 
 def _cubic(g: JArray, value: JArray, slope: JArray) -> JArray:

@@ -18,7 +18,7 @@ from anajax._tree import pytree
 from anajax.density import WeightDensity
 from anajax.devices.base import Device
 from anajax.devices.presets import only_range
-from anajax.mapping import Strategy, UnitCell, pairs, single_device
+from anajax.mapping import Strategy, UnitCell, pairs, singles
 from anajax.moments import MomentTable
 from anajax.weight_error import Compensation, moment_table, weight_error
 
@@ -115,7 +115,7 @@ def offset_device(
     scale = (device.g_max - device.g_min) / (2 * half)
     return Strategy(
         name="offset_device",
-        cell=single_device(),
+        cell=singles(),
         knots=jnp.stack([middle - half, middle + half]),
         targets=jnp.stack([device.g_min, device.g_max])[:, None],
         significance=jnp.ones(1),

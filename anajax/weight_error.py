@@ -80,11 +80,30 @@ def weight_error(
     u = jnp.abs(density.u) if strategy.mirrored else density.u
     targets = interpolation(strategy, u) @ strategy.targets
     w = weight_moments(strategy, table(targets))
-    alpha = _factors(w, u, density.probability, strategy, compensation)
     offset = strategy.offset / strategy.scale
+    return error_of_moments(w, u, density.probability, offset, compensation)
+
+
+def error_of_moments(
+    w: Moments,
+    u: Float[JArray, "points"],
+    probability: Float[JArray, "points"],
+    offset: Float[JArray, ""],
+    compensation: Compensation,
+) -> WeightError:
+    """The error of weights `u` whose analog parts c.g / K have these moments.
+
+    Args:
+        w: moments of the analog part at 0 s and at the times wanted.
+        u: normalized weights that are meant.
+        probability: share of each.
+        offset: subtracted digitally after compensation, in normalized weight.
+        compensation: how alpha(t) is chosen.
+    """
+    alpha = _factors(w, u, probability, offset, compensation)
     bias = alpha[:, None] * w.mean[1:] - offset - u
     var = alpha[:, None] ** 2 * w.var[1:]
-    mse = jnp.sum(density.probability * (bias**2 + var), -1)
+    mse = jnp.sum(probability * (bias**2 + var), -1)
     return WeightError(mse=mse, alpha=alpha, bias=bias, var=var)
 
 
@@ -109,16 +128,16 @@ def mean_abs(mean: JArray, var: JArray) -> JArray:
 
 
 def _factors(
-    w: Moments, u: JArray, p: JArray, strategy: Strategy, compensation: Compensation
+    w: Moments, u: JArray, p: JArray, offset: JArray, compensation: Compensation
 ) -> JArray:
     if compensation == "none":
         return jnp.ones_like(w.mean[1:, 0])
     if compensation == "least_squares":
-        goal = u + strategy.offset / strategy.scale
+        goal = u + offset
         power = jnp.sum(p * (w.mean[1:] ** 2 + w.var[1:]), -1)
         return jnp.sum(p * goal * w.mean[1:], -1) / power
     size = jnp.sum(p * mean_abs(w.mean, w.var), -1)
     if compensation == "mean_abs":
         return size[0] / size[1:]
-    goal = jnp.sum(p * jnp.abs(u + strategy.offset / strategy.scale))
+    goal = jnp.sum(p * jnp.abs(u + offset))
     return goal / size[1:]

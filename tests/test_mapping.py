@@ -19,7 +19,7 @@ from anajax.mapping import (
     interpolation,
     pairs,
     resample,
-    single_device,
+    singles,
 )
 
 IDEAL = devices.ideal(g_min=0.5, g_max=20.0)
@@ -150,7 +150,7 @@ BAD = {
     ),
     "scale": (dict(scale=0.0), "scale.*positive"),
     "mirror": (
-        dict(cell=single_device(), targets=[[0.0], [1.0], [2.0]]),
+        dict(cell=singles(), targets=[[0.0], [1.0], [2.0]]),
         "mirrored.*False",
     ),
 }

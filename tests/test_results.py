@@ -182,7 +182,7 @@ def test_strategy_file_round_trip(tmp_path):
     [
         (lambda s: s[: len(s) // 2], "must be complete JSON"),
         (lambda s: s.replace("anajax-strategy", "other"), "must be a file of format"),
-        (lambda s: s.replace('"version": 1', '"version": 9'), "must have version 1"),
+        (lambda s: s.replace('"version": 2', '"version": 9'), "must have version 1"),
         (lambda s: s.replace('"scale"', '"scales"'), "must have 'scale' in entry 0"),
         (
             lambda s: s.replace('"signs": [', '"signs": [5,'),

@@ -83,7 +83,7 @@ class Device:
 
     Raises:
         ValueError: if `g_min >= g_max`, `g_min` is negative, or `levels` do not
-            increase.
+            increase or are not within the range.
     """
 
     name: str = static()
@@ -98,8 +98,8 @@ class Device:
     read: Any
     """An `AbstractRead`."""
     levels: Any = None
-    """The conductances that cells can be programmed to, uS, increasing `[levels]`;
-    none for analog memories."""
+    """The conductances that cells can be programmed to, uS, increasing `[levels]`: a
+    target between them is taken for the nearest. None for analog memories."""
     read_low: Any = None
     """Reads are not below, uS; 0 if none."""
     read_high: Any = None
@@ -115,7 +115,7 @@ class Device:
         _checks.positive("g_min", self.g_min, strictly=False)
         _checks.positive("g_max", self.g_max)
         if self.levels is not None:
-            _checks.increasing("levels", self.levels)
+            _check_levels(self)
         if _checks.concrete(self.g_min, self.g_max) and np.any(
             np.asarray(self.g_min) >= np.asarray(self.g_max)
         ):
@@ -154,7 +154,7 @@ def program(device: Device, targets: G, *, key: PRNGKey) -> Cells:
     Returns:
         The cells, unaged.
     """
-    targets = jnp.asarray(targets)
+    targets = to_levels(targets, device.levels)
     g = device.programming.sample(targets, key=rng.stream(key, rng.Stage.PROGRAM))
     faults = None
     if device.faults is not None:
@@ -163,6 +163,15 @@ def program(device: Device, targets: G, *, key: PRNGKey) -> Cells:
     facts = device.drift.init(targets, g, key=rng.stream(key, rng.Stage.FREEZE))
     cells = Cells(target=targets, programmed=g, g=g, facts=facts, faults=faults)
     return age(device, cells, t=0.0)
+
+
+def to_levels(targets: G, levels: Float[JArray, "levels"] | None) -> G:
+    """The nearest of the levels, uS; the targets themselves where there are none."""
+    targets = jnp.asarray(targets)
+    if levels is None:
+        return targets
+    between = (levels[1:] + levels[:-1]) / 2
+    return levels[jnp.searchsorted(between, targets)].astype(targets.dtype)
 
 
 def age(device: Device, cells: Cells, *, t: Time) -> Cells:
@@ -237,3 +246,18 @@ def check_times(
             "Drop them, or allow extrapolation: it is then marked in the results.",
         )
     return outside
+
+
+def _check_levels(device: Device) -> None:
+    _checks.increasing("levels", device.levels)
+    if not _checks.concrete(device.levels, device.g_min, device.g_max):
+        return
+    levels = np.asarray(device.levels)
+    low, high = float(np.min(device.g_min)), float(np.max(device.g_max))
+    if levels.size and (levels.min() < low or levels.max() > high * (1 + 1e-6)):
+        _checks.fail(
+            "levels",
+            f"lie in {low:g} to {high:g} uS, the range of the device",
+            levels.tolist(),
+            "Drop those outside, or widen the range.",
+        )

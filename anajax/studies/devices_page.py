@@ -260,8 +260,9 @@ def assumptions(data: "xr.Dataset") -> list[str]:
     few = data.device.values[data.levels.values > 0]
     if few.size:
         points.append(
-            f"{', '.join(few)}: cells have few levels, and a target between them is "
-            "programmed to the nearest; strategies do not know the levels."
+            f"{', '.join(few)}: cells have few levels. A target between them is "
+            "programmed to the nearest; optimized strategies are the best codes of "
+            "levels, found by enumeration."
         )
     return points
 

@@ -255,11 +255,14 @@ def _targets(axis: "Axes", strategy: Strategy) -> None:
     u = np.linspace(-1, 1, 401)
     targets = np.asarray(encode(strategy, jnp.asarray(u)))
     count = strategy.cell.devices
+    style = "steps-mid" if strategy.stepped else "default"
     names = _DEVICE_NAMES[:count] if count <= 4 else [f"{i}" for i in range(count)]
     for i, name in enumerate(names):
         color = _DEVICE_COLORS[i % 4]
         dashes = "--" if strategy.cell.signs[i] < 0 else "-"
-        axis.plot(u, targets[:, i], dashes, color=color, lw=1.5, label=name)
+        axis.plot(
+            u, targets[:, i], dashes, color=color, lw=1.5, label=name, drawstyle=style
+        )
     f = np.asarray(strategy.significance)
     text = "" if f.size == 1 else "F = " + ", ".join(f"{v:.3g}" for v in f[:-1])
     axis.text(0.5, 1.0, text, transform=axis.transAxes, ha="center", va="top")

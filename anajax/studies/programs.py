@@ -106,7 +106,8 @@ class Programmer:
 
     def _optimized(self, density: WeightDensity, key: PRNGKey) -> Strategy:
         options = self.config.optimizer
-        warm = self._tune(_powers(options.pairs), density)
+        levels = self.device.levels is not None  # then nothing is descended
+        warm = () if levels else (self._tune(_powers(options.pairs), density),)
         return optimize_strategy(
             self.device,
             pairs(options.pairs),
@@ -115,7 +116,7 @@ class Programmer:
             key=key,
             knots=options.knots,
             starts=options.starts,
-            warm=(warm,),
+            warm=warm,
             steps=options.steps,
             learning_rate=options.learning_rate,
             time_weights=self._time_weights,

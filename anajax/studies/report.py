@@ -281,7 +281,7 @@ def _scale(data: "xr.Dataset", strategy: Strategy) -> tuple[float, float]:
     """K relative to the full range, and the share of weights beyond the last knot."""
     span = float(data.conductance[-1] - data.conductance[0])
     relative = float(strategy.scale) / float(full_scale(strategy, span))
-    last = float(strategy.knots[-1])
+    last = 1.0 if strategy.stepped else float(strategy.knots[-1])
     if relative <= 1 + 1e-6:
         return relative, 0.0
     beyond = np.abs(data.weight.values) > min(last, 1 / relative + 1e-9)

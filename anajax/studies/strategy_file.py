@@ -1,7 +1,8 @@
 """Strategy files: target conductances with units as JSON, and back.
 
 This is what a chip team takes away: for each strategy (and layer, where it has one of
-its own) the targets of every device over normalized weights, F and K.
+its own) the targets of every device over normalized weights, F and K. Targets are
+linear between the knots; those of a stepped strategy hold from each knot to the next.
 """
 
 import json
@@ -17,7 +18,8 @@ from anajax.mapping import Strategy, UnitCell
 from anajax.studies.folder import write_atomically
 
 FORMAT = "anajax-strategy"
-VERSION = 1
+VERSION = 2
+"""1 was without `stepped`."""
 UNITS = {
     "knots": "normalized weight, w / w_max of its layer",
     "targets": "uS, one row per knot, one column per device",
@@ -80,9 +82,11 @@ def from_text(text: str, name: str) -> dict[str, Strategies]:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         got = document.get("format") if isinstance(document, dict) else "no mapping"
         _fail(name, f"be a file of format {FORMAT!r}", got, "Give another file.")
-    if document.get("version") != VERSION:
+    if document.get("version") not in (1, VERSION):
         got = document.get("version")
-        _fail(name, f"have version {VERSION}", got, "Use the anajax that wrote it.")
+        _fail(
+            name, f"have version 1 or {VERSION}", got, "Use the anajax that wrote it."
+        )
     found: dict[str, Any] = {}
     for number, entry in enumerate(document.get("strategies") or []):
         label, layer, strategy = _decode(entry, name, number)
@@ -104,6 +108,7 @@ def _encode(strategy: Strategy) -> dict[str, Any]:
         "signs": list(strategy.cell.signs),
         "groups": list(strategy.cell.groups),
         "mirrored": strategy.mirrored,
+        "stepped": strategy.stepped,
     } | arrays
 
 
@@ -114,6 +119,7 @@ def _decode(entry: Any, name: str, number: int) -> tuple[str, str | None, Strate
             name=entry["name"],
             cell=cell,
             mirrored=entry["mirrored"],
+            stepped=entry.get("stepped", False),
             **{n: jnp.asarray(entry[n], dtype=float) for n in _ARRAYS},
         )
         return entry["label"], entry["layer"], strategy

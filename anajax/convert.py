@@ -280,7 +280,8 @@ def to_digital(model: M) -> M:
     """A clone of a converted model with plain Flax layers.
 
     The weights are those that the model holds now: of the digital network, or of a
-    chip after `program_layers`. Periphery, noise and compensation are dropped.
+    chip after `program_layers` (less its digital offset). Periphery, noise and
+    compensation are dropped.
     """
     back = {analog: digital for digital, analog in (LAYERS | CELLS).items()}
 
@@ -288,6 +289,8 @@ def to_digital(model: M) -> M:
         if type(node) not in back:
             return node
         kind = back[type(node)]
+        if "analog" in vars(node) and node.analog.offset.get_value() is not None:
+            node.kernel[...] = node.kernel[...] - node.analog.offset.get_value()
         return retype(node, kind, drop=("analog",), **HOOKS.get(kind, {}))
 
     return nnx.recursive_map(swap, nnx.clone(model), graph=True)
@@ -300,7 +303,9 @@ def program_layers(model: M, device: Device, programmed: chip.Chip, *, t: float)
     """A clone of a converted model with the cells of a chip at time `t` as weights.
 
     The raw weights, without drift compensation (see `nn.programmed.read_outs`); read
-    noise becomes a variance that is drawn at each product, for each vector.
+    noise becomes a variance that is drawn at each product, for each vector. What the
+    strategy subtracts digitally is subtracted from the outputs, times the sum of the
+    inputs as the DACs apply them.
 
     Args:
         model: from `to_analog`.
@@ -309,14 +314,10 @@ def program_layers(model: M, device: Device, programmed: chip.Chip, *, t: float)
         t: seconds since the first read.
 
     Raises:
-        ValueError: if a layer is not analog, or is read with a digital offset.
+        ValueError: if a layer is not analog.
     """
-    weights, variance = {}, {}
+    weights, variance, offset = {}, {}, {}
     for path, layer in programmed.layers.items():
-        if _checks.concrete(layer.offset) and jnp.any(layer.offset != 0):
-            rule = "be made of pairs: a digital offset is not part of the product"
-            remedy = "Use a strategy of differential pairs."
-            _checks.fail("programmed", rule, f"an offset at {path!r}", remedy)
         cells = base.age(device, programmed.cells[path], t=t)
         sd = device.read.sd(
             cells.g, target=cells.target, programmed=cells.programmed, t=t
@@ -324,7 +325,9 @@ def program_layers(model: M, device: Device, programmed: chip.Chip, *, t: float)
         unit = layer.w_max * layer.column
         weights[path] = cells.g @ layer.coefficients * unit
         variance[path] = sd**2 @ layer.coefficients**2 * unit**2
-    return insert_weights(model, weights, variance)
+        if not _checks.concrete(layer.offset) or jnp.any(layer.offset != 0):
+            offset[path] = jnp.broadcast_to(layer.offset * unit, weights[path].shape)
+    return insert_weights(model, weights, variance, offset)
 
 
 # --- use ----------------------------------------------------------------------------

@@ -1,3 +1,6 @@
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -6,7 +9,15 @@ import pytest
 from flax import nnx
 
 from anajax import chip, devices, strategies
-from anajax.convert import Rule, functional, program_layers, to_analog, with_key
+from anajax.convert import (
+    Rule,
+    functional,
+    program_layers,
+    to_analog,
+    to_digital,
+    with_key,
+)
+from anajax.converters import uniform
 from anajax.crossbar import TileRule
 from anajax.nn.norm import Folded, fold_batch_norm, recalibrate_norms
 from anajax.nn.programmed import (
@@ -15,7 +26,7 @@ from anajax.nn.programmed import (
     insert_weights,
     read_outs,
 )
-from anajax.periphery import IO, OutputNoise
+from anajax.periphery import IO, LearnedRange, OutputNoise
 
 
 class Net(nnx.Module):
@@ -53,6 +64,60 @@ def test_aged_chip_without_read_noise_equals_chip_read(key):
     np.testing.assert_allclose(
         got, digital(chip.insert(params, raw), X), rtol=1e-4, atol=1e-5
     )
+
+
+@functools.cache
+def offset_chip() -> tuple[Any, Any, dict]:
+    """A chip with a digital offset: device, chip, and its weights by `chip.read`."""
+    device = devices.scale_noise(devices.pcm(), read=0)
+    params, _ = functional(Net())
+
+    @jax.jit
+    def make(key):
+        layers = chip.encode_weights(params, strategies.offset_device(device))
+        part = chip.program(device, layers, key=key)
+        scopes = ("none", "layer")
+        now = [chip.read(device, part, t=3600.0, index=1, scope=s) for s in scopes]
+        return part, dict(zip(scopes, now, strict=True))
+
+    return device, *make(jr.key(3))
+
+
+def offset_model(rule, t=3600.0):
+    device, part, _ = offset_chip()
+    return program_layers(to_analog(Net(), [rule]).model, device, part, t=t)
+
+
+def test_digital_offset_is_subtracted_from_the_outputs(key):
+    aged, weights = offset_model(RULE), offset_chip()[2]["none"]
+    got = jax.jit(lambda x: with_key(aged, key)(x))(X)
+    params, digital = functional(Net())
+    expected = jax.jit(digital)(chip.insert(params, weights), X)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=2e-5)
+    assert np.max(np.abs(got - jax.jit(digital)(params, X))) > 0.1  # it has drifted
+    np.testing.assert_allclose(
+        to_digital(aged).linear.kernel[...], weights["linear/kernel"], atol=2e-6
+    )
+
+
+def test_digital_offset_meets_inputs_as_the_dac_applies_them(key):
+    io = IO(scaling=LearnedRange(range=0.7), dac=uniform(4, 1.0))
+    aged = offset_model(Rule(".*", io=io, tiles=TileRule(rows=3, columns=20)))
+    x = jr.normal(key, (5, 4))  # clips
+    applied = io.dac(x / 0.7) * 0.7
+    expected = applied @ offset_chip()[2]["none"]["linear/kernel"]
+    got = jax.jit(lambda x: with_key(aged, key).linear(x))(x)
+    np.testing.assert_allclose(got - aged.linear.bias[...], expected, atol=2e-5)
+
+
+def test_compensation_leaves_the_digital_offset_alone(key):
+    fresh, aged = offset_model(RULE, 0.0), offset_model(RULE)
+    outs = [jax.jit(lambda m=m: read_outs(m, key=key))() for m in (fresh, aged)]
+    model = compensate(aged, compensation_factors(*outs))
+    x = jr.normal(key, (5, 4))
+    expected = x @ offset_chip()[2]["layer"]["linear/kernel"]
+    got = jax.jit(lambda x: with_key(model, key).linear(x))(x)
+    np.testing.assert_allclose(got - aged.linear.bias[...], expected, atol=2e-5)
 
 
 def test_read_noise_at_the_product_has_the_spread_of_drawn_reads(key):

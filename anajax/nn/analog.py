@@ -37,6 +37,10 @@ class ReadVariance(nnx.Variable):
     """Read-noise variance of each weight, shaped as the kernel; or `None`."""
 
 
+class Offset(nnx.Variable):
+    """Subtracted digitally from each weight, shaped as the kernel; or `None`."""
+
+
 class Compensation(nnx.Variable):
     """Digital factor of the drift compensation, `[groups ...]`; or `None`."""
 
@@ -70,11 +74,13 @@ class Analog(nnx.Module):
         learned = isinstance(scaling, LearnedRange)
         self.input_range = InputRange(scaling.range) if learned else None
         self.variance = ReadVariance(None)
+        self.offset = Offset(None)
         self.factor = Compensation(None)
         self.key = NoiseKey(None)
         self.rows, self.columns = tiles.rows, tiles.columns
         self.normalize, self.name, self.patches = normalize, name, patches
         self.context = None
+        self.observer: Callable[[JArray], None] | None = None
 
     def periphery(self) -> IO:
         """The `IO` of today, with the input range as it is trained."""
@@ -109,11 +115,18 @@ class Analog(nnx.Module):
         if x.size:
             remedy = "Find the layer before it that diverged."
             _checks.finite(f"inputs of {self.name}", x, remedy)
+        if self.observer is not None:
+            self.observer(x)
         io, key = self.periphery(), self._key_for(x)
-        parts = self._parts(kernel, matrices)
+        offset = self.offset.get_value()
+        if offset is not None:  # the same in all rows
+            offset = matrices(offset.astype(kernel.dtype))[:, :1]
+        parts = *self._parts(kernel, matrices), offset
 
         def one(x: JArray, parts: tuple, key: PRNGKey | None) -> JArray:
-            return crossbar.mvm(self._build(*parts), x, io, key=key)
+            *analog, offset = parts
+            y = crossbar.mvm(self._build(*analog), x, io, key=key)
+            return y if offset is None else y - self._digital_sum(x, io) * offset
 
         if x.shape[0] == 1:
             first = jax.tree.map(lambda part: part[0], parts)
@@ -137,6 +150,13 @@ class Analog(nnx.Module):
             matrix, rule, normalize=self.normalize, variance=variance
         )
         return tiles if factor is None else crossbar.rescale(tiles, factor)
+
+    def _digital_sum(self, x: JArray, io: IO) -> Float[JArray, "batch 1"]:
+        """Sum of each vector as the DACs apply it."""
+        inputs_only = IO(scaling=io.scaling, dac=io.dac, slicing=io.slicing)
+        ones = jnp.ones((x.shape[-1], 1), x.dtype)
+        rule = TileRule(rows=self.rows)
+        return crossbar.mvm(crossbar.from_weights(ones, rule), x, inputs_only)
 
     def _key_for(self, x: JArray) -> PRNGKey | None:
         key = self.key.get_value()

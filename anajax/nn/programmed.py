@@ -34,6 +34,7 @@ def insert_weights(
     model: M,
     weights: Mapping[str, JArray],
     variance: Mapping[str, JArray] | None = None,
+    offset: Mapping[str, JArray] | None = None,
 ) -> M:
     """A clone of a converted model that holds the weights of a chip.
 
@@ -43,13 +44,17 @@ def insert_weights(
             units of the network.
         variance: read-noise variance of each, fresh at every product, same shapes;
             give the weights without read noise then.
+        offset: subtracted from each weight digitally, same shapes; the same for all
+            weights of a column.
 
     Raises:
         ValueError: if a path is not a kernel of an analog layer, or a shape differs.
     """
     model = nnx.clone(model)
     found = {f"{path}/kernel": layer for path, layer in analog_by_path(model).items()}
-    for name, arrays in (("weights", weights), ("variance", variance or {})):
+    variance, offset = variance or {}, offset or {}
+    given = {"weights": weights, "variance": variance, "offset": offset}
+    for name, arrays in given.items():
         for path, array in arrays.items():
             if path not in found:
                 remedy = f"Known: {sorted(found)}."
@@ -60,8 +65,10 @@ def insert_weights(
                 _checks.fail(name, rule, array.shape, "Read this network's own chip.")
     for path, array in weights.items():
         found[path].kernel[...] = array
-    for path, array in (variance or {}).items():
+    for path, array in variance.items():
         found[path].analog.variance.set_value(array)
+    for path, array in offset.items():
+        found[path].analog.offset.set_value(array)
     return model
 
 

@@ -1,0 +1,148 @@
+"""Input and ADC ranges of the analog layers of a network, set from data.
+
+model = calibrate_ranges(model, [x[:256]], inputs=0.999, key=key)
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from anajax import _checks, crossbar, rng
+from anajax._tree import replace
+from anajax._types import JArray, PRNGKey
+from anajax.converters import Clip, Uniform, calibrate
+from anajax.nn.programmed import analog_by_path
+from anajax.periphery import IO, ConstantScale, LearnedRange, ideal
+
+M = TypeVar("M", bound=nnx.Module)
+
+SHARED = {"layer": None, "tile": (0, 2, 3, 5, 6), "column": (0, 2, 3)}
+"""Axes of column sums `[groups t slices batch k c g]` that share an ADC range."""
+
+
+def calibrate_ranges(
+    model: M,
+    batches: Iterable[Any],
+    *,
+    inputs: float = 1.0,
+    outputs: float = 1.0,
+    per: str = "layer",
+    vectors: int = 4096,
+    key: PRNGKey | None = None,
+) -> M:
+    """A clone of a converted model with its ranges set to what calls for them.
+
+    The batches run through the network with ideal converters and without noise, and
+    with the weights that it holds now. Each layer's `LearnedRange` or `ConstantScale`
+    becomes a quantile of the inputs that it met (one per row tile where there was one
+    per row tile); the bound of its ADC a quantile of the column sums that these inputs
+    give with the new input range. Ideal ADCs and inputs scaled in another way are left.
+
+    Args:
+        model: from `to_analog`.
+        batches: inputs, or tuples of inputs, of the model.
+        inputs: share of the inputs that must fit into the range, in (0, 1].
+        outputs: share of the column sums that must fit.
+        per: one ADC range for each `"layer"`, `"tile"` or `"column"` of a tile.
+        vectors: most input vectors that are kept of each product (evenly spaced).
+        key: needed where the sums have noise; it counts among what must fit.
+
+    Raises:
+        ValueError: if there is no batch, a layer met no input or inputs that are not
+            finite, or an argument is out of range.
+    """
+    if per not in SHARED:
+        _checks.fail("per", f"be one of {tuple(SHARED)}", repr(per), 'Use "layer".')
+    if vectors < 1:
+        _checks.fail("vectors", "be at least 1", vectors, "Use the default.")
+    met = _inputs(model, batches, vectors)
+    model = nnx.clone(model)
+    for path, layer in analog_by_path(model).items():
+        if not met[path]:
+            remedy = "Pass batches, or convert only what the model calls."
+            _checks.fail("batches", f"reach the layer {path!r}", "no input", remedy)
+        x = jnp.asarray(np.concatenate(met[path], axis=1))
+        _checks.finite(f"inputs of {path}", x, "Find the layer that diverged.")
+        own = None if key is None else rng.path_key(key, path)
+        _set_input_range(layer.analog, x, inputs)
+        _set_adc(layer, x, outputs, SHARED[per], own)
+    return model
+
+
+def _inputs(
+    model: nnx.Module, batches: Iterable[Any], vectors: int
+) -> dict[str, list[np.ndarray]]:
+    """Input vectors `[groups vectors in]` of each product, by path."""
+    view = nnx.clone(model)
+    met = {path: [] for path in analog_by_path(view)}
+    for path, layer in analog_by_path(view).items():
+        layer.analog.io.set_value(ideal())
+        layer.analog.input_range = None
+        layer.analog.variance.set_value(None)
+        layer.analog.observer = _recorder(met[path], vectors)
+    for batch in batches:
+        view(*batch) if isinstance(batch, tuple) else view(batch)  # pyright: ignore
+    jax.effects_barrier()
+    return met
+
+
+def _recorder(kept: list[np.ndarray], vectors: int) -> Callable[[JArray], None]:
+    """Keeps inputs on the host, also those inside of a scan."""
+
+    def observe(x: JArray) -> None:
+        some = x[:, :: -(-x.shape[1] // vectors)]
+        jax.debug.callback(lambda v: kept.append(np.asarray(v)), some)
+
+    return observe
+
+
+def _set_input_range(analog: Any, x: JArray, quantile: float) -> None:
+    io = analog.periphery()
+    if isinstance(io.scaling, LearnedRange):
+        new = _range(io.scaling.range, x, quantile, analog.rows)
+        analog.input_range.set_value(new)
+    elif isinstance(io.scaling, ConstantScale):
+        new = _range(io.scaling.value, x, quantile, analog.rows)
+        analog.io.set_value(replace(io, scaling=ConstantScale(value=new)))
+
+
+def _range(now: Any, x: JArray, quantile: float, limit: int | None) -> JArray:
+    """The new range, of the shape and dtype that it has now."""
+    now = jnp.asarray(now)
+    if now.ndim == 0:
+        return jnp.asarray(calibrate(_ANY, x, quantile=quantile).bound, now.dtype)
+    rows, _ = crossbar.TileRule(rows=limit).parts(x.shape[-1], 1)
+    parts = jnp.split(x, np.cumsum(rows)[:-1], axis=-1)
+    bounds = [calibrate(_ANY, part, quantile=quantile).bound for part in parts]
+    return jnp.asarray(bounds, now.dtype).reshape(now.shape)
+
+
+_ANY = Clip(bound=1.0)
+
+
+def _set_adc(
+    layer: Any,
+    x: JArray,
+    quantile: float,
+    axes: tuple[int, ...] | None,
+    key: PRNGKey | None,
+) -> None:
+    io: IO = layer.analog.periphery()
+    if not isinstance(io.adc, Uniform | Clip):
+        return
+    tiles = layer.analog.tiles(layer.kernel[...], layer.matrices, compensated=False)
+    keys = None
+    if key is not None:
+        keys = rng.streams(key, rng.Stage.TILE, jnp.arange(x.shape[0]))
+    sums = jax.vmap(lambda t, v, k: crossbar.column_sums(t, v, io, key=k))(
+        tiles, x, keys
+    )
+    adc = calibrate(io.adc, sums, quantile=quantile, axis=axes)
+    if axes is not None:
+        adc = replace(adc, bound=jnp.asarray(adc.bound)[0])
+    io = layer.analog.io.get_value()
+    layer.analog.io.set_value(replace(io, adc=adc))

@@ -87,8 +87,10 @@ def reram_cmo(*, acceptance: float = 0.2, g_max: float = 88.2) -> Device:
     Raises:
         ValueError: if `acceptance` is neither 0.2 nor 2.
 
-    Source: Falcone et al., arXiv 2502.04524; relaxation measured from 1 s to 1 h and
-    extended by its authors in log time to 10 years.
+    Source: Falcone et al., arXiv 2502.04524, whose abstract states simulations of this
+    array from 1 s to 10 years after programming: these are the valid times. Late times
+    are its authors' extrapolation in ln t. How long relaxation was measured, 1 h at a
+    reference of 50 uS, was read in a summary of the paper, not in the paper.
     """
     if acceptance not in _CMO:
         _checks.fail("acceptance", "be 0.2 or 2 (%)", acceptance, "Choose one of them.")
@@ -110,8 +112,8 @@ def reram_cmo(*, acceptance: float = 0.2, g_max: float = 88.2) -> Device:
         read=LogFlickerRead(amplitude=0.0277316 * f, unit=f, t_read=1e-6),
         read_low=9.0 * f,
         read_high=g_max,
-        source="Falcone et al., arXiv 2502.04524; relaxation measured from 1 s to 1 h, "
-        "extended by its authors in log time to 10 years",
+        source="Falcone et al., arXiv 2502.04524, simulated there from 1 s to 10 years; "
+        "late times are its authors' extrapolation in log time",
         valid_times=(1.0, 10 * YEAR),
     )
 

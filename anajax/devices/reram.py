@@ -112,8 +112,8 @@ def reram_cmo(*, acceptance: float = 0.2, g_max: float = 88.2) -> Device:
         read=LogFlickerRead(amplitude=0.0277316 * f, unit=f, t_read=1e-6),
         read_low=9.0 * f,
         read_high=g_max,
-        source="Falcone et al., arXiv 2502.04524, simulated there from 1 s to 10 years; "
-        "late times are its authors' extrapolation in log time",
+        source="Falcone et al., arXiv 2502.04524, simulated there from 1 s to 10 "
+        "years; late times are its authors' extrapolation in log time",
         valid_times=(1.0, 10 * YEAR),
     )
 

@@ -77,6 +77,22 @@ def compensation_factor(
     return before / today
 
 
+def in_force(
+    schedule: Float[JArray, "recalibrations"], t: Float[JArray, "*times"] | float
+) -> JArray:
+    """How many recalibrations there were by `t [*times]`: 0 is none yet.
+
+    The one at `t` itself counts. Factors are held from one recalibration to the next;
+    with a factor of 1 in front, this is the index of the one in force.
+
+    Args:
+        schedule: seconds, increasing.
+        t: seconds.
+    """
+    _checks.times("schedule", schedule)
+    return jnp.searchsorted(jnp.asarray(schedule), jnp.asarray(t), side="right")
+
+
 def _magnitude(x: JArray, per: str) -> JArray:
     size = jnp.abs(x)
     if per == "global":

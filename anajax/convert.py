@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from anajax import _checks, chip, rng
@@ -325,7 +326,7 @@ def program_layers(model: M, device: Device, programmed: chip.Chip, *, t: float)
         unit = layer.w_max * layer.column
         weights[path] = cells.g @ layer.coefficients * unit
         variance[path] = sd**2 @ layer.coefficients**2 * unit**2
-        if not _checks.concrete(layer.offset) or jnp.any(layer.offset != 0):
+        if not _checks.concrete(layer.offset) or np.any(np.asarray(layer.offset)):
             offset[path] = jnp.broadcast_to(layer.offset * unit, weights[path].shape)
     return insert_weights(model, weights, variance, offset)
 

@@ -12,7 +12,7 @@ from shared import oracle
 from anajax import crossbar as cb
 from anajax import periphery as pp
 from anajax._tree import replace
-from anajax.compensation import compensation_factor, read_out
+from anajax.compensation import compensation_factor, in_force, read_out
 
 
 def test_factors_equal_aihwkit_with_and_without_converters():
@@ -85,6 +85,13 @@ def test_dead_lines_keep_a_factor_of_one_and_gradients_are_finite():
     assert np.all(np.isfinite(grad)) and np.all(np.asarray(grad[:, 0]) < 0)
 
 
+def test_the_last_recalibration_is_in_force():
+    index = in_force(
+        jnp.array([10.0, 20.0]), jnp.array([0.0, 9.9, 10.0, 19.0, 20, 1e9])
+    )
+    np.testing.assert_array_equal(index, [0, 0, 1, 1, 2, 2])
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -93,6 +100,7 @@ def test_dead_lines_keep_a_factor_of_one_and_gradients_are_finite():
             "per",
         ),
         (lambda: compensation_factor(jnp.ones((2, 2)), jnp.ones((2, 3))), "now.*agree"),
+        (lambda: in_force(jnp.array([2.0, 1.0]), 1.0), "schedule.*increase"),
         (lambda: compensation_factor(jnp.ones(2), jnp.ones(2)), "now.*agree"),
         (
             lambda: compensation_factor(jnp.ones((2, 2)), jnp.ones((2, 2)), per="tile"),

@@ -25,6 +25,7 @@ from anajax.nn.programmed import (
     compensation_factors,
     insert_weights,
     read_outs,
+    recalibrations,
 )
 from anajax.periphery import IO, LearnedRange, OutputNoise
 
@@ -51,19 +52,19 @@ def programmed(device, key, net=None, rule=RULE):
     params, _ = functional(net)
     layers = chip.encode_weights(params, strategies.lsp_first(device))
     model, _ = to_analog(net, [rule])
-    return model, chip.program(device, layers, key=key), params
+    program = jax.jit(lambda k: chip.program(device, layers, key=k))
+    return model, program(key), params
 
 
 def test_aged_chip_without_read_noise_equals_chip_read(key):
     device = devices.scale_noise(devices.pcm(), read=0)
     model, part, params = programmed(device, key)
     aged = program_layers(model, device, part, t=3600.0)
-    raw = chip.read(device, part, t=3600.0, index=1, scope="none")
+    read = jax.jit(lambda: chip.read(device, part, t=3600.0, index=1, scope="none"))
     _, digital = functional(Net())
     got = jax.jit(lambda x: with_key(aged, key)(x))(X)
-    np.testing.assert_allclose(
-        got, digital(chip.insert(params, raw), X), rtol=1e-4, atol=1e-5
-    )
+    expected = jax.jit(digital)(chip.insert(params, read()), X)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
 @functools.cache
@@ -147,6 +148,35 @@ def test_compensation_undoes_a_common_drift_exactly(per, key):
     np.testing.assert_allclose(restored, jax.jit(net)(X), rtol=2e-4, atol=1e-5)
 
 
+def test_factors_are_held_between_recalibrations(key):
+    device, part, _ = offset_chip()
+    model, _ = to_analog(Net(), [RULE])
+    age = lambda t: program_layers(model, device, part, t=t)  # noqa: E731
+    measure = jax.jit(lambda k: recalibrations(age, jnp.array([60.0, 9e4]), key=k))
+    schedule = measure(key)
+    held = jax.jit(jax.vmap(lambda t: schedule.at(t)["linear"]))(
+        jnp.array([0.0, 59.0, 60.0, 8e4, 9e4, 1e7])
+    )
+    assert np.all(held[:2] == 1) and np.all(held[2] == held[3])
+    assert np.all(held[4] == held[5]) and 1 < held[2, 0] < held[4, 0]
+    answer = jax.jit(lambda t: read_outs(age(t), key=key))
+    outs = [answer(t) for t in (0.0, 9e4)]
+    fresh = compensation_factors(*outs)
+    np.testing.assert_allclose(held[5], fresh["linear"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("per", ["column", "tile"])
+def test_each_recalibration_draws_its_own_noise(per, key):
+    noisy = IO(noise=OutputNoise(sd=0.1))
+    model, _ = to_analog(Net(), [Rule("linear", io=noisy)])
+    times = jnp.array([1.0, 2.0, 3.0])
+    same = recalibrations(lambda _: model, times, key=key, per=per)
+    factors = same.factors["linear"]
+    assert np.all(factors[0] == 1)
+    assert np.unique(factors[1:].reshape(3, -1)[:, 0]).size == 3
+    compensate(model, same.at(2.5))
+
+
 def test_compensation_meets_the_noise_of_the_periphery(key):
     noise = IO(noise=OutputNoise(sd=0.05))
     model, _ = to_analog(Net(), [Rule(".*", io=noise)])
@@ -192,5 +222,7 @@ def test_bad_input_is_named(key):
         recalibrate_norms(Net(), [])
     with pytest.raises(ValueError, match="`factors`"):
         compensate(model, {"norm": jnp.ones(1)})
+    with pytest.raises(ValueError, match="`times`"):
+        recalibrations(lambda _: model, jnp.array([2.0, 1.0]), key=key)
     with pytest.raises(ValueError, match="`now`"):
         compensation_factors({"a": jnp.ones((1, 2, 2))}, {})

@@ -3,6 +3,8 @@
 aged = insert_weights(model, weights, variance)     # raw, as the cells are now
 factors = compensation_factors(read_outs(fresh, key=k0), read_outs(aged, key=k1))
 aged = compensate(aged, factors)
+
+`recalibrations` does so on a schedule.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +15,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from anajax import _checks, compensation, crossbar, rng
-from anajax._types import JArray, PRNGKey
+from anajax._tree import pytree
+from anajax._types import Float, JArray, PRNGKey
 from anajax.nn.analog import Analog
 from anajax.periphery import LearnedRange
 from anajax.rng import Stage
@@ -153,3 +156,64 @@ def compensate(model: M, factors: Mapping[str, JArray]) -> M:
             _checks.fail("factors", "belong to analog layers", repr(path), remedy)
         found[path].analog.factor.set_value(factor)
     return model
+
+
+@pytree
+class Recalibrations:
+    """Drift compensation of a chip that is measured anew at some times, else held."""
+
+    times: Float[JArray, "recalibrations"]
+    """Seconds since the first read."""
+    factors: dict[str, JArray]
+    """Factors by path, one more leading axis: 1, then those measured at each time."""
+
+    def at(self, t: Float[JArray, ""] | float) -> dict[str, JArray]:
+        """The factors in force at time `t` (s), for `compensate`; 1 before the first.
+
+        `t` may be traced.
+        """
+        index = compensation.in_force(self.times, t)
+        return {path: factor[index] for path, factor in self.factors.items()}
+
+
+def recalibrations(
+    model_at: Callable[[JArray], nnx.Module],
+    times: Float[JArray, "recalibrations"],
+    *,
+    key: PRNGKey,
+    per: str = "global",
+) -> Recalibrations:
+    """Measure the factors of one chip at every time of a schedule.
+
+        schedule = recalibrations(
+            lambda t: program_layers(model, device, part, t=t), [60.0, 86400.0], key=key
+        )
+        today = compensate(program_layers(model, device, part, t=t), schedule.at(t))
+
+    The reference is a read-out at 0 s. Each read-out draws its own noise.
+
+    Args:
+        model_at: the converted model with the raw weights of the chip at a time (s).
+        times: when to recalibrate: seconds since the first read, increasing.
+        key: names the noise of the read-outs.
+        per: `"global"` (one factor per layer), `"column"` or `"tile"`.
+
+    Raises:
+        ValueError: if times are out of range, or for an unknown `per`.
+    """
+    times = jnp.asarray(times, dtype=float)
+    _checks.times("times", times)
+
+    def outs(t: JArray, index: int) -> dict[str, JArray]:
+        own = rng.stream(key, Stage.TIME, index)
+        return read_outs(model_at(t), key=own, per=per)
+
+    first = outs(jnp.zeros((), times.dtype), 0)
+    found = [
+        compensation_factors(first, outs(t, i), per=per) for i, t in enumerate(times, 1)
+    ]
+    factors = {
+        path: jnp.stack([jnp.ones_like(f), *(later[path] for later in found)])
+        for path, f in found[0].items()
+    }
+    return Recalibrations(times=times, factors=factors)

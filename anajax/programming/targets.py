@@ -127,7 +127,7 @@ def optimize_targets(
     Raises:
         ValueError: if an argument is out of range; names it.
     """
-    _check(times, learn, inputs, labels, steps=steps, chips=chips, batch=batch)
+    check(times, learn, inputs, labels, steps=steps, chips=chips, batch=batch)
     times = jnp.asarray(times, dtype=float)
     begin = start_from(strategy, device, params, per_layer=per_layer, select=select)
     one = next(iter(strategy.values())) if isinstance(strategy, dict) else strategy
@@ -310,13 +310,14 @@ def finish(
     return found, end.layers(task.ideal, task.device, cell)
 
 
-def _check(
+def check(
     times: Any,
     learn: Sequence[str],
     inputs: JArray | np.ndarray,
     labels: JArray | np.ndarray | None,
     **counts: int,
 ) -> None:
+    """Refuse arguments of a search that are out of range."""
     _checks.times("times", times)
     _checks.finite("inputs", inputs)
     if not learn or isinstance(learn, str) or set(learn) - set(LEARNABLE):

@@ -5,7 +5,7 @@ MLP, batch 128, Adam, with fresh weight noise and 8-bit converters. Repeats are
 interleaved, so that both sides meet the same load; the ratio is of the medians, and of
 the minima. Writes benchmarks/results/layers.csv.
 
-    python benchmarks/layers.py [--repeats 60]
+    python benchmarks/layers.py [--repeats 200]
 """
 
 import argparse
@@ -92,7 +92,7 @@ def step(sizes, rule, noise, x, y):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=60)
+    parser.add_argument("--repeats", type=int, default=200)
     repeats = parser.parse_args().repeats
     rng = np.random.default_rng(0)
     one, mlp = [1024, 1024], [784, 512, 256, 10]

@@ -5,6 +5,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 from device_list import TABLES
+from scipy.stats import chi2
 
 from anajax import devices
 from anajax._tree import replace
@@ -13,6 +14,7 @@ from anajax.devices._parameters import layout
 from anajax.devices.measurements import group
 
 TIMES = (1.0, 60.0, 3600.0, 86400.0, 30 * 86400.0)
+CLIPPED = ("slope", "offset", "high")
 BINARY = devices.mram_stt(stability=40.0, write_error=0.02)
 
 
@@ -71,13 +73,40 @@ def test_a_fit_of_the_default_device_comes_back_from_its_file(default_fit, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=False,
-    reason="at the clips of its curves the likelihood has kinks, and intervals have "
-    "heavier tails than a normal distribution: 2 of 5 seeds were beyond 3",
-)
-def test_parameters_of_the_default_device_are_recovered(default_fit):
-    assert_recovered(default_fit, devices.pcm())
+def test_parameters_of_the_default_device_are_recovered():
+    """Four chips: likelihood ratio to the truth as chi-squared, 56 parameters.
+
+    Intervals are those of a normal distribution. Where a fit puts a clip of a curve
+    beyond the data, slope and offset next to it miss together, in about one fit in 20:
+    here in one of the four at most.
+    """
+    device, total, z = devices.pcm(), 0.0, []
+    truth = np.asarray(layout(device, None).vector())
+    for seed in range(4):
+        table = measure(device, targets(device), TIMES, key=jr.key(seed))
+        at_truth = fit_device(table, form=named(device), steps=0)
+        result = fitted(device, TIMES, jr.key(seed))
+        assert result.converged and not result.form_rejected
+        total += 2 * (result.log_likelihood - at_truth.log_likelihood)
+        pairs = zip(result.parameters, truth, strict=True)
+        z.append([abs(p.value - v) / p.se for p, v in pairs])
+    assert 0.001 < chi2(np.size(z)).cdf(total) < 0.999
+    assert np.sum(np.max(z, -1) > 3) <= 1 and np.mean(np.less(z, 1.96)) > 0.85
+
+
+@pytest.mark.slow
+def test_clips_that_no_cell_reaches_are_said_to_be_undetermined(key):
+    """Above 0.4 of the range every curve of the default device is on one branch."""
+    device = devices.pcm()
+    x = 0.4 + 0.6 * np.random.default_rng(7).random(2000)
+    table = measure(device, 25.0 * x, TIMES, key=key)
+    result = fit_device(table, form=named(device))
+    drift = [f"drift.{n}.{c}" for n in ("nu_mean", "nu_sd") for c in CLIPPED]
+    hidden = {*drift, "read.q.cap"}
+    for parameter in result.parameters:
+        assert np.isinf(parameter.se) == (parameter.name in hidden), parameter
+    for name, true in (("drift.nu_mean.low", 0.049), ("drift.nu_sd.low", 0.008)):
+        assert abs(result[name].value - true) < 3 * result[name].se
 
 
 def test_intervals_cover(key):

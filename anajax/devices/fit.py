@@ -41,7 +41,8 @@ class Parameter:
     value: float
     se: float
     """Standard error from the observed information; infinite if the data do not
-    determine the parameter."""
+    determine the parameter, such as a clip of a curve that no cell reaches. Errors of
+    the other constants of that curve then take the clip for out of reach."""
 
     @property
     def interval(self) -> tuple[float, float]:

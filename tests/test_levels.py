@@ -29,6 +29,8 @@ from anajax.programming import enumerate_levels, optimize_strategy
 from anajax.programming._codes import best_scale, codes, envelope
 from anajax.programming.objective import sampled_error
 from anajax.programming.unknowns import from_strategy
+from anajax.studies.config import DeviceSection
+from anajax.studies.run import make_device
 from anajax.studies.strategy_file import load_strategies, save_strategies
 from anajax.weight_error import mean_abs, moment_table, weight_error
 
@@ -310,3 +312,10 @@ def test_bad_arguments_are_named():
         from_strategy(STEPS, devices.pcm(), 11)
     with pytest.raises(ValueError, match="count.*at least 1"):
         singles(0)
+
+
+def test_levels_of_a_config():
+    section = DeviceSection(name="flash_sonos", levels=[0.0, 6.0, 12.0, 18.0])
+    np.testing.assert_array_equal(make_device(section).levels, [0, 6, 12, 18])
+    with pytest.raises(ValueError, match="levels.*lie in 0 to 18 uS"):
+        make_device(DeviceSection(name="flash_sonos", levels=[0.0, 19.0]))

@@ -86,12 +86,15 @@ class NoiseSection(Section):
 
 
 class DeviceSection(Section):
-    """A preset with its options, or a device file."""
+    """A preset with its options, or a device file, perhaps of few levels."""
 
     name: str | None = Field(default=None, description="the name of a preset")
     file: str | None = Field(default=None, description="the path of a device file")
     options: dict[str, Any] = Field(
         default_factory=dict, description="options of the preset by name"
+    )
+    levels: list[Factor] | None = Field(
+        default=None, description="conductances in uS, or null for those of the device"
     )
     noise: NoiseSection = NoiseSection()
 

@@ -273,7 +273,8 @@ def make_device(section: DeviceSection) -> Device:
     """The device of a config's section.
 
     Raises:
-        ValueError: if an option has no valid value, or a file no valid device.
+        ValueError: if an option has no valid value, a file no valid device, or a
+            level lies outside the range.
     """
     if section.file is not None:
         from anajax.devices.files import load_device
@@ -287,6 +288,8 @@ def make_device(section: DeviceSection) -> Device:
                 f"`device.options` must make a valid {section.name}: got "
                 f"{section.options} ({error}). Correct them."
             ) from None
+    if section.levels is not None:
+        device = replace(device, levels=section.levels)
     noise = section.noise.model_dump()
     if all(v == 1 for v in noise.values()):
         return device

@@ -1,5 +1,4 @@
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,50 +46,33 @@ X = jr.normal(jr.key(5), (3, 4, 4, 2))
 RULE = Rule(".*", tiles=TileRule(rows=3, columns=20))
 
 
-def programmed(device, key, net=None, rule=RULE):
-    net = net or Net()
-    params, _ = functional(net)
-    layers = chip.encode_weights(params, strategies.lsp_first(device))
-    model, _ = to_analog(net, [rule])
-    program = jax.jit(lambda k: chip.program(device, layers, key=k))
-    return model, program(key), params
-
-
-def test_aged_chip_without_read_noise_equals_chip_read(key):
-    device = devices.scale_noise(devices.pcm(), read=0)
-    model, part, params = programmed(device, key)
-    aged = program_layers(model, device, part, t=3600.0)
-    read = jax.jit(lambda: chip.read(device, part, t=3600.0, index=1, scope="none"))
-    _, digital = functional(Net())
-    got = jax.jit(lambda x: with_key(aged, key)(x))(X)
-    expected = jax.jit(digital)(chip.insert(params, read()), X)
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+QUIET = devices.scale_noise(devices.pcm(), read=0)
 
 
 @functools.cache
-def offset_chip() -> tuple[Any, Any, dict]:
-    """A chip with a digital offset: device, chip, and its weights by `chip.read`."""
-    device = devices.scale_noise(devices.pcm(), read=0)
+def programmed(build=strategies.lsp_first) -> tuple[chip.Chip, dict]:
+    """A chip without read noise, and its weights by `chip.read`, by scope."""
     params, _ = functional(Net())
 
     @jax.jit
     def make(key):
-        layers = chip.encode_weights(params, strategies.offset_device(device))
-        part = chip.program(device, layers, key=key)
+        layers = chip.encode_weights(params, build(QUIET))
+        part = chip.program(QUIET, layers, key=key)
         scopes = ("none", "layer")
-        now = [chip.read(device, part, t=3600.0, index=1, scope=s) for s in scopes]
+        now = [chip.read(QUIET, part, t=3600.0, index=1, scope=s) for s in scopes]
         return part, dict(zip(scopes, now, strict=True))
 
-    return device, *make(jr.key(3))
+    return make(jr.key(3))
 
 
-def offset_model(rule, t=3600.0):
-    device, part, _ = offset_chip()
-    return program_layers(to_analog(Net(), [rule]).model, device, part, t=t)
+def aged_model(rule=RULE, t=3600.0, build=strategies.lsp_first):
+    model, _ = to_analog(Net(), [rule])
+    return program_layers(model, QUIET, programmed(build)[0], t=t)
 
 
-def test_digital_offset_is_subtracted_from_the_outputs(key):
-    aged, weights = offset_model(RULE), offset_chip()[2]["none"]
+@pytest.mark.parametrize("build", [strategies.lsp_first, strategies.offset_device])
+def test_aged_chip_without_read_noise_equals_chip_read(build, key):
+    aged, weights = aged_model(build=build), programmed(build)[1]["none"]
     got = jax.jit(lambda x: with_key(aged, key)(x))(X)
     params, digital = functional(Net())
     expected = jax.jit(digital)(chip.insert(params, weights), X)
@@ -103,28 +85,31 @@ def test_digital_offset_is_subtracted_from_the_outputs(key):
 
 def test_digital_offset_meets_inputs_as_the_dac_applies_them(key):
     io = IO(scaling=LearnedRange(range=0.7), dac=uniform(4, 1.0))
-    aged = offset_model(Rule(".*", io=io, tiles=TileRule(rows=3, columns=20)))
+    rule = Rule(".*", io=io, tiles=TileRule(rows=3, columns=20))
+    aged = aged_model(rule, build=strategies.offset_device)
     x = jr.normal(key, (5, 4))  # clips
     applied = io.dac(x / 0.7) * 0.7
-    expected = applied @ offset_chip()[2]["none"]["linear/kernel"]
+    expected = (
+        applied @ programmed(strategies.offset_device)[1]["none"]["linear/kernel"]
+    )
     got = jax.jit(lambda x: with_key(aged, key).linear(x))(x)
     np.testing.assert_allclose(got - aged.linear.bias[...], expected, atol=2e-5)
 
 
 def test_compensation_leaves_the_digital_offset_alone(key):
-    fresh, aged = offset_model(RULE, 0.0), offset_model(RULE)
+    build = strategies.offset_device
+    fresh, aged = (aged_model(t=t, build=build) for t in (0.0, 3600.0))
     outs = [jax.jit(lambda m=m: read_outs(m, key=key))() for m in (fresh, aged)]
     model = compensate(aged, compensation_factors(*outs))
     x = jr.normal(key, (5, 4))
-    expected = x @ offset_chip()[2]["layer"]["linear/kernel"]
+    expected = x @ programmed(build)[1]["layer"]["linear/kernel"]
     got = jax.jit(lambda x: with_key(model, key).linear(x))(x)
     np.testing.assert_allclose(got - aged.linear.bias[...], expected, atol=2e-5)
 
 
 def test_read_noise_at_the_product_has_the_spread_of_drawn_reads(key):
-    device = devices.pcm()
-    model, part, params = programmed(device, key)
-    aged = program_layers(model, device, part, t=86400.0)
+    device, part = devices.pcm(), programmed()[0]
+    aged = program_layers(to_analog(Net(), [RULE]).model, device, part, t=86400.0)
     read = jax.jit(lambda i: chip.read(device, part, t=86400.0, index=i, scope="none"))
     x = jr.normal(key, (4,))
     drawn = np.stack([x @ read(i)["linear/kernel"] for i in range(60)])
@@ -149,9 +134,7 @@ def test_compensation_undoes_a_common_drift_exactly(per, key):
 
 
 def test_factors_are_held_between_recalibrations(key):
-    device, part, _ = offset_chip()
-    model, _ = to_analog(Net(), [RULE])
-    age = lambda t: program_layers(model, device, part, t=t)  # noqa: E731
+    age = lambda t: aged_model(t=t)  # noqa: E731
     measure = jax.jit(lambda k: recalibrations(age, jnp.array([60.0, 9e4]), key=k))
     schedule = measure(key)
     held = jax.jit(jax.vmap(lambda t: schedule.at(t)["linear"]))(

@@ -181,7 +181,9 @@ class _Search:
         low, high = significance.sum() * self.levels[[0, -1]]
         slope = np.ptp(self.u) / (high - low)  # middle weight at the middle, for k = 1
         center, middle = (self.u.max() + self.u.min()) / 2, (high + low) / 2
-        return _least(_close_in(lambda k: at(middle * slope / k - center), 1 / 3, 3.0))
+        return _least(
+            _close_in(lambda k: at(middle * slope / k - center), 1 / 3, 3.0, points=13)
+        )
 
     def _fixed_point(
         self,
@@ -256,7 +258,12 @@ def _level_moments(
             "Use optimize_strategy, or replace(device, levels=...).",
         )
     every = jnp.concatenate([jnp.zeros(1), jnp.asarray(times, dtype=float)])
-    return jax.lax.map(lambda t: conductance_moments(device, device.levels, t=t), every)
+    return _moments(device, every)
+
+
+@jax.jit
+def _moments(device: Device, times: JArray) -> Moments:
+    return jax.lax.map(lambda t: conductance_moments(device, device.levels, t=t), times)
 
 
 def _close_in(

@@ -1,10 +1,14 @@
 """Coverage of the intervals of `fit_device`: every parametric preset, many fits.
 
 Usage: python benchmarks/fit_device.py [--fits 100] [--cells 2000] [--only NAME ...]
+       [--cpu-seconds 400]
 
 Each fit simulates new cells with new targets, starts from constants that are off, and
 counts how often the 95 % interval of each parameter holds its true value. Parameters
-of which the data tell nothing (infinite standard error) are counted apart. Writes
+of which the data tell nothing (infinite standard error) are counted apart. Twice the
+log likelihood ratio of the fit to the truth is chi-squared, of as many degrees of
+freedom as there are parameters, if likelihood and search are right: its mean over the
+fits is written too. With --cpu-seconds, a preset ends once that much is used. Writes
 benchmarks/results/fit_device.csv, one line per parameter.
 """
 
@@ -39,7 +43,7 @@ CASES = {
 }
 FIELDS = ("preset", "parameter", "true", "mean_estimate", "mean_se", "coverage")
 FIELDS += ("beyond_3_se", "determined", "fits", "form_rejected", "not_converged")
-FIELDS += ("first_seconds", "median_seconds")
+FIELDS += ("first_seconds", "median_seconds", "first_cpu_seconds", "mean_2llr")
 
 
 def targets(device, cells, random):
@@ -51,21 +55,26 @@ def targets(device, cells, random):
     return float(device.g_min) + (float(device.g_max) - float(device.g_min)) * x
 
 
-def run(name, fits, cells):
+def run(name, fits, cells, cpu_seconds):
     """One row per parameter of a preset."""
     device, times = CASES[name]
     device = replace(device, name="form", source="form")
     truth = np.asarray(layout(device, None).vector(), float)
     # a relaxation has to add to the error at 1 s, also where the search starts
     start = device if name == "reram_wan" else devices.vary(device, 0.05, key=jr.key(0))
-    results, seconds = [], []
+    results, seconds, ratios, cpu, begun = [], [], [], [], time.process_time()
     for i in range(fits):
+        if time.process_time() - begun > cpu_seconds:
+            break
         random = np.random.default_rng([i, 2022])
         key = jr.fold_in(jr.key(2022), i)
         table = measure(device, targets(device, cells, random), times, key=key)
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         results.append(fit_device(table, form=start, name="form", source="form"))
         seconds.append(time.perf_counter() - began)
+        cpu.append(time.process_time() - used)
+        true = fit_device(table, form=device, name="form", source="form", steps=0)
+        ratios.append(2 * (results[-1].log_likelihood - true.log_likelihood))
     for j, parameter in enumerate(results[0].parameters):
         value = np.array([r.parameters[j].value for r in results])
         se = np.array([r.parameters[j].se for r in results])
@@ -80,11 +89,13 @@ def run(name, fits, cells):
             "coverage": f"{np.mean(abs(z) < 1.959964):.3f}" if known.any() else "",
             "beyond_3_se": int(np.sum(abs(z) > 3)),
             "determined": int(known.sum()),
-            "fits": fits,
+            "fits": len(results),
             "form_rejected": sum(r.form_rejected for r in results),
             "not_converged": sum(not r.converged for r in results),
             "first_seconds": f"{seconds[0]:.1f}",
             "median_seconds": f"{np.median(seconds):.2f}",
+            "first_cpu_seconds": f"{cpu[0]:.1f}",
+            "mean_2llr": f"{np.mean(ratios):.1f}",
         }
     jax.clear_caches()
 
@@ -93,6 +104,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fits", type=int, default=100)
     parser.add_argument("--cells", type=int, default=2000)
+    parser.add_argument("--cpu-seconds", type=float, default=float("inf"))
     parser.add_argument("--only", nargs="*", default=list(CASES))
     arguments = parser.parse_args()
     path = Path(__file__).parent / "results" / "fit_device.csv"
@@ -103,7 +115,7 @@ def main():
             rows = list(csv.DictReader(file))
         kept = [r for r in rows if r["preset"] not in arguments.only]
     for name in arguments.only:
-        kept += run(name, arguments.fits, arguments.cells)
+        kept += run(name, arguments.fits, arguments.cells, arguments.cpu_seconds)
         with path.open("w", newline="") as file:
             writer = csv.DictWriter(file, FIELDS)
             writer.writeheader()

@@ -4,7 +4,8 @@ Usage: python benchmarks/few_levels.py
 
 Weights of normal density (sd 0.3 of w_max), expected rms error over 1 s, 1 h, 1 d and
 a month. Hand strategies have F and K from a grid, and targets at the nearest level.
-For flash_sonos the month is beyond its source. Writes benchmarks/results/few_levels.csv.
+For flash_sonos the month is beyond its source. Writes
+benchmarks/results/few_levels.csv.
 """
 
 import csv

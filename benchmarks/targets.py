@@ -16,6 +16,7 @@ Rows go to benchmarks/results/targets.csv; rows that are there are not run again
 import argparse
 import csv
 import dataclasses
+import functools
 import time
 from pathlib import Path
 
@@ -47,7 +48,9 @@ FIELDS = (
     "month_stderr", "hermes_mean", "hermes_stderr", "wall_s",
 )  # fmt: skip
 CHIPS_PER_STEP = 2
-RATE = {"hardware-aware": 2e-3, "per-weight targets": 2e-3, "joint": 2e-3}
+RATE = {"hardware-aware": 1e-2, "per-weight targets": 1e-2, "joint": 1e-2}
+SETUPS = {}
+"""Workload, device and hand strategies by network and noise."""
 
 
 def held_out(work, items):
@@ -82,54 +85,51 @@ def weight_error_optimum(device, params, hand, key):
     }
 
 
-def hardware_aware(work, device, hand, steps, batch, rate, key):
-    """Weights and digital parameters trained through the noise of tuned strategies."""
+@functools.cache
+def trainer(network, noise_scale, steps, rate):
+    """Training through the noise of tuned strategies; one trace for all seeds."""
+    work, device, hand = SETUPS[network, noise_scale]
     noise = training.device_noise(device, hand, MONTH)
     clip = training.clip_weights(sigmas=2.5)
     optimizer = optax.chain(optax.adam(optax.cosine_decay_schedule(rate, steps)), clip)
-    x = jnp.asarray(work.train_x)
+    x, batch = jnp.asarray(work.train_x), BATCH.get(network, 64)
 
     def loss(params, rows, reference, key):
-        def one(k):
-            return distillation(work.apply(noise(params, k), x[rows]), reference)
-
-        return jnp.mean(
-            jax.lax.map(one, streams(key, Stage.CHIP, jnp.arange(CHIPS_PER_STEP)))
-        )
+        keys = streams(key, Stage.CHIP, jnp.arange(CHIPS_PER_STEP))
+        outputs = [work.apply(noise(params, k), x[rows]) for k in keys]
+        return sum(distillation(y, reference) for y in outputs) / CHIPS_PER_STEP
 
     @jax.jit
-    def run(params):
-        def step(carry, i):
-            params, state = carry
-            k = stream(key, Stage.TRAIN, i)
-            rows = jax.random.randint(
-                stream(k, Stage.DATA), (batch,), 0, len(work.train_x)
-            )
-            reference = work.apply(work.params, x[rows])
-            grads = jax.grad(loss)(params, rows, reference, k)
-            updates, state = optimizer.update(grads, state, params)
-            return (optax.apply_updates(params, updates), state), None
+    def step(key, params, state, i):
+        k = stream(key, Stage.TRAIN, i)
+        rows = jax.random.randint(stream(k, Stage.DATA), (batch,), 0, x.shape[0])
+        grads = jax.grad(loss)(params, rows, work.apply(work.params, x[rows]), k)
+        updates, state = optimizer.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
 
-        return jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(steps))[
-            0
-        ][0]
+    def run(key):  # a Python loop: convolutions in compiled loops are slow on CPUs
+        params, state = work.params, optimizer.init(work.params)
+        for i in range(steps):
+            params, state = step(key, params, state, jnp.asarray(i))
+        return params
 
-    return run(work.params)
+    return run
 
 
-def build(arm, work, device, hand, steps, key, rate):
+def build(arm, network, noise, steps, key, rate):
     """Parameters and layers (or strategies) of an arm."""
+    work, device, hand = SETUPS[network, noise]
     if arm == "hand":
         return work.params, hand
     if arm == "weight error":
         return work.params, weight_error_optimum(device, work.params, hand, key)
-    batch = BATCH.get(work.name, 64)
     if arm == "hardware-aware":
-        params = hardware_aware(work, device, hand, steps, batch, rate, key)
+        params = trainer(network, noise, steps, rate)(key)
         return params, tuned(device, params)
     found = optimize_targets(
         work.apply, work.params, device, hand, work.train_x, MONTH,
-        key=key, learn=LEARN[arm], steps=steps, chips=CHIPS_PER_STEP, batch=batch,
+        key=key, learn=LEARN[arm], steps=steps, chips=CHIPS_PER_STEP,
+        batch=BATCH.get(network, 64),
         weight_rate=rate or 0.0,
     )  # fmt: skip
     return found.params, found.layers
@@ -146,6 +146,12 @@ def on_range(layers, device, other):
         )
         for path, layer in layers.items()
     }
+
+
+@functools.cache
+def digital_metric(network, metric):
+    work = next(w for (name, _), (w, *_) in SETUPS.items() if name == network)
+    return float(jax.jit(metric)(work.params))
 
 
 def main() -> None:
@@ -180,22 +186,23 @@ def main() -> None:
             device = devices.scale_noise(
                 devices.pcm(), programming=noise, drift_spread=noise, read=noise
             )
-            hand = tuned(device, work.params)
+            SETUPS[network, noise] = work, device, tuned(device, work.params)
             for seed in range(args.seeds):
                 for arm in args.arms:
                     row = (network, f"{noise:g}", str(seed), arm, str(args.steps))
                     if row not in done:
-                        measure(row, args, work, metric, device, hand)
+                        measure(row, args, metric)
 
 
-def measure(row, args, work, metric, device, hand):
-    arm, key = row[3], jax.random.key(int(row[2]) + 1000 * args.validate)
+def measure(row, args, metric):
+    network, noise, arm = row[0], float(row[1]), row[3]
+    work, device, _ = SETUPS[network, noise]
+    key = jax.random.key(int(row[2]) + 1000 * args.validate)
     start = time.perf_counter()
     params, program = build(
         arm,
-        work,
-        device,
-        hand,
+        network,
+        noise,
         args.steps,
         stream(key, Stage.TRAIN),
         args.rate or RATE.get(arm),
@@ -214,7 +221,7 @@ def measure(row, args, work, metric, device, hand):
         )  # fmt: skip
         accuracy = 100 * np.asarray(result.metric)[:, 0]
         values += [accuracy.mean(), accuracy.std(ddof=1) / np.sqrt(args.chips)]
-    digital = 100 * float(jax.jit(metric)(work.params))
+    digital = 100 * digital_metric(network, metric)
     cells = [*row, f"{digital:.2f}", *(f"{v:.2f}" for v in values), f"{wall:.1f}"]
     print(*cells, sep="  ", flush=True)
     with args.out.open("a", newline="") as file:

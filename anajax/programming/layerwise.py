@@ -21,7 +21,7 @@ from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Device
 from anajax.devices.presets import only_range
 from anajax.mapping import Strategy
-from anajax.programming.program import chain, start_from
+from anajax.programming.program import chain, learned, start_from
 from anajax.programming.targets import (
     Apply,
     OptimizedTargets,
@@ -186,10 +186,11 @@ def optimize_layer_by_layer(
     times = jnp.asarray(times, dtype=float)
     one = next(iter(strategy.values())) if isinstance(strategy, dict) else strategy
     options = dict(rate=learning_rate, weight_rate=weight_rate, steps=steps)
-    optimizer = chain(tuple(sorted(learn)), one.cell, box or Box(), **options)
+    optimizer = chain(one.cell, box or Box(), **options)
     task = Task(
         params=params, ideal={}, inputs=jnp.asarray(inputs), labels=None, times=times,
         table=moment_table(device, times), device=only_range(device), key=key,
+        parts=learned(learn),
     )  # fmt: skip
     layers, found, history = {}, {}, []
     for index, unit in enumerate(units):

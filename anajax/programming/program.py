@@ -6,7 +6,7 @@ drift correction, and the parameters that stay digital (biases, norms).
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -102,7 +102,6 @@ def start_from(
 
 @functools.cache  # the same object for the same arguments: one trace
 def chain(
-    learn: tuple[str, ...],
     cell: UnitCell,
     box: Box,
     *,
@@ -110,10 +109,9 @@ def chain(
     weight_rate: float,
     steps: int,
 ) -> optax.GradientTransformation:
-    """Adam on what is learned, at two rates with cosine decay, kept inside the bounds.
+    """Adam at two rates with cosine decay, kept inside the bounds.
 
     Args:
-        learn: some of `LEARNABLE`.
         cell: the cell of the strategies.
         box: bounds of F and K.
         rate: of strategies, columns and drift.
@@ -130,7 +128,6 @@ def chain(
         return _by_part(lambda r, u: -r * u, rates, updates), state
 
     return optax.chain(
-        _along_ties(learn, cell),
         optax.scale_by_adam(),
         optax.GradientTransformation(lambda _: (), scale),
         optax.scale_by_schedule(optax.cosine_decay_schedule(1.0, steps)),
@@ -150,9 +147,9 @@ def keep_inside(cell: UnitCell, box: Box) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda _: (), update)
 
 
-def _along_ties(learn: tuple[str, ...], cell: UnitCell) -> optax.GradientTransformation:
-    """Gradients of what is learned, with equal slopes where targets are tied."""
-    parts = Program(
+def learned(learn: Sequence[str]) -> Program:
+    """1 for the parts that are learned, 0 for the others: data, not structure."""
+    return Program(
         unknowns=float("strategy" in learn),
         shift=float("weights" in learn),
         log_column=float("columns" in learn),
@@ -160,13 +157,11 @@ def _along_ties(learn: tuple[str, ...], cell: UnitCell) -> optax.GradientTransfo
         digital=float("digital" in learn),
     )
 
-    def update(grads: Program, state: tuple, params: PyTree = None) -> tuple:
-        del params
-        tied = {p: replace(g, y=tie(g.y, cell)) for p, g in grads.unknowns.items()}
-        grads = replace(grads, unknowns=tied)
-        return _by_part(lambda on, g: on * g, parts, grads), state
 
-    return optax.GradientTransformation(lambda _: (), update)
+def admissible(grads: Program, parts: Program, cell: UnitCell) -> Program:
+    """Gradients of the learned parts, with equal slopes where targets are tied."""
+    tied = {p: replace(g, y=tie(g.y, cell)) for p, g in grads.unknowns.items()}
+    return _by_part(jnp.multiply, parts, replace(grads, unknowns=tied))
 
 
 def _by_part(

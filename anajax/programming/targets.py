@@ -25,13 +25,21 @@ from jaxtyping import Array as JArray
 from jaxtyping import Float
 
 from anajax import _checks, chip, rng
+from anajax._normal import normal16
 from anajax._tree import pytree, replace, static
 from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Device
 from anajax.devices.presets import only_range
 from anajax.mapping import Strategy, UnitCell
 from anajax.moments import MomentTable
-from anajax.programming.program import LEARNABLE, Program, chain, start_from
+from anajax.programming.program import (
+    LEARNABLE,
+    Program,
+    admissible,
+    chain,
+    learned,
+    start_from,
+)
 from anajax.programming.unknowns import Box
 from anajax.weight_error import mean_abs, moment_table
 
@@ -39,6 +47,8 @@ Apply = Callable[[PyTree, JArray], JArray]
 Loss = Callable[[JArray, JArray], JArray]
 """`loss(outputs, reference)`: one number; the reference is the digital network's
 outputs, or the labels that were given."""
+Notify = Callable[[int, JArray], None]
+"""`notify(step, loss)` after each step; reading the loss waits for it."""
 
 
 @pytree
@@ -94,6 +104,7 @@ def optimize_targets(
     optimizer: optax.GradientTransformation | None = None,
     select: chip.Select = chip.default_select,
     box: Box | None = None,
+    notify: Notify = lambda step, loss: None,
 ) -> OptimizedTargets:
     """Minimize the expected loss over chips and times by Adam.
 
@@ -116,9 +127,11 @@ def optimize_targets(
         learning_rate: of strategies, column scales and drift correction.
         weight_rate: of the shifts (in units of w_max) and digital parameters.
         jitter: deviation of noise on the inputs, relative to that of the inputs.
-        optimizer: of a `Program`, in place of `anajax.programming.program.chain`.
+        optimizer: of a `Program`, in place of `anajax.programming.program.chain`;
+            gradients of parts that are not learned are 0.
         select: which leaves are weights.
         box: bounds of F and K.
+        notify: told of every step.
 
     Returns:
         Layers for `chip.program` and `evaluate`, the parameters that go with them,
@@ -140,10 +153,10 @@ def optimize_targets(
         table=moment_table(device, times),
         device=only_range(device),
         key=key,
+        parts=learned(learn),
     )
     if optimizer is None:
         optimizer = chain(
-            tuple(sorted(learn)),
             one.cell,
             Box() if box is None else box,
             rate=learning_rate,
@@ -152,7 +165,7 @@ def optimize_targets(
         )
     end, history = descend(
         task, begin, apply=apply, loss=loss, cell=one.cell, optimizer=optimizer,
-        steps=steps, chips=chips, batch=batch, jitter=jitter,
+        steps=steps, chips=chips, batch=batch, jitter=jitter, notify=notify,
     )  # fmt: skip
     found, layers = finish(task, end, one.cell)
     return OptimizedTargets(
@@ -180,6 +193,8 @@ class Task:
     device: Device
     """Only its range is used."""
     key: PRNGKey
+    parts: Any = None
+    """Which parts are learned, from `anajax.programming.program.learned`."""
     fixed: Any = None
     """Layers by path that are programmed already, or none."""
 
@@ -212,7 +227,7 @@ def noisy_weights(
     size = jnp.mean(mean_abs(mean, var), tuple(range(1, mean.ndim)))
     alpha = chip.schedule(layer, t) * size[0] / size[1]
     sd = jnp.sqrt(jnp.maximum(var[1], 1e-16))
-    analog = mean[1] + sd * jr.normal(key, sd.shape, sd.dtype)
+    analog = mean[1] + sd * normal16(key, sd.shape, sd.dtype)
     return chip.finish(layer, alpha * analog)
 
 
@@ -249,12 +264,6 @@ def chip_loss(
     return loss(apply(params, x), reference)
 
 
-@partial(
-    jax.jit,
-    static_argnames=(
-        "apply", "loss", "cell", "optimizer", "steps", "chips", "batch", "jitter",
-    ),
-)  # fmt: skip
 def descend(
     task: Task,
     begin: Program,
@@ -267,38 +276,85 @@ def descend(
     chips: int,
     batch: int,
     jitter: float,
+    notify: Notify = lambda step, loss: None,
 ) -> tuple[Program, JArray]:
-    """The program after `steps` steps, and the loss of each."""
-    spread = jitter * jnp.std(jnp.asarray(task.inputs, float)) if jitter else 0.0
+    """The program after `steps` steps, and the loss of each.
 
-    def step_loss(program: Program, x: JArray, y: JArray, key: PRNGKey) -> JArray:
-        keys = rng.streams(key, rng.Stage.CHIP, jnp.arange(chips))
+    Steps are a Python loop around one jitted step: convolutions inside a compiled loop
+    are many times slower on CPUs, and a loop can report.
+    """
+    carry, history = (begin, _init(optimizer, begin)), []
+    for i in range(steps):
+        carry, value = _step(
+            task, carry, jnp.asarray(i), apply=apply, loss=loss, cell=cell,
+            optimizer=optimizer, chips=chips, batch=batch, jitter=jitter,
+        )  # fmt: skip
+        history.append(value)
+        notify(i, value)
+    return carry[0], jnp.stack(history)
+
+
+@partial(jax.jit, static_argnums=0)
+def _init(optimizer: optax.GradientTransformation, begin: Program) -> Any:
+    return optimizer.init(begin)  # pyright: ignore[reportArgumentType]
+
+
+@partial(
+    jax.jit,
+    static_argnames=("apply", "loss", "cell", "optimizer", "chips", "batch", "jitter"),
+)
+def _step(
+    task: Task,
+    carry: tuple[Program, Any],
+    i: JArray,
+    *,
+    apply: Apply,
+    loss: Loss,
+    cell: UnitCell,
+    optimizer: optax.GradientTransformation,
+    chips: int,
+    batch: int,
+    jitter: float,
+) -> tuple[tuple[Program, Any], JArray]:
+    """One gradient step; the forward pass of each chip is repeated for its gradient.
+
+    A few chips are unrolled, more are a loop, so that memory does not grow with them.
+    """
+    program, state = carry
+    key = rng.stream(task.key, rng.Stage.TRAIN, i)
+    x, y = _draw(task, key, apply, batch, jitter)
+
+    def expected(program: Program) -> JArray:
         one = jax.checkpoint(
             lambda k: chip_loss(
                 program, task, x, y, k, apply=apply, loss=loss, cell=cell
             )
         )
+        keys = rng.streams(key, rng.Stage.CHIP, jnp.arange(chips))
+        if chips <= _UNROLLED:
+            return jnp.mean(jnp.stack([one(keys[i]) for i in range(chips)]))
         return jnp.mean(jax.lax.map(one, keys))
 
-    def draw(key: PRNGKey) -> tuple[JArray, JArray]:
-        pick = rng.stream(key, rng.Stage.DATA)
-        rows = jr.randint(pick, (batch,), 0, task.inputs.shape[0])
-        x = task.inputs[rows]
-        if jitter:
-            x = x + spread * jr.normal(rng.stream(key, rng.Stage.DATA, 1), x.shape)
-        y = apply(task.params, x) if task.labels is None else task.labels[rows]
-        return x, y
+    value, grads = jax.value_and_grad(expected)(program)
+    grads = admissible(grads, task.parts, cell)
+    updates, state = optimizer.update(grads, state, program)  # pyright: ignore
+    return (optax.apply_updates(program, updates), state), value  # pyright: ignore
 
-    def step(carry: tuple, i: JArray) -> tuple[tuple, JArray]:
-        program, state = carry
-        key = rng.stream(task.key, rng.Stage.TRAIN, i)
-        value, grads = jax.value_and_grad(step_loss)(program, *draw(key), key)
-        updates, state = optimizer.update(grads, state, program)
-        return (optax.apply_updates(program, updates), state), value
 
-    start = begin, optimizer.init(begin)
-    (end, _), history = jax.lax.scan(step, start, jnp.arange(steps))
-    return end, history
+_UNROLLED = 4
+
+
+def _draw(
+    task: Task, key: PRNGKey, apply: Apply, batch: int, jitter: float
+) -> tuple[JArray, JArray]:
+    pick = rng.stream(key, rng.Stage.DATA)
+    rows = jr.randint(pick, (batch,), 0, task.inputs.shape[0])
+    x = task.inputs[rows]
+    if jitter:
+        spread = jitter * jnp.std(task.inputs)
+        x = x + spread * jr.normal(rng.stream(key, rng.Stage.DATA, 1), x.shape)
+    y = apply(task.params, x) if task.labels is None else task.labels[rows]
+    return x, y
 
 
 @partial(jax.jit, static_argnames="cell")

@@ -3,19 +3,15 @@
 A config is YAML; every message names the key, the rule, what came, and a remedy.
 """
 
-import difflib
 import inspect
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -25,24 +21,14 @@ from pydantic import (
 from anajax.studies._messages import message
 from anajax.studies._overrides import override
 from anajax.studies.durations import parse_duration
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are refused, types are strict."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False
-    )
+from anajax.studies.sections import Factor, Positive, Section, one_of, refuse
+from anajax.studies.strategy_config import ALL, StrategyList, entries, named
 
 
 def _increasing(times: list[float]) -> list[float]:
     if any(b <= a for a, b in zip(times, times[1:], strict=False)):
-        _refuse("increase strictly", times, "Sort the times, and drop duplicates.")
+        refuse("increase strictly", times, "Sort the times, and drop duplicates.")
     return times
-
-
-def _refuse(rule: str, got: object, remedy: str) -> NoReturn:
-    raise ValueError(f"must {rule}: got {got}. {remedy}")
 
 
 Seconds = Annotated[
@@ -55,8 +41,6 @@ Times = Annotated[
     Field(min_length=1, description='a list of times such as ["1 s", "1 d"]'),
     AfterValidator(_increasing),
 ]
-Positive = Annotated[float, Field(gt=0, description="a number above 0")]
-Factor = Annotated[float, Field(ge=0, description="a factor of 0 or more")]
 
 
 class WorkloadSection(Section):
@@ -72,7 +56,7 @@ class WorkloadSection(Section):
     def _known(cls, name: str) -> str:
         from anajax.workloads.load import names
 
-        _one_of(name, names())
+        one_of(name, names())
         return name
 
 
@@ -104,19 +88,19 @@ class DeviceSection(Section):
         if name is not None:
             from anajax.devices import presets
 
-            _one_of(name, presets())
+            one_of(name, presets())
         return name
 
     @model_validator(mode="after")
     def _one_source(self) -> "DeviceSection":
         if (self.name is None) == (self.file is None):
-            _refuse(
+            refuse(
                 "have either `name` or `file`",
                 "both" if self.name else "neither",
                 "Name a preset, or give the path of a device file.",
             )
         if self.file is not None and self.options:
-            _refuse(
+            refuse(
                 "have no `options` with a `file`",
                 sorted(self.options),
                 "Remove them: a device file holds all numbers.",
@@ -126,7 +110,7 @@ class DeviceSection(Section):
 
             known = inspect.signature(presets()[self.name]).parameters
             for option in self.options:
-                _one_of(option, known, what=f"have options of {self.name} only")
+                one_of(option, known, what=f"have options of {self.name} only")
         return self
 
 
@@ -135,86 +119,6 @@ class CompensationSection(Section):
 
     scope: Literal["layer", "network", "column", "none"] = Field(
         default="layer", description='"layer", "network", "column" or "none"'
-    )
-
-
-HAND = ("single_pair", "msp_first", "lsp_first", "equal_split", "offset_device")
-"""Strategies that people program by hand."""
-TUNED = tuple(f"{name}_tuned" for name in ("msp_first", "lsp_first", "equal_split"))
-"""The same with F and K chosen on the exact expected weight error."""
-STRATEGIES = (*HAND, *TUNED, "optimized")
-_WITH_F = ("msp_first", "lsp_first", "equal_split")
-
-
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, int | float) else value
-
-
-class StrategySection(Section):
-    """One strategy of a study, with its options."""
-
-    name: str = Field(description="the name of a strategy")
-    label: str = Field(default="", description="a name for tables and figures")
-    f: Annotated[list[Positive], BeforeValidator(_listed)] | None = Field(
-        default=None, description="a significance factor, or one per pair but the least"
-    )
-    k: Positive | None = Field(
-        default=None, description="the digital scale relative to the full range"
-    )
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        _one_of(name, STRATEGIES)
-        return name
-
-    @model_validator(mode="after")
-    def _fits(self) -> "StrategySection":
-        for option, names in (("f", _WITH_F), ("k", HAND)):
-            if getattr(self, option) is not None and self.name not in names:
-                _refuse(
-                    f"have no `{option}` for {self.name}",
-                    getattr(self, option),
-                    f"Drop it: only {', '.join(names)} take it.",
-                )
-        if self.label == "digital" or not re.fullmatch(r"[\w.+-]*", self.label):
-            _refuse(
-                "have a `label` of letters, digits and ._+-, not 'digital'",
-                repr(self.label),
-                "Choose another.",
-            )
-        return self
-
-    @property
-    def title(self) -> str:
-        """The label, by default the name."""
-        return self.label or self.name
-
-
-def _named(entry: object) -> object:
-    return {"name": entry} if isinstance(entry, str) else entry
-
-
-def _distinct(entries: list[StrategySection]) -> list[StrategySection]:
-    titles = [e.title for e in entries]
-    twice = sorted({t for t in titles if titles.count(t) > 1})
-    if twice:
-        _refuse("have distinct labels", twice, "Give each its own `label`.")
-    return entries
-
-
-StrategyList = Annotated[
-    list[Annotated[StrategySection, BeforeValidator(_named)]],
-    Field(min_length=1, description="a list of strategies"),
-    AfterValidator(_distinct),
-]
-ALL = ("single_pair", "msp_first", "lsp_first", "lsp_first_tuned", "equal_split")
-
-
-def _entries(*names: str) -> Any:
-    return Field(
-        default_factory=lambda: [StrategySection(name=n) for n in names],
-        validate_default=True,
     )
 
 
@@ -274,7 +178,7 @@ class StrategiesConfig(StudyConfig):
 
     study: Literal["strategies"]
     device: DeviceSection
-    strategies: StrategyList = _entries(*ALL, "optimized")
+    strategies: StrategyList = entries(*ALL, "optimized")
 
 
 class DevicesConfig(StudyConfig):
@@ -282,10 +186,10 @@ class DevicesConfig(StudyConfig):
 
     study: Literal["devices"]
     devices: Annotated[
-        list[Annotated[DeviceSection, BeforeValidator(_named)]],
+        list[Annotated[DeviceSection, BeforeValidator(named)]],
         Field(min_length=1, description="a list of devices"),
     ]
-    strategies: StrategyList = _entries("single_pair", "lsp_first_tuned", "optimized")
+    strategies: StrategyList = entries("single_pair", "lsp_first_tuned", "optimized")
 
 
 KINDS: dict[str, type[StudyConfig]] = {
@@ -379,10 +283,3 @@ def _resolved(config: StudyConfig, folder: Path) -> StudyConfig:
     if isinstance(config, StrategiesConfig):
         return config.model_copy(update={"device": sections[0]})
     return config.model_copy(update={"devices": sections})
-
-
-def _one_of(name: str, known: Any, what: str = "be known") -> None:
-    if name not in known:
-        close = difflib.get_close_matches(name, list(known), n=1)
-        hint = f"Did you mean {close[0]!r}? " if close else ""
-        _refuse(what, repr(name), f"{hint}Known: {', '.join(known)}.")

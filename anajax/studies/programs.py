@@ -17,7 +17,8 @@ from anajax.devices.base import Device
 from anajax.mapping import Strategy, pairs
 from anajax.moments import MomentTable
 from anajax.programming import optimize_strategy
-from anajax.studies.config import StrategySection, StudyConfig
+from anajax.studies.config import StudyConfig
+from anajax.studies.strategy_config import StrategySection
 from anajax.weight_error import Compensation, moment_table, weight_error
 
 

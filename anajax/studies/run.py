@@ -18,20 +18,20 @@ import anajax
 from anajax import chip, devices, rng
 from anajax._tree import replace
 from anajax._types import Array, PyTree
-from anajax.chip import Strategies
 from anajax.devices.base import Device
 from anajax.studies import evaluate as _evaluate
 from anajax.studies import results
 from anajax.studies.config import (
     DevicesConfig,
     DeviceSection,
-    StrategySection,
     StudyConfig,
     devices_of,
 )
 from anajax.studies.folder import Folder
-from anajax.studies.programs import Programmer, targets
+from anajax.studies.learned import by_table, learn
+from anajax.studies.programs import Programmer
 from anajax.studies.results import Part
+from anajax.studies.strategy_config import LEARNED, StrategySection
 from anajax.studies.strategy_file import from_text, to_text
 from anajax.workloads.base import Workload
 from anajax.workloads.load import load
@@ -170,7 +170,9 @@ def run(study: Prepared, *, notify: Notify = lambda text, done: None) -> Any:
         tables.append(_dataset(study, case, parts, ideal))
         for label, part in parts.items():
             name = label if len(study.cases) == 1 else f"{case.label}/{label}"
-            programs[name] = from_text(part.strategies, name)[label]
+            found = from_text(part.strategies, name)
+            if label in found:  # learned targets follow no table
+                programs[name] = found[label]
     data = _combine(study, tables, ideal)
     study.folder.write(STRATEGY, to_text(programs).encode())
     study.folder.write(results.RESULTS, results.to_netcdf(data))
@@ -229,12 +231,15 @@ def _part(
     programmer: Programmer,
     metric: Callable[[PyTree], Array],
 ) -> Part:
-    strategy: Strategies = programmer.build(entry)
+    if entry.name in LEARNED:
+        built = learn(entry, programmer, study.work)
+    else:
+        built = by_table(entry, programmer, study.work)
     measured = _evaluate.evaluate(
         metric,
-        study.work.params,
+        built.params,
         case.bare,
-        targets(study.work.params, strategy, case.device),
+        built.layers,
         case.times,
         chips=study.config.chips,
         key=jax.random.key(study.config.seed),
@@ -244,8 +249,8 @@ def _part(
     return Part(
         metric=np.asarray(measured.metric),
         weight_rms_error=np.asarray(measured.weight_rms_error),
-        expected_rms_error=programmer.expected_error(strategy),
-        strategies=to_text({entry.title: strategy}),
+        expected_rms_error=built.expected_error,
+        strategies=to_text({entry.title: built.strategies} if built.strategies else {}),
     )
 
 
@@ -308,9 +313,9 @@ def _check_labels(cases: list[Case]) -> None:
 def _dataset(
     study: Prepared, case: Case, parts: dict[str, Part], digital: float
 ) -> Any:
+    found = ("optimized", *LEARNED)
     kinds = {
-        e.title: "optimized" if e.name == "optimized" else "hand"
-        for e in study.strategies
+        e.title: "optimized" if e.name in found else "hand" for e in study.strategies
     }
     return results.dataset(
         parts,

@@ -1,0 +1,31 @@
+"""What all sections of a config are made of."""
+
+import difflib
+from typing import Annotated, Any, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are refused, types are strict."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False
+    )
+
+
+def refuse(rule: str, got: object, remedy: str) -> NoReturn:
+    """Fail with the rule, what came and a remedy; the key is added by `message`."""
+    raise ValueError(f"must {rule}: got {got}. {remedy}")
+
+
+def one_of(name: str, known: Any, what: str = "be known") -> None:
+    """Refuse a name that is not among the known ones, with the closest of them."""
+    if name not in known:
+        close = difflib.get_close_matches(name, list(known), n=1)
+        hint = f"Did you mean {close[0]!r}? " if close else ""
+        refuse(what, repr(name), f"{hint}Known: {', '.join(known)}.")
+
+
+Positive = Annotated[float, Field(gt=0, description="a number above 0")]
+Factor = Annotated[float, Field(ge=0, description="a factor of 0 or more")]

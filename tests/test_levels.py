@@ -253,6 +253,12 @@ def test_an_offset_is_as_good_as_any_on_a_grid():
     assert value(k, shift) < grid * (1 + 1e-3)
 
 
+@functools.cache
+def hand_errors(device):
+    """Of the tuned hand strategies on the device, by name."""
+    return {n: error(tuned(n, device), device) for n in HAND}
+
+
 def tuned(name, device):
     if name == "single_pair":  # which has no F
 
@@ -263,9 +269,11 @@ def tuned(name, device):
     return strategies.tuned(build, device, NORMAL, TIMES).strategy
 
 
-@pytest.mark.parametrize("device", [MRAM, FOUR], ids=lambda d: d.name)
+@pytest.mark.parametrize(
+    "device", [MRAM, pytest.param(FOUR, marks=pytest.mark.slow)], ids=["mram", "four"]
+)
 def test_no_hand_strategy_is_better(device):
-    hand = {n: error(tuned(n, device), device) for n in HAND}
+    hand = dict(hand_errors(device))
     one = enumerate_levels(device, pairs(1), NORMAL, TIMES)
     two = enumerate_levels(device, pairs(2), NORMAL, TIMES)
     for found in (one, two):
@@ -280,12 +288,12 @@ def test_two_binary_pairs_halve_the_error_of_the_best_hand_strategy():
     found = optimize_strategy(MRAM, None, NORMAL, TIMES, key=jr.key(0))
     assert found.strategy.stepped and found.strategy.cell == pairs(2)
     assert set(np.unique(found.strategy.targets)) == set(np.asarray(MRAM.levels))
-    best = min(error(tuned(n, MRAM), MRAM) for n in HAND)
+    best = min(hand_errors(MRAM).values())
     assert float(found.objective) < 0.56 * best
     assert float(found.history[-1]) == float(found.per_start.min())
-    u = jnp.broadcast_to(NORMAL.u, (400, 401))
+    u = jnp.broadcast_to(NORMAL.u, (100, 401))
     drawn = sampled_error(found.strategy, MRAM, u, NORMAL.probability, TIMES, jr.key(1))
-    assert abs(float(jnp.mean(drawn) / found.objective) - 1) < 0.01
+    assert abs(float(jnp.mean(drawn) / found.objective) - 1) < 0.02
 
 
 def test_the_worst_time_can_be_chosen_by():

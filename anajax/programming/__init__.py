@@ -17,8 +17,6 @@ from anajax.programming.layerwise import (
 from anajax.programming.layerwise import units_of as units_of
 from anajax.programming.levels import Enumerated as Enumerated
 from anajax.programming.levels import enumerate_levels as enumerate_levels
-from anajax.programming.levels import Enumerated as Enumerated
-from anajax.programming.levels import enumerate_levels as enumerate_levels
 from anajax.programming.objective import ExactError as ExactError
 from anajax.programming.objective import SampledError as SampledError
 from anajax.programming.objective import make_objective as make_objective

@@ -8,9 +8,12 @@ import pytest
 
 from anajax import chip, density, devices, strategies
 from anajax._tree import replace
-from anajax.programming.program import start_from
+from anajax.devices.presets import only_range
+from anajax.programming import Box
+from anajax.programming.program import chain, learned, start_from
 from anajax.programming.targets import (
     Task,
+    _step,
     chip_loss,
     distillation,
     noisy_weights,
@@ -116,6 +119,32 @@ def test_gradients_match_central_differences_with_common_keys(key, x64):
 
             numeric = (at(1e-6) - at(-1e-6)) / 2e-6
             np.testing.assert_allclose(grad[index], numeric, rtol=1e-2, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_memory_of_a_step_does_not_grow_with_chips(key):
+    """Temporary memory as the compiler plans it: the same for 8 and 64 chips."""
+    params = network(key)
+    strategy = strategies.lsp_first(NOISY)
+    begin = start_from(strategy, NOISY, params)
+    optimizer = chain(strategy.cell, Box(), rate=0.01, weight_rate=0.01, steps=10)
+    task = Task(
+        params=params, ideal=chip.weights(params), inputs=jnp.ones((2000, 6)),
+        labels=None, times=TIMES, table=moment_table(NOISY, TIMES),
+        device=only_range(NOISY), key=key, parts=learned(("weights",)),
+    )  # fmt: skip
+
+    def temporary(chips):
+        lowered = _step.lower(
+            task, (begin, optimizer.init(begin)), jnp.asarray(0), apply=apply,
+            loss=distillation, cell=strategy.cell, optimizer=optimizer, chips=chips,
+            batch=1000, jitter=0.0,
+        )  # fmt: skip
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    few, many = temporary(8), temporary(64)
+    assert few > 1000 * 12 * 4  # the activations of one chip
+    assert many < 1.1 * few
 
 
 @pytest.mark.slow

@@ -27,8 +27,14 @@ import optax
 
 from anajax import chip, density, devices, strategies, training, workloads
 from anajax._tree import replace
-from anajax.programming import optimize_strategy
-from anajax.programming.targets import distillation, optimize_targets
+from anajax.programming import (
+    distillation,
+    fisher,
+    optimize_layer_by_layer,
+    optimize_strategy,
+    optimize_targets,
+    units_of,
+)
 from anajax.rng import Stage, stream, streams
 from anajax.studies.evaluate import evaluate
 from anajax.studies.run import make_metric
@@ -43,6 +49,9 @@ LEARN = {
     "joint": ("strategy", "columns", "weights", "digital"),
 }
 ARMS = ("hand", "weight error", *LEARN, "hardware-aware")
+EXTRA = ("weight error by Fisher", "layer by layer")
+"""More arms, by --arms: squared errors weighed by the Fisher information of each
+weight; strategy, columns and weights unit by unit, the steps shared out."""
 FIELDS = (
     "network", "noise", "seed", "arm", "steps", "digital", "month_mean",
     "month_stderr", "hermes_mean", "hermes_stderr", "wall_s",
@@ -85,6 +94,30 @@ def weight_error_optimum(device, params, hand, key):
     }
 
 
+def fisher_optimum(work, device, hand, key):
+    importance = fisher(work.apply, work.params, work.train_x[:512], key=key)
+    return {
+        path: optimize_strategy(
+            device,
+            None,
+            density.from_weights(w, importance=[importance[path]]),
+            MONTH,
+            key=key,
+            warm=(hand[path],),
+        ).strategy
+        for path, w in chip.weights(work.params).items()
+    }
+
+
+def layer_by_layer(work, device, hand, network, steps, key, rate):
+    units = units_of(work.model, work.train_x)
+    return optimize_layer_by_layer(
+        units, work.params, device, hand, work.train_x, MONTH, key=key,
+        learn=("strategy", "columns", "weights"), steps=steps // len(units),
+        chips=CHIPS_PER_STEP, batch=BATCH.get(network, 64), weight_rate=rate or 1e-2,
+    )  # fmt: skip
+
+
 @functools.cache
 def trainer(network, noise_scale, steps, rate):
     """Training through the noise of tuned strategies; one trace for all seeds."""
@@ -123,6 +156,11 @@ def build(arm, network, noise, steps, key, rate):
         return work.params, hand
     if arm == "weight error":
         return work.params, weight_error_optimum(device, work.params, hand, key)
+    if arm == "weight error by Fisher":
+        return work.params, fisher_optimum(work, device, hand, key)
+    if arm == "layer by layer":
+        found = layer_by_layer(work, device, hand, network, steps, key, rate)
+        return found.params, found.layers
     if arm == "hardware-aware":
         params = trainer(network, noise, steps, rate)(key)
         return params, tuned(device, params)
@@ -161,7 +199,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--chips", type=int, default=25)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--arms", nargs="+", default=list(ARMS))
+    parser.add_argument(
+        "--arms", nargs="+", default=list(ARMS), choices=(*ARMS, *EXTRA)
+    )
     parser.add_argument("--rate", type=float, help="of weights, for all arms")
     parser.add_argument(
         "--validate",

@@ -30,11 +30,10 @@ from anajax._tree import replace
 from anajax.programming import (
     distillation,
     fisher,
-    optimize_layer_by_layer,
     optimize_strategy,
     optimize_targets,
-    units_of,
 )
+from anajax.programming.layerwise import optimize_layer_by_layer, units_of
 from anajax.rng import Stage, stream, streams
 from anajax.studies.evaluate import evaluate
 from anajax.studies.run import make_metric

@@ -269,6 +269,7 @@ def tuned(name, device):
     return strategies.tuned(build, device, NORMAL, TIMES).strategy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "device", [MRAM, pytest.param(FOUR, marks=pytest.mark.slow)], ids=["mram", "four"]
 )
@@ -283,6 +284,7 @@ def test_no_hand_strategy_is_better(device):
     assert abs(float(two.objective) - float(two.per_try.min())) < 1e-9
 
 
+@pytest.mark.slow
 def test_two_binary_pairs_halve_the_error_of_the_best_hand_strategy():
     """Mean squared error, weights of sd 0.3; sampled chips agree."""
     found = optimize_strategy(MRAM, None, NORMAL, TIMES, key=jr.key(0))

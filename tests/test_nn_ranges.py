@@ -83,6 +83,7 @@ def test_gradient_is_that_of_the_network_with_frozen_rounding(x64):
         assert float(got[i]) == pytest.approx(slope, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_ranges_learn_from_far_off_to_better_than_calibrated():
     net, x = Net(), jr.normal(jr.key(2), (256, 20))
     exact = jax.jit(net)(x)

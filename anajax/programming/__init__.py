@@ -1,4 +1,7 @@
-"""The search for the best way to program: objectives, optimisers, certificates."""
+"""The search for the best way to program: objectives, optimisers, certificates.
+
+`anajax.programming.layerwise`, which needs flax, is imported by its own name.
+"""
 
 from anajax.programming.certify import Certificate as Certificate
 from anajax.programming.certify import certify as certify
@@ -11,10 +14,6 @@ from anajax.programming.evolution import Evolved as Evolved
 from anajax.programming.evolution import evolve_strategy as evolve_strategy
 from anajax.programming.gradient import Optimized as Optimized
 from anajax.programming.gradient import optimize_strategy as optimize_strategy
-from anajax.programming.layerwise import (
-    optimize_layer_by_layer as optimize_layer_by_layer,
-)
-from anajax.programming.layerwise import units_of as units_of
 from anajax.programming.levels import Enumerated as Enumerated
 from anajax.programming.levels import enumerate_levels as enumerate_levels
 from anajax.programming.objective import ExactError as ExactError

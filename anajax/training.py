@@ -28,7 +28,7 @@ from anajax._types import Float, JArray, PRNGKey, PyTree
 from anajax.converters import Number
 from anajax.devices.base import Device
 from anajax.programming.targets import distillation as distillation
-from anajax.programming.targets import noisy_weights
+from anajax.programming.task import noisy_weights
 from anajax.weight_error import moment_table
 
 # --- noise --------------------------------------------------------------------------

@@ -133,6 +133,11 @@ def test_bad_input_is_named(key):
         follow_open(strategies.single_pair(PCM), PCM)
     with pytest.raises(ValueError, match="reads"):
         follow_open(strategies.lsp_first(PCM), PCM, reads=0)
+    with pytest.raises(ValueError, match="analog"):
+        optimize_closed_loop(
+            devices.mram_stt(), strategies.lsp_first(PCM), density.uniform(), [1.0],
+            key=key,
+        )  # fmt: skip
     with pytest.raises(ValueError, match="samples"):
         optimize_closed_loop(
             PCM, strategies.lsp_first(PCM), density.uniform(), [1.0], key=key, samples=0

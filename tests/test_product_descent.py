@@ -92,7 +92,29 @@ def test_it_beats_a_single_shot_a_month_later(key):
     assert gain.mean() > 4 * gain.std() / np.sqrt(gain.size)
 
 
+def test_faults_are_seen_and_not_undone(key):
+    """Stuck cells stay stuck, and the other devices of a weight make up for them."""
+    u = tile(jr.fold_in(key, 1))
+    broken = replace(QUIET, faults=devices.Faults(stuck_low=0.05))
+    loop = ProductDescent(pulse=0.0, turns=8, vectors=1024)
+    result = program_by_products(loop, broken, STRATEGY, u, key=key)
+    stuck = np.asarray(result.cells.g == broken.g_min) & np.asarray(
+        result.cells.programmed > 1.0
+    )
+    assert stuck.any()
+    error = np.asarray(decode(STRATEGY, result.cells.g) - u)
+    weights = stuck.any(-1)
+    open_loop = program(broken, encode(STRATEGY, u), key=key)
+    before = np.asarray(decode(STRATEGY, open_loop.g) - u)
+    assert np.mean(error[weights] ** 2) < 0.5 * np.mean(before[weights] ** 2)
+
+
 def test_bad_input_is_named(key):
+    with pytest.raises(ValueError, match="analog"):
+        program_by_products(
+            ProductDescent(pulse=0.1), devices.mram_stt(), STRATEGY, jnp.ones((2, 2)),
+            key=key,
+        )  # fmt: skip
     with pytest.raises(ValueError, match="turns"):
         ProductDescent(pulse=0.1, turns=0)
     with pytest.raises(ValueError, match="pulse"):

@@ -12,13 +12,12 @@ from anajax.devices.presets import only_range
 from anajax.programming import Box
 from anajax.programming.program import chain, learned, start_from
 from anajax.programming.targets import (
-    Task,
     _step,
     chip_loss,
     distillation,
-    noisy_weights,
     optimize_targets,
 )
+from anajax.programming.task import Task, noisy_weights
 from anajax.studies.evaluate import evaluate
 from anajax.weight_error import moment_table
 
@@ -179,15 +178,26 @@ def test_learned_targets_beat_the_tuned_hand_strategy_in_the_sampler(key):
         (dict(learn=()), "learn"),
         (dict(learn=("bias",)), "learn"),
         (dict(steps=0), "steps"),
+        (dict(device=devices.mram_stt()), "learn.*few levels"),
+        (dict(strategy=strategies.offset_device(NOISY)), "strategy.*mirrored"),
+        (dict(labels=jnp.ones(3)), "labels.*one entry per input"),
         (dict(chips=0), "chips"),
         (dict(times=[2.0, 1.0]), "times"),
         (dict(inputs=jnp.full((4, 6), jnp.nan)), "inputs.*finite"),
     ],
 )
 def test_bad_input_is_named(key, changes, match):
-    args = dict(inputs=jnp.ones((4, 6)), times=[1.0]) | changes
+    args = (
+        dict(
+            inputs=jnp.ones((4, 6)),
+            times=[1.0],
+            device=NOISY,
+            strategy=strategies.lsp_first(NOISY),
+        )
+        | changes
+    )
     with pytest.raises(ValueError, match=match):
         optimize_targets(
-            apply, network(key), NOISY, strategies.lsp_first(NOISY),
+            apply, network(key), args.pop("device"), args.pop("strategy"),
             args.pop("inputs"), args.pop("times"), key=key, **args,
         )  # fmt: skip

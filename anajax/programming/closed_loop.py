@@ -21,9 +21,15 @@ from anajax._tree import pytree, replace, static
 from anajax._types import PRNGKey, PyTree
 from anajax.density import WeightDensity, from_weights, merged
 from anajax.devices.base import Cells, Device, program, read
-from anajax.mapping import Strategy, canonical
+from anajax.mapping import Strategy, UnitCell, canonical
 from anajax.programming.objective import cells_error
-from anajax.programming.unknowns import Box, Unknowns, from_strategy, to_strategy
+from anajax.programming.unknowns import (
+    Box,
+    Unknowns,
+    from_strategy,
+    project,
+    to_strategy,
+)
 
 
 @pytree
@@ -196,6 +202,10 @@ def optimize_closed_loop(
     ):  # fmt: skip
         if number < least:
             _checks.fail(name, f"be at least {least}", number, "Use the default.")
+    if device.levels is not None:
+        _checks.fail(
+            "device", "be analog", f"{device.name} with levels", "Use enumerate_levels."
+        )
     begin = follow_open(strategy, device, reads=reads)
     density = weights if isinstance(weights, WeightDensity) else from_weights(weights)
     points = merged(density)
@@ -253,21 +263,14 @@ def _search(
         x, state = carry
         value, grads = jax.value_and_grad(loss)(x, rng.stream(key, rng.Stage.TRAIN, i))
         updates, state = adam.update(grads, state, x)
-        return (_inside(optax.apply_updates(x, updates), box), state), value
+        return (_inside(optax.apply_updates(x, updates), cell, box), state), value
 
     (x, _), history = jax.lax.scan(step, (start, adam.init(start)), jnp.arange(steps))
     return policy(x), history / 1e4
 
 
-def _inside(x: _Unknowns, box: Box) -> _Unknowns:
+def _inside(x: _Unknowns, cell: UnitCell, box: Box) -> _Unknowns:
     """The nearest unknowns inside the bounds, antisymmetric where the tables meet."""
-    first, y = x.first, jnp.clip(x.y, 0, 1)
-    targets = jnp.clip(first.y, 0, 1)
-    first = replace(
-        first,
-        y=targets.at[..., 0, :2].set(jnp.mean(targets[..., 0, :2], -1, keepdims=True)),
-        log_f=jnp.clip(first.log_f, *np.log(box.f)),
-        log_k=jnp.clip(first.log_k, *np.log(box.k)),
-    )
+    y = jnp.clip(x.y, 0, 1)
     zero = jnp.mean(y[:, :1], -1, keepdims=True)
-    return replace(x, first=first, y=y.at[:, :1].set(zero))
+    return _Unknowns(first=project(x.first, cell, box), y=y.at[:, :1].set(zero))

@@ -19,19 +19,16 @@ from anajax import _checks, chip, rng
 from anajax._tree import pytree, replace, static
 from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Device
-from anajax.devices.presets import only_range
 from anajax.mapping import Strategy
-from anajax.programming.program import chain, learned, start_from
+from anajax.programming.program import chain, start_from
 from anajax.programming.targets import (
     Apply,
     OptimizedTargets,
-    Task,
-    check,
     descend,
     finish,
 )
+from anajax.programming.task import check, first_of, make_task
 from anajax.programming.unknowns import Box
-from anajax.weight_error import moment_table
 
 
 @pytree
@@ -183,15 +180,10 @@ def optimize_layer_by_layer(
     check(times, learn, inputs, None, steps=steps, chips=chips, batch=batch)
     ideal = chip.weights(params, select=select)
     _check_units(units, learn, list(ideal))
-    times = jnp.asarray(times, dtype=float)
-    one = next(iter(strategy.values())) if isinstance(strategy, dict) else strategy
+    one = first_of(strategy, device, learn)
     options = dict(rate=learning_rate, weight_rate=weight_rate, steps=steps)
     optimizer = chain(one.cell, box or Box(), **options)
-    task = Task(
-        params=params, ideal={}, inputs=jnp.asarray(inputs), labels=None, times=times,
-        table=moment_table(device, times), device=only_range(device), key=key,
-        parts=learned(learn),
-    )  # fmt: skip
+    task = make_task(params, {}, device, inputs, None, times, learn, key)
     layers, found, history = {}, {}, []
     for index, unit in enumerate(units):
         own = {p: w for p, w in ideal.items() if unit.owns(p)}
@@ -206,7 +198,7 @@ def optimize_layer_by_layer(
         begin = start_from(
             strategy, device, params, select=lambda p, v, own=own: p in own
         )
-        begin = replace(begin, digital={})
+        begin = replace(begin, digital={})  # other units' weights are among them
         end, losses = descend(
             part, begin, apply=unit.outputs, loss=relative_error, cell=one.cell,
             optimizer=optimizer, steps=steps, chips=chips, batch=batch, jitter=0.0,

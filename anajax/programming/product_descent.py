@@ -95,12 +95,16 @@ def program_by_products(
         _checks.fail(
             "strategy", "be made of pairs", strategy.cell.signs, "Use pairs(2)."
         )
+    if device.levels is not None:
+        _checks.fail(
+            "device", "be analog", f"{device.name} with levels", "Use enumerate_levels."
+        )
     cells = program(device, encode(strategy, u), key=key)
 
     def turn(state: tuple, i: JArray) -> tuple[tuple, JArray]:
         cells, pulses, average = state
         here = rng.stream(key, rng.Stage.PRODUCT, i)
-        error = decode(strategy, cells.g) - u
+        error = decode(strategy, _visible(device, cells)) - u
         seen = _estimate(loop, device, strategy, cells, error, here)
         average = average + (seen - average) / (i + 1)
         change = -loop.gain * average * strategy.scale
@@ -173,4 +177,14 @@ def _pulse(
     step = jnp.stack(steps, -1)
     xi = loop.pulse * jr.normal(rng.path_key(key, "pulses"), step.shape, step.dtype)
     after = jnp.maximum(g + jnp.where(step != 0, step + xi, 0.0), 0)
-    return replace(cells, programmed=after, g=after), change - rest
+    g = after
+    if device.faults is not None:
+        g = device.faults.apply(after, cells.faults, device)
+    return replace(cells, programmed=after, g=g), change - rest
+
+
+def _visible(device: Device, cells: Cells) -> JArray:
+    """Conductances as a product sees them: dead lines are silent."""
+    if device.faults is None:
+        return cells.g
+    return device.faults.silence(cells.g, cells.faults)

@@ -16,7 +16,8 @@ from anajax._tree import pytree
 from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Device
 from anajax.devices.variation import RANGE
-from anajax.programming.targets import Apply, Loss, distillation, noisy_weights
+from anajax.programming.targets import Apply, Loss, distillation
+from anajax.programming.task import noisy_weights
 from anajax.weight_error import moment_table
 
 

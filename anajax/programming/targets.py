@@ -24,24 +24,19 @@ import optax
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
-from anajax import _checks, chip, rng
-from anajax._normal import normal16
-from anajax._tree import pytree, replace, static
+from anajax import chip, rng
+from anajax._tree import pytree, static
 from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Device
-from anajax.devices.presets import only_range
 from anajax.mapping import Strategy, UnitCell
-from anajax.moments import MomentTable
 from anajax.programming.program import (
-    LEARNABLE,
     Program,
     admissible,
     chain,
-    learned,
     start_from,
 )
+from anajax.programming.task import Task, check, first_of, make_task, noisy_weights
 from anajax.programming.unknowns import Box
-from anajax.weight_error import mean_abs, moment_table
 
 Apply = Callable[[PyTree, JArray], JArray]
 Loss = Callable[[JArray, JArray], JArray]
@@ -141,20 +136,10 @@ def optimize_targets(
         ValueError: if an argument is out of range; names it.
     """
     check(times, learn, inputs, labels, steps=steps, chips=chips, batch=batch)
-    times = jnp.asarray(times, dtype=float)
+    one = first_of(strategy, device, learn)
     begin = start_from(strategy, device, params, per_layer=per_layer, select=select)
-    one = next(iter(strategy.values())) if isinstance(strategy, dict) else strategy
-    task = Task(
-        params=params,
-        ideal=chip.weights(params, select=select),
-        inputs=jnp.asarray(inputs),
-        labels=None if labels is None else jnp.asarray(labels),
-        times=times,
-        table=moment_table(device, times),
-        device=only_range(device),
-        key=key,
-        parts=learned(learn),
-    )
+    ideal = chip.weights(params, select=select)
+    task = make_task(params, ideal, device, inputs, labels, times, learn, key)
     if optimizer is None:
         optimizer = chain(
             one.cell,
@@ -175,60 +160,6 @@ def optimize_targets(
         history=history,
         learned=tuple(learn),
     )
-
-
-@pytree
-class Task:
-    """What a search of targets works on."""
-
-    params: Any
-    ideal: dict[str, JArray]
-    """Trained weights that are searched, by path."""
-    inputs: JArray
-    labels: Any
-    """In place of digital outputs, or none."""
-    times: JArray
-    table: MomentTable
-    """Moments at 0 s and at `times`."""
-    device: Device
-    """Only its range is used."""
-    key: PRNGKey
-    parts: Any = None
-    """Which parts are learned, from `anajax.programming.program.learned`."""
-    fixed: Any = None
-    """Layers by path that are programmed already, or none."""
-
-
-def noisy_weights(
-    layer: chip.Layer,
-    table: MomentTable,
-    index: JArray,
-    *,
-    key: PRNGKey,
-    t: JArray | float = 0.0,
-) -> JArray:
-    """One moment-matched draw of a layer's weights at time `index` of the table.
-
-    Mean and variance of each weight are exact; the compensation factor is that of the
-    layer in the limit of many weights.
-
-    Args:
-        layer: targets and read-back.
-        table: moments at 0 s and at the times, from `moment_table`.
-        index: which of the times, from 1.
-        key: consumed.
-        t: that time in s, for the scheduled drift correction of the layer.
-    """
-    two = replace(
-        table, cubic=table.cubic[..., jnp.stack([jnp.zeros_like(index), index])]
-    )
-    g = two(layer.targets)
-    mean, var = g.mean @ layer.coefficients, g.var @ layer.coefficients**2
-    size = jnp.mean(mean_abs(mean, var), tuple(range(1, mean.ndim)))
-    alpha = chip.schedule(layer, t) * size[0] / size[1]
-    sd = jnp.sqrt(jnp.maximum(var[1], 1e-16))
-    analog = mean[1] + sd * normal16(key, sd.shape, sd.dtype)
-    return chip.finish(layer, alpha * analog)
 
 
 def chip_loss(
@@ -364,24 +295,3 @@ def finish(
     """Strategies and layers by path of a program."""
     found = {p: end.strategy(p, task.device, cell) for p in task.ideal}
     return found, end.layers(task.ideal, task.device, cell)
-
-
-def check(
-    times: Any,
-    learn: Sequence[str],
-    inputs: JArray | np.ndarray,
-    labels: JArray | np.ndarray | None,
-    **counts: int,
-) -> None:
-    """Refuse arguments of a search that are out of range."""
-    _checks.times("times", times)
-    _checks.finite("inputs", inputs)
-    if not learn or isinstance(learn, str) or set(learn) - set(LEARNABLE):
-        _checks.fail("learn", f"be some of {LEARNABLE}", learn, "Choose from these.")
-    if labels is not None and len(labels) != len(inputs):
-        _checks.fail(
-            "labels", "have one entry per input", len(labels), f"Give {len(inputs)}."
-        )
-    for name, number in counts.items():
-        if number < 1:
-            _checks.fail(name, "be at least 1", number, "Use the default.")

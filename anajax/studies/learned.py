@@ -14,9 +14,10 @@ from anajax.devices.base import Device
 from anajax.mapping import Strategy
 from anajax.programming.closed_loop import closed_loop_layers, optimize_closed_loop
 from anajax.programming.targets import optimize_targets
+from anajax.programming.task import layer_moments
 from anajax.studies.programs import Programmer, targets
-from anajax.studies.strategy_config import LearnSection, StrategySection
-from anajax.weight_error import mean_abs, moment_table
+from anajax.studies.strategy_config import LEARNED, LearnSection, StrategySection
+from anajax.weight_error import moment_table
 from anajax.workloads.base import Workload
 
 INPUTS = 4096
@@ -36,26 +37,33 @@ class Built:
     program has none (a loop)."""
 
 
-def by_table(entry: StrategySection, programmer: Programmer, work: Workload) -> Built:
-    """A hand strategy, a tuned one, or the optimum of the weight error."""
-    strategy = programmer.build(entry)
-    return Built(
-        params=work.params,
-        layers=targets(work.params, strategy, programmer.device),
-        strategies=strategy,
-        expected_error=programmer.expected_error(strategy),
-    )
+def build(entry: StrategySection, programmer: Programmer, work: Workload) -> Built:
+    """The program of an entry, on the devices and weights of a study.
 
-
-def learn(entry: StrategySection, programmer: Programmer, work: Workload) -> Built:
-    """Targets from the network's loss, or a closed-loop policy from the weight error.
-
-    Both start from the tuned least-significant-first strategy.
+    What is learned starts from the tuned least-significant-first strategy.
     """
+    if entry.name not in LEARNED:
+        strategy = programmer.build(entry)
+        return Built(
+            params=work.params,
+            layers=targets(work.params, strategy, programmer.device),
+            strategies=strategy,
+            expected_error=programmer.expected_error(strategy),
+        )
     start = programmer.build(StrategySection(name="lsp_first_tuned"))
     key = rng.path_key(programmer.key, entry.title)
-    if entry.name == "closed_loop":
-        return _closed_loop(entry, programmer, work, start, key)
+    learn = _closed_loop if entry.name == "closed_loop" else _targets
+    return learn(entry, programmer, work, start, key)
+
+
+def _targets(
+    entry: StrategySection,
+    programmer: Programmer,
+    work: Workload,
+    start: Strategies,
+    key: Any,
+) -> Built:
+    """Targets from the network's own loss."""
     options = LearnSection() if entry.learn is None else entry.learn
     inputs = work.calibration if work.train_x is None else work.train_x[:INPUTS]
     found = optimize_targets(
@@ -88,6 +96,7 @@ def _closed_loop(
     start: Strategies,
     key: Any,
 ) -> Built:
+    """A policy from the weight error of all layers together."""
     one = start if isinstance(start, Strategy) else next(iter(start.values()))
     policy = optimize_closed_loop(
         programmer.device,
@@ -121,14 +130,10 @@ def _expected(
     table = moment_table(device, times)
 
     def square(layer: chip.Layer, w: Array) -> Array:
-        g = table(layer.targets)
-        mean, var = g.mean @ layer.coefficients, g.var @ layer.coefficients**2
-        axes = tuple(range(1, mean.ndim))
-        size = jnp.mean(mean_abs(mean, var), axes, keepdims=True)
-        late = jax.vmap(lambda t: chip.schedule(layer, t))(times)
-        alpha = late.reshape(-1, *[1] * w.ndim) * size[:1] / size[1:]
-        bias = chip.finish(layer, alpha * mean[1:]) - w
-        spread = (alpha * layer.w_max * layer.column) ** 2 * var[1:]
+        found, alpha = layer_moments(layer, table, times)
+        bias = chip.finish(layer, alpha * found.mean) - w
+        spread = (alpha * layer.w_max * layer.column) ** 2 * found.var
+        axes = tuple(range(1, bias.ndim))
         return jnp.sum(bias**2 + spread, axes) / layer.w_max**2
 
     total = sum(square(layer, ideal[path]) for path, layer in layers.items())

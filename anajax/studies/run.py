@@ -28,7 +28,7 @@ from anajax.studies.config import (
     devices_of,
 )
 from anajax.studies.folder import Folder
-from anajax.studies.learned import by_table, learn
+from anajax.studies.learned import build
 from anajax.studies.programs import Programmer
 from anajax.studies.results import Part
 from anajax.studies.strategy_config import LEARNED, StrategySection
@@ -231,10 +231,7 @@ def _part(
     programmer: Programmer,
     metric: Callable[[PyTree], Array],
 ) -> Part:
-    if entry.name in LEARNED:
-        built = learn(entry, programmer, study.work)
-    else:
-        built = by_table(entry, programmer, study.work)
+    built = build(entry, programmer, study.work)
     measured = _evaluate.evaluate(
         metric,
         built.params,

@@ -1,0 +1,164 @@
+"""What a search of targets works on: network, inputs, and the noise of chips."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax import _checks, chip
+from anajax._normal import normal16
+from anajax._tree import pytree, replace
+from anajax._types import PRNGKey, PyTree
+from anajax.devices.base import Device
+from anajax.devices.presets import only_range
+from anajax.mapping import Strategy
+from anajax.moments import Moments, MomentTable
+from anajax.programming.program import LEARNABLE, learned
+from anajax.weight_error import mean_abs, moment_table
+
+
+@pytree
+class Task:
+    """What a search of targets works on."""
+
+    params: Any
+    ideal: dict[str, JArray]
+    """Trained weights that are searched, by path."""
+    inputs: JArray
+    labels: Any
+    """In place of digital outputs, or none."""
+    times: JArray
+    table: MomentTable
+    """Moments at 0 s and at `times`."""
+    device: Device
+    """Only its range is used."""
+    key: PRNGKey
+    parts: Any = None
+    """Which parts are learned, from `anajax.programming.program.learned`."""
+    fixed: Any = None
+    """Layers by path that are programmed already, or none."""
+
+
+def make_task(
+    params: PyTree,
+    ideal: dict[str, JArray],
+    device: Device,
+    inputs: JArray | np.ndarray,
+    labels: JArray | np.ndarray | None,
+    times: Any,
+    learn: Sequence[str],
+    key: PRNGKey,
+) -> Task:
+    """What a search works on, with the moments of the device tabulated."""
+    times = jnp.asarray(times, dtype=float)
+    return Task(
+        params=params,
+        ideal=ideal,
+        inputs=jnp.asarray(inputs),
+        labels=None if labels is None else jnp.asarray(labels),
+        times=times,
+        table=moment_table(device, times),
+        device=only_range(device),
+        key=key,
+        parts=learned(learn),
+    )
+
+
+def layer_moments(
+    layer: chip.Layer, table: MomentTable, times: Float[JArray, "times"]
+) -> tuple[Moments, Float[JArray, "times *ones"]]:
+    """Moments of a layer's analog part c.g / K, and its drift compensation.
+
+    Args:
+        layer: targets and read-back.
+        table: moments at 0 s and at `times`.
+        times: seconds, for the scheduled part of the compensation.
+
+    Returns:
+        Mean and variance at `times`, and the factor there, in the limit of many
+        weights.
+    """
+    g = table(layer.targets)
+    mean, var = g.mean @ layer.coefficients, g.var @ layer.coefficients**2
+    axes = tuple(range(1, mean.ndim))
+    size = jnp.mean(mean_abs(mean, var), axes, keepdims=True)
+    late = jax.vmap(lambda t: chip.schedule(layer, t))(times)
+    alpha = late.reshape(size[1:].shape) * size[0] / size[1:]
+    return Moments(mean=mean[1:], var=var[1:]), alpha
+
+
+def noisy_weights(
+    layer: chip.Layer,
+    table: MomentTable,
+    index: JArray,
+    *,
+    key: PRNGKey,
+    t: JArray | float = 0.0,
+) -> JArray:
+    """One moment-matched draw of a layer's weights at time `index` of the table.
+
+    Mean and variance of each weight are exact; the compensation factor is that of the
+    layer in the limit of many weights.
+
+    Args:
+        layer: targets and read-back.
+        table: moments at 0 s and at the times, from `moment_table`.
+        index: which of the times, from 1.
+        key: consumed.
+        t: that time in s, for the scheduled drift correction of the layer.
+    """
+    two = replace(
+        table, cubic=table.cubic[..., jnp.stack([jnp.zeros_like(index), index])]
+    )
+    w, alpha = layer_moments(layer, two, jnp.reshape(jnp.asarray(t, float), 1))
+    sd = jnp.sqrt(jnp.maximum(w.var[0], 1e-16))
+    analog = w.mean[0] + sd * normal16(key, sd.shape, sd.dtype)
+    return chip.finish(layer, alpha[0] * analog)
+
+
+def first_of(
+    strategy: Strategy | dict[str, Strategy], device: Device, learn: Sequence[str]
+) -> Strategy:
+    """One of the strategies, all of them fit to start from."""
+    every = list(strategy.values()) if isinstance(strategy, dict) else [strategy]
+    for one in every:
+        if not one.mirrored or one.stepped or one.cell != every[0].cell:
+            _checks.fail(
+                "strategy",
+                "be mirrored, linear between knots, on one cell of pairs",
+                one.name,
+                "Start from strategies.lsp_first.",
+            )
+    if device.levels is not None and {"strategy", "weights"} & set(learn):
+        _checks.fail(
+            "learn",
+            "leave out strategy and weights for a device of few levels",
+            tuple(learn),
+            "Use enumerate_levels; columns and digital parameters can be learned.",
+        )
+    return every[0]
+
+
+def check(
+    times: Any,
+    learn: Sequence[str],
+    inputs: JArray | np.ndarray,
+    labels: JArray | np.ndarray | None,
+    **counts: int,
+) -> None:
+    """Refuse arguments of a search that are out of range."""
+    _checks.times("times", times)
+    _checks.finite("inputs", inputs)
+    if not learn or isinstance(learn, str) or set(learn) - set(LEARNABLE):
+        _checks.fail("learn", f"be some of {LEARNABLE}", learn, "Choose from these.")
+    if labels is not None and len(labels) != len(inputs):
+        _checks.fail(
+            "labels", "have one entry per input", len(labels), f"Give {len(inputs)}."
+        )
+    for name, number in counts.items():
+        if number < 1:
+            _checks.fail(name, "be at least 1", number, "Use the default.")

@@ -6,6 +6,7 @@ import pytest
 
 from anajax import chip, density, devices, strategies
 from anajax.studies import report, run
+from anajax.studies.config import validate
 from anajax.studies.learned import expected_error
 from anajax.weight_error import moment_table, weight_error
 from tests import tiny_study
@@ -36,6 +37,34 @@ def test_learned_programs_land_in_the_same_results(monkeypatch, tmp_path):
     np.testing.assert_allclose(joint.expected_rms_error, measured, rtol=0.3)
     page = report.write_report(tmp_path / "a")
     assert "closed_loop" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_study_without_tables_has_a_report(monkeypatch, tmp_path):
+    tiny_study.use(monkeypatch)
+    run.run(tiny_study.prepared(tmp_path / "a", strategies=ENTRIES[1:2]))
+    page = report.write_report(tmp_path / "a").read_text(encoding="utf-8")
+    assert "Weight error" in page and "nan" not in page.lower()
+
+
+@pytest.mark.parametrize("name", ["targets", "closed_loop"])
+def test_few_levels_are_refused_before_any_work(monkeypatch, tmp_path, name):
+    tiny_study.use(monkeypatch)
+    with pytest.raises(ValueError, match="few levels"):
+        tiny_study.prepared(
+            tmp_path / "a",
+            device={"name": "mram_stt"},
+            times=["1 d"],
+            strategies=[name],
+        )
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_study_of_devices_refuses_learned_programs():
+    config = tiny_study.CONFIG | {"study": "devices", "devices": ["pcm"]}
+    config = {k: v for k, v in config.items() if k != "device"}
+    with pytest.raises(ValueError, match="study of devices"):
+        validate(config | {"strategies": ["targets"]})
 
 
 def test_expected_error_of_a_table_is_that_of_its_density(key):

@@ -22,7 +22,7 @@ from anajax.studies._messages import message
 from anajax.studies._overrides import override
 from anajax.studies.durations import parse_duration
 from anajax.studies.sections import Factor, Positive, Section, one_of, refuse
-from anajax.studies.strategy_config import ALL, StrategyList, entries, named
+from anajax.studies.strategy_config import ALL, LEARNED, StrategyList, entries, named
 
 
 def _increasing(times: list[float]) -> list[float]:
@@ -190,6 +190,17 @@ class DevicesConfig(StudyConfig):
         Field(min_length=1, description="a list of devices"),
     ]
     strategies: StrategyList = entries("single_pair", "lsp_first_tuned", "optimized")
+
+    @model_validator(mode="after")
+    def _tables(self) -> "DevicesConfig":
+        for entry in self.strategies:
+            if entry.name in LEARNED:
+                refuse(
+                    "have `strategies` that are tables in a study of devices",
+                    entry.name,
+                    "Learn it in a study of strategies on one device.",
+                )
+        return self
 
 
 KINDS: dict[str, type[StudyConfig]] = {

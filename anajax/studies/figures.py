@@ -56,14 +56,16 @@ def draw_all(
 
     Args:
         data: results of one device.
-        strategies: by label, as read from the study's strategy file.
+        strategies: by label, as read from the study's strategy file; none where all
+            programs are learned and follow no table.
     """
     figures = {
         "device": lambda: device_figure(data, str(data.attrs["device"])),
-        "strategies": lambda: strategy_figure(data, strategies),
         "weight_error": lambda: error_figure(data),
         data.attrs["metric"]: lambda: metric_figure(data),
     }
+    if strategies:
+        figures["strategies"] = lambda: strategy_figure(data, strategies)
     return {
         f"{name}.{kind}": content
         for name, draw in figures.items()

@@ -71,7 +71,14 @@ def build(
         "strategies": "Target conductances over the share of weights (gray)",
         "device": "What the device model says",
     }
-    pictures = {n: page.image(drawn[f"{n}.svg"], text) for n, text in captions.items()}
+    pictures = {
+        n: page.image(drawn[f"{n}.svg"], text)
+        for n, text in captions.items()
+        if f"{n}.svg" in drawn
+    }
+    tables = (
+        [strategy_block(data, strategies, pictures["strategies"])] if strategies else []
+    )
     return page.render(
         title=f"{data.attrs['workload']} on {data.attrs['device']}",
         lead=f"{data.sizes['chip']} chips, {data.attrs['items']} test items, seed "
@@ -82,7 +89,7 @@ def build(
             metric_block(data, pictures[metric]),
             *gain_blocks(data),
             error_block(data, pictures["weight_error"]),
-            strategy_block(data, strategies, pictures["strategies"]),
+            *tables,
             Block(
                 title="Device",
                 text=data.attrs["device_source"],
@@ -183,18 +190,23 @@ def error_block(data: "xr.Dataset", picture: page.Image) -> Block:
         one = data.sel(strategy=label)
         mean, error = results.mean_and_error(one.weight_rms_error.values)
         cells = [
-            Cell(text=f"{100 * m:.3f}", small=f"± {100 * e:.3f} ({100 * x:.3f})")
+            Cell(text=f"{100 * m:.3f}", small=f"± {100 * e:.3f}{_expected(x)}")
             for m, e, x in zip(mean, error, one.expected_rms_error.values, strict=True)
         ]
         rows.append(Row(cells=[Cell(text=str(label)), *cells], kind=str(kind)))
     return Block(
         title="Weight error (rms, % of w_max)",
         text="Measured mean over chips ± standard error; in brackets the "
-        "expectation without samples, which the optimizer minimizes.",
+        "expectation without samples, which the optimizer minimizes (a closed loop has "
+        "none).",
         header=["strategy", *_times(data)],
         rows=rows,
         images=[picture],
     )
+
+
+def _expected(error: float) -> str:
+    return "" if np.isnan(error) else f" ({100 * error:.3f})"
 
 
 def strategy_block(

@@ -95,6 +95,7 @@ def prepare(
     """
     cases = [_case(config, section) for section in devices_of(config)]
     _check_labels(cases)
+    _check_learned(config, cases)
     work = load(config.workload.name, data=data, items=config.workload.items)
     folder = Folder.open(out, identity(config, work), resume=resume)
     return Prepared(config=config, work=work, cases=cases, folder=folder)
@@ -305,6 +306,16 @@ def _check_labels(cases: list[Case]) -> None:
         raise ValueError(
             f"`devices` must have distinct names: got {twice} twice. Drop one."
         )
+
+
+def _check_learned(config: StudyConfig, cases: list[Case]) -> None:
+    for entry in getattr(config, "strategies", []):
+        for case in cases:
+            if entry.name in LEARNED and case.device.levels is not None:
+                raise ValueError(
+                    f"`strategies` must leave out {entry.name!r} for a device of few "
+                    f"levels: got {case.label}. Use `optimized`: it enumerates codes."
+                )
 
 
 def _dataset(

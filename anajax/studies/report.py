@@ -230,12 +230,20 @@ def strategy_block(
         )
     return Block(
         title="Strategies",
-        text="All targets with units are in strategy.json. Above K / K_max = 1 the "
-        "largest weights are clipped.",
+        text="All targets of these with units are in strategy.json. Above "
+        f"K / K_max = 1 the largest weights are clipped.{_without_table(data, strategies)}",
         header=["strategy", "layers", "F", "K / K_max", "weights clipped"],
         rows=rows,
         images=[picture],
     )
+
+
+def _without_table(data: "xr.Dataset", strategies: Mapping[str, Strategies]) -> str:
+    known = {results.DIGITAL, *strategies}
+    others = [str(s) for s in data.strategy.values if str(s) not in known]
+    if not others:
+        return ""
+    return f" No table over weights describes {', '.join(others)}: they were learned."
 
 
 def _assumed(data: "xr.Dataset") -> list[str]:

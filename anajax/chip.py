@@ -15,8 +15,9 @@ from jaxtyping import Array as JArray
 from jaxtyping import Float
 
 from anajax import _checks, rng
-from anajax._tree import pytree
+from anajax._tree import pytree, replace
 from anajax._types import PRNGKey, PyTree
+from anajax.compensation import Recalibrations, hold
 from anajax.devices import base as _device
 from anajax.devices.base import Cells, Device
 from anajax.mapping import Strategy, encode
@@ -125,11 +126,9 @@ def program(device: Device, layers: dict[str, Layer], *, key: PRNGKey) -> Chip:
         path: layer.write(device, key=rng.path_key(key, path))
         for path, layer in layers.items()
     }
-    first = {
-        path: _read_layer(device, layers[path], c, 0.0, _read_key(key, 0, path))
-        for path, c in cells.items()
-    }
-    return Chip(layers=layers, cells=cells, first=first, key=key)
+    chip = Chip(layers=layers, cells=cells, first={}, key=key)
+    first = _read_all(device, chip, 0.0, rng.stream(key, rng.Stage.TIME, 0))
+    return replace(chip, first=first)
 
 
 def read(
@@ -139,6 +138,7 @@ def read(
     t: Float[JArray, ""] | float,
     index: int | JArray,
     scope: Scope = "layer",
+    held: Recalibrations | None = None,
 ) -> dict[str, JArray]:
     """The weights of a chip at time `t`, drift-compensated, in the network's units.
 
@@ -147,19 +147,54 @@ def read(
         chip: from `program`.
         t: seconds since the first read.
         index: number of this read-out, from 1: names its read noise.
-        scope: the weights that share one compensation factor.
+        scope: the weights that share one compensation factor, measured in this very
+            read-out.
+        held: factors from `recalibrate`, in place of those.
     """
-    now = {
-        path: _read_layer(device, layer, c, t, _read_key(chip.key, index, path))
-        for (path, layer), c in zip(
-            chip.layers.items(), chip.cells.values(), strict=True
-        )
-    }
-    alpha = compensation(chip.first, now, chip.layers, scope)
+    now = _read_all(device, chip, t, rng.stream(chip.key, rng.Stage.TIME, index))
+    if held is None:
+        alpha = compensation(chip.first, now, chip.layers, scope)
+    else:
+        alpha = held.at(t)
     return {
         path: finish(layer, alpha[path] * schedule(layer, t) * now[path])
         for path, layer in chip.layers.items()
     }
+
+
+def recalibrate(
+    device: Device,
+    chip: Chip,
+    times: Float[JArray, "recalibrations"],
+    *,
+    scope: Scope = "layer",
+) -> Recalibrations:
+    """Measure the drift compensation of a chip at the times of a schedule only.
+
+        held = recalibrate(device, part, jnp.array([3600.0, 86400.0]))
+        weights = read(device, part, t=t, index=1, held=held)
+
+    Each measurement is a read-out with its own noise; between two, the factors of the
+    last stay in force, and before the first there is no compensation.
+
+    Args:
+        device: the device model.
+        chip: from `program`.
+        times: seconds since the first read, increasing.
+        scope: the weights that share one factor.
+
+    Raises:
+        ValueError: if times are out of range.
+    """
+    _checks.times("times", times)
+    times = jnp.asarray(times, dtype=float)
+
+    def measure(t_i: tuple[JArray, JArray]) -> dict[str, JArray]:
+        key = rng.stream(chip.key, rng.Stage.RECALIBRATE, t_i[1])
+        now = _read_all(device, chip, t_i[0], key)
+        return compensation(chip.first, now, chip.layers, scope)
+
+    return hold(times, jax.lax.map(measure, (times, jnp.arange(times.size))))
 
 
 def schedule(layer: Layer, t: Float[JArray, ""] | float) -> JArray:
@@ -281,8 +316,14 @@ def _encode_layer(w: JArray, strategy: Strategy, path: str) -> Layer:
     )
 
 
-def _read_key(key: PRNGKey, index: int | JArray, path: str) -> PRNGKey:
-    return rng.path_key(rng.stream(key, rng.Stage.TIME, index), path)
+def _read_all(
+    device: Device, chip: Chip, t: Float[JArray, ""] | float, key: PRNGKey
+) -> dict[str, JArray]:
+    """The analog parts of all weights in one read-out."""
+    return {
+        path: _read_layer(device, layer, chip.cells[path], t, rng.path_key(key, path))
+        for path, layer in chip.layers.items()
+    }
 
 
 def _read_layer(

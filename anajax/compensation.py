@@ -12,6 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from anajax import _checks
+from anajax._tree import pytree
 from anajax._types import Float, JArray
 from anajax.converters import Number
 
@@ -91,6 +92,31 @@ def in_force(
     """
     _checks.times("schedule", schedule)
     return jnp.searchsorted(jnp.asarray(schedule), jnp.asarray(t), side="right")
+
+
+@pytree
+class Recalibrations:
+    """Drift compensation of a chip that is measured anew at some times, else held."""
+
+    times: Float[JArray, "recalibrations"]
+    """Seconds since the first read, increasing."""
+    factors: dict[str, JArray]
+    """Factors by path, one more leading axis: 1, then those measured at each time."""
+
+    def at(self, t: Float[JArray, ""] | float) -> dict[str, JArray]:
+        """The factors in force at time `t` (s), which may be traced; 1 before the
+        first recalibration.
+        """
+        index = in_force(self.times, t)
+        return {path: factor[index] for path, factor in self.factors.items()}
+
+
+def hold(
+    times: Float[JArray, "recalibrations"], found: dict[str, JArray]
+) -> Recalibrations:
+    """The record of factors `[recalibrations ...]` that were measured at `times`."""
+    factors = {p: jnp.concatenate([jnp.ones_like(f[:1]), f]) for p, f in found.items()}
+    return Recalibrations(times=times, factors=factors)
 
 
 def _magnitude(x: JArray, per: str) -> JArray:

@@ -47,6 +47,8 @@ class Stage(enum.IntEnum):
     """Initial parameters, starts of an optimiser."""
     TRAIN = 12
     """Index of a training step."""
+    RECALIBRATE = 13
+    """Index of a read-out that measures drift compensation."""
 
 
 def stream(key: PRNGKey, stage: Stage, index: int | Array = 0) -> PRNGKey:

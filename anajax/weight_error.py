@@ -107,6 +107,28 @@ def error_of_moments(
     return WeightError(mse=mse, alpha=alpha, bias=bias, var=var)
 
 
+def with_factors(
+    error: WeightError,
+    alpha: Float[JArray, "times"],
+    strategy: Strategy,
+    density: WeightDensity,
+) -> WeightError:
+    """The error under other compensation factors, such as some measured earlier.
+
+    Args:
+        error: from `weight_error` of this strategy on this density.
+        alpha: factor in force at each time.
+        strategy: the targets, F and K.
+        density: how often each weight occurs.
+    """
+    u = jnp.abs(density.u) if strategy.mirrored else density.u
+    goal = u + strategy.offset / strategy.scale
+    ratio = (alpha / error.alpha)[:, None]
+    bias, var = ratio * (error.bias + goal) - goal, ratio**2 * error.var
+    mse = jnp.sum(density.probability * (bias**2 + var), -1)
+    return WeightError(mse=mse, alpha=alpha, bias=bias, var=var)
+
+
 def weight_moments(strategy: Strategy, g: Moments) -> Moments:
     """Moments of the analog part c.g / K of weights, from those of their devices.
 

@@ -16,6 +16,7 @@ from anajax.studies.evaluate import evaluate
 PCM, IDEAL = devices.pcm(), devices.ideal()
 LSP = strategies.lsp_first(PCM)
 DAY = 86400.0
+STEADY = devices.state_independent(nu=0.06, nu_sd=0.0).drift
 
 
 def plain(key):
@@ -56,8 +57,7 @@ def test_another_layer_changes_no_other_noise(key):
 @pytest.mark.parametrize("scope", ["network", "layer", "column"])
 def test_compensation_restores_a_uniform_loss(key, scope):
     """With one exponent for all cells, any scope restores the weights exactly."""
-    drift = devices.state_independent(nu=0.06, nu_sd=0.0).drift
-    device = replace(IDEAL, drift=drift)
+    device = replace(IDEAL, drift=STEADY)
     back = chip.perturb(plain(key), device, LSP, t=DAY, key=key, scope=scope)
     chex.assert_trees_all_close(back, plain(key), rtol=1e-5, atol=1e-6)
     lost = chip.perturb(plain(key), device, LSP, t=DAY, key=key, scope="none")
@@ -73,6 +73,29 @@ def test_column_factors_are_one_per_output(key):
     np.testing.assert_allclose(alpha, [2.0, 4.0])
     alpha = chip.compensation(first, now, layers, "layer")["a"]
     np.testing.assert_allclose(alpha, 10 / 3.5)
+
+
+def test_held_factors_are_those_of_the_last_recalibration(key):
+    """Drift alone, of equal exponents: what is left is the drift since then."""
+    device = replace(IDEAL, drift=STEADY)
+    part = chip.program(device, chip.encode_weights(plain(key), LSP), key=key)
+    held = chip.recalibrate(device, part, jnp.array([3600.0, DAY]))
+    for t, since in ((60.0, 0.0), (3600.0, 3600.0), (8e4, 3600.0), (9e5, DAY)):
+        now = chip.read(device, part, t=t, index=1, held=held)["a/kernel"]
+        expected = ((t + 20) / (since + 20)) ** -0.06
+        np.testing.assert_allclose(now / plain(key)["a"]["kernel"], expected, rtol=1e-4)
+    fresh = chip.read(device, part, t=DAY, index=1)
+    chex.assert_trees_all_close(
+        fresh, chip.read(device, part, t=DAY, index=1, held=held), rtol=1e-5
+    )
+
+
+def test_each_recalibration_has_noise_of_its_own(key):
+    part = chip.program(PCM, chip.encode_weights(plain(key), LSP), key=key)
+    held = chip.recalibrate(PCM, part, jnp.array([DAY, DAY + 60]), scope="column")
+    _, first, second = held.factors["a/kernel"]
+    assert jnp.all(first != second)
+    np.testing.assert_allclose(first, second, rtol=0.15)
 
 
 def test_strategies_by_path_and_offset_devices(key):
@@ -102,7 +125,7 @@ def test_chips_are_the_same_in_any_number_and_chunk(key):
 def test_weight_error_on_chips_is_the_expected_one(key):
     """RMS over 40 chips of 2,000 weights within 2 % of the exact expectation."""
     from anajax import density
-    from anajax.weight_error import moment_table, weight_error
+    from anajax.weight_error import moment_table, weight_error, with_factors
 
     params = {"kernel": 0.3 * jr.normal(key, (100, 20))}
     times = jnp.array([1.0, DAY])
@@ -110,9 +133,17 @@ def test_weight_error_on_chips_is_the_expected_one(key):
         lambda p: jnp.zeros(()), params, PCM, LSP, times, chips=40, key=key
     )
     points = density.from_weights(params["kernel"])
-    exact = weight_error(LSP, moment_table(PCM, times), points).rms
+    exact = weight_error(LSP, moment_table(PCM, times), points)
     rms = np.sqrt(np.mean(np.asarray(result.weight_rms_error) ** 2, 0))
-    np.testing.assert_allclose(rms, exact, rtol=0.02)
+    np.testing.assert_allclose(rms, exact.rms, rtol=0.02)
+    late = evaluate(
+        lambda p: jnp.zeros(()), params, PCM, LSP, times, chips=40, key=key,
+        recalibrate=[1.0],
+    )  # fmt: skip
+    rms = np.sqrt(np.mean(np.asarray(late.weight_rms_error) ** 2, 0))
+    held = with_factors(exact, exact.alpha[:1].repeat(2), LSP, points)
+    np.testing.assert_allclose(rms, held.rms, rtol=0.02)
+    assert held.rms[1] > 1.5 * exact.rms[1]
 
 
 def test_one_trace_for_keys_times_devices_and_dual_pair_strategies(key):
@@ -154,10 +185,11 @@ def test_bad_studies_are_named(key):
         (dict(times=[2.0, 1.0]), "times.*increase"),
         (dict(times=[-1.0]), "times.*negative"),
         (dict(chips=0), "chips.*at least 1"),
+        (dict(recalibrate=[2.0, 1.0]), "recalibrate.*increase"),
     ):
         args = dict(times=[1.0], chips=1) | change
         with pytest.raises(ValueError, match=match):
             evaluate(
                 lambda p: jnp.zeros(()), params, PCM, LSP, args["times"],
-                chips=args["chips"], key=key,
+                chips=args["chips"], key=key, recalibrate=args.get("recalibrate"),
             )  # fmt: skip

@@ -20,6 +20,11 @@ MISTAKES = [
     ("times=[1 s, 3 fortnights]", "`times.1` must be a time in seconds or with a unit"),
     ("times=[5 s, 2 s]", "`times` must increase strictly: got [5.0, 2.0]. Sort"),
     ("times=[-1 s, 2 s]", "`times.0` must be at least 0: got '-1 s'"),
+    ("compensation.recalibrate=[1 d, 1 h]", "increase strictly: got [86400.0, 3600"),
+    (
+        "compensation={scope: none, recalibrate: [1 d]}",
+        "`compensation` must have no `recalibrate` without a scope: got [86400.0]",
+    ),
     ("times=[]", "`times` must have entries, at least 1: got []"),
     ("times=1 s", "`times` must be a list: got '1 s'. Give a list of times"),
     ("device.name=pmc", "must be known: got 'pmc'. Did you mean 'pcm'? Known: ideal"),

@@ -7,7 +7,7 @@ import tiny_study
 import xarray as xr
 
 from anajax import devices, strategies
-from anajax.studies import results, run
+from anajax.studies import report, results, run
 from anajax.studies.folder import MANIFEST, Folder
 from anajax.studies.strategy_file import load_strategies, save_strategies
 
@@ -206,6 +206,26 @@ def test_times_beyond_the_source_need_a_flag(tmp_path):
     assert not (tmp_path / "a").exists()
     study = tiny_study.prepared(tmp_path / "b", extrapolate=True, **changes)
     assert study.cases[0].extrapolated.tolist() == [False, True]
+
+
+def test_held_drift_compensation_is_recorded_and_expected(tmp_path):
+    """Measured after an hour only: a month later weights are off, as expected."""
+    changes = {"device": {"name": "pcm"}, "strategies": ["lsp_first"], "chips": 8}
+    rule = {"compensation": {"recalibrate": ["1 h"]}}
+    data = [
+        run.run(tiny_study.prepared(tmp_path / name, **changes, **more))
+        for name, more in (("every", {}), ("held", rule))
+    ]
+    every, held = (
+        d.weight_rms_error.mean("chip").sel(strategy="lsp_first").values[-1]
+        for d in data
+    )
+    assert held > 1.2 * every
+    assert data[1].attrs["recalibrated"] == [3600.0]
+    expected = data[1].expected_rms_error.sel(strategy="lsp_first").values[-1]
+    np.testing.assert_allclose(expected, held, rtol=0.1)
+    page = report.write_report(tmp_path / "held").read_text(encoding="utf-8")
+    assert "It is measured at 1 h and held in between; before, it is 1." in page
 
 
 def test_gain_is_paired_against_the_best_hand_strategy_of_each_time():

@@ -18,7 +18,7 @@ import numpy as np
 
 from anajax import _checks
 from anajax._tree import replace
-from anajax.devices import _likelihood, _likelihood_binary
+from anajax.devices import _clips, _likelihood, _likelihood_binary
 from anajax.devices._parameters import Layout, Vector, layout
 from anajax.devices._residuals import FormTest, Residuals, form_tests, residuals
 from anajax.devices._ties import tied
@@ -41,8 +41,9 @@ class Parameter:
     value: float
     se: float
     """Standard error from the observed information; infinite if the data do not
-    determine the parameter, such as a clip of a curve that no cell reaches. Errors of
-    the other constants of that curve then take the clip for out of reach."""
+    determine the parameter, such as a clip of a curve that no cell reaches, or whose
+    absence explains the data as well (likelihood ratio, 5 %). The other constants of
+    that curve are then estimated with the clip out of reach."""
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -112,6 +113,9 @@ def fit_device(
         likelihood = _chosen(start, data)
         vector, value, converged = _search(likelihood, places, data, steps)
         covariance, se = _uncertainty(likelihood, places, data, vector)
+        if steps:
+            vector, value = _unclipped(likelihood, places, data, vector, value, se)
+            covariance, se = _uncertainty(likelihood, places, data, vector)
         device = places.device(vector)
         rest = residuals(device, data)
         tests = form_tests(rest)
@@ -215,6 +219,23 @@ def _search(
         if converged:
             break
     return vector, float(value), converged
+
+
+def _unclipped(
+    likelihood: ModuleType,
+    places: Layout,
+    data: Measured,
+    vector: Vector,
+    value: float,
+    se: np.ndarray,
+) -> tuple[Vector, float]:
+    """The fit without the clips that the data do not ask for, one after the other."""
+    for i, edge in _clips.doubtful(places, vector, se, data):
+        start = _clips.moved(places, vector, i, edge)
+        other, less, _ = _search(likelihood, start, data, 20)
+        if 2 * (value - less) < _clips.LIKELIHOOD_RATIO:
+            vector, value = other, less
+    return vector, value
 
 
 @partial(jax.jit, static_argnums=0)

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from anajax import _checks, compensation, crossbar, rng
-from anajax._tree import pytree
 from anajax._types import Float, JArray, PRNGKey
+from anajax.compensation import Recalibrations, hold
 from anajax.nn.analog import Analog
 from anajax.periphery import LearnedRange
 from anajax.rng import Stage
@@ -158,24 +158,6 @@ def compensate(model: M, factors: Mapping[str, JArray]) -> M:
     return model
 
 
-@pytree
-class Recalibrations:
-    """Drift compensation of a chip that is measured anew at some times, else held."""
-
-    times: Float[JArray, "recalibrations"]
-    """Seconds since the first read."""
-    factors: dict[str, JArray]
-    """Factors by path, one more leading axis: 1, then those measured at each time."""
-
-    def at(self, t: Float[JArray, ""] | float) -> dict[str, JArray]:
-        """The factors in force at time `t` (s), for `compensate`; 1 before the first.
-
-        `t` may be traced.
-        """
-        index = compensation.in_force(self.times, t)
-        return {path: factor[index] for path, factor in self.factors.items()}
-
-
 def recalibrations(
     model_at: Callable[[JArray], nnx.Module],
     times: Float[JArray, "recalibrations"],
@@ -212,8 +194,4 @@ def recalibrations(
     found = [
         compensation_factors(first, outs(t, i), per=per) for i, t in enumerate(times, 1)
     ]
-    factors = {
-        path: jnp.stack([jnp.ones_like(f), *(later[path] for later in found)])
-        for path, f in found[0].items()
-    }
-    return Recalibrations(times=times, factors=factors)
+    return hold(times, jax.tree.map(lambda *f: jnp.stack(f), *found))

@@ -115,11 +115,28 @@ class DeviceSection(Section):
 
 
 class CompensationSection(Section):
-    """Which weights share one drift compensation factor."""
+    """Which weights share one drift compensation factor, and when it is measured.
+
+    Between two recalibrations the last factor is held; before the first there is none.
+    """
 
     scope: Literal["layer", "network", "column", "none"] = Field(
         default="layer", description='"layer", "network", "column" or "none"'
     )
+    recalibrate: Times | None = Field(
+        default=None,
+        description='times such as ["1 h", "1 d"], or null for every read-out',
+    )
+
+    @model_validator(mode="after")
+    def _measured(self) -> "CompensationSection":
+        if self.recalibrate is not None and self.scope == "none":
+            refuse(
+                "have no `recalibrate` without a scope",
+                self.recalibrate,
+                "Choose a scope, or remove the times.",
+            )
+        return self
 
 
 class OptimizerSection(Section):

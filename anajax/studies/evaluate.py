@@ -40,6 +40,7 @@ def evaluate(
     chunk: int = 1,
     select: chip.Select = chip.default_select,
     scope: chip.Scope = "layer",
+    recalibrate: Float[JArray, "recalibrations"] | Sequence[float] | None = None,
 ) -> Evaluation:
     """Program every chip once, read it at all times, and measure the network.
 
@@ -55,11 +56,16 @@ def evaluate(
         chunk: chips at once (vmapped); 1 is fastest on a CPU.
         select: which leaves are weights.
         scope: the weights that share one drift compensation factor.
+        recalibrate: seconds at which the factors are measured, held until the next;
+            None for measuring them in each read-out.
 
     Raises:
         ValueError: if times, chips or weights are out of range.
     """
     _checks.times("times", times)
+    if recalibrate is not None:
+        recalibrate = jnp.asarray(recalibrate, dtype=float)
+        _checks.times("recalibrate", recalibrate)
     index = jnp.arange(chips) if isinstance(chips, int) else jnp.asarray(chips)
     if index.size < 1 or chunk < 1:
         _checks.fail("chips", "be at least 1", index.size, "Ask for one chip or more.")
@@ -73,6 +79,7 @@ def evaluate(
         jnp.asarray(times, dtype=float),
         index,
         key,
+        recalibrate,
         metric=metric,
         chunk=chunk,
         scope=scope,
@@ -100,6 +107,7 @@ def _evaluate(
     times: JArray,
     index: JArray,
     key: PRNGKey,
+    recalibrate: JArray | None,
     *,
     metric: Metric,
     chunk: int,
@@ -107,10 +115,13 @@ def _evaluate(
 ) -> Evaluation:
     def one_chip(i: JArray) -> Evaluation:
         part = chip.program(device, layers, key=rng.stream(key, rng.Stage.CHIP, i))
+        held = None
+        if recalibrate is not None:
+            held = chip.recalibrate(device, part, recalibrate, scope=scope)
 
         def one_time(t_j: tuple[JArray, JArray]) -> Evaluation:
             t, j = t_j
-            weights = chip.read(device, part, t=t, index=j, scope=scope)
+            weights = chip.read(device, part, t=t, index=j, scope=scope, held=held)
             return Evaluation(
                 metric=metric(chip.insert(params, weights)),
                 weight_rms_error=_rms(weights, ideal, layers),

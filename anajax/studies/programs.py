@@ -12,6 +12,7 @@ from anajax import chip, rng, strategies
 from anajax._tree import replace
 from anajax._types import Array, PRNGKey, PyTree
 from anajax.chip import Strategies
+from anajax.compensation import in_force
 from anajax.density import WeightDensity, from_weights
 from anajax.devices.base import Device
 from anajax.mapping import Strategy, pairs
@@ -19,7 +20,13 @@ from anajax.moments import MomentTable
 from anajax.programming import optimize_strategy
 from anajax.studies.config import StudyConfig
 from anajax.studies.strategy_config import StrategySection
-from anajax.weight_error import Compensation, moment_table, weight_error
+from anajax.weight_error import (
+    Compensation,
+    WeightError,
+    moment_table,
+    weight_error,
+    with_factors,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,12 +54,11 @@ class Programmer:
 
     def expected_error(self, strategy: Strategies) -> np.ndarray:
         """Expected rms weight error `[times]` (fraction of w_max), without samples."""
-        table = moment_table(self.device, jnp.asarray(self.times))
         if isinstance(strategy, Strategy):
-            return np.asarray(self._error(strategy, table, self.density)) ** 0.5
+            return np.asarray(self._error(strategy, self.density)) ** 0.5
         sizes = {path: w.size for path, w in self.weights.items()}
         square = sum(
-            sizes[path] * np.asarray(self._error(s, table, self._layer(path)))
+            sizes[path] * np.asarray(self._error(s, self._layer(path)))
             for path, s in strategy.items()
         )
         return (square / sum(sizes.values())) ** 0.5
@@ -65,10 +71,28 @@ class Programmer:
     def _layer(self, path: str) -> WeightDensity:
         return from_weights(_normalized(self.weights[path]))
 
-    def _error(
-        self, strategy: Strategy, table: MomentTable, density: WeightDensity
-    ) -> Array:
-        return _error(_uniform(strategy), table, density, self._compensation)
+    def _error(self, strategy: Strategy, density: WeightDensity) -> Array:
+        args = _uniform(strategy), density, self._compensation
+        error = _error(self._table, *args)
+        if self._recalibrations is None:
+            return error.mse
+        when, table = self._recalibrations
+        alpha = jnp.concatenate([jnp.ones(1), _error(table, *args).alpha])
+        alpha = alpha[in_force(when, self.times)]
+        return with_factors(error, alpha, args[0], density).mse
+
+    @functools.cached_property
+    def _table(self) -> MomentTable:
+        return moment_table(self.device, jnp.asarray(self.times))
+
+    @functools.cached_property
+    def _recalibrations(self) -> tuple[Array, MomentTable] | None:
+        """Times of recalibrations and the moments there; None for every read-out."""
+        given = self.config.compensation.recalibrate
+        if given is None:
+            return None
+        when = jnp.asarray(given)
+        return when, moment_table(self.device, when)
 
     @property
     def _compensation(self) -> Compensation:
@@ -128,12 +152,12 @@ class Programmer:
 
 @functools.partial(jax.jit, static_argnums=3)
 def _error(
-    strategy: Strategy,
     table: MomentTable,
+    strategy: Strategy,
     density: WeightDensity,
     compensation: Compensation,
-) -> Array:
-    return weight_error(strategy, table, density, compensation=compensation).mse
+) -> WeightError:
+    return weight_error(strategy, table, density, compensation=compensation)
 
 
 @functools.cache

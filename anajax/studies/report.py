@@ -228,10 +228,11 @@ def strategy_block(
                 ]
             )
         )
+    text = "All targets of these with units are in strategy.json. Above K / K_max = 1 "
+    text += "the largest weights are clipped." + _without_table(data, strategies)
     return Block(
         title="Strategies",
-        text="All targets of these with units are in strategy.json. Above "
-        f"K / K_max = 1 the largest weights are clipped.{_without_table(data, strategies)}",
+        text=text,
         header=["strategy", "layers", "F", "K / K_max", "weights clipped"],
         rows=rows,
         images=[picture],
@@ -261,6 +262,11 @@ def assumptions(data: "xr.Dataset") -> list[str]:
     }[scope]
     if scope != "none":
         shared += ": mean |weight| of the first read over that of the present one."
+    measured = np.atleast_1d(data.attrs.get("recalibrated", []))
+    if measured.size:
+        when = ", ".join(human(t) for t in measured)
+        shared += f" It is measured at {when} and held in between; before, it is 1."
+        shared += " Searches assume one that is measured at every time."
     return [
         "Weight arrays of two or more axes, except embeddings, are analog; biases, "
         "norms and embeddings are digital and exact.",

@@ -251,6 +251,6 @@ def compare(a: "xr.Dataset", b: "xr.Dataset") -> Comparison:
     )
 
 
-def attributes(identity: dict[str, Any], **more: str | float | int) -> dict[str, Any]:
+def attributes(identity: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Attributes of a dataset: the identity of its study as JSON, and what else."""
     return {k: json.dumps(v, sort_keys=True) for k, v in identity.items()} | more

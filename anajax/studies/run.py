@@ -243,6 +243,7 @@ def _part(
         key=jax.random.key(study.config.seed),
         chunk=study.config.chunk,
         scope=study.config.compensation.scope,
+        recalibrate=study.config.compensation.recalibrate,
     )
     return Part(
         metric=np.asarray(measured.metric),
@@ -362,6 +363,7 @@ def _combine(study: Prepared, tables: list[Any], digital: float) -> Any:
             data[name] = (dims, values, {"units": "uS"})
         data.attrs["device_source"] = case.device.source
         data.attrs["device"] = case.label
+    recalibrated = study.config.compensation.recalibrate
     density = _density(study)
     data = data.assign_coords(weight=("weight", density[0], {"units": "w / w_max"}))
     data["weight_share"] = ("weight", density[1], {"units": "1"})
@@ -378,6 +380,7 @@ def _combine(study: Prepared, tables: list[Any], digital: float) -> Any:
             compensation=study.config.compensation.scope,
             git=git_state(),
             json=json.dumps(["config", "versions", "source", "device_files"]),
+            **({} if recalibrated is None else {"recalibrated": recalibrated}),
         )
     )
 

@@ -104,9 +104,7 @@ class Recalibrations:
     """Factors by path, one more leading axis: 1, then those measured at each time."""
 
     def at(self, t: Float[JArray, ""] | float) -> dict[str, JArray]:
-        """The factors in force at time `t` (s), which may be traced; 1 before the
-        first recalibration.
-        """
+        """The factors in force at time `t` (s); 1 before the first recalibration."""
         index = in_force(self.times, t)
         return {path: factor[index] for path, factor in self.factors.items()}
 

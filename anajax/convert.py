@@ -18,17 +18,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
-from anajax import _checks, chip, rng
+from anajax import _checks, rng
 from anajax._types import PRNGKey, PyTree
 from anajax.crossbar import TileRule
-from anajax.devices import base
-from anajax.devices.base import Device
 from anajax.nn import layers, recurrent
 from anajax.nn.analog import Analog, retype
-from anajax.nn.programmed import insert_weights
 from anajax.periphery import IO, ideal
 
 M = TypeVar("M", bound=nnx.Module)
@@ -281,7 +277,7 @@ def to_digital(model: M) -> M:
     """A clone of a converted model with plain Flax layers.
 
     The weights are those that the model holds now: of the digital network, or of a
-    chip after `program_layers` (less its digital offset). Periphery, noise and
+    chip after `on_chip.program_layers` (less its digital offset). Periphery, noise and
     compensation are dropped.
     """
     back = {analog: digital for digital, analog in (LAYERS | CELLS).items()}
@@ -295,40 +291,6 @@ def to_digital(model: M) -> M:
         return retype(node, kind, drop=("analog",), **HOOKS.get(kind, {}))
 
     return nnx.recursive_map(swap, nnx.clone(model), graph=True)
-
-
-# --- a chip ---------------------------------------------------------------------------
-
-
-def program_layers(model: M, device: Device, programmed: chip.Chip, *, t: float) -> M:
-    """A clone of a converted model with the cells of a chip at time `t` as weights.
-
-    The raw weights, without drift compensation (see `nn.programmed.read_outs`); read
-    noise becomes a variance that is drawn at each product, for each vector. What the
-    strategy subtracts digitally is subtracted from the outputs, times the sum of the
-    inputs as the DACs apply them.
-
-    Args:
-        model: from `to_analog`.
-        device: the device model that `programmed` was made with.
-        programmed: from `chip.program` on targets of this network's parameters.
-        t: seconds since the first read.
-
-    Raises:
-        ValueError: if a layer is not analog.
-    """
-    weights, variance, offset = {}, {}, {}
-    for path, layer in programmed.layers.items():
-        cells = base.age(device, programmed.cells[path], t=t)
-        sd = device.read.sd(
-            cells.g, target=cells.target, programmed=cells.programmed, t=t
-        )
-        unit = layer.w_max * layer.column
-        weights[path] = cells.g @ layer.coefficients * unit
-        variance[path] = sd**2 @ layer.coefficients**2 * unit**2
-        if not _checks.concrete(layer.offset) or np.any(np.asarray(layer.offset)):
-            offset[path] = jnp.broadcast_to(layer.offset * unit, weights[path].shape)
-    return insert_weights(model, weights, variance, offset)
 
 
 # --- use ----------------------------------------------------------------------------

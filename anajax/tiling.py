@@ -99,15 +99,15 @@ def from_weights(
         ValueError: for an unknown `normalize`, `omega` <= 0 or shapes that do not fit.
     """
     _check_matrix("weights", weights, 2)
-    _checks.positive("omega", omega)
-    tiles = from_planes(
+    return from_planes(
         weights[..., None],
         rule,
         coefficients=(1.0,),
+        normalize=normalize,
+        omega=omega,
         variance=None if variance is None else variance[..., None],
         bias=bias,
     )
-    return _normalized(tiles, normalize, omega)
 
 
 def from_planes(
@@ -118,6 +118,8 @@ def from_planes(
     combine: str | tuple[int, ...] = "analog",
     unit: Number = 1.0,
     scale: Number = 1.0,
+    normalize: str = "none",
+    omega: Number = 1.0,
     variance: Float[JArray, "rows columns devices"] | None = None,
     bias: Float[JArray, "columns"] | None = None,
 ) -> Tiles:
@@ -135,6 +137,8 @@ def from_planes(
             the group of each device, such as (0, 0, 1, 1) for pairs.
         unit: conductance in uS that the ADC counts as one.
         scale: weight per uS: one number, or one per column `[out]`.
+        normalize: as in `from_weights`, by the largest of all groups.
+        omega: largest value of a group after normalization.
         variance: read-noise variance of each device, uS^2, fresh per product.
         bias: added digitally.
 
@@ -143,12 +147,13 @@ def from_planes(
     """
     _check_matrix("planes", planes, 3)
     _checks.positive("unit", unit)
+    _checks.positive("omega", omega)
     dtype, devices = planes.dtype, planes.shape[2]
     factors = jnp.asarray(coefficients, dtype)
     if factors.shape != (devices,):
         rule_text = f"have one value per device ({devices})"
         _checks.fail("coefficients", rule_text, factors.shape, "Match `planes`.")
-    member = _groups(combine, devices)
+    member = membership(combine, devices)
     digital = jnp.max(jnp.abs(factors)[:, None] * member, axis=0)
     safe = jnp.where(digital > 0, digital, 1)
     analog = factors[:, None] * member / safe
@@ -162,16 +167,22 @@ def from_planes(
         rows=planes.shape[0],
         columns=planes.shape[1],
     )
-    if variance is None:
-        return tiles
-    if variance.shape != planes.shape:
-        got, rule_text = variance.shape, f"have the shape of the matrix {planes.shape}"
-        _checks.fail("variance", rule_text, got, "Give one variance per device.")
-    return replace(tiles, variance=_tile(_mix(variance, (analog / unit) ** 2), rule))
+    if variance is not None:
+        if variance.shape != planes.shape:
+            text = f"have the shape of the matrix {planes.shape}"
+            remedy = "Give one variance per device."
+            _checks.fail("variance", text, variance.shape, remedy)
+        own = _tile(_mix(variance, (analog / unit) ** 2), rule)
+        tiles = replace(tiles, variance=own)
+    return _normalized(tiles, normalize, omega)
 
 
-def _groups(combine: str | tuple[int, ...], devices: int) -> np.ndarray:
-    """Membership [devices groups] of 0 and 1."""
+def membership(combine: str | tuple[int, ...], devices: int) -> np.ndarray:
+    """Which device `[devices groups]` belongs to which group, for `from_planes`.
+
+    Raises:
+        ValueError: if `combine` does not give each device a group.
+    """
     named = {"analog": (0,) * devices, "digital": tuple(range(devices))}
     index = named.get(combine, combine) if isinstance(combine, str) else combine
     remedy = f'Use "analog", "digital" or {devices} group numbers from 0.'
@@ -211,8 +222,8 @@ def _normalized(tiles: Tiles, normalize: str, omega: Number) -> Tiles:
     # a loop over 2-D maxima: on CPU several times faster than one batched maximum
     largest = jax.lax.map(lambda tile: jnp.max(jnp.abs(tile), axis=0), flat)
     largest = largest.reshape(t, 1, *rest) / omega
-    if normalize == "tile":
-        largest = jnp.max(largest, axis=3, keepdims=True)
+    axes = (3, 4) if normalize == "tile" else 4
+    largest = jnp.max(largest, axis=axes, keepdims=True)
     largest = jnp.where(largest > 0, largest, 1)
     variance = tiles.variance
     return replace(

@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from anajax import chip, devices, strategies
+from anajax import chip, crossbar, devices, strategies
+from anajax._tree import replace
 from anajax.convert import (
     Rule,
     functional,
-    program_layers,
     to_analog,
     to_digital,
     with_key,
 )
 from anajax.converters import uniform
 from anajax.crossbar import TileRule
+from anajax.devices.base import age
 from anajax.nn.norm import Folded, fold_batch_norm, recalibrate_norms
 from anajax.nn.programmed import (
     compensate,
@@ -26,6 +27,7 @@ from anajax.nn.programmed import (
     read_outs,
     recalibrations,
 )
+from anajax.on_chip import program_layers
 from anajax.periphery import IO, LearnedRange, OutputNoise
 
 
@@ -81,6 +83,58 @@ def test_aged_chip_without_read_noise_equals_chip_read(build, key):
     np.testing.assert_allclose(
         to_digital(aged).linear.kernel[...], weights["linear/kernel"], atol=2e-6
     )
+
+
+@pytest.mark.parametrize("combine", ["digital", (0, 0, 1, 1)])
+def test_pairs_converted_apart_add_up_to_the_weights(combine, key):
+    device, part = devices.pcm(), programmed()[0]
+    model, _ = to_analog(Net(), [RULE])
+    whole, apart = (
+        program_layers(model, device, part, t=3600.0, combine=c)
+        for c in ("analog", combine)
+    )
+    for layer in ("conv", "linear"):
+        one, several = getattr(whole, layer), getattr(apart, layer)
+        parts = several.analog.parts.get_value()
+        total = parts.values @ parts.digital
+        np.testing.assert_allclose(total, one.kernel[...], atol=2e-6)
+        variance = several.analog.variance.get_value() @ parts.digital**2
+        expected = one.analog.variance.get_value()
+        np.testing.assert_allclose(variance, expected, rtol=1e-5)
+    quiet = [
+        aged_model(),
+        program_layers(model, QUIET, part, t=3600.0, combine=combine),
+    ]
+    whole, apart = (jax.jit(lambda x, m=m: with_key(m, key)(x))(X) for m in quiet)
+    np.testing.assert_allclose(apart, whole, rtol=1e-4, atol=2e-5)
+
+
+def test_pairs_converted_apart_meet_an_adc_each(key):
+    """As the crossbar does it with the conductances themselves."""
+    io, rule = IO(adc=uniform(5, 2.0)), TileRule(rows=3, columns=20)
+    part, combine = programmed()[0], (0, 0, 1, 1)
+    ruled = Rule("linear", io=io, tiles=rule, normalize="column")
+    model, _ = to_analog(Net(), [ruled])
+    only = replace(
+        part,
+        layers={"linear/kernel": part.layers["linear/kernel"]},
+        cells={"linear/kernel": part.cells["linear/kernel"]},
+    )
+    model = program_layers(model, QUIET, only, t=3600.0, combine=combine)
+    x = jr.normal(key, (5, 4))
+    got = jax.jit(lambda x: with_key(model, key).linear(x))(x)
+    layer = part.layers["linear/kernel"]
+    tiles = crossbar.from_planes(
+        age(QUIET, part.cells["linear/kernel"], t=3600.0).g,
+        rule,
+        coefficients=layer.coefficients,
+        combine=combine,
+        scale=layer.w_max,
+        normalize="column",
+        bias=model.linear.bias[...],
+    )
+    np.testing.assert_allclose(got, crossbar.mvm(tiles, x, io), rtol=1e-4, atol=2e-5)
+    assert np.max(np.abs(got - crossbar.mvm(tiles, x))) > 0.01
 
 
 def test_digital_offset_meets_inputs_as_the_dac_applies_them(key):
@@ -199,6 +253,8 @@ def test_bad_input_is_named(key):
         insert_weights(model, {"norm/kernel": jnp.ones((4, 4))})
     with pytest.raises(ValueError, match="kernel's shape"):
         insert_weights(model, {"linear/kernel": jnp.ones((4, 4))})
+    with pytest.raises(ValueError, match="`combine` must give each device a group"):
+        program_layers(model, QUIET, programmed()[0], t=1.0, combine=(0, 1))
     with pytest.raises(ValueError, match="BatchNorm"):
         fold_batch_norm(Net(), {"conv": "conv"})
     with pytest.raises(ValueError, match="`batches`"):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from anajax import _checks, crossbar
-from anajax._tree import replace
+from anajax._tree import pytree, replace
 from anajax._types import Float, JArray, PRNGKey
 from anajax.crossbar import TileRule, Tiles
 from anajax.periphery import IO, LearnedRange
@@ -34,7 +34,21 @@ class Periphery(nnx.Variable):
 
 
 class ReadVariance(nnx.Variable):
-    """Read-noise variance of each weight, shaped as the kernel; or `None`."""
+    """Read-noise variance of each weight or of each of its parts; or `None`."""
+
+
+@pytree
+class Parts:
+    """Weights in parts that are converted apart: weight = parts @ digital."""
+
+    values: Float[JArray, "*kernel groups"]
+    """In the units of the weights: a cell at full conductance is the largest weight."""
+    digital: Float[JArray, "groups"]
+    """Factor of each group after the ADC (its significance)."""
+
+
+class WeightParts(nnx.Variable):
+    """`Parts` that stand for the kernel of a layer on a chip; or `None`."""
 
 
 class Offset(nnx.Variable):
@@ -73,6 +87,7 @@ class Analog(nnx.Module):
         scaling = io.scaling
         learned = isinstance(scaling, LearnedRange)
         self.input_range = InputRange(scaling.range) if learned else None
+        self.parts = WeightParts(None)
         self.variance = ReadVariance(None)
         self.offset = Offset(None)
         self.factor = Compensation(None)
@@ -94,8 +109,8 @@ class Analog(nnx.Module):
         self, kernel: JArray, matrices: Reshape, *, compensated: bool = True
     ) -> Tiles:
         """The tiles of all groups of a kernel, stacked on a new leading axis."""
-        matrix, variance, factor = self._parts(kernel, matrices)
-        parts = matrix, variance, factor if compensated else None
+        planes, variance, factor = self._planes(kernel, matrices)
+        parts = planes, variance, factor if compensated else None
         return jax.vmap(lambda part: self._build(*part))(parts)
 
     def product(
@@ -121,7 +136,7 @@ class Analog(nnx.Module):
         offset = self.offset.get_value()
         if offset is not None:  # the same in all rows
             offset = matrices(offset.astype(kernel.dtype))[:, :1]
-        parts = *self._parts(kernel, matrices), offset
+        parts = *self._planes(kernel, matrices), offset
 
         def one(x: JArray, parts: tuple, key: PRNGKey | None) -> JArray:
             *analog, offset = parts
@@ -134,20 +149,33 @@ class Analog(nnx.Module):
         keys = None if key is None else streams(key, Stage.TILE, jnp.arange(x.shape[0]))
         return jax.vmap(one)(x, parts, keys)
 
-    def _parts(
+    def _planes(
         self, kernel: JArray, matrices: Reshape
     ) -> tuple[JArray, JArray | None, JArray | None]:
-        variance = self.variance.get_value()
+        """Planes `[groups in out g]`, their variance, and the factors."""
+        variance, parts = self.variance.get_value(), self.parts.get_value()
         if variance is not None:
-            variance = matrices(variance.astype(kernel.dtype))
-        return matrices(kernel), variance, self.factor.get_value()
+            variance = variance.astype(kernel.dtype)
+        if parts is None:
+            values = kernel[..., None]
+            variance = None if variance is None else variance[..., None]
+        else:
+            values = parts.values.astype(kernel.dtype)
+        each = jax.vmap(matrices, in_axes=-1, out_axes=-1)
+        variance = None if variance is None else each(variance)
+        return each(values), variance, self.factor.get_value()
 
     def _build(
-        self, matrix: JArray, variance: JArray | None, factor: JArray | None
+        self, planes: JArray, variance: JArray | None, factor: JArray | None
     ) -> Tiles:
-        rule = TileRule(rows=self.rows, columns=self.columns)
-        tiles = crossbar.from_weights(
-            matrix, rule, normalize=self.normalize, variance=variance
+        parts = self.parts.get_value()
+        tiles = crossbar.from_planes(
+            planes,
+            TileRule(rows=self.rows, columns=self.columns),
+            coefficients=(1.0,) if parts is None else parts.digital,
+            combine="digital",
+            normalize=self.normalize,
+            variance=variance,
         )
         return tiles if factor is None else crossbar.rescale(tiles, factor)
 

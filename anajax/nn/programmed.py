@@ -17,7 +17,7 @@ from flax import nnx
 from anajax import _checks, compensation, crossbar, rng
 from anajax._types import Float, JArray, PRNGKey
 from anajax.compensation import Recalibrations, hold
-from anajax.nn.analog import Analog
+from anajax.nn.analog import Analog, Parts
 from anajax.periphery import LearnedRange
 from anajax.rng import Stage
 
@@ -38,6 +38,7 @@ def insert_weights(
     weights: Mapping[str, JArray],
     variance: Mapping[str, JArray] | None = None,
     offset: Mapping[str, JArray] | None = None,
+    parts: Mapping[str, Parts] | None = None,
 ) -> M:
     """A clone of a converted model that holds the weights of a chip.
 
@@ -45,24 +46,29 @@ def insert_weights(
         model: from `to_analog`.
         weights: kernels by path as `chip.read` gives them (`"conv1/kernel"`), in the
             units of the network.
-        variance: read-noise variance of each, fresh at every product, same shapes;
-            give the weights without read noise then.
+        variance: read-noise variance of each, or of each of its `parts`, fresh at
+            every product, same shapes; give the weights without read noise then.
         offset: subtracted from each weight digitally, same shapes; the same for all
             weights of a column.
+        parts: weights as the sum of parts with an ADC conversion each; the kernels
+            take no part in products then.
 
     Raises:
         ValueError: if a path is not a kernel of an analog layer, or a shape differs.
     """
     model = nnx.clone(model)
     found = {f"{path}/kernel": layer for path, layer in analog_by_path(model).items()}
-    variance, offset = variance or {}, offset or {}
+    variance, offset, parts = variance or {}, offset or {}, parts or {}
+    values = {path: part.values for path, part in parts.items()}
     given = {"weights": weights, "variance": variance, "offset": offset}
-    for name, arrays in given.items():
+    for name, arrays in (given | {"parts": values}).items():
         for path, array in arrays.items():
             if path not in found:
                 remedy = f"Known: {sorted(found)}."
                 _checks.fail(name, "belong to analog layers", repr(path), remedy)
             shape = found[path].kernel[...].shape
+            if name in ("variance", "parts") and path in parts:
+                shape = (*shape, *parts[path].digital.shape)
             if array.shape != shape:
                 rule = f"have the kernel's shape {shape} at {path!r}"
                 _checks.fail(name, rule, array.shape, "Read this network's own chip.")
@@ -72,6 +78,8 @@ def insert_weights(
         found[path].analog.variance.set_value(array)
     for path, array in offset.items():
         found[path].analog.offset.set_value(array)
+    for path, part in parts.items():
+        found[path].analog.parts.set_value(part)
     return model
 
 

@@ -122,11 +122,11 @@ def layer_by_layer(work, device, hand, network, steps, key, rate):
 
 
 @functools.cache
-def trainer(network, noise_scale, steps, rate):
+def trainer(network, noise_scale, steps, rate, sigmas):
     """Training through the noise of tuned strategies; one trace for all seeds."""
     work, device, hand = SETUPS[network, noise_scale]
     noise = training.device_noise(device, hand, MONTH)
-    clip = training.clip_weights(sigmas=2.5)
+    clip = training.clip_weights(sigmas=sigmas)
     optimizer = optax.chain(optax.adam(optax.cosine_decay_schedule(rate, steps)), clip)
     x, batch = jnp.asarray(work.train_x), BATCH.get(network, 64)
 
@@ -152,7 +152,7 @@ def trainer(network, noise_scale, steps, rate):
     return run
 
 
-def build(arm, network, noise, steps, key, rate):
+def build(arm, network, noise, steps, key, rate, sigmas):
     """Parameters and layers (or strategies) of an arm."""
     work, device, hand = SETUPS[network, noise]
     if arm == "hand":
@@ -165,7 +165,7 @@ def build(arm, network, noise, steps, key, rate):
         found = layer_by_layer(work, device, hand, network, steps, key, rate)
         return found.params, found.layers
     if arm == "hardware-aware":
-        params = trainer(network, noise, steps, rate)(key)
+        params = trainer(network, noise, steps, rate, sigmas)(key)
         return params, tuned(device, params)
     found = optimize_targets(
         work.apply, work.params, device, hand, work.train_x, MONTH,
@@ -206,6 +206,7 @@ def main() -> None:
         "--arms", nargs="+", default=list(ARMS), choices=(*ARMS, *EXTRA)
     )
     parser.add_argument("--rate", type=float, help="of weights, for all arms")
+    parser.add_argument("--sigmas", type=float, default=2.5, help="clip in training")
     parser.add_argument(
         "--validate",
         action="store_true",
@@ -249,6 +250,7 @@ def measure(row, args, metric):
         args.steps,
         stream(key, Stage.TRAIN),
         args.rate or RATE.get(arm),
+        args.sigmas,
     )
     params, program = jax.block_until_ready((params, program))
     wall = time.perf_counter() - start

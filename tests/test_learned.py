@@ -1,16 +1,23 @@
 """Learned programs in studies: from a config to the same results and report."""
 
+import chex
+import jax
 import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from anajax import chip, density, devices, strategies
-from anajax.studies import report, run
+from anajax.studies import report, run, targets_file
 from anajax.studies.config import validate
+from anajax.studies.evaluate import evaluate
 from anajax.studies.learned import expected_error
+from anajax.studies.targets_file import load_targets
 from anajax.weight_error import moment_table, weight_error
 from tests import tiny_study
 
+LSP = strategies.lsp_first(devices.pcm())
 ENTRIES = [
     "lsp_first",
     {"name": "targets", "label": "joint",
@@ -38,6 +45,45 @@ def test_learned_programs_land_in_the_same_results(monkeypatch, tmp_path):
     page = report.write_report(tmp_path / "a")
     text = page.read_text(encoding="utf-8")
     assert "No table over weights describes joint, closed_loop" in text
+    saved, digital = load_targets(
+        tmp_path / "a/targets/state_independent-joint.safetensors"
+    )
+    work = tiny_study.tiny_workload("digits")
+    again = evaluate(
+        tiny_study._METRIC, chip.insert(work.params, digital),
+        devices.state_independent(), saved, joint.time.values, chips=3,
+        key=jax.random.key(0),
+    )  # fmt: skip
+    np.testing.assert_allclose(again.metric, joint.accuracy, atol=1e-6)
+
+
+def test_targets_come_back_from_their_file(tmp_path, key):
+    layer = chip.encode_weights({"kernel": jr.normal(key, (3, 2))}, LSP)
+    params = {"kernel": jnp.ones((3, 2)), "bias": jnp.arange(2.0)}
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(targets_file.to_bytes(layer, params))
+    back, digital = load_targets(path)
+    chex.assert_trees_all_equal(back, jax.tree.map(jnp.asarray, layer))
+    chex.assert_trees_all_equal(digital, {"bias": jnp.arange(2.0)})
+
+
+def test_damaged_files_of_targets_are_named(tmp_path, key):
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(FileNotFoundError, match="`path` must be a file"):
+        load_targets(path)
+    layer = chip.encode_weights({"kernel": jr.normal(key, (3, 2))}, LSP)
+    whole = targets_file.to_bytes(layer, {"bias": jnp.ones(2)})
+    path.write_bytes(whole[:-5])
+    with pytest.raises(ValueError, match="a.safetensors` must be a safetensors file"):
+        load_targets(path)
+    path.write_bytes(save({"kernel:targets": np.ones(2)}))
+    with pytest.raises(ValueError, match="must be of schema 'anajax targets 1'"):
+        load_targets(path)
+    path.write_bytes(
+        save({"kernel:targets": np.ones(2)}, metadata={"schema": "anajax targets 1"})
+    )
+    with pytest.raises(ValueError, match="'w_max'.* differ at 'kernel'"):
+        load_targets(path)
 
 
 @pytest.mark.slow

@@ -244,7 +244,8 @@ def _without_table(data: "xr.Dataset", strategies: Mapping[str, Strategies]) -> 
     others = [str(s) for s in data.strategy.values if str(s) not in known]
     if not others:
         return ""
-    return f" No table over weights describes {', '.join(others)}: they were learned."
+    text = f" No table over weights describes {', '.join(others)}: they were learned."
+    return f"{text} Learned targets are in the folder targets, as safetensors."
 
 
 def _assumed(data: "xr.Dataset") -> list[str]:

@@ -20,7 +20,7 @@ from anajax._tree import replace
 from anajax._types import Array, PyTree
 from anajax.devices.base import Device
 from anajax.studies import evaluate as _evaluate
-from anajax.studies import results
+from anajax.studies import results, targets_file
 from anajax.studies.config import (
     DevicesConfig,
     DeviceSection,
@@ -233,6 +233,9 @@ def _part(
     metric: Callable[[PyTree], Array],
 ) -> Part:
     built = build(entry, programmer, study.work)
+    if entry.name == "targets":
+        name = f"{targets_file.FOLDER}/{case.label}-{entry.title}.safetensors"
+        study.folder.write(name, targets_file.to_bytes(built.layers, built.params))
     measured = _evaluate.evaluate(
         metric,
         built.params,

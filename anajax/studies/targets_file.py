@@ -1,0 +1,92 @@
+"""Learned programs as files: what a chip team takes away, layer by layer."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from anajax import chip
+from anajax._types import Array, PyTree
+
+FOLDER = "targets"
+SCHEMA = "anajax targets 1"
+UNITS = {
+    "targets": "uS, last axis the devices of a weight",
+    "coefficients": "normalized weight per uS, signed, one per device",
+    "offset": "normalized weight, subtracted digitally",
+    "w_max": "largest |weight| of the layer, in the network's units",
+    "column": "digital scale of each output column",
+    "drift": "exponent a of the scheduled correction (1 + t / 20 s)^a",
+}
+"""Arrays of each layer, named `<path of the weight>:<name>`."""
+DIGITAL = "digital"
+"""Parameters that stay digital are named `digital:<path>`."""
+
+
+def to_bytes(layers: Mapping[str, chip.Layer], params: PyTree) -> bytes:
+    """A safetensors file of targets, how they are read back, and digital parameters.
+
+    Args:
+        layers: by path of the weight, as `optimize_targets` gives them.
+        params: the network's parameters; those on the chip are left out.
+    """
+    arrays = {
+        f"{path}:{name}": np.asarray(getattr(layer, name))
+        for path, layer in layers.items()
+        for name in UNITS
+    }
+    rest = chip.others(params, select=lambda path, _: path in layers)
+    arrays |= {f"{DIGITAL}:{path}": np.asarray(v) for path, v in rest.items()}
+    arrays = {name: np.ascontiguousarray(v) for name, v in arrays.items()}
+    return save(arrays, metadata={"schema": SCHEMA, "units": json.dumps(UNITS)})
+
+
+def load_targets(path: str | Path) -> tuple[dict[str, chip.Layer], dict[str, Array]]:
+    """Layers and digital parameters by path, from a file of a study's `targets` folder.
+
+    `evaluate(metric, chip.insert(params, digital), device, layers, ...)` puts them on
+    chips again.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no complete file of targets.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"`path` must be a file: got {path}. A study with learned targets writes "
+            f"one of each into its folder {FOLDER}."
+        )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            schema = (file.metadata() or {}).get("schema")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(
+            f"`{path}` must be a safetensors file: got {error}. Run the study again."
+        ) from None
+    if schema != SCHEMA:
+        raise ValueError(
+            f"`{path}` must be of schema {SCHEMA!r}: got {schema!r}. Use a file that a "
+            "study with learned targets wrote."
+        )
+    found: dict[str, dict[str, Array]] = {}
+    for name, value in arrays.items():
+        place, _, what = name.rpartition(":")
+        found.setdefault(place, {})[what] = jnp.asarray(value)
+    digital = found.pop(DIGITAL, {})
+    return {place: _layer(path, place, v) for place, v in found.items()}, digital
+
+
+def _layer(path: Path, place: str, arrays: dict[str, Array]) -> chip.Layer:
+    if set(arrays) != set(UNITS):
+        missing = sorted(set(UNITS) ^ set(arrays))
+        raise ValueError(
+            f"`{path}` must hold {', '.join(UNITS)} of each layer: {missing} differ at "
+            f"{place!r}. Run the study again."
+        )
+    return chip.Layer(**arrays)

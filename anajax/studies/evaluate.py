@@ -86,9 +86,7 @@ def evaluate(
         index = place(padded(index, mesh), mesh)
         metric, small = place(metric, mesh), place(small, mesh)
         large = place(large, mesh, cut="weights")
-    found = _evaluate(
-        index, metric, small, large, chunk=chunk, scope=scope, mesh=mesh
-    )
+    found = _evaluate(index, metric, small, large, chunk=chunk, scope=scope, mesh=mesh)
     return found if mesh is None else jax.tree.map(lambda v: v[:count], found)
 
 

@@ -75,7 +75,7 @@ class Folder:
             data = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
             known = data["format"], data["version"]
             folder = cls(path, dict(data["identity"]), dict(data["files"]))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"`{path / MANIFEST}` must be a complete manifest: got {error!r}. "
                 "Begin again with another --out."

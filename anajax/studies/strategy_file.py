@@ -77,7 +77,7 @@ def from_text(text: str, name: str) -> dict[str, Strategies]:
     """
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         _fail(name, "be complete JSON", error, "It is truncated: write it again.")
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         got = document.get("format") if isinstance(document, dict) else "no mapping"

@@ -73,9 +73,8 @@ def evaluate(
         ValueError: if times, chips or weights are out of range.
     """
     _checks.times("times", times)
-    index = jnp.arange(chips) if isinstance(chips, int) else jnp.asarray(chips)
-    if index.size < 1 or chunk < 1:
-        _checks.fail("chips", "be at least 1", index.size, "Ask for one chip or more.")
+    _checks.whole("chunk", chunk, least=1)
+    index = _indices(chips)
     layers = _layers(params, strategy, select)
     ideal = chip.weights(params, select=select)
     metric = metric if isinstance(metric, Partial) else Partial(metric)
@@ -88,6 +87,15 @@ def evaluate(
         large = place(large, mesh, cut="weights")
     found = _evaluate(index, metric, small, large, chunk=chunk, scope=scope, mesh=mesh)
     return found if mesh is None else jax.tree.map(lambda v: v[:count], found)
+
+
+def _indices(chips: int | JArray | np.ndarray) -> JArray:
+    if isinstance(chips, jax.Array | np.ndarray) and chips.ndim == 1 and chips.size:
+        if not jnp.issubdtype(chips.dtype, jnp.integer):
+            _checks.fail("chips", "be indices", chips.dtype, "Give whole numbers.")
+        return jnp.asarray(chips)
+    _checks.whole("chips", chips, least=1)
+    return jnp.arange(chips)
 
 
 def _layers(

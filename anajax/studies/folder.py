@@ -131,6 +131,12 @@ class Folder:
         write_atomically(self.path / MANIFEST, text.encode())
 
     def _check(self) -> None:
+        for name in self.files:
+            if (self.path / name).exists() and not (self.path / name).is_file():
+                raise ValueError(
+                    f"`{self.path / name}` must be a file of this study: got a folder. "
+                    "Move it away, then try again."
+                )
         for path in sorted(p for p in self.path.rglob("*") if p.is_file()):
             name = path.relative_to(self.path).as_posix()
             if path.name.startswith(_TEMPORARY):

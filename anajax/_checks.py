@@ -22,8 +22,33 @@ def fail(name: str, rule: str, got: object, remedy: str) -> NoReturn:
     raise ValueError(f"`{name}` must {rule}: got {got}. {remedy}")
 
 
+def numbers(name: str, value: Any) -> None:
+    """Refuse what is no number and no array of numbers; tracers pass."""
+    try:
+        if isinstance(value, str | bytes | dict | set | None):
+            raise TypeError(repr(value)[:60])
+        if isinstance(value, list | tuple):
+            if not concrete(*value):
+                jax.tree.map(lambda v: numbers(name, v), value)
+                return
+            value = np.asarray(value)
+        if isinstance(value, np.ndarray) and value.dtype.kind not in "biufV":
+            raise TypeError(f"dtype {value.dtype}")
+    except (TypeError, ValueError, OverflowError) as error:
+        fail(name, "be a number or an array of numbers", error, "Convert it.")
+
+
+def whole(name: str, value: Any, *, least: int) -> None:
+    """Refuse what is no whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        fail(name, "be a whole number", repr(value), f"Give {least} or more.")
+    if value < least:
+        fail(name, f"be at least {least}", value, f"Give {least} or more.")
+
+
 def finite(name: str, value: Any, remedy: str = "Remove NaN and infinity.") -> None:
-    """Refuse NaN, infinity and empty arrays; tracers pass."""
+    """Refuse NaN, infinity, empty arrays and what is no number; tracers pass."""
+    numbers(name, value)
     if not concrete(value):
         return
     array = np.asarray(value)

@@ -34,7 +34,14 @@ def pytree(cls: type[T]) -> type[T]:
 
     def __post_init__(self: Any) -> None:
         for name in data:
-            object.__setattr__(self, name, as_leaf(getattr(self, name)))
+            value = getattr(self, name)
+            try:
+                object.__setattr__(self, name, as_leaf(value))
+            except (TypeError, ValueError, OverflowError) as error:
+                raise ValueError(
+                    f"`{name}` must be numbers of one shape: got {value!r:.80} "
+                    f"({error}). Correct it."
+                ) from None
         if own_check is not None:
             own_check(self)
 
@@ -67,7 +74,8 @@ def as_leaf(value: Any) -> Any:
     if isinstance(value, np.floating | np.ndarray) and value.dtype.itemsize < 8:
         return jnp.asarray(value)
     if isinstance(value, int | float | np.ndarray | np.generic | list):
-        return jnp.asarray(value, dtype=float)
+        with np.errstate(over="ignore"):  # too large a number is infinite
+            return jnp.asarray(value, dtype=float)
     return value
 
 

@@ -15,6 +15,8 @@ import typer
 import anajax
 
 if TYPE_CHECKING:  # costs seconds to import
+    from jax.sharding import Mesh
+
     from anajax.studies.run import Prepared
 
 app = typer.Typer(
@@ -63,10 +65,24 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the study that is in --out.")
     ] = False,
+    devices: Annotated[
+        str, typer.Option(metavar="N|all", help="Devices that share the chips.")
+    ] = "1",
+    parts: Annotated[
+        int, typer.Option(help="Of these, devices that share one chip and its items.")
+    ] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|HOST:PORT,INDEX,COUNT",
+            help="This is one of several processes, see anajax.studies.hosts.",
+        ),
+    ] = None,
 ) -> None:
     """Run the study of CONFIG: results, figures and a report in a folder."""
     folder = Path("out") / config.stem if out is None else out
     with _mistakes():
+        mesh = _mesh(devices, parts, cluster)
         from anajax.studies.config import load_config
 
         asked = load_config(config, changes or [])
@@ -74,7 +90,7 @@ def run(
         with _working("loading JAX and the network"):
             from anajax.studies.run import prepare
 
-            study = prepare(asked, out=folder, data=data, resume=resume)
+            study = prepare(asked, out=folder, data=data, resume=resume, mesh=mesh)
     try:
         _work(study)
     except KeyboardInterrupt:
@@ -191,13 +207,30 @@ def _require_place(option: str, path: Path, kinds: tuple[str, ...]) -> None:
         _fail(f"`{option}` must be in a folder that exists: got {path}. Make it first.")
 
 
+def _mesh(devices: str, parts: int, cluster: str | None) -> "Mesh | None":
+    if devices != "all" and not devices.isdecimal():
+        _fail(f"`--devices` must be a number or all: got {devices!r}. Write all.")
+    if cluster is not None:
+        from anajax.studies import hosts
+
+        hosts.connect(cluster)
+    if (devices, parts, cluster) == ("1", 1, None):
+        return None
+    from anajax.studies.sharding import make_mesh
+
+    return make_mesh("all" if devices == "all" else int(devices), parts=parts)
+
+
 def _work(study: "Prepared") -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from anajax.studies import tables
+    from anajax.studies import hosts, tables
     from anajax.studies.report import write_report
     from anajax.studies.run import run as run_study
 
+    if not hosts.leads():
+        run_study(study)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -38,7 +38,12 @@ def conductance_moments(device: Device, target: G, *, t: Time) -> Moments:
 
     Returns:
         Moments shaped as `target`, differentiable in target, time and device.
+
+    Raises:
+        ValueError: if `t` is negative or not finite, or `target` not finite.
     """
+    _checks.positive("t", t, strictly=False)
+    _checks.finite("target", target)
     target = to_levels(target, device.levels)
     healthy = _healthy(device, target, t=t)
     if device.faults is None:

@@ -85,6 +85,7 @@ def equal_split(
         f: significance factors, see `lsp_first`.
         k: digital scale relative to the full range; above 1 large weights clip.
     """
+    _checks.positive("k", k)
     factors = _significance(f)
     low, high = device.g_min, device.g_max
     row = jnp.stack([high, low] * factors.shape[0])
@@ -213,6 +214,7 @@ def _grid_search(
 
 
 def _significance(f: Number | Sequence[float] | JArray) -> JArray:
+    _checks.positive("f", f)
     upper = jnp.atleast_1d(jnp.asarray(f, dtype=float))
     return jnp.concatenate([upper, jnp.ones(1, upper.dtype)])
 
@@ -226,6 +228,7 @@ def _fill(
     k: Number,
 ) -> Strategy:
     """Pairs filled one after the other, a knot where each is full."""
+    _checks.positive("k", k)
     span = device.g_max - device.g_min
     scale = k * jnp.sum(factors) * span
     full = jnp.cumsum(factors[jnp.asarray(order)] * span) / scale

@@ -16,7 +16,9 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
+from anajax._types import Array, PRNGKey
 from anajax.devices import (
+    base,
     curves,
     drift,
     faults,
@@ -63,10 +65,10 @@ def load_device(path: str | Path) -> Device:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"No file {path}: give the path of a device file.")
+        raise FileNotFoundError(f"`{path}` must be a device file: got no file. Give its path.")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # not UTF-8, or not JSON
+    except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON
         _fail(path, "be complete JSON", error, "Write it again with `save_device`.")
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         _fail(path, f"be a file of format {FORMAT!r}", _kind(document), "Give another.")
@@ -76,7 +78,22 @@ def load_device(path: str | Path) -> Device:
     device = _decode(document.get("device"), path, "device")
     if not isinstance(device, Device):
         _fail(path, "hold a Device", type(device).__name__, "Save a whole device.")
+    _require_cells(device, path)
     return device
+
+
+def _require_cells(device: Device, path: Path) -> None:
+    """Trace a cell through the device: records and shapes must fit each other."""
+
+    def cell(device: Device, key: PRNGKey) -> Array:
+        cells = base.program(device, device.g_max, key=key)
+        return base.read(device, base.age(device, cells, t=1.0), t=1.0, key=key)
+
+    try:
+        jax.eval_shape(cell, device, jax.random.key(0))
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        first = str(error).splitlines()[0]
+        _fail(path, "hold slots and tables that fit each other", first, "Repair it.")
 
 
 def _classes() -> dict[str, type]:
@@ -148,12 +165,26 @@ def _decode(value: Any, path: Path, where: str) -> Any:
     for name, field in fields.items():
         if field.metadata.get("static"):
             decoded[name] = _static(decoded[name])
-        elif isinstance(decoded[name], str | bool):
-            _fail(path, f"hold numbers at {where}.{name}", decoded[name], "Repair it.")
+        else:
+            _require_numbers(decoded[name], path, f"{where}.{name}")
     try:
         return cls(**decoded)
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         _fail(path, f"hold a valid {cls.__name__} at {where}", error, "Repair it.")
+
+
+def _require_numbers(value: Any, path: Path, where: str) -> None:
+    """Refuse what is no record, no null and no array of finite single-precision."""
+    if isinstance(value, str | bool):
+        _fail(path, f"hold numbers at {where}", value, "Repair it.")
+    if not isinstance(value, int | float | list):
+        return
+    try:
+        numbers = np.asarray(value, float)
+    except (TypeError, ValueError, OverflowError) as error:
+        _fail(path, f"hold an array of numbers at {where}", error, "Repair it.")
+    if not np.all(np.abs(numbers) < np.finfo(np.float32).max):
+        _fail(path, f"hold finite numbers below 3e38 at {where}", value, "Repair it.")
 
 
 _KNOWN = "A device file holds records of `anajax.devices` only."

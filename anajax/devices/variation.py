@@ -38,13 +38,22 @@ def scale_noise(
         drift_mean: factor on what drift does to all cells alike.
         drift_spread: factor on how cells differ in their drift (device-to-device).
         read: factor on the read noise (cycle-to-cycle).
+
+    Raises:
+        ValueError: if a factor is negative or not finite.
     """
+    factors = (programming, drift_mean, drift_spread, read)
+    for name, factor in zip(_FACTORS, factors, strict=True):
+        _checks.positive(name, factor, strictly=False)
     return replace(
         device,
         programming=_scaled(device.programming, scale=programming),
         drift=_scaled(device.drift, mean_scale=drift_mean, spread_scale=drift_spread),
         read=_scaled(device.read, scale=read),
     )
+
+
+_FACTORS = ("programming", "drift_mean", "drift_spread", "read")
 
 
 def _scaled(slot: Any, **factors: Factor) -> Any:

@@ -122,6 +122,7 @@ def optimize_strategy(
         )
         return _as_optimized(found)
     _check(cell, knots, starts, steps, warm)
+    _checks.times("times", times)
     box = Box() if box is None else box
     objective = make_objective(
         device,
@@ -273,8 +274,7 @@ def _check(
     if not cell.paired:
         _checks.fail("cell", "be made of pairs", cell.signs, "Use pairs(1), pairs(2).")
     for name, number, least in (("knots", knots, 3), ("steps", steps, 1)):
-        if number < least:
-            _checks.fail(name, f"be at least {least}", number, "Use the default.")
+        _checks.whole(name, number, least=least)
     if starts < 0 or starts + len(warm) < 1:
         _checks.fail(
             "starts", "leave at least one start", starts, "Use 8, or give `warm`."

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import reprlib
 from typing import Any
 
 from pydantic import BaseModel
@@ -28,9 +29,17 @@ _BOUNDS = {
 }
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
+_SHORT.maxlist = _SHORT.maxdict = 8
+
+
 def message(error: Any, model: type[BaseModel]) -> str:
     """One line for one mistake: the key, the rule, what came, a remedy."""
-    location = [p for p in error["loc"] if not _is_branch(p)]
+    *way, last = error["loc"] or ("CONFIG",)
+    given = error["type"] == "extra_forbidden"  # then the last is a key of the user's
+    location = [p for p in way if not _is_branch(p)]
+    location += [last] if given or not _is_branch(last) else []
     key = ".".join(map(str, location)) or "CONFIG"
     kind, got = error["type"], error["input"]
     if kind == "value_error":
@@ -41,7 +50,7 @@ def message(error: Any, model: type[BaseModel]) -> str:
         close = difflib.get_close_matches(str(location[-1]), known, n=1)
         hint = f"Did you mean `{close[0]}`? " if close else ""
         return (
-            f"`{key}` must be a known key: got {got!r}. {hint}"
+            f"`{key}` must be a known key: got {_SHORT.repr(got)}. {hint}"
             f"Known here: {', '.join(known)}."
         )
     rule = _RULES.get(kind)
@@ -50,7 +59,7 @@ def message(error: Any, model: type[BaseModel]) -> str:
         rule = f"{words} {error['ctx'][bound]}"
     if kind == "literal_error":
         rule = f"be {error['ctx']['expected']}"
-    came = "nothing" if kind == "missing" else repr(got)
+    came = "nothing" if kind == "missing" else _SHORT.repr(got)
     return (
         f"`{key}` must {rule or error['msg']}: got {came}. {_remedy(model, location)}"
     )

@@ -21,7 +21,14 @@ from pydantic import (
 from anajax.studies._messages import message
 from anajax.studies._overrides import override
 from anajax.studies.durations import parse_duration
-from anajax.studies.sections import Factor, Positive, Section, one_of, refuse
+from anajax.studies.sections import (
+    Factor,
+    Positive,
+    Section,
+    one_of,
+    refuse,
+    require_small,
+)
 from anajax.studies.strategy_config import ALL, LEARNED, StrategyList, entries, named
 
 
@@ -245,8 +252,8 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> StudyConfig:
         )
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        detail = " ".join(str(error).split())
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        detail = " ".join(str(error).split())[:300]
         raise ValueError(
             f"`CONFIG` must be YAML: got {path.name}, {detail}. Correct that place."
         ) from None
@@ -255,8 +262,10 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> StudyConfig:
             f"`CONFIG` must be a mapping of keys: got {type(data).__name__} in "
             f"{path.name}. Start with `study: strategies`."
         )
+    require_small(data)
     for change in changes:
         override(data, change)
+    require_small(data)
     return validate(data, folder=path.parent)
 
 
@@ -272,7 +281,7 @@ def validate(data: dict[str, Any], *, folder: Path = Path()) -> StudyConfig:
         ValueError: with one line per mistake.
     """
     kind = data.get("study")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         known = ", ".join(KINDS)
         raise ValueError(
             f"`study` must name a kind of study: got {kind!r}. Known: {known}."

@@ -1,4 +1,7 @@
-"""A network on R chips at T times: one trace, memory bounded by chips in a chunk."""
+"""A network on R chips at T times: one trace, memory bounded by chips in a chunk.
+
+On a mesh every device runs the same scan over chips of its own.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -6,6 +9,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.tree_util import Partial
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
@@ -13,9 +18,15 @@ from anajax import _checks, chip, rng
 from anajax._tree import pytree
 from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Device
+from anajax.studies.sharding import CHIPS, padded, place
 
 Metric = Callable[[PyTree], JArray]
-"""`metric(params)`: one number, or one per item, for a network with these weights."""
+"""`metric(params)`: one number, or one per item, for a network with these weights. A
+`jax.tree_util.Partial` hands over its data as arguments, which `place` can cut."""
+
+
+Small = tuple[Device, JArray, PRNGKey, JArray | None]
+"""Device, times, key, and times of recalibrations: whole on every device."""
 
 
 @pytree
@@ -41,8 +52,12 @@ def evaluate(
     select: chip.Select = chip.default_select,
     scope: chip.Scope = "layer",
     recalibrate: Float[JArray, "recalibrations"] | Sequence[float] | None = None,
+    mesh: Mesh | None = None,
 ) -> Evaluation:
     """Program every chip once, read it at all times, and measure the network.
+
+    On a mesh a chip has the same draws; the metric and drift compensation may differ
+    by rounding where `parts` of the mesh share sums.
 
     Args:
         metric: function of the parameters, jittable; closes over data and model.
@@ -53,11 +68,13 @@ def evaluate(
         times: seconds since the first read, increasing.
         chips: how many chips, or the indices of chips; chip 7 of 8 is chip 7 of 64.
         key: key of the study.
-        chunk: chips at once (vmapped); 1 is fastest on a CPU.
+        chunk: chips at once (vmapped) on each device; 1 is fastest on a CPU.
         select: which leaves are weights.
         scope: the weights that share one drift compensation factor.
         recalibrate: seconds at which the factors are measured, held until the next;
             None for measuring them in each read-out.
+        mesh: from `sharding.make_mesh`: its devices share chips, weights and items.
+            In several processes all call this, and all have the result.
 
     Raises:
         ValueError: if times, chips or weights are out of range.
@@ -66,24 +83,29 @@ def evaluate(
     if recalibrate is not None:
         recalibrate = jnp.asarray(recalibrate, dtype=float)
         _checks.times("recalibrate", recalibrate)
-    index = jnp.arange(chips) if isinstance(chips, int) else jnp.asarray(chips)
-    if index.size < 1 or chunk < 1:
-        _checks.fail("chips", "be at least 1", index.size, "Ask for one chip or more.")
+    _checks.whole("chunk", chunk, least=1)
+    index = _indices(chips)
     layers = _layers(params, strategy, select)
     ideal = chip.weights(params, select=select)
-    return _evaluate(
-        device,
-        params,
-        layers,
-        ideal,
-        jnp.asarray(times, dtype=float),
-        index,
-        key,
-        recalibrate,
-        metric=metric,
-        chunk=chunk,
-        scope=scope,
-    )
+    metric = metric if isinstance(metric, Partial) else Partial(metric)
+    small = device, jnp.asarray(times, dtype=float), key, recalibrate
+    large = params, layers, ideal
+    count = index.size
+    if mesh is not None:
+        index = place(padded(index, mesh), mesh)
+        metric, small = place(metric, mesh), place(small, mesh)
+        large = place(large, mesh, cut="weights")
+    found = _evaluate(index, metric, small, large, chunk=chunk, scope=scope, mesh=mesh)
+    return found if mesh is None else jax.tree.map(lambda v: v[:count], found)
+
+
+def _indices(chips: int | JArray | np.ndarray) -> JArray:
+    if isinstance(chips, jax.Array | np.ndarray) and chips.ndim == 1 and chips.size:
+        if not jnp.issubdtype(chips.dtype, jnp.integer):
+            _checks.fail("chips", "be indices", chips.dtype, "Give whole numbers.")
+        return jnp.asarray(chips)
+    _checks.whole("chips", chips, least=1)
+    return jnp.arange(chips)
 
 
 def _layers(
@@ -98,21 +120,45 @@ def _layers(
     return chip.encode_weights(params, strategy, select=select)  # pyright: ignore
 
 
-@partial(jax.jit, static_argnames=("metric", "chunk", "scope"))
+@partial(jax.jit, static_argnames=("chunk", "scope", "mesh"))
 def _evaluate(
-    device: Device,
-    params: PyTree,
-    layers: dict[str, chip.Layer],
-    ideal: dict[str, JArray],
-    times: JArray,
     index: JArray,
-    key: PRNGKey,
-    recalibrate: JArray | None,
+    metric: Partial,
+    small: Small,
+    large: tuple[PyTree, dict[str, chip.Layer], dict[str, JArray]],
     *,
-    metric: Metric,
+    chunk: int,
+    scope: chip.Scope,
+    mesh: Mesh | None,
+) -> Evaluation:
+    scan = partial(_scan, chunk=chunk, scope=scope)
+    if mesh is None:
+        return scan(index, metric, small, large)
+    whole, own = PartitionSpec(), PartitionSpec(CHIPS)
+    shared = jax.shard_map(
+        scan,
+        mesh=mesh,
+        in_specs=(own, whole, whole, whole),
+        out_specs=own,
+        axis_names={CHIPS},
+    )
+    found = shared(index, metric, small, large)
+    return jax.lax.with_sharding_constraint(found, NamedSharding(mesh, whole))
+
+
+def _scan(
+    index: JArray,
+    metric: Partial,
+    small: Small,
+    large: tuple[PyTree, dict[str, chip.Layer], dict[str, JArray]],
+    *,
     chunk: int,
     scope: chip.Scope,
 ) -> Evaluation:
+    """The chips of one device, one after the other or in chunks."""
+    device, times, key, recalibrate = small
+    params, layers, ideal = large
+
     def one_chip(i: JArray) -> Evaluation:
         part = chip.program(device, layers, key=rng.stream(key, rng.Stage.CHIP, i))
         held = None

@@ -45,7 +45,7 @@ class Folder:
         """
         _require_writable(path)
         asked = json.loads(json.dumps(dict(identity)))
-        if not any(path.iterdir()):
+        if all(p.name.startswith(_TEMPORARY) for p in path.iterdir()):
             folder = cls(path, asked, {})
             folder._save()
             return folder
@@ -75,7 +75,7 @@ class Folder:
             data = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
             known = data["format"], data["version"]
             folder = cls(path, dict(data["identity"]), dict(data["files"]))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"`{path / MANIFEST}` must be a complete manifest: got {error!r}. "
                 "Begin again with another --out."
@@ -91,6 +91,8 @@ class Folder:
     def write(self, name: str, content: bytes) -> Path:
         """Write a file all at once and enter it in the manifest.
 
+        A run that is killed in between leaves the old file, none, or the new one.
+
         Raises:
             ValueError: if there is a file of this name that is not the study's.
         """
@@ -103,6 +105,8 @@ class Folder:
             )
         target.parent.mkdir(exist_ok=True)
         temporary = _temporary(target, content)
+        if self.files.get(name) != digest:
+            target.unlink(missing_ok=True)  # else it would differ from the manifest
         self.files[name] = digest
         self._save()
         os.replace(temporary, target)
@@ -111,6 +115,10 @@ class Folder:
     def has(self, name: str) -> bool:
         """Whether the study has written this file."""
         return name in self.files and (self.path / name).is_file()
+
+    def content(self, name: str) -> bytes:
+        """What the file holds."""
+        return (self.path / name).read_bytes()
 
     def _save(self) -> None:
         data = {
@@ -123,6 +131,12 @@ class Folder:
         write_atomically(self.path / MANIFEST, text.encode())
 
     def _check(self) -> None:
+        for name in self.files:
+            if (self.path / name).exists() and not (self.path / name).is_file():
+                raise ValueError(
+                    f"`{self.path / name}` must be a file of this study: got a folder. "
+                    "Move it away, then try again."
+                )
         for path in sorted(p for p in self.path.rglob("*") if p.is_file()):
             name = path.relative_to(self.path).as_posix()
             if path.name.startswith(_TEMPORARY):

@@ -3,24 +3,22 @@
 import dataclasses
 import hashlib
 import json
-import platform
-import subprocess
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
+from jax.tree_util import Partial
 
-import anajax
 from anajax import chip, devices, rng
 from anajax._tree import replace
 from anajax._types import Array, PyTree
 from anajax.devices.base import Device
 from anajax.studies import evaluate as _evaluate
-from anajax.studies import results, targets_file
+from anajax.studies import hosts, results, sharding, targets_file
 from anajax.studies.config import (
     DevicesConfig,
     DeviceSection,
@@ -33,6 +31,7 @@ from anajax.studies.programs import Programmer
 from anajax.studies.results import Part
 from anajax.studies.strategy_config import LEARNED, StrategySection
 from anajax.studies.strategy_file import from_text, to_text
+from anajax.studies.versions import git_state, versions
 from anajax.workloads.base import Workload
 from anajax.workloads.load import load
 
@@ -64,6 +63,7 @@ class Prepared:
     work: Workload
     cases: list[Case]
     folder: Folder
+    mesh: Mesh | None = None
 
     @property
     def strategies(self) -> Sequence[StrategySection]:
@@ -77,7 +77,12 @@ class Prepared:
 
 
 def prepare(
-    config: StudyConfig, *, out: Path, data: Path | None = None, resume: bool = False
+    config: StudyConfig,
+    *,
+    out: Path,
+    data: Path | None = None,
+    resume: bool = False,
+    mesh: Mesh | None = None,
 ) -> Prepared:
     """Load and check all inputs of a study, then open its folder.
 
@@ -86,6 +91,7 @@ def prepare(
         out: folder of the results.
         data: folder with local data sets, see `anajax.workloads.load`.
         resume: whether to go on with the study that was begun in `out`.
+        mesh: devices that share the chips; the default one does all without.
 
     Raises:
         FileNotFoundError: for data or a device file that is missing.
@@ -93,12 +99,14 @@ def prepare(
         ValueError: for inputs that do not fit each other, or a folder that is in use
             or cannot be written to.
     """
-    cases = [_case(config, section) for section in devices_of(config)]
-    _check_labels(cases)
-    _check_learned(config, cases)
-    work = load(config.workload.name, data=data, items=config.workload.items)
-    folder = Folder.open(out, identity(config, work), resume=resume)
-    return Prepared(config=config, work=work, cases=cases, folder=folder)
+    with hosts.together():
+        cases = [_case(config, section) for section in devices_of(config)]
+        _check_labels(cases)
+        _check_learned(config, cases)
+        work = load(config.workload.name, data=data, items=config.workload.items)
+        asked = identity(config, work)
+    folder = hosts.open_folder(out, asked, resume=resume)
+    return Prepared(config=config, work=work, cases=cases, folder=folder, mesh=mesh)
 
 
 def identity(config: StudyConfig, work: Workload) -> dict[str, Any]:
@@ -121,38 +129,6 @@ def identity(config: StudyConfig, work: Workload) -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str]:
-    """Versions of what computes."""
-    packages = ("jax", "flax", "numpy")
-    return {
-        "anajax": anajax.__version__,
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in packages},
-    }
-
-
-def git_state() -> str:
-    """Commit of the checkout that anajax runs from, with "+changes" if it is dirty."""
-    root = Path(anajax.__file__).resolve().parents[1]
-    if not (root / ".git").exists():
-        return "not a git checkout"
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(root), *words],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=20,
-        ).stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no")
-        return git("rev-parse", "HEAD") + (" +changes" if changed else "")
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-
-
 def run(study: Prepared, *, notify: Notify = lambda text, done: None) -> Any:
     """Do all parts that are not done, and write results and strategies.
 
@@ -165,6 +141,8 @@ def run(study: Prepared, *, notify: Notify = lambda text, done: None) -> Any:
     """
     metric = make_metric(study.work)
     ideal = float(jax.jit(metric)(study.work.params))
+    if study.mesh is not None:
+        metric = sharding.place(metric, study.mesh, cut="items")
     tables, programs = [], {}
     for case in study.cases:
         parts = _parts(study, case, metric, notify)
@@ -181,7 +159,10 @@ def run(study: Prepared, *, notify: Notify = lambda text, done: None) -> Any:
 
 
 def make_metric(work: Workload) -> Callable[[PyTree], Array]:
-    """The metric of a network with given parameters, the mean over all test items."""
+    """The metric of a network with given parameters, the mean over all test items.
+
+    The items are its arguments, so that `sharding.place` can cut them.
+    """
     n, batch = work.x.shape[0], min(work.batch, work.x.shape[0])
     fill = -n % batch
 
@@ -189,15 +170,13 @@ def make_metric(work: Workload) -> Callable[[PyTree], Array]:
         padded = jnp.concatenate([v, v[:1].repeat(fill, 0)]) if fill else v
         return padded.reshape(-1, batch, *v.shape[1:])
 
-    x, y = batches(work.x), batches(work.y)
-
-    def metric(params: PyTree) -> Array:
+    def metric(x: Array, y: Array, params: PyTree) -> Array:
         def one(x_y: tuple[Array, Array]) -> Array:
             return work.metric_fn(work.apply(params, x_y[0]), x_y[1])
 
         return jnp.mean(jax.lax.map(one, (x, y)).ravel()[:n])
 
-    return metric
+    return Partial(metric, batches(work.x), batches(work.y))
 
 
 def _parts(
@@ -219,8 +198,7 @@ def _parts(
         if not study.folder.has(name):
             part = _part(study, case, entry, programmer, metric)
             study.folder.write(name, part.to_bytes())
-        content = (study.folder.path / name).read_bytes()
-        parts[entry.title] = Part.from_bytes(content)
+        parts[entry.title] = Part.from_bytes(study.folder.content(name))
         notify(title, True)
     return parts
 
@@ -247,6 +225,7 @@ def _part(
         chunk=study.config.chunk,
         scope=study.config.compensation.scope,
         recalibrate=study.config.compensation.recalibrate,
+        mesh=study.mesh,
     )
     return Part(
         metric=np.asarray(measured.metric),

@@ -27,5 +27,24 @@ def one_of(name: str, known: Any, what: str = "be known") -> None:
         refuse(what, repr(name), f"{hint}Known: {', '.join(known)}.")
 
 
+def require_small(data: Any, *, most: int = 100_000) -> None:
+    """Refuse a config that holds more values than anyone writes (YAML aliases can).
+
+    Raises:
+        ValueError: if it does.
+    """
+    count, todo = 0, [data]
+    while todo:
+        value = todo.pop()
+        count += 1
+        if count > most:
+            raise ValueError(
+                f"`CONFIG` must hold at most {most} values: got more, with its aliases "
+                "written out. Shorten it."
+            )
+        if isinstance(value, dict | list | tuple | set):
+            todo += value.values() if isinstance(value, dict) else value
+
+
 Positive = Annotated[float, Field(gt=0, description="a number above 0")]
 Factor = Annotated[float, Field(ge=0, description="a factor of 0 or more")]

@@ -65,7 +65,7 @@ def load_strategies(path: str | Path) -> dict[str, Strategies]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"No file {path}: give the path of a strategy file.")
+        raise FileNotFoundError(f"`{path}` must be a strategy file: got no file. Give its path.")
     return from_text(path.read_text(encoding="utf-8", errors="replace"), str(path))
 
 
@@ -77,7 +77,7 @@ def from_text(text: str, name: str) -> dict[str, Strategies]:
     """
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         _fail(name, "be complete JSON", error, "It is truncated: write it again.")
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         got = document.get("format") if isinstance(document, dict) else "no mapping"

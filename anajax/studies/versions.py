@@ -1,0 +1,40 @@
+"""What computed a result: versions of the packages, and the commit."""
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import anajax
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes."""
+    packages = ("jax", "flax", "numpy")
+    return {
+        "anajax": anajax.__version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in packages},
+    }
+
+
+def git_state() -> str:
+    """Commit of the checkout that anajax runs from, with "+changes" if it is dirty."""
+    root = Path(anajax.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return "not a git checkout"
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *words],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+        ).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + (" +changes" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

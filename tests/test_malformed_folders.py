@@ -113,9 +113,7 @@ def test_folders(few, tmp_path, finished, monkeypatch):
 @pytest.mark.parametrize("name", ["results.nc", "strategy.json", MANIFEST, "parts"])
 @pytest.mark.parametrize("how", ["truncated", "foreign", "a folder"])
 @pytest.mark.parametrize("command", ["resume", "report", "compare"])
-def test_every_kind_of_file_is_checked_and_kept(
-    finished, tmp_path, name, how, command
-):
+def test_every_kind_of_file_is_checked_and_kept(finished, tmp_path, name, how, command):
     good, config = finished
     folder = tmp_path / "out"
     shutil.copytree(good, folder)

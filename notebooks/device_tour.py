@@ -11,7 +11,7 @@
 # %% [markdown]
 # # A tour of the devices
 #
-# Eleven memories, one vocabulary: a cell is programmed with an error, drifts, and is
+# Ten memories, one vocabulary: a cell is programmed with an error, drifts, and is
 # read with noise. This notebook draws each of the three for every preset, then puts all
 # memories on one scale: the error of a weight. Bands are one standard deviation over
 # cells, from integrals and not from samples.
@@ -83,9 +83,11 @@ for axis, (name, c) in zip(axes, curves.items(), strict=False):
     for place in (points // 2, points - 1):
         mean, sd = c["drift_mean"][place], c["drift_sd"][place]
         label = f"target {c['conductance'][place]:.3g} µS"
-        style = dict(marker="o") if len(t) == 1 else {}
+        if len(t) == 1:  # the source covers programming alone
+            axis.errorbar(t, mean, sd, fmt="o", capsize=4, label=label)
+            continue
         axis.fill_between(t, mean - sd, mean + sd, alpha=0.3)
-        axis.plot(t, mean, label=label, **style)
+        axis.plot(t, mean, label=label)
     axis.set(title=name, xlabel="time (s)", ylabel="conductance (µS)")
     axis.set_xscale("log" if t[0] > 0 else "linear")
     axis.legend(fontsize=7)

@@ -228,16 +228,19 @@ def calls(key):
 CELLS = anajax.program(DEVICE, np.ones(2, np.float32), key=jax.random.key(0))
 
 
+def refuse_all(name, call, values, few):
+    @many(40, few)
+    @given(values)
+    def check(value):
+        assert refused("array", call, value), (name, value)
+
+    check()
+
+
 @SIZES
 def test_arrays(few, key):
     for name, (call, values) in calls(key).items():
-
-        @many(40, few)
-        @given(values)
-        def check(value):
-            assert refused("array", call, value), (name, value)
-
-        check()
+        refuse_all(name, call, values, few)
     assert REFUSED["array"] > (100 if few else 400)
 
 

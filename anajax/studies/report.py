@@ -213,7 +213,7 @@ def strategy_block(
     data: "xr.Dataset", strategies: Mapping[str, Strategies], picture: page.Image
 ) -> Block:
     """F and K of every strategy, the share of clipped weights, and the targets."""
-    rows = []
+    rows, untabled = [], _without_table(data, strategies)
     for label, layer, strategy in _each(strategies):
         relative, clipped = _scale(data, strategy)
         factors = np.asarray(strategy.significance)[:-1]
@@ -231,7 +231,7 @@ def strategy_block(
     return Block(
         title="Strategies",
         text="All targets of these with units are in strategy.json. Above "
-        f"K / K_max = 1 the largest weights are clipped.{_without_table(data, strategies)}",
+        f"K / K_max = 1 the largest weights are clipped.{untabled}",
         header=["strategy", "layers", "F", "K / K_max", "weights clipped"],
         rows=rows,
         images=[picture],

@@ -4,14 +4,12 @@ A small share runs by default; all of them, 2,000 and more, are marked slow.
 """
 
 import collections
-import copy
 import datetime
 import json
 import shutil
 import traceback
 
 import malformed
-import numpy as np
 import pytest
 import tiny_study
 import yaml
@@ -21,7 +19,6 @@ from typer.testing import CliRunner
 
 from anajax import cli, devices
 from anajax.devices.files import load_device, save_device
-from anajax.studies import report, run
 from anajax.studies.config import load_config
 
 RUNNER = CliRunner()

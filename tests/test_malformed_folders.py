@@ -113,9 +113,7 @@ def test_folders(few, tmp_path, finished, monkeypatch):
 @pytest.mark.parametrize("name", ["results.nc", "strategy.json", MANIFEST, "parts"])
 @pytest.mark.parametrize("how", ["truncated", "foreign", "a folder"])
 @pytest.mark.parametrize("command", ["resume", "report", "compare"])
-def test_every_kind_of_file_is_checked_and_kept(
-    finished, tmp_path, name, how, command
-):
+def test_every_kind_of_file_is_checked_and_kept(finished, tmp_path, name, how, command):
     good, config = finished
     folder = tmp_path / "out"
     shutil.copytree(good, folder)
@@ -230,16 +228,19 @@ def calls(key):
 CELLS = anajax.program(DEVICE, np.ones(2, np.float32), key=jax.random.key(0))
 
 
+def refuse_all(name, call, values, few):
+    @many(40, few)
+    @given(values)
+    def check(value):
+        assert refused("array", call, value), (name, value)
+
+    check()
+
+
 @SIZES
 def test_arrays(few, key):
     for name, (call, values) in calls(key).items():
-
-        @many(40, few)
-        @given(values)
-        def check(value):
-            assert refused("array", call, value), (name, value)
-
-        check()
+        refuse_all(name, call, values, few)
     assert REFUSED["array"] > (100 if few else 400)
 
 

@@ -65,7 +65,9 @@ def load_device(path: str | Path) -> Device:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"`{path}` must be a device file: got no file. Give its path.")
+        raise FileNotFoundError(
+            f"`{path}` must be a device file: got no file. Give its path."
+        )
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON

@@ -65,7 +65,9 @@ def load_strategies(path: str | Path) -> dict[str, Strategies]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"`{path}` must be a strategy file: got no file. Give its path.")
+        raise FileNotFoundError(
+            f"`{path}` must be a strategy file: got no file. Give its path."
+        )
     return from_text(path.read_text(encoding="utf-8", errors="replace"), str(path))
 
 

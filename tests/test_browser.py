@@ -1,0 +1,84 @@
+"""The report page in a browser: no errors, all figures visible."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import tiny_study
+
+from anajax.studies import report, run
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+PROBE = """<script>
+addEventListener("load", () => {
+  const found = [...document.images].map(i => {
+    const box = i.getBoundingClientRect();
+    return {alt: i.alt, own: i.naturalWidth, width: box.width, height: box.height};
+  });
+  const code = document.createElement("pre");
+  code.id = "probe";
+  code.textContent = JSON.stringify(found);
+  document.body.append(code);
+});
+</script>"""
+
+
+def browse(tmp_path, page, *words):
+    """Output and log of a browser that opens a page."""
+    done = subprocess.run(
+        [
+            BROWSER,
+            *("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"),
+            *("--disable-background-networking", "--window-size=1100,4600"),
+            *(f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=10000"),
+            *words,
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+    return done.stdout, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
+def test_page_opens_without_errors_and_shows_its_figures(tmp_path, monkeypatch):
+    import matplotlib.image
+
+    tiny_study.use(monkeypatch)
+    out = tmp_path / "out"
+    run.run(tiny_study.prepared(out))
+    page = report.write_report(out)
+
+    picture = tmp_path / "page.png"
+    _, log = browse(tmp_path, page, f"--screenshot={picture}")
+    assert "CONSOLE" not in log, log
+    pixels = matplotlib.image.imread(picture)[..., :3]
+    assert pixels.shape[1] == 1100
+    rows = np.ptp(pixels.reshape(len(pixels), -1), axis=1) > 0.5
+    assert rows.mean() > 0.2  # text and lines, not an empty page
+
+    probed = tmp_path / "probed.html"
+    html = page.read_text()
+    probed.write_text(html.replace("</body>", PROBE + "</body>"))
+    dom, log = browse(tmp_path, probed, "--dump-dom")
+    assert "CONSOLE" not in log, log
+    found = json.loads(re.search(r'<pre id="probe">(.*?)</pre>', dom, re.S)[1])
+    assert len(found) == html.count("<img") == 4
+    for image in found:
+        assert min(image["own"], image["width"], image["height"]) > 200, image
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
+def test_the_log_would_show_an_error(tmp_path):
+    page = tmp_path / "broken.html"
+    page.write_text("<script>throw new Error('broken')</script>")
+    _, log = browse(tmp_path, page, "--dump-dom")
+    assert "CONSOLE" in log and "broken" in log

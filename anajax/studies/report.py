@@ -213,7 +213,7 @@ def strategy_block(
     data: "xr.Dataset", strategies: Mapping[str, Strategies], picture: page.Image
 ) -> Block:
     """F and K of every strategy, the share of clipped weights, and the targets."""
-    rows, untabled = [], _without_table(data, strategies)
+    rows = []
     for label, layer, strategy in _each(strategies):
         relative, clipped = _scale(data, strategy)
         factors = np.asarray(strategy.significance)[:-1]

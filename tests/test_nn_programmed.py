@@ -85,7 +85,9 @@ def test_aged_chip_without_read_noise_equals_chip_read(build, key):
     )
 
 
-@pytest.mark.parametrize("combine", ["digital", (0, 0, 1, 1)])
+@pytest.mark.parametrize(
+    "combine", [(0, 0, 1, 1), pytest.param("digital", marks=pytest.mark.slow)]
+)
 def test_pairs_converted_apart_add_up_to_the_weights(combine, key):
     device, part = devices.pcm(), programmed()[0]
     model, _ = to_analog(Net(), [RULE])

@@ -78,6 +78,9 @@ def admit(folder, name, content):
 
 
 @SIZES
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"  # of h5netcdf, at damaged HDF5
+)
 def test_folders(few, tmp_path, finished, monkeypatch):
     good, config = finished
     content = files(good)

@@ -166,6 +166,6 @@ for name, way in ways.items():
     mean, se = np.mean(found, 1), np.std(found, 1, ddof=1) / np.sqrt(chips)
     plt.errorbar(factors, mean, 2 * se, marker="o", capsize=3, label=name)
 plt.axhline(100 * float(metric(params)), color="k", ls=":", label="digital")
-plt.xscale("log", base=2), plt.legend()
+plt.xscale("log"), plt.xticks(factors, factors), plt.minorticks_off(), plt.legend()
 plt.xlabel("factor on the programming error of your device"), plt.ylabel("accuracy (%)")
 plt.show()

@@ -50,8 +50,8 @@ def harm(draw, content):
     if kind == "remove":
         return name, None
     if kind == "add":
-        stem = draw(st.text("abc._-/", min_size=1, max_size=8))
-        return f"x{stem.strip('/')}".replace("//", "/"), b"foreign"
+        place = draw(st.sampled_from(["", "parts/", "figures/", "new/"]))
+        return f"{place}x{draw(st.text('abc._-', max_size=8))}", b"foreign"
     if kind == "swap":
         return name, content[draw(st.sampled_from(sorted(content)))]
     if kind == "json" and name.endswith(".json"):
@@ -78,6 +78,9 @@ def admit(folder, name, content):
 
 
 @SIZES
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"  # of h5netcdf, at damaged HDF5
+)
 def test_folders(few, tmp_path, finished, monkeypatch):
     good, config = finished
     content = files(good)
@@ -107,7 +110,7 @@ def test_folders(few, tmp_path, finished, monkeypatch):
             assert files(folder).get(name) == new  # never overwritten silently
 
     check()
-    assert REFUSED["folder"] > (8 if few else 200)
+    assert REFUSED["folder"] > (8 if few else 130)
 
 
 @pytest.mark.parametrize("name", ["results.nc", "strategy.json", MANIFEST, "parts"])

@@ -83,7 +83,7 @@ class Device:
 
     Raises:
         ValueError: if `g_min >= g_max`, `g_min` is negative, or `levels` do not
-            increase or are not within the range.
+            increase or are not within the range; if texts or valid times are not.
     """
 
     name: str = static()
@@ -114,6 +114,7 @@ class Device:
     def __post_init__(self) -> None:
         _checks.positive("g_min", self.g_min, strictly=False)
         _checks.positive("g_max", self.g_max)
+        _check_texts(self)
         if self.levels is not None:
             _check_levels(self)
         if _checks.concrete(self.g_min, self.g_max) and np.any(
@@ -246,6 +247,20 @@ def check_times(
             "Drop them, or allow extrapolation: it is then marked in the results.",
         )
     return outside
+
+
+def _check_texts(device: Device) -> None:
+    for name in ("name", "source"):
+        if not isinstance(getattr(device, name), str):
+            _checks.fail(name, "be text", repr(getattr(device, name)), "Write some.")
+    span = device.valid_times
+    pair = isinstance(span, tuple | list) and len(span) == 2
+    if not (pair and all(isinstance(t, int | float) for t in span)) or not (
+        0 <= span[0] <= span[1]
+    ):
+        _checks.fail(
+            "valid_times", "be two times in s, the first not later", span, "Give both."
+        )
 
 
 def _check_levels(device: Device) -> None:

@@ -84,6 +84,10 @@ def load_device(path: str | Path) -> Device:
     return device
 
 
+_MISFITS = (TypeError, ValueError, AttributeError, IndexError, OverflowError)
+"""What records raise that were made of the wrong things."""
+
+
 def _require_cells(device: Device, path: Path) -> None:
     """Trace a cell through the device: records and shapes must fit each other."""
 
@@ -93,7 +97,7 @@ def _require_cells(device: Device, path: Path) -> None:
 
     try:
         jax.eval_shape(cell, device, jax.random.key(0))
-    except (TypeError, ValueError, AttributeError, IndexError) as error:
+    except _MISFITS as error:
         first = str(error).splitlines()[0]
         _fail(path, "hold slots and tables that fit each other", first, "Repair it.")
 
@@ -171,7 +175,7 @@ def _decode(value: Any, path: Path, where: str) -> Any:
             _require_numbers(decoded[name], path, f"{where}.{name}")
     try:
         return cls(**decoded)
-    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+    except _MISFITS as error:
         _fail(path, f"hold a valid {cls.__name__} at {where}", error, "Repair it.")
 
 

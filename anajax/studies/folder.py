@@ -77,7 +77,7 @@ class Folder:
             folder = cls(path, dict(data["identity"]), dict(data["files"]))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
-                f"`{path / MANIFEST}` must be a complete manifest: got {error!r}. "
+                f"`{path / MANIFEST}` must be a complete manifest: got {error!r:.200}. "
                 "Begin again with another --out."
             ) from None
         if known != (_FORMAT, _VERSION):

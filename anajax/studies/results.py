@@ -133,14 +133,32 @@ def read_results(path: Path) -> "xr.Dataset":
             "with `anajax run CONFIG --out DIR --resume`."
         )
     try:
+        _read_through(file)
         data = xr.load_dataset(file, engine="h5netcdf")
-        data.attrs["metric"]
-    except (OSError, ValueError, KeyError) as error:
+        data[data.attrs["metric"]].attrs["better"]
+    except _DAMAGED as error:
         raise ValueError(
             f"`{file}` must be the complete results of a study: got "
-            f"{type(error).__name__} ({error}). Delete it and run with --resume."
+            f"{type(error).__name__} ({error!s:.200}). Delete it and run with --resume."
         ) from None
     return data
+
+
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError)
+"""What the readers of HDF5 raise on files that are not whole."""
+
+
+def _read_through(file: Path) -> None:
+    """Read all of a file: h5netcdf leaves half-open files where HDF5 is damaged."""
+    import h5py
+
+    def look(_: str, item: Any) -> None:
+        dict(item.attrs)
+        if isinstance(item, h5py.Dataset):
+            item[()]
+
+    with h5py.File(file, "r") as opened:
+        opened.visititems(look)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

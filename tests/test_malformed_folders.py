@@ -21,15 +21,30 @@ from anajax.studies.folder import MANIFEST
 __all__ = ["no_work"]  # a fixture
 
 
+STUDY = tiny_study.CONFIG | {"strategies": ["single_pair"], "times": ["1 s"]}
+DRAWN = {
+    f"{stem}.{kind}": f"{stem} as {kind} ".encode() * 20
+    for stem in ("device", "strategies", "weight_error", "accuracy")
+    for kind in ("png", "svg")
+}
+"""Stands in for the figures, which are slow to draw."""
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch):
+    monkeypatch.setattr(figures, "draw_all", lambda *_: DRAWN)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished study, and its config."""
     place = tmp_path_factory.mktemp("study")
     config = place / "c.yaml"
-    config.write_text(yaml_text(tiny_study.CONFIG))
+    config.write_text(yaml_text(STUDY))
     with pytest.MonkeyPatch.context() as patch:
         tiny_study.use(patch)
-        run.run(tiny_study.prepared(place / "out"))
+        patch.setattr(figures, "draw_all", lambda *_: DRAWN)
+        run.run(tiny_study.prepared(place / "out", **STUDY))
         report.write_report(place / "out")
     return place / "out", config
 
@@ -81,12 +96,10 @@ def admit(folder, name, content):
 @pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"  # of h5netcdf, at damaged HDF5
 )
-def test_folders(few, tmp_path, finished, monkeypatch):
+def test_folders(few, tmp_path, finished):
     good, config = finished
     content = files(good)
-    drawn = {n[8:]: c for n, c in content.items() if n.startswith("figures/")}
-    monkeypatch.setattr(figures, "draw_all", lambda *_: drawn)
-    drawings = {"report.html", *(f"figures/{n}" for n in drawn)}
+    drawings = {"report.html", *(f"figures/{n}" for n in DRAWN)}
     folder = tmp_path / "out"
 
     @many(500, few)

@@ -25,6 +25,8 @@ Select = Callable[[str, Any], bool]
 Strategies = Strategy | Mapping[str, Strategy]
 Scope = Literal["network", "layer", "column", "none"]
 """Over which weights one drift compensation factor is shared."""
+Through = Callable[[str, JArray], JArray]
+"""`through(path, g [*weights devices])`: conductances as they act, behind wires."""
 
 
 @pytree
@@ -113,20 +115,27 @@ def encode_weights(
     }
 
 
-def program(device: Device, layers: dict[str, Layer], *, key: PRNGKey) -> Chip:
+def program(
+    device: Device,
+    layers: dict[str, Layer],
+    *,
+    key: PRNGKey,
+    through: Through | None = None,
+) -> Chip:
     """Program one chip and read it for the first time.
 
     Args:
         device: the device model.
         layers: targets by path.
         key: one key is one chip.
+        through: what wires make of the conductances as read; nothing by default.
     """
     cells = {
         path: layer.write(device, key=rng.path_key(key, path))
         for path, layer in layers.items()
     }
     first = {
-        path: _read_layer(device, layers[path], c, 0.0, _read_key(key, 0, path))
+        path: _read_layer(device, layers, path, c, 0.0, _read_key(key, 0, path), through)
         for path, c in cells.items()
     }
     return Chip(layers=layers, cells=cells, first=first, key=key)
@@ -139,6 +148,7 @@ def read(
     t: Float[JArray, ""] | float,
     index: int | JArray,
     scope: Scope = "layer",
+    through: Through | None = None,
 ) -> dict[str, JArray]:
     """The weights of a chip at time `t`, drift-compensated, in the network's units.
 
@@ -148,12 +158,13 @@ def read(
         t: seconds since the first read.
         index: number of this read-out, from 1: names its read noise.
         scope: the weights that share one compensation factor.
+        through: what wires make of the conductances as read, as in `program`.
     """
     now = {
-        path: _read_layer(device, layer, c, t, _read_key(chip.key, index, path))
-        for (path, layer), c in zip(
-            chip.layers.items(), chip.cells.values(), strict=True
+        path: _read_layer(
+            device, chip.layers, path, c, t, _read_key(chip.key, index, path), through
         )
+        for path, c in chip.cells.items()
     }
     alpha = compensation(chip.first, now, chip.layers, scope)
     return {
@@ -287,14 +298,17 @@ def _read_key(key: PRNGKey, index: int | JArray, path: str) -> PRNGKey:
 
 def _read_layer(
     device: Device,
-    layer: Layer,
+    layers: dict[str, Layer],
+    path: str,
     cells: Cells,
     t: Float[JArray, ""] | float,
     key: PRNGKey,
+    through: Through | None,
 ) -> JArray:
     """The analog part c.g / K of the weights, as read at `t`."""
     g = _device.read(device, _device.age(device, cells, t=t), t=t, key=key)
-    return g @ layer.coefficients
+    g = g if through is None else through(path, g)
+    return g @ layers[path].coefficients
 
 
 def _factor(first: JArray, now: JArray, scope: Scope) -> JArray:

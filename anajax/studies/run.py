@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import importlib
 import json
 import platform
 import subprocess
@@ -93,6 +94,9 @@ def prepare(
         ValueError: for inputs that do not fit each other, or a folder that is in use
             or cannot be written to.
     """
+    if config.study in ("sensitivity", "sweep"):
+        module = importlib.import_module(f"anajax.studies.{config.study}")
+        return module.prepare(config, out=out, data=data, resume=resume)
     cases = [_case(config, section) for section in devices_of(config)]
     _check_labels(cases)
     _check_learned(config, cases)
@@ -163,6 +167,8 @@ def run(study: Prepared, *, notify: Notify = lambda text, done: None) -> Any:
     Returns:
         The results as an xarray Dataset, as written to `results.nc`.
     """
+    if not isinstance(study, Prepared):
+        return study.run(notify=notify)
     metric = make_metric(study.work)
     ideal = float(jax.jit(metric)(study.work.params))
     tables, programs = [], {}

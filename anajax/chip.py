@@ -135,7 +135,9 @@ def program(
         for path, layer in layers.items()
     }
     first = {
-        path: _read_layer(device, layers, path, c, 0.0, _read_key(key, 0, path), through)
+        path: _read_layer(
+            device, layers, path, c, 0.0, _read_key(key, 0, path), through
+        )
         for path, c in cells.items()
     }
     return Chip(layers=layers, cells=cells, first=first, key=key)

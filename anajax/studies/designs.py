@@ -96,9 +96,7 @@ def make_design(
         seed=seed,
     )
     if method == "sobol":
-        points = sobol.sample(
-            made.problem, samples, calc_second_order=False, seed=seed
-        )
+        points = sobol.sample(made.problem, samples, calc_second_order=False, seed=seed)
     elif method == "morris":
         points = morris.sample(made.problem, samples, num_levels=_LEVELS, seed=seed)
     else:
@@ -136,9 +134,7 @@ def evaluate_design(
         points = numbers(design.points[start : start + block])
 
         def compute(points: np.ndarray = points) -> dict[str, Any]:
-            outputs = over_chips(
-                function, points, keys, shared, chunk=chunk, call=call
-            )
+            outputs = over_chips(function, points, keys, shared, chunk=chunk, call=call)
             return {name: np.mean(v, 1, dtype=float) for name, v in outputs.items()}
 
         found.append(save(f"{design.method}-{i:04d}", compute))
@@ -180,9 +176,7 @@ def indices(design: Design, y: np.ndarray) -> Indices:
             total_error=s["ST_conf"],
             spread=none,
         )
-    s = morris.analyze(
-        design.problem, design.points, y, num_levels=_LEVELS, **options
-    )
+    s = morris.analyze(design.problem, design.points, y, num_levels=_LEVELS, **options)
     return Indices(
         first=np.asarray(s["mu"], float),
         first_error=none,

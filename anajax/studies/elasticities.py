@@ -57,8 +57,8 @@ def elasticities(
 ) -> Elasticities:
     """What the outputs depend on, and how strongly, with targets as they are.
 
-    Numbers of all layers' converters and noise are taken together: "periphery/adc/codes"
-    changes them in all layers by the same share. Through rounding the slope is straight
+    Numbers of all layers' converters and noise are taken together:
+    "periphery/adc/codes" changes them in all layers by the same share. Through rounding the slope is straight
     through: exact for the noise that steps amount to, not for single steps.
 
     Args:

@@ -1,7 +1,7 @@
 """Sweeps: one network on many variants of hardware, numbers in one trace.
 
-Points whose hardware has the same structure form a group; a group is one trace, whatever
-its numbers are. Every point sees the same chips (common keys).
+Points whose hardware has the same structure form a group; a group is one trace,
+whatever its numbers are. Every point sees the same chips (common keys).
 """
 
 import dataclasses
@@ -265,17 +265,13 @@ class Builder:
         device = faulty_device(config)
         times = np.asarray(config.times)
         try:
-            outside = devices.check_times(
-                device, times, extrapolate=config.extrapolate
-            )
+            outside = devices.check_times(device, times, extrapolate=config.extrapolate)
         except ValueError as error:
             raise ValueError(f"{error} In a config: `extrapolate: true`.") from None
         system_key, hardware = self._hardware(config, device)
         program = self._program_key(config, hardware.device)
         if program not in self.programs:
-            self.programs[program] = strategy_layers(
-                config, self.work, hardware.device
-            )
+            self.programs[program] = strategy_layers(config, self.work, hardware.device)
         variant = Variant(
             hardware=hardware,
             layers=self.programs[program],

@@ -39,7 +39,9 @@ class AxisSection(Section):
                 refuse(
                     f"have {len(self.keys)} values for its keys", each, "Give one each."
                 )
-            rows.append(dict(zip(self.keys, each or [value] * len(self.keys), strict=True)))
+            rows.append(
+                dict(zip(self.keys, each or [value] * len(self.keys), strict=True))
+            )
         return rows
 
 
@@ -164,7 +166,9 @@ def _sampled(sample: SampleSection, seed: int) -> list[Point]:
     bounds = np.asarray(list(sample.ranges.values()), float)
     log = sample.scale == "log"
     box = np.log(bounds) if log else bounds
-    points = make_design("latin", [*sample.ranges], box, sample.samples, seed=seed).points
+    points = make_design(
+        "latin", [*sample.ranges], box, sample.samples, seed=seed
+    ).points
     points = np.exp(points) if log else points
     return [
         {k: float(v) for k, v in zip(sample.ranges, row, strict=True)} for row in points
@@ -198,8 +202,8 @@ def _set(data: Any, key: str, value: Any) -> None:
         data = data[section]
         if not isinstance(data, dict):
             raise ValueError(
-                f"`sweep` must name keys of sections: got {key!r}, where {section} is a "
-                "value. Sweep that key as a whole."
+                f"`sweep` must name keys of sections: got {key!r}, where {section} is "
+                "a value. Sweep that key as a whole."
             )
     data[last] = value
     if last == "name" and sections[-1:] == ["device"]:

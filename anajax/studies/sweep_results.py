@@ -36,7 +36,11 @@ def dataset(
         {
             metric: (dims, found["metric"], {"units": unit, "better": better} | taken),
             "loss": (dims, found["loss"], {"units": "nat"} | taken),
-            "weight_rms_error": (dims, found["weight_rms_error"], {"units": "1"} | taken),
+            "weight_rms_error": (
+                dims,
+                found["weight_rms_error"],
+                {"units": "1"} | taken,
+            ),
             "seconds": (
                 ("point", "time"),
                 np.stack([v.times for v in study.variants]),

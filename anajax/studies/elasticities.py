@@ -58,8 +58,9 @@ def elasticities(
     """What the outputs depend on, and how strongly, with targets as they are.
 
     Numbers of all layers' converters and noise are taken together:
-    "periphery/adc/codes" changes them in all layers by the same share. Through rounding the slope is straight
-    through: exact for the noise that steps amount to, not for single steps.
+    "periphery/adc/codes" changes them in all layers by the same share. Through rounding
+    the slope is straight through: that of the noise that steps amount to, not of
+    single steps.
 
     Args:
         system: the network.

@@ -236,7 +236,8 @@ def strategy_block(
     return Block(
         title="Strategies",
         text="All targets of these with units are in strategy.json. Above "
-        f"K / K_max = 1 the largest weights are clipped.{_without_table(data, strategies)}",
+        "K / K_max = 1 the largest weights are clipped."
+        + _without_table(data, strategies),
         header=["strategy", "layers", "F", "K / K_max", "weights clipped"],
         rows=rows,
         images=[picture],

@@ -28,7 +28,7 @@ class OneAtATimeSection(Section):
     gap: Positive = 0.01
     """Of the metric: 0.01 is a point of accuracy."""
     against: Literal["digital", "nominal"] = Field(
-        default="digital", description='"digital" or "nominal"'
+        default="nominal", description='"digital" or "nominal"'
     )
     """What the loss is counted from: the digital network, or chips at factors 1."""
     imperfections: Names = None

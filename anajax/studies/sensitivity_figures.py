@@ -61,15 +61,16 @@ def tolerance_figure(data: "xr.Dataset") -> "Figure":
     axis.set_yticks(range(len(order)), [str(data.title.values[i]) for i in order])
     axis.invert_yaxis()
     axis.set_xlabel("largest tolerated factor on the nominal value (1)")
-    axis.set_title(f"Until {loss(data)} is lost, one at a time; lines: 90 % intervals")
+    axis.set_title(f"One at a time until {loss(data)} is lost; lines: 90 % intervals")
     return figure
 
 
 def loss(data: "xr.Dataset") -> str:
     """The accepted loss as text, such as "1 % of accuracy"."""
     show = shown(data.attrs["metric"])
-    unit = show.unit.replace("%", "points")
-    return f"{show.factor * data.attrs['gap']:g} {unit} of {show.title}"
+    amount = show.factor * data.attrs["gap"]
+    unit = show.unit.replace("%", "point" if amount == 1 else "points")
+    return f"{amount:g} {unit} of {show.title}"
 
 
 def tolerated(one: "xr.Dataset") -> str:

@@ -114,7 +114,8 @@ def _tolerance(data: "xr.Dataset", images: list[page.Image]) -> Block:
     for i in draw.ranked(data):
         one = data.isel(imperfection=i)
         nominal = f"{float(one.amount_nominal):.3g} {one.unit.values}"
-        interval = f"{_factor(one.largest_low)} to {_factor(one.largest_high)}"
+        ends = [_factor(one.largest_low), _factor(one.largest_high)]
+        interval = " to ".join(dict.fromkeys(ends))
         texts = [
             str(one.title.values),
             nominal,
@@ -128,11 +129,11 @@ def _tolerance(data: "xr.Dataset", images: list[page.Image]) -> Block:
         "nominal": "the same chips at factor 1",
     }[data.attrs["against"]]
     return Block(
-        title=f"Until {draw.loss(data)} is lost",
+        title=f"Until the network has lost {draw.loss(data)}",
         text="One imperfection grows by a factor, all others stay as they are. The "
-        f"loss is counted from {reference}; where its mean over {data.sizes['chip']} chips "
-        "first passes what is accepted is the largest tolerated factor. Intervals: 90 "
-        "%, bootstrap over chips, the same chips at all factors.",
+        f"loss is counted from {reference}; where its mean over {data.sizes['chip']} "
+        "chips first passes what is accepted is the largest tolerated factor. "
+        "Intervals: 90 %, bootstrap over chips, the same chips at all factors.",
         header=["imperfection", "nominal", "factor", "90 % interval", "tolerated"],
         rows=rows,
         images=images,
@@ -142,8 +143,8 @@ def _tolerance(data: "xr.Dataset", images: list[page.Image]) -> Block:
 def _factor(value: Any) -> str:
     value = float(value)
     if value == 0:
-        return "below all tried"
-    return f"{value:.2f}" if np.isfinite(value) else "above all tried"
+        return "below tried"
+    return f"{value:.2f}" if np.isfinite(value) else "above tried"
 
 
 def _gradients(data: "xr.Dataset", images: list[page.Image]) -> Block:
@@ -186,7 +187,7 @@ def _variance(data: "xr.Dataset", images: list[page.Image]) -> Block:
     return Block(
         title="Shares of the variance (Sobol)",
         text="Of the metric, where all factors are drawn evenly in their logarithm: "
-        "what each explains alone, and what involves it. Half widths of 90 % intervals.",
+        "what each explains alone, and what involves it. ± half 90 % intervals.",
         header=["imperfection", "alone", "total"],
         rows=_index_rows(data, "variance", ("first", "total")),
         images=images,

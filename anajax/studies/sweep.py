@@ -132,10 +132,15 @@ def variant_model(system: System) -> Callable[[Any, Any], Any]:
     def model(point: tuple[Array, Array, PRNGKey], shared: PyTree) -> Any:
         i, j, key = point
         hardware, layers, times = shared
-        pick = lambda tree, k: jax.tree.map(lambda a: a[k], tree)  # noqa: E731
-        return one_chip(system, pick(hardware, i), pick(layers, j), times[i], key)
+        alone = len(jax.tree.leaves(layers)[0]) == 1  # then nothing is copied
+        own = _pick(layers, 0 if alone else j)
+        return one_chip(system, _pick(hardware, i), own, times[i], key)
 
     return model
+
+
+def _pick(tree: PyTree, index: Any) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def measure(

@@ -116,7 +116,7 @@ def make_system(
             {},
         )
     model = _converted(work, io or IO(), tiles)
-    layers = {f"{path}/kernel": v for path, v in analog_by_path(model).items()}
+    layers = {_kernel(path): v for path, v in analog_by_path(model).items()}
     ios = {path: layer.analog.io.get_value() for path, layer in layers.items()}
     graph, _, rest = nnx.split(model, nnx.Param, ...)
     constants = nnx.to_pure_dict(rest)
@@ -126,7 +126,7 @@ def make_system(
     ) -> JArray:
         merged = nnx.merge(graph, params, constants)
         for path, layer in analog_by_path(merged).items():
-            layer.analog.io.set_value(ios[f"{path}/kernel"])
+            layer.analog.io.set_value(ios[_kernel(path)])
         set_key(merged, key)
         return merged(x)
 
@@ -139,6 +139,11 @@ def make_system(
         reference=reference,
     )
     return system, ios
+
+
+def _kernel(path: str) -> str:
+    """Path of the kernel of a layer; the whole network may be one layer."""
+    return f"{path}/kernel" if path else "kernel"
 
 
 def _digital(work: Workload) -> JArray:
@@ -159,7 +164,7 @@ def _converted(work: Workload, io: IO, tiles: TileRule) -> nnx.Module:
             f"{work.name} ({error})",
             "Leave out `periphery`: imperfections of devices need no conversion.",
         )
-    kernels = {f"{path}/kernel" for path in analog_by_path(model)}
+    kernels = {_kernel(path) for path in analog_by_path(model)}
     missing = sorted(set(chip.weights(work.params)) ^ kernels)
     if missing:
         _checks.fail(

@@ -42,6 +42,7 @@ def measure(system, hardware, points, key, chips=3, t=1e5):
     return over_chips(impaired_model(system), points, keys, shared)
 
 
+@pytest.mark.slow
 def test_without_a_periphery_it_is_evaluate_bit_by_bit(key):
     system, hardware = put(PeripherySection())
     found = measure(system, hardware, numbers(1, {"read": np.ones(1)}), key)
@@ -54,6 +55,7 @@ def test_without_a_periphery_it_is_evaluate_bit_by_bit(key):
     )
 
 
+@pytest.mark.slow
 def test_one_trace_for_all_points_and_a_digital_layer_is_digital(key):
     """Factors of every kind and masks; the first mask leaves nothing analog."""
     system, hardware = put(FULL)
@@ -69,6 +71,7 @@ def test_one_trace_for_all_points_and_a_digital_layer_is_digital(key):
     assert all(many > 2 * one for one, many in losses.values()), losses
 
 
+@pytest.mark.slow
 def test_wires_act_on_the_array_of_every_device(key):
     system, hardware = put(PeripherySection(wires=3.0, rows=5, columns=3))
     g = jax.random.uniform(key, (8, 4, 4)) * 25

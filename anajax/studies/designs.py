@@ -86,6 +86,7 @@ def make_design(
     """
     _check(method, names, np.asarray(bounds), samples)
     _require_salib()
+    salib_seed = seed + 1  # SALib takes 0 for none
     from SALib.sample import latin, morris, sobol
 
     made = Design(
@@ -96,11 +97,15 @@ def make_design(
         seed=seed,
     )
     if method == "sobol":
-        points = sobol.sample(made.problem, samples, calc_second_order=False, seed=seed)
+        points = sobol.sample(
+            made.problem, samples, calc_second_order=False, seed=salib_seed
+        )
     elif method == "morris":
-        points = morris.sample(made.problem, samples, num_levels=_LEVELS, seed=seed)
+        points = morris.sample(
+            made.problem, samples, num_levels=_LEVELS, seed=salib_seed
+        )
     else:
-        points = latin.sample(made.problem, samples, seed=seed)
+        points = latin.sample(made.problem, samples, seed=salib_seed)
     return dataclasses.replace(made, points=np.asarray(points, float))
 
 
@@ -166,7 +171,8 @@ def indices(design: Design, y: np.ndarray) -> Indices:
         )
     from SALib.analyze import morris, sobol
 
-    options = {"conf_level": CONFIDENCE, "num_resamples": 500, "seed": design.seed}
+    options = {"conf_level": CONFIDENCE, "num_resamples": 500}
+    options["seed"] = design.seed + 1  # SALib takes 0 for none
     if design.method == "sobol":
         s = sobol.analyze(design.problem, y, calc_second_order=False, **options)
         return Indices(

@@ -62,8 +62,8 @@ print(f"digital accuracy {100 * data.attrs['digital_metric']:.1f} %")
 
 # %% [markdown]
 # ## Slopes
-# One backward pass per chip tells the relative change of the network's loss per relative
-# change of every number of the hardware, however many there are. Compare the two bars
+# One backward pass per chip tells the relative change of the network's loss per
+# relative change of every number of the hardware, however many there are. Compare the two bars
 # of a row: what disturbs the weights most need not disturb the network most. Numbers at
 # the product (converters, output noise) change no weight at all.
 #
@@ -77,9 +77,11 @@ plt.show()
 # %% [markdown]
 # ## One at a time
 # How far may one imperfection grow until the network has lost another point of
-# accuracy? The least tolerated stands on top. This is the question of a specification,
-# and its order differs from that of the slopes: an 8-bit ADC has a slope of almost
-# nothing and then, some bits further down, a cliff.
+# accuracy? The least tolerated stands on top. This is the question of a specification.
+# At full size the top of the list is that of the slopes: mean drift (one compensation
+# factor per layer does not undo it) and cells stuck at the highest conductance. Further
+# down it is not. The slope of the ADC's step is smaller than that of the DAC's, yet the
+# ADC may lose two of its 8 bits and the DAC four: slopes do not see the cliff.
 
 # %%
 draw.tolerance_figure(data)
@@ -91,11 +93,11 @@ plt.show()
 
 # %% [markdown]
 # ## All at once
-# Now all factors move together, from half to four times the nominal value. Sobol indices
-# share out the variance of the outcome: what an imperfection explains alone, and what
+# Now all factors move together, from half to four times the nominal value. Sobol
+# indices share out the variance of the outcome: what an imperfection explains alone, and what
 # it has a part in. Where the second is larger, imperfections make each other worse, and
-# a budget made of single tolerances is too optimistic. Mind the intervals: few samples
-# say little.
+# a budget made of single tolerances is too optimistic. Over this range two of the nine
+# imperfections explain nearly everything. Mind the intervals: few samples say little.
 
 # %%
 draw.indices_figure(data, "variance")
@@ -105,8 +107,9 @@ plt.show()
 # ## Where it hurts
 # The left panel puts one layer at a time on the chip. The right one goes the other way:
 # all layers start analog and are taken back one by one, each time the one that brings
-# the loss down most. If one digital layer buys back most of the accuracy, and it is a
-# small one, that is often cheaper than a better device.
+# the loss down most. Here the last layer is nearly all there is: kept digital, the
+# network on the same devices loses about one point in place of six. It also holds half
+# of the weights, so weigh that against a better device.
 
 # %%
 draw.layers_figure(data)
@@ -117,8 +120,8 @@ for path, size in zip(data.layer.values, data["weights"].values, strict=True):
 
 # %% [markdown]
 # ## Do the answers agree?
-# Rank the imperfections by slope and by tolerance. Agreement is not to be expected where
-# the loss bends: that is what the curves above are for.
+# Rank the imperfections by slope and by tolerance. Agreement is not to be expected
+# where the loss bends: that is what the curves above are for.
 
 # %%
 slopes = data.elasticity.sel(output="loss")

@@ -62,8 +62,8 @@ def test_numbers_share_one_trace_and_chips_are_those_of_evaluate(tmp_path, monke
         }
         device = devices.scale_noise(devices.state_independent(), **noise)
         same = evaluate(
-            tiny_study._METRIC, study.work.params, device, variant.layers, [1.0, 2592e3],
-            chips=4, key=jax.random.key(0),
+            tiny_study._METRIC, study.work.params, device, variant.layers,
+            [1.0, 2592e3], chips=4, key=jax.random.key(0),
         )  # fmt: skip
         np.testing.assert_allclose(
             data.weight_rms_error.values[i], same.weight_rms_error, rtol=1e-5

@@ -120,8 +120,9 @@ def curves_figure(data: "xr.Dataset") -> "Figure":
         axis.set_title(str(data.title.values[i]))
         axis.set_xscale("log", base=2)
         axis.set_ylim(-2 * gap, 8 * gap)
-    for axis in axes[-1]:
+    for axis in axes.flat[max(0, len(order) - columns) : len(order)]:
         axis.set_xlabel("factor (1 = nominal)")
+        axis.tick_params(labelbottom=True)
     unit = show.unit.replace("%", "points")
     for axis in axes[:, 0]:
         axis.set_ylabel(f"loss ({unit})")

@@ -63,9 +63,9 @@ print(f"digital accuracy {100 * data.attrs['digital_metric']:.1f} %")
 # %% [markdown]
 # ## Slopes
 # One backward pass per chip tells the relative change of the network's loss per
-# relative change of every number of the hardware, however many there are. Compare the two bars
-# of a row: what disturbs the weights most need not disturb the network most. Numbers at
-# the product (converters, output noise) change no weight at all.
+# relative change of every number of the hardware, however many there are. Compare the
+# two bars of a row: what disturbs the weights most need not disturb the network most.
+# Numbers at the product (converters, output noise) change no weight at all.
 #
 # A slope speaks of small changes only. It is the right question when a process step
 # could be made a few per cent better.
@@ -94,10 +94,11 @@ plt.show()
 # %% [markdown]
 # ## All at once
 # Now all factors move together, from half to four times the nominal value. Sobol
-# indices share out the variance of the outcome: what an imperfection explains alone, and what
-# it has a part in. Where the second is larger, imperfections make each other worse, and
-# a budget made of single tolerances is too optimistic. Over this range two of the nine
-# imperfections explain nearly everything. Mind the intervals: few samples say little.
+# indices share out the variance of the outcome: what an imperfection explains alone,
+# and what it has a part in. Where the second is larger, imperfections make each other
+# worse, and a budget made of single tolerances is too optimistic. Over this range two
+# of the nine imperfections explain nearly everything. Mind the intervals: few samples
+# say little.
 
 # %%
 draw.indices_figure(data, "variance")

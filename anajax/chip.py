@@ -26,6 +26,8 @@ Select = Callable[[str, Any], bool]
 Strategies = Strategy | Mapping[str, Strategy]
 Scope = Literal["network", "layer", "column", "none"]
 """Over which weights one drift compensation factor is shared."""
+Through = Callable[[str, JArray], JArray]
+"""`through(path, g [*weights devices])`: conductances as they act, behind wires."""
 
 
 @pytree
@@ -114,21 +116,28 @@ def encode_weights(
     }
 
 
-def program(device: Device, layers: dict[str, Layer], *, key: PRNGKey) -> Chip:
+def program(
+    device: Device,
+    layers: dict[str, Layer],
+    *,
+    key: PRNGKey,
+    through: Through | None = None,
+) -> Chip:
     """Program one chip and read it for the first time.
 
     Args:
         device: the device model.
         layers: targets by path.
         key: one key is one chip.
+        through: what wires make of the conductances as read; nothing by default.
     """
     cells = {
         path: layer.write(device, key=rng.path_key(key, path))
         for path, layer in layers.items()
     }
     chip = Chip(layers=layers, cells=cells, first={}, key=key)
-    first = _read_all(device, chip, 0.0, rng.stream(key, rng.Stage.TIME, 0))
-    return replace(chip, first=first)
+    key = rng.stream(key, rng.Stage.TIME, 0)
+    return replace(chip, first=_read_all(device, chip, 0.0, key, through))
 
 
 def read(
@@ -139,6 +148,7 @@ def read(
     index: int | JArray,
     scope: Scope = "layer",
     held: Recalibrations | None = None,
+    through: Through | None = None,
 ) -> dict[str, JArray]:
     """The weights of a chip at time `t`, drift-compensated, in the network's units.
 
@@ -150,8 +160,10 @@ def read(
         scope: the weights that share one compensation factor, measured in this very
             read-out.
         held: factors from `recalibrate`, in place of those.
+        through: what wires make of the conductances as read, as in `program`.
     """
-    now = _read_all(device, chip, t, rng.stream(chip.key, rng.Stage.TIME, index))
+    key = rng.stream(chip.key, rng.Stage.TIME, index)
+    now = _read_all(device, chip, t, key, through)
     if held is None:
         alpha = compensation(chip.first, now, chip.layers, scope)
     else:
@@ -168,6 +180,7 @@ def recalibrate(
     times: Float[JArray, "recalibrations"],
     *,
     scope: Scope = "layer",
+    through: Through | None = None,
 ) -> Recalibrations:
     """Measure the drift compensation of a chip at the times of a schedule only.
 
@@ -182,6 +195,7 @@ def recalibrate(
         chip: from `program`.
         times: seconds since the first read, increasing.
         scope: the weights that share one factor.
+        through: what wires make of the conductances as read, as in `program`.
 
     Raises:
         ValueError: if times are out of range.
@@ -191,7 +205,7 @@ def recalibrate(
 
     def measure(t_i: tuple[JArray, JArray]) -> dict[str, JArray]:
         key = rng.stream(chip.key, rng.Stage.RECALIBRATE, t_i[1])
-        now = _read_all(device, chip, t_i[0], key)
+        now = _read_all(device, chip, t_i[0], key, through)
         return compensation(chip.first, now, chip.layers, scope)
 
     return hold(times, jax.lax.map(measure, (times, jnp.arange(times.size))))
@@ -317,25 +331,20 @@ def _encode_layer(w: JArray, strategy: Strategy, path: str) -> Layer:
 
 
 def _read_all(
-    device: Device, chip: Chip, t: Float[JArray, ""] | float, key: PRNGKey
-) -> dict[str, JArray]:
-    """The analog parts of all weights in one read-out."""
-    return {
-        path: _read_layer(device, layer, chip.cells[path], t, rng.path_key(key, path))
-        for path, layer in chip.layers.items()
-    }
-
-
-def _read_layer(
     device: Device,
-    layer: Layer,
-    cells: Cells,
+    chip: Chip,
     t: Float[JArray, ""] | float,
     key: PRNGKey,
-) -> JArray:
-    """The analog part c.g / K of the weights, as read at `t`."""
-    g = _device.read(device, _device.age(device, cells, t=t), t=t, key=key)
-    return g @ layer.coefficients
+    through: Through | None,
+) -> dict[str, JArray]:
+    """The analog parts c.g / K of all weights in one read-out."""
+
+    def one(path: str, layer: Layer) -> JArray:
+        aged = _device.age(device, chip.cells[path], t=t)
+        g = _device.read(device, aged, t=t, key=rng.path_key(key, path))
+        return (g if through is None else through(path, g)) @ layer.coefficients
+
+    return {path: one(path, layer) for path, layer in chip.layers.items()}
 
 
 def _factor(first: JArray, now: JArray, scope: Scope) -> JArray:

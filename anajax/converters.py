@@ -140,6 +140,49 @@ class Uniform(AbstractConverter):
         return above | (code < -self.codes) if self.signed else above
 
 
+@pytree
+class Graded(AbstractConverter):
+    """Equal steps from `-bound` to `bound`, as many as an array says.
+
+    `Uniform` for sweeps over the resolution: all numbers of steps share a trace. With
+    `codes = 2^(bits - 1) - 1` it converts as the signed `uniform(bits, bound)` does;
+    codes need not be whole. Straight through the rounding, the derivative in the size
+    of a step is the rounding residual over the step: that of a noise of this width.
+    """
+
+    bound: Number
+    """Largest magnitude; broadcasts against the last axes of the input."""
+    codes: Number
+    """Steps from 0 to `bound`."""
+
+    def __post_init__(self) -> None:
+        _checks.positive("bound", self.bound)
+        _checks.positive("codes", self.codes)
+
+    def __call__(self, x: Float[JArray, "*shape"]) -> Float[JArray, "*shape"]:
+        codes, step = self._steps(x)
+        return clip_inclusive(round_through(x / step), -codes, codes) * step
+
+    def overflow(self, x: Float[JArray, "*shape"]) -> JArray:
+        codes, step = self._steps(x)
+        return jnp.abs(jnp.round(x / step)) > codes
+
+    def _steps(self, x: JArray) -> tuple[JArray, JArray]:
+        codes = jnp.asarray(self.codes, x.dtype)
+        return codes, jnp.asarray(self.bound, x.dtype) / codes
+
+
+def graded(converter: Uniform) -> Graded:
+    """The signed converter with its resolution as an array leaf.
+
+    Raises:
+        ValueError: for an unsigned converter.
+    """
+    if not converter.signed:
+        _checks.fail("converter", "be signed", "an unsigned one", "Use signed steps.")
+    return Graded(bound=converter.bound, codes=float(converter.codes))
+
+
 _USE_BITS = "A converter of n bits has 2**n - 2 steps (signed), see `uniform`."
 
 

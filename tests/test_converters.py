@@ -8,10 +8,12 @@ import pytest
 from anajax import periphery as pp
 from anajax.converters import (
     Clip,
+    Graded,
     Ideal,
     Uniform,
     calibrate,
     clip_inclusive,
+    graded,
     round_through,
     straight_through,
     uniform,
@@ -186,3 +188,36 @@ def test_presets_are_the_two_columns_of_aihwkit():
     assert float(io.weight_noise.sd) == pytest.approx(0.0175)
     assert float(io.drop.gamma) == pytest.approx(571428.57)
     assert float(io.scaling.range) == 3
+
+
+@pytest.mark.parametrize("bits", [2, 3, 5, 8])
+def test_graded_converts_as_uniform_does(bits):
+    x = jnp.linspace(-3, 3, 1001)
+    given = uniform(bits, 1.7)
+    made = graded(given)
+    np.testing.assert_allclose(made(x), given(x), atol=1e-6)
+    np.testing.assert_array_equal(made.overflow(x), given.overflow(x))
+
+
+def test_graded_bits_share_a_trace_and_have_a_slope():
+    """Within the bounds d y / d step is the rounding residual over the step."""
+    traces = []
+
+    @jax.jit
+    def convert(codes, x):
+        traces.append(codes)
+        return Graded(bound=1.0, codes=codes)(x)
+
+    x = jnp.array([0.31, -0.62, 0.05])
+    for codes in (3.0, 7.0, 12.5):
+        y = convert(jnp.asarray(codes), x)
+        slope = jax.jacobian(convert)(jnp.asarray(codes), x)
+        np.testing.assert_allclose(slope, -(y - x) / codes, atol=1e-6)
+    assert len(traces) <= 2  # once for the value, once for the slope
+    clipped = jax.grad(lambda b: Graded(bound=b, codes=7.0)(jnp.asarray(3.0)))(1.0)
+    np.testing.assert_allclose(clipped, 1.0)
+
+
+def test_graded_refuses_an_unsigned_converter():
+    with pytest.raises(ValueError, match="`converter` must be signed"):
+        graded(uniform(4, 1.0, signed=False))

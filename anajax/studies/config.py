@@ -231,7 +231,15 @@ KINDS: dict[str, type[StudyConfig]] = {
     "strategies": StrategiesConfig,
     "devices": DevicesConfig,
 }
-"""Configs by the value of their key `study`."""
+"""Configs of studies of strategies by the value of their key `study`."""
+
+
+def kinds() -> dict[str, type[StudyConfig]]:
+    """Configs of all studies by the value of their key `study`."""
+    from anajax.studies.sensitivity_config import SensitivityConfig
+    from anajax.studies.sweep_config import SweepConfig
+
+    return KINDS | {"sensitivity": SensitivityConfig, "sweep": SweepConfig}
 
 
 def load_config(path: Path, changes: Sequence[str] = ()) -> StudyConfig:
@@ -280,16 +288,16 @@ def validate(data: dict[str, Any], *, folder: Path = Path()) -> StudyConfig:
         FileNotFoundError: if a device file is not there.
         ValueError: with one line per mistake.
     """
-    kind = data.get("study")
-    if not isinstance(kind, str) or kind not in KINDS:
-        known = ", ".join(KINDS)
+    kind, known_kinds = data.get("study"), kinds()
+    if not isinstance(kind, str) or kind not in known_kinds:
+        known = ", ".join(known_kinds)
         raise ValueError(
             f"`study` must name a kind of study: got {kind!r}. Known: {known}."
         )
     try:
-        config = KINDS[kind].model_validate(data)
+        config = known_kinds[kind].model_validate(data)
     except ValidationError as error:
-        lines = dict.fromkeys(message(e, KINDS[kind]) for e in error.errors())
+        lines = dict.fromkeys(message(e, known_kinds[kind]) for e in error.errors())
         raise ValueError("\n".join(lines)) from None
     for section in devices_of(config):
         if section.file is not None and not (folder / section.file).is_file():
@@ -302,8 +310,8 @@ def validate(data: dict[str, Any], *, folder: Path = Path()) -> StudyConfig:
 
 def devices_of(config: StudyConfig) -> list[DeviceSection]:
     """The device sections of a study of any kind."""
-    if isinstance(config, StrategiesConfig):
-        return [config.device]
+    if hasattr(config, "device"):
+        return [config.device]  # pyright: ignore[reportAttributeAccessIssue]
     return list(getattr(config, "devices", []))
 
 
@@ -317,6 +325,6 @@ def _resolved(config: StudyConfig, folder: Path) -> StudyConfig:
         return section.model_copy(update={"file": path})
 
     sections = [resolve(s) for s in devices_of(config)]
-    if isinstance(config, StrategiesConfig):
+    if hasattr(config, "device"):
         return config.model_copy(update={"device": sections[0]})
     return config.model_copy(update={"devices": sections})

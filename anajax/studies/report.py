@@ -1,5 +1,6 @@
 """The report of a study of strategies: figures and one self-contained page."""
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,8 +39,12 @@ def write_report(path: Path) -> Path:
     """
     folder = Folder.read(path)
     data = results.read_results(path)
-    strategies = load_strategies(path / STRATEGY)
-    if "device" in data.dims:
+    kind = data.attrs.get("study")
+    strategies = {} if kind else load_strategies(path / STRATEGY)
+    if kind:
+        pages = importlib.import_module(f"anajax.studies.{kind}_page")
+        drawn, html = pages.build(data)
+    elif "device" in data.dims:
         from anajax.studies import devices_page
 
         drawn, html = devices_page.build(data, strategies)

@@ -24,7 +24,8 @@ class Requirement:
     """How far one imperfection may grow before the network loses `gap`."""
 
     parameter: str = static()
-    """A factor of `anajax.devices.scale_noise`, or "ray": three of them together."""
+    """A factor of `anajax.devices.scale_noise`, "ray" (three of them together), or a
+    name of `anajax.studies.hardware.IMPERFECTIONS`."""
     factor: float
     """Largest factor on the device's own value at which the mean gap is `gap`; 0 if
     the smallest of `factors` is too much, infinite if the largest is not."""
@@ -93,14 +94,27 @@ def required_device(
             result = evaluate(metric, params, scaled, chosen, [t], chips=chips, key=key)
             gaps.append(sign * (digital - np.asarray(result.metric, float)[:, 0]))
         found.append(
-            _requirement(name, np.asarray(factors), np.array(gaps), gap, resamples)
+            requirement(name, np.asarray(factors), np.array(gaps), gap, resamples)
         )
     return found
 
 
-def _requirement(
-    name: str, factors: np.ndarray, gaps: np.ndarray, gap: float, resamples: int
+def requirement(
+    name: str,
+    factors: np.ndarray,
+    gaps: np.ndarray,
+    gap: float,
+    resamples: int = 1000,
 ) -> Requirement:
+    """How far an imperfection may grow, from what chips lost at each factor.
+
+    Args:
+        name: of the imperfection.
+        factors: increasing `[factors]`.
+        gaps: loss of the metric `[factors chips]`, the same chips for all factors.
+        gap: largest accepted mean loss.
+        resamples: of the bootstrap over chips.
+    """
     count = gaps.shape[1]
     draws = np.random.default_rng(0).integers(0, count, (resamples, count))
     crossings = [crossing(factors, gaps[:, d].mean(1), gap) for d in draws]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import importlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -99,6 +100,14 @@ def prepare(
         ValueError: for inputs that do not fit each other, or a folder that is in use
             or cannot be written to.
     """
+    if config.study in ("sensitivity", "sweep"):
+        if mesh is not None:
+            raise ValueError(
+                f"`--devices` must be 1 for a study of kind {config.study}: got a mesh "
+                "of devices. Leave it out: these studies run on one device."
+            )
+        module = importlib.import_module(f"anajax.studies.{config.study}")
+        return module.prepare(config, out=out, data=data, resume=resume)
     with hosts.together():
         cases = [_case(config, section) for section in devices_of(config)]
         _check_labels(cases)
@@ -139,6 +148,8 @@ def run(study: Prepared, *, notify: Notify = lambda text, done: None) -> Any:
     Returns:
         The results as an xarray Dataset, as written to `results.nc`.
     """
+    if not isinstance(study, Prepared):
+        return study.run(notify=notify)
     metric = make_metric(study.work)
     ideal = float(jax.jit(metric)(study.work.params))
     if study.mesh is not None:

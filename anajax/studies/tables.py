@@ -1,5 +1,6 @@
 """Tables in the terminal."""
 
+import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,7 @@ from rich.table import Table
 
 from anajax.devices.base import Device
 from anajax.devices.fit import FitResult
-from anajax.studies import devices_page, report, results
+from anajax.studies import devices_page, page, report, results
 from anajax.studies.durations import human
 
 if TYPE_CHECKING:  # costs a second to import
@@ -30,6 +31,10 @@ def show(table: Table) -> None:
 
 def summary(data: "xr.Dataset") -> list[Table]:
     """The metric of all strategies, and what optimizing gained, device by device."""
+    kind = data.attrs.get("study")
+    if kind:
+        pages = importlib.import_module(f"anajax.studies.{kind}_page")
+        return [_plain(block) for block in pages.tables(data)]
     if "device" not in data.dims:
         return _of_one(data, "")
     return [
@@ -101,6 +106,16 @@ def _of_one(data: "xr.Dataset", prefix: str) -> list[Table]:
             difference.add_row(*(f"{c.text} {c.small}".strip() for c in row.cells))
         tables.append(difference)
     return tables
+
+
+def _plain(block: page.Block) -> Table:
+    """The table of a block of a report."""
+    table = Table(title=block.title)
+    for i, name in enumerate(block.header):
+        table.add_column(name, justify="right" if i else "left", overflow="fold")
+    for row in block.rows:
+        table.add_row(*(f"{c.text} {c.small}".strip() for c in row.cells))
+    return table
 
 
 def _table(title: str, times: Any) -> Table:

@@ -1,0 +1,132 @@
+"""From a config of hardware to what is put on chips."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from anajax import chip, devices, rng
+from anajax._tree import replace
+from anajax.devices.base import Device
+from anajax.periphery import IO
+from anajax.studies.hardware import Hardware
+from anajax.studies.hardware_config import HardwareConfig, PeripherySection
+from anajax.studies.programs import Programmer, targets
+from anajax.studies.run import make_device
+from anajax.studies.system import System, make_system
+from anajax.workloads.base import Workload
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Deployed:
+    """A network on its hardware, ready for chips."""
+
+    system: System
+    hardware: Hardware
+    layers: dict[str, chip.Layer]
+    device: Device
+    """With its texts."""
+    extrapolated: np.ndarray
+    """Which of the times the source of the device does not cover."""
+
+    @property
+    def w_max(self) -> dict[str, float]:
+        """Largest weight by path of the layer."""
+        return {path: float(layer.w_max) for path, layer in self.layers.items()}
+
+
+def deploy(config: HardwareConfig, work: Workload) -> Deployed:
+    """Build devices, periphery and targets of a config.
+
+    Raises:
+        ValueError: if a value of the config is out of range, times are not covered, or
+            a layer cannot be converted.
+    """
+    device = faulty_device(config)
+    try:
+        outside = devices.check_times(
+            device, np.asarray(config.times), extrapolate=config.extrapolate
+        )
+    except ValueError as error:
+        raise ValueError(f"{error} In a config: `extrapolate: true`.") from None
+    system, hardware = equip(config, work, device)
+    return Deployed(
+        system=system,
+        hardware=hardware,
+        layers=strategy_layers(config, work, hardware.device),
+        device=device,
+        extrapolated=outside,
+    )
+
+
+def faulty_device(config: HardwareConfig) -> Device:
+    """The device of a config, with its faults."""
+    device = make_device(config.device)
+    return device if config.faults is None else config.faults.build(device)
+
+
+def equip(
+    config: HardwareConfig, work: Workload, device: Device
+) -> tuple[System, Hardware]:
+    """The system of a config and its hardware, without the device's texts."""
+    section = config.periphery or PeripherySection()
+    wires = section.resistance()
+    system, ios = make_system(
+        work,
+        scope=config.compensation.scope,
+        io=section.io(),
+        tiles=section.tiles,
+        wired=wires is not None,
+    )
+    ideal = system.ideal
+    finished: dict[str, IO] = {
+        path: section.finish(io, jnp.max(jnp.abs(ideal[path])))
+        for path, io in ios.items()
+    }
+    return system, Hardware(device=bare(device), ios=finished, wires=wires)
+
+
+def bare(device: Device) -> Device:
+    """The device without its texts, so that equal structures share a trace."""
+    return replace(device, name="", source="", valid_times=(0.0, 0.0))
+
+
+def strategy_layers(
+    config: HardwareConfig, work: Workload, device: Device
+) -> dict[str, chip.Layer]:
+    """Targets of all weights by the strategy of a config on a device.
+
+    The search for a strategy knows faults by the moments of the device.
+    """
+    programmer = Programmer(
+        config=config,
+        device=device,
+        weights=chip.weights(work.params),
+        times=np.asarray(config.times),
+        key=rng.stream(jax.random.key(config.seed), rng.Stage.INIT),
+    )
+    return targets(work.params, programmer.build(config.strategy), device)
+
+
+def attributes(config: HardwareConfig, work: Workload, deployed: Deployed) -> Any:
+    """What results of hardware say of themselves, for `results.attributes`."""
+    from anajax.studies.run import make_metric
+    from anajax.studies.versions import git_state
+
+    return {
+        "metric": work.metric,
+        "digital_metric": float(jax.jit(make_metric(work))(work.params)),
+        "seed": config.seed,
+        "workload": work.name,
+        "items": int(work.x.shape[0]),
+        "data_source": work.source["data"],
+        "weights": work.source["weights"],
+        "compensation": config.compensation.scope,
+        "git": git_state(),
+        "device": deployed.device.name,
+        "device_source": deployed.device.source,
+        "strategy": config.strategy.title,
+        "study": config.study,
+    }

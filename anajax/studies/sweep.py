@@ -1,0 +1,328 @@
+"""Sweeps: one network on many variants of hardware, numbers in one trace.
+
+Points whose hardware has the same structure form a group; a group is one trace,
+whatever its numbers are. Every point sees the same chips (common keys).
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from anajax import chip
+from anajax._tree import replace
+from anajax._types import Array, PRNGKey, PyTree
+from anajax.studies import results
+from anajax.studies.deploy import (
+    Deployed,
+    attributes,
+    bare,
+    deploy,
+    equip,
+    faulty_device,
+    strategy_layers,
+)
+from anajax.studies.folder import Folder
+from anajax.studies.hardware import Hardware
+from anajax.studies.hardware_config import HardwareConfig, PeripherySection
+from anajax.studies.parts import Notify, Parts
+from anajax.studies.sweep_config import Point, SweepConfig, point_config, settings
+from anajax.studies.sweep_results import dataset
+from anajax.studies.system import System, chip_keys, one_chip, over_points
+from anajax.workloads.base import Workload
+from anajax.workloads.load import load
+
+PART = 16
+"""Points that are saved at once."""
+CALL = 50
+"""Chips of any points in one call."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One point of a sweep, ready for chips."""
+
+    hardware: Hardware
+    layers: dict[str, chip.Layer]
+    times: np.ndarray
+    seed: int
+    extrapolated: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Group:
+    """Points of one structure: one trace."""
+
+    model: Callable[[Any, Any], Any]
+    members: list[int]
+    """Indices of the points."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A sweep whose inputs are all there and valid."""
+
+    config: SweepConfig
+    work: Workload
+    base: Deployed
+    """The config without the changes."""
+    points: list[Point]
+    variants: list[Variant]
+    groups: list[Group]
+    folder: Folder
+
+    @property
+    def parts(self) -> int:
+        """How many parts there are to do."""
+        return sum(-(-len(g.members) // PART) for g in self.groups)
+
+    def run(self, *, notify: Notify = lambda text, done: None) -> Any:
+        """Do all parts that are not done, and write the results.
+
+        Args:
+            notify: told of every part that is begun and finished.
+
+        Returns:
+            The results as an xarray Dataset, as written to `results.nc`.
+        """
+        parts = Parts(self.folder, notify)
+        shape = (len(self.points), self.config.chips, len(self.config.times))
+        found = {n: np.full(shape, np.nan) for n in _MEASURES}
+        for i, group in enumerate(self.groups):
+            for start in range(0, len(group.members), PART):
+                some = group.members[start : start + PART]
+                arrays = parts.get(
+                    f"points-{i:02d}-{start:05d}",
+                    lambda some=some, group=group: self._measure(group, some),
+                )
+                for name in _MEASURES:
+                    found[name][some] = arrays[name]
+        about = attributes(self.config, self.work, self.base)
+        data = dataset(self, found, about)
+        self.folder.write(results.RESULTS, results.to_netcdf(data))
+        return data
+
+    def _measure(self, group: Group, members: list[int]) -> dict[str, np.ndarray]:
+        options = self.config.sweep
+        return measure(
+            group.model,
+            [self.variants[i] for i in members],
+            size=min(PART, len(group.members)),
+            chips=self.config.chips,
+            chunk=self.config.chunk,
+            stop_at_se=options.stop_at_se,
+            batch=options.batch,
+        )
+
+
+_MEASURES = ("metric", "loss", "weight_rms_error")
+
+
+def variant_model(system: System) -> Callable[[Any, Any], Any]:
+    """The function of `over_points` for (index of a variant, of its layers, key).
+
+    What points share is stacked (hardware, layers, times).
+    """
+
+    def model(point: tuple[Array, Array, PRNGKey], shared: PyTree) -> Any:
+        i, j, key = point
+        hardware, layers, times = shared
+        alone = len(jax.tree.leaves(layers)[0]) == 1  # then nothing is copied
+        own = _pick(layers, 0 if alone else j)
+        return one_chip(system, _pick(hardware, i), own, times[i], key)
+
+    return model
+
+
+def _pick(tree: PyTree, index: Any) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def measure(
+    model: Callable[[Any, Any], Any],
+    variants: list[Variant],
+    *,
+    size: int,
+    chips: int,
+    chunk: int = 1,
+    stop_at_se: float | None = None,
+    batch: int = 5,
+) -> dict[str, np.ndarray]:
+    """Measures `[variants chips times]` by name, NaN for chips that were not needed.
+
+    Args:
+        model: from `variant_model`.
+        variants: of one structure.
+        size: variants to fill up to, so that all calls of a group share a trace.
+        chips: most chips of each.
+        chunk: chips at once (vmapped), which bounds the memory.
+        stop_at_se: standard error of the metric at which a variant takes no more chips.
+        batch: chips between two looks at it.
+    """
+    shared, layer = _stacked(variants, size)
+    keys = [chip_keys(jax.random.key(v.seed), jnp.arange(chips)) for v in variants]
+    shape = (len(variants), chips, variants[0].times.size)
+    found = {n: np.full(shape, np.nan) for n in _MEASURES}
+    every = batch if stop_at_se is not None else chips
+    active = list(range(len(variants)))
+    call = min(CALL, size * min(every, chips))
+    for first in range(0, chips, every):
+        if not active:
+            break
+        here = range(first, min(first + every, chips))
+        pairs = np.array([(i, layer[i], c) for i in active for c in here])
+        own = jnp.stack([keys[i][c] for i, _, c in pairs])
+        point = jnp.asarray(pairs[:, 0]), jnp.asarray(pairs[:, 1]), own
+        got = over_points(model, point, shared, chunk=chunk, call=call)
+        for name in _MEASURES:
+            found[name][pairs[:, 0], pairs[:, 2]] = getattr(got, name)
+        if stop_at_se is not None:
+            active = [i for i in active if _error(found["metric"][i]) > stop_at_se]
+    return found
+
+
+def _error(metric: np.ndarray) -> float:
+    """Largest standard error over times of the chips that are there `[chips times]`."""
+    there = metric[~np.isnan(metric[:, 0])]
+    return float(np.max(there.std(0, ddof=1)) / np.sqrt(len(there)))
+
+
+def _stacked(variants: list[Variant], size: int) -> tuple[Any, list[int]]:
+    """What variants share, stacked; and the index of each one's layers."""
+    distinct: list[dict] = []
+    layer = []
+    for v in variants:
+        known = [i for i, d in enumerate(distinct) if d is v.layers]
+        layer += known or [len(distinct)]
+        distinct += [] if known else [v.layers]
+    if len(distinct) > 1:
+        distinct += distinct[-1:] * (size - len(distinct))
+    full = variants + variants[-1:] * (size - len(variants))
+
+    def stack(*leaves: Any) -> Array:
+        return jnp.stack([jnp.asarray(leaf) for leaf in leaves])
+
+    hardware = jax.tree.map(stack, *(v.hardware for v in full))
+    layers = jax.tree.map(stack, *distinct)
+    times = jnp.stack([jnp.asarray(v.times, float) for v in full])
+    return (hardware, layers, times), layer
+
+
+# --- preparation ----------------------------------------------------------------------
+
+
+def prepare(
+    config: SweepConfig, *, out: Path, data: Path | None, resume: bool
+) -> Sweep:
+    """Load and check all inputs of a sweep, all points included, then open its folder.
+
+    Raises:
+        FileNotFoundError: for data or a device file that is missing.
+        ModuleNotFoundError: if a package is missing.
+        ValueError: for a point that is not valid, inputs that do not fit each other, or
+            a folder that is in use or cannot be written to.
+    """
+    from anajax.studies.run import identity
+
+    points = settings(config)
+    configs = [point_config(config, p) for p in points]
+    counts = {len(c.times) for c in configs}
+    if counts != {len(config.times)}:
+        raise ValueError(
+            f"`times` must be as many at every point: got {sorted(counts)}, and "
+            f"{len(config.times)} without the sweep. Give lists of one length."
+        )
+    work = load(config.workload.name, data=data, items=config.workload.items)
+    base = deploy(config, work)
+    builder = Builder(config, work, base)
+    variants, structures = zip(*(builder.build(c) for c in configs), strict=True)
+    folder = Folder.open(out, identity(config, work), resume=resume)
+    return Sweep(
+        config=config,
+        work=work,
+        base=base,
+        points=points,
+        variants=list(variants),
+        groups=_groups(list(structures)),
+        folder=folder,
+    )
+
+
+class Builder:
+    """Builds the variants of a sweep; what they have in common is built once."""
+
+    def __init__(self, config: SweepConfig, work: Workload, base: Deployed):
+        self.config, self.work = config, work
+        self.systems: dict[str, tuple[System, Any]] = {}
+        self.models: dict[str, Callable] = {}
+        programmed = self._program_key(config, base.hardware.device)
+        self.programs = {programmed: base.layers}
+
+    def build(self, config: HardwareConfig) -> tuple[Variant, tuple[Any, Callable]]:
+        """A point, and its structure: what it shares with its group, and the model."""
+        from anajax import devices
+
+        device = faulty_device(config)
+        times = np.asarray(config.times)
+        try:
+            outside = devices.check_times(device, times, extrapolate=config.extrapolate)
+        except ValueError as error:
+            raise ValueError(f"{error} In a config: `extrapolate: true`.") from None
+        system_key, hardware = self._hardware(config, device)
+        program = self._program_key(config, hardware.device)
+        if program not in self.programs:
+            self.programs[program] = strategy_layers(config, self.work, hardware.device)
+        variant = Variant(
+            hardware=hardware,
+            layers=self.programs[program],
+            times=times,
+            seed=config.seed,
+            extrapolated=outside,
+        )
+        leaves, tree = jax.tree.flatten((variant.hardware, variant.layers))
+        shapes = tuple((jnp.shape(v), jnp.result_type(v)) for v in leaves)
+        return variant, ((system_key, tree, shapes), self.models[system_key])
+
+    def _hardware(self, config: HardwareConfig, device: Any) -> tuple[str, Hardware]:
+        """The hardware, on a system that points of the same structure share."""
+        section = config.periphery or PeripherySection()
+        kinds = [section.dac_bits is None, section.adc_bits is None]
+        kinds += [not section.output_noise, not section.wires]
+        key = json.dumps(
+            [kinds, section.rows, section.columns, config.compensation.scope]
+        )
+        if key not in self.systems:
+            system, hardware = equip(config, self.work, device)
+            self.systems[key] = system, hardware.ios
+            self.models[key] = variant_model(system)
+        system, ios = self.systems[key]
+        ios = {
+            path: section.finish(io, jnp.max(jnp.abs(system.ideal[path])))
+            for path, io in ios.items()
+        }
+        wires = section.resistance()
+        return key, Hardware(device=bare(device), ios=ios, wires=wires)
+
+    def _program_key(self, config: HardwareConfig, device: Any) -> str:
+        """Points of the same key have the same targets."""
+        sections = ["strategy", "optimizer", "compensation"]
+        if self.config.sweep.program == "each":
+            sections += ["device", "faults", "times", "seed", "extrapolate"]
+        asked = config.model_dump(mode="json", include=set(sections))
+        levels = None if device.levels is None else np.asarray(device.levels).tolist()
+        span = [float(device.g_min), float(device.g_max), levels]
+        kind = str(jax.tree.structure(replace(device, faults=None)))
+        return json.dumps([asked, span, kind], sort_keys=True)
+
+
+def _groups(structures: list[tuple[Any, Callable]]) -> list[Group]:
+    groups: dict[Any, Group] = {}
+    for i, (structure, model) in enumerate(structures):
+        known = groups.setdefault(structure, Group(model=model, members=[]))
+        known.members.append(i)
+    return list(groups.values())

@@ -1,0 +1,326 @@
+"""A network on hardware: what one chip gives at every time, and maps over points.
+
+Draws are named as those of `evaluate`: with an ideal periphery both give the same
+numbers. A point of a study is a pytree of numbers; `over_points` maps any function over
+points in one trace.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax import _checks, chip, rng
+from anajax._tree import pytree
+from anajax._types import PRNGKey, PyTree
+from anajax.convert import Rule, set_key, to_analog
+from anajax.nn.calibration import calibrate_ranges
+from anajax.nn.programmed import analog_by_path
+from anajax.periphery import IO
+from anajax.programming.targets import distillation
+from anajax.studies.hardware import Hardware, choose, without_periphery
+from anajax.tiling import TileRule, through_wires
+from anajax.wires import Wires
+from anajax.workloads.base import Workload
+
+Apply = Callable[[Mapping[str, IO], PyTree, JArray, PRNGKey | None], JArray]
+"""`apply(ios, params, x, key)`: outputs of the network on this periphery."""
+
+
+@pytree
+class Measured:
+    """What a chip gave, at each time or of each chip."""
+
+    metric: Float[JArray, "..."]
+    """The metric, mean over items."""
+    loss: Float[JArray, "..."]
+    """Divergence of the digital from the analog outputs, `distillation`."""
+    weight_rms_error: Float[JArray, "..."]
+    """Root mean square over all weights of (as they act - ideal) / w_max."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class System:
+    """A network that can be put on hardware; one object, one trace."""
+
+    work: Workload
+    apply: Apply
+    matrices: Mapping[str, Callable[[JArray], JArray]]
+    """By path of the kernel, what makes it `[groups rows columns]`; empty where no
+    layer was converted."""
+    tiles: TileRule
+    scope: chip.Scope
+    reference: JArray
+    """Digital outputs for all test items."""
+
+    @property
+    def ideal(self) -> dict[str, JArray]:
+        """The trained weights by path."""
+        return chip.weights(self.work.params)
+
+    def through(self, wires: Wires | None) -> chip.Through | None:
+        """What wires make of the conductances of a layer."""
+        if wires is None:
+            return None
+
+        def behind(path: str, g: JArray) -> JArray:
+            shape = self.matrices[path]
+            planes = jax.vmap(shape, -1, -1)(g)  # [groups rows columns devices]
+            one = partial(through_wires, rule=self.tiles, wires=wires)
+            acting = jnp.stack([one(p) for p in planes])
+            back = jax.linear_transpose(shape, g[..., 0])
+            return jax.vmap(lambda m: back(m)[0], -1, -1)(acting)
+
+        return behind
+
+
+def make_system(
+    work: Workload,
+    *,
+    scope: chip.Scope = "layer",
+    io: IO | None = None,
+    tiles: TileRule = TileRule(),  # noqa: B008
+    wired: bool = False,
+) -> tuple[System, dict[str, IO]]:
+    """The system of a workload, and the periphery of its layers.
+
+    Args:
+        work: the network.
+        scope: the weights that share one drift compensation factor.
+        io: periphery of every layer, or none: then products are digital and the
+            network is not converted. Its ranges are calibrated on the workload's
+            calibration inputs; its output noise counts in w_max of each layer.
+        tiles: largest tile.
+        wired: whether there are wires, which need to know the tiles.
+
+    Raises:
+        ValueError: if a layer of the network cannot be converted.
+    """
+    reference = _digital(work)
+    if io is None and not wired:
+
+        def apply(ios: Any, params: PyTree, x: JArray, key: Any) -> JArray:
+            del ios, key
+            return work.apply(params, x)
+
+        parts: Any = {"apply": apply, "matrices": {}}
+        return (
+            System(work=work, tiles=tiles, scope=scope, reference=reference, **parts),
+            {},
+        )
+    model = _converted(work, io or IO(), tiles)
+    layers = {_kernel(path): v for path, v in analog_by_path(model).items()}
+    ios = {path: layer.analog.io.get_value() for path, layer in layers.items()}
+    graph, _, rest = nnx.split(model, nnx.Param, ...)
+    constants = nnx.to_pure_dict(rest)
+
+    def apply_analog(
+        ios: Mapping[str, IO], params: PyTree, x: JArray, key: PRNGKey | None
+    ) -> JArray:
+        merged = nnx.merge(graph, params, constants)
+        for path, layer in analog_by_path(merged).items():
+            layer.analog.io.set_value(ios[_kernel(path)])
+        set_key(merged, key)
+        return merged(x)
+
+    system = System(
+        work=work,
+        apply=apply_analog,
+        matrices={path: layer.matrices for path, layer in layers.items()},
+        tiles=tiles,
+        scope=scope,
+        reference=reference,
+    )
+    return system, ios
+
+
+def _kernel(path: str) -> str:
+    """Path of the kernel of a layer; the whole network may be one layer."""
+    return f"{path}/kernel" if path else "kernel"
+
+
+def _digital(work: Workload) -> JArray:
+    """Outputs of the digital network, computed here: XLA would fold it, slowly."""
+    step = jax.jit(work.apply)
+    starts = range(0, work.x.shape[0], work.batch)
+    outputs = [step(work.params, work.x[i : i + work.batch]) for i in starts]
+    return jnp.concatenate(outputs)
+
+
+def _converted(work: Workload, io: IO, tiles: TileRule) -> nnx.Module:
+    try:
+        model = to_analog(work.model, [Rule(".*", io=io, tiles=tiles)]).model
+    except ValueError as error:
+        _checks.fail(
+            "workload",
+            "be a network whose layers can all be converted, for a periphery or wires",
+            f"{work.name} ({error})",
+            "Leave out `periphery`: imperfections of devices need no conversion.",
+        )
+    kernels = {_kernel(path) for path in analog_by_path(model)}
+    missing = sorted(set(chip.weights(work.params)) ^ kernels)
+    if missing:
+        _checks.fail(
+            "workload",
+            "have its analog weights in layers that can be converted",
+            f"{work.name}, where {missing} are not both",
+            "Leave out `periphery`: imperfections of devices need no conversion.",
+        )
+    return calibrate_ranges(model, [work.calibration[: work.batch]])
+
+
+def one_chip(
+    system: System,
+    hardware: Hardware,
+    layers: dict[str, chip.Layer],
+    times: Float[JArray, "times"],
+    key: PRNGKey,
+    *,
+    analog: Mapping[str, JArray] | None = None,
+) -> Measured:
+    """Program one chip, read it at all times, and measure the network.
+
+    Args:
+        system: the network.
+        hardware: what it is on.
+        layers: targets by path.
+        times: seconds since the first read.
+        key: of this chip.
+        analog: booleans by path, which layers are analog; all by default. The others
+            are exact, their draws are not used.
+
+    Returns:
+        Measures `[times]`.
+    """
+    ideal, params = system.ideal, system.work.params
+    through = system.through(hardware.wires)
+    device = hardware.device
+    part = chip.program(device, layers, key=key, through=through)
+    ios = dict(hardware.ios)
+    if analog is not None:
+        ios = {p: choose(analog[p], io, without_periphery(io)) for p, io in ios.items()}
+
+    def at(t_j: tuple[JArray, JArray]) -> Measured:
+        t, j = t_j
+        w = chip.read(device, part, t=t, index=j, scope=system.scope, through=through)
+        if analog is not None:
+            w = {p: jnp.where(analog[p], v, ideal[p]) for p, v in w.items()}
+        noise = rng.stream(key, rng.Stage.PRODUCT, j)
+        metric, loss = _judge(system, ios, chip.insert(params, w), noise)
+        error = weight_error(w, ideal, layers)
+        return Measured(metric=metric, loss=loss, weight_rms_error=error)
+
+    return jax.lax.map(at, (times, jnp.arange(1, times.shape[0] + 1)))
+
+
+def weight_error(
+    w: Mapping[str, JArray],
+    ideal: Mapping[str, JArray],
+    layers: Mapping[str, chip.Layer],
+) -> JArray:
+    """Root mean square over all weights of (w - ideal) / w_max of their layer."""
+    square = sum(jnp.sum(((w[p] - ideal[p]) / layers[p].w_max) ** 2) for p in layers)
+    return jnp.sqrt(square / sum(v.size for v in ideal.values()))
+
+
+def _judge(
+    system: System, ios: Mapping[str, IO], params: PyTree, key: PRNGKey
+) -> tuple[JArray, JArray]:
+    """Metric and distillation loss, means over the test items in batches."""
+    work = system.work
+    n, batch = work.x.shape[0], min(work.batch, work.x.shape[0])
+    fill = -n % batch
+
+    def batches(v: JArray) -> JArray:
+        padded = jnp.concatenate([v, v[:1].repeat(fill, 0)]) if fill else v
+        return padded.reshape(-1, batch, *v.shape[1:])
+
+    def one(items: tuple[JArray, JArray, JArray]) -> tuple[JArray, JArray]:
+        x, y, reference = items
+        outputs = system.apply(ios, params, x, key)
+        metric = work.metric_fn(outputs, y)
+        return metric, jax.vmap(distillation)(outputs, reference)
+
+    every = (work.x, work.y, system.reference)
+    metric, loss = jax.lax.map(one, tuple(batches(v) for v in every))
+    return jnp.mean(metric.ravel()[:n]), jnp.mean(loss.ravel()[:n])
+
+
+def chip_keys(key: PRNGKey, chips: JArray) -> PRNGKey:
+    """The keys of the chips of a study, as `evaluate` names them."""
+    return rng.streams(key, rng.Stage.CHIP, chips)
+
+
+def over_points(
+    function: Callable[[Any, Any], Any],
+    points: PyTree,
+    shared: PyTree = None,
+    *,
+    chunk: int = 1,
+    call: int | None = None,
+) -> PyTree:
+    """`function(point, shared)` along the leading axis of `points`: one trace.
+
+    Args:
+        function: of one point; keep one object for one trace.
+        points: pytree of arrays `[points ...]`.
+        shared: pytree of what all points have in common.
+        chunk: points at once (vmapped), which bounds the memory.
+        call: points in one call of the compiled program, all of them by default; the
+            last call is filled up with its last point. Sets of points of any size then
+            share a trace.
+
+    Returns:
+        The results as NumPy arrays `[points ...]`.
+    """
+    count = len(jax.tree.leaves(points)[0])
+    call = call or count
+    chunk = min(chunk, call)
+    call += -call % chunk
+    found = []
+    for start in range(0, count, call):
+        index = np.minimum(np.arange(start, start + call), count - 1)
+        some = jax.tree.map(lambda v, i=index: v[i], points)
+        got = _over_points(some, shared, function=function, chunk=chunk)
+        found.append(jax.tree.map(np.asarray, got))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *found)
+
+
+@partial(jax.jit, static_argnames=("function", "chunk"))
+def _over_points(
+    points: PyTree, shared: PyTree, *, function: Callable, chunk: int
+) -> PyTree:
+    batch = chunk if chunk > 1 else None
+    return jax.lax.map(lambda point: function(point, shared), points, batch_size=batch)
+
+
+def over_chips(
+    function: Callable[[Any, Any], Any],
+    points: Float[JArray, "points numbers"] | np.ndarray,
+    keys: PRNGKey,
+    shared: PyTree = None,
+    *,
+    chunk: int = 1,
+    call: int | None = None,
+) -> PyTree:
+    """`function((point, key), shared)` for each point on each chip: `[points chips]`.
+
+    Args:
+        function: of a point and the key of a chip.
+        points: numbers of each point.
+        keys: of the chips, the same for all points.
+        shared: what all points have in common.
+        chunk: chips at once, of any points.
+        call: chips in one call, of any points; all of a point by default.
+    """
+    count, chips = len(points), len(keys)
+    pairs = (jnp.repeat(jnp.asarray(points), chips, 0), jnp.tile(keys, count))
+    found = over_points(function, pairs, shared, chunk=chunk, call=call or chips)
+    return jax.tree.map(lambda v: v.reshape(count, chips, *v.shape[1:]), found)

@@ -1,0 +1,150 @@
+"""Elasticities of loss and weight error: finite differences with common keys."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from anajax import chip, devices, strategies
+from anajax._tree import replace
+from anajax.devices.faults import Faults
+from anajax.periphery import NoNoise
+from anajax.studies.deploy import bare
+from anajax.studies.elasticities import elasticities, per_chip
+from anajax.studies.hardware import Hardware, impair
+from anajax.studies.hardware_config import PeripherySection
+from anajax.studies.system import chip_keys, make_system
+from anajax.workloads.base import Splits, workload
+
+MONTH = 30 * 86400.0
+
+
+class Two(nnx.Module):
+    def __init__(self):
+        self.first = nnx.Linear(6, 8, rngs=nnx.Rngs(0), param_dtype=jnp.float64)
+        self.last = nnx.Linear(8, 4, rngs=nnx.Rngs(1), param_dtype=jnp.float64)
+
+    def __call__(self, x):
+        return self.last(jnp.tanh(self.first(x)))
+
+
+def setup(model, section, device):
+    x = np.random.default_rng(0).normal(size=(48, 6))
+    data = Splits(x=x, y=np.zeros(48, int), train_x=x, train_y=x, place="", split="")
+    work = workload(
+        model, data, metric="accuracy", items=None, weights="", name="", modality=""
+    )
+    system, ios = make_system(
+        work, io=section.io(), tiles=section.tiles, wired=bool(section.wires)
+    )
+    ios = {p: section.finish(io, 1.0) for p, io in ios.items()}
+    hardware = Hardware(device=device, ios=ios, wires=section.resistance())
+    layers = chip.encode_weights(work.params, strategies.lsp_first(device))
+    return system, hardware, layers, jnp.asarray(x)
+
+
+def central(system, hardware, layers, x, name, keys, step=1e-4):
+    """d ln of the mean loss and of the mean weight error / d ln of a factor."""
+
+    def means(factor):
+        changed = impair(hardware, {name: factor})
+        return per_chip(system, changed, layers, x, jnp.asarray([MONTH]), keys)[0].mean(
+            0
+        )
+
+    return (means(1 + step) - means(1 - step)) / (2 * step) / means(1.0)
+
+
+@pytest.mark.slow
+def test_elasticities_are_finite_differences(key, x64):
+    """Device, faults, output noise and wires of one layer; 1 %, common keys."""
+    device = bare(replace(devices.pcm(), faults=Faults(stuck_low=0.02)))
+    section = PeripherySection(output_noise=0.05, wires=20.0)
+    model = nnx.Linear(6, 4, rngs=nnx.Rngs(0), param_dtype=jnp.float64)
+    system, hardware, layers, x = setup(model, section, device)
+    found = elasticities(system, hardware, layers, x, MONTH, key=key, chips=3)
+    keys = chip_keys(key, jnp.arange(3))
+    together = {
+        "programming": ["device/programming/scale"],
+        "drift_spread": ["device/drift/spread_scale"],
+        "read": ["device/read/scale"],
+        "stuck_low": ["device/faults/stuck_low"],
+        "output_noise": ["periphery/noise/sd"],
+        "wires": ["wires/row", "wires/column"],
+    }
+    for name, paths in together.items():
+        numeric = central(system, hardware, layers, x, name, keys)
+        columns = [found.parameters.index(p) for p in paths]
+        np.testing.assert_allclose(
+            found.elasticity[:, columns].sum(1), numeric, rtol=1e-2, atol=1e-6,
+            err_msg=name,
+        )  # fmt: skip
+        assert np.all(found.error[0, columns] > 0)
+    assert not any("g_max" in p or "levels" in p for p in found.parameters)
+
+
+@pytest.mark.slow
+def test_layers_count_together(key, x64):
+    """Bounds of both ADCs grow by the same share; without steps the slope is exact."""
+    from anajax.converters import Clip
+
+    device = bare(devices.state_independent())
+    system, hardware, layers, x = setup(Two(), PeripherySection(adc_bits=8), device)
+    ios = {
+        p: replace(io, adc=Clip(bound=0.5 * io.adc.bound), noise=NoNoise())
+        for p, io in hardware.ios.items()
+    }
+    hardware = replace(hardware, ios=ios)
+    keys = chip_keys(key, jnp.arange(3))
+    found = elasticities(system, hardware, layers, x, MONTH, key=key, chips=3)
+    i = found.parameters.index("periphery/adc/bound")
+
+    def loss(factor):
+        wider = {
+            p: replace(io, adc=Clip(bound=factor * io.adc.bound))
+            for p, io in ios.items()
+        }
+        changed = replace(hardware, ios=wider)
+        return per_chip(system, changed, layers, x, jnp.asarray([MONTH]), keys)[0].mean(
+            0
+        )[0]
+
+    step = 1e-5
+    numeric = (loss(1 + step) - loss(1 - step)) / (2 * step) / loss(1.0)
+    np.testing.assert_allclose(found.elasticity[0, i], numeric, rtol=1e-2)
+    assert abs(numeric) > 0.1
+
+
+@pytest.mark.slow
+def test_the_slope_through_steps_is_that_of_their_noise(key, x64):
+    """The secant of the mean loss over a factor 1.5 of steps, against mean slopes.
+
+    Single steps make the loss jump, so that only the mean over a range compares; 10 %.
+    """
+    device = bare(devices.ideal())
+    system, hardware, layers, x = setup(Two(), PeripherySection(adc_bits=5), device)
+    x = jax.random.normal(key, (4096, 6), jnp.float64)
+    keys = chip_keys(key, jnp.arange(2))
+    factors = np.geomspace(1 / 1.5, 1.5, 41)
+
+    def at(factor):
+        changed = impair(hardware, {"adc": factor})
+        value, slope = per_chip(system, changed, layers, x, jnp.asarray([MONTH]), keys)
+        ios = zip(changed.ios.values(), slope.ios.values(), strict=True)
+        slopes = [io.adc.codes * s.adc.codes[0, 0] for io, s in ios]
+        return float(value[0, 0]), -float(sum(slopes))  # d / d ln step
+
+    losses, slopes = np.array([at(f) for f in factors]).T
+    secant = losses[-1] - losses[0]
+    mean = np.trapezoid(slopes, np.log(factors))
+    np.testing.assert_allclose(mean, secant, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"), [(dict(chips=1), "chips"), (dict(t=-1.0), "t")]
+)
+def test_bad_arguments_are_named(key, changes, match):
+    args = dict(t=1.0, key=key, chips=2) | changes
+    with pytest.raises(ValueError, match=match):
+        elasticities(None, None, {}, np.ones(2), args.pop("t"), **args)

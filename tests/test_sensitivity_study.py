@@ -1,0 +1,138 @@
+"""Studies of sensitivity: the ranking, its parts, resume and report."""
+
+import jax
+import numpy as np
+import pytest
+import tiny_study
+
+from anajax import devices
+from anajax.studies import report, results, run, sensitivity, tables
+from anajax.studies.config import validate
+from anajax.studies.layerwise import greedy_order
+from anajax.studies.required import required_device
+from anajax.studies.sensitivity import grow
+
+pytest.importorskip("SALib")
+FACTORS = [1.0, 2.0, 4.0, 8.0, 16.0]
+CONFIG = {
+    "study": "sensitivity",
+    "workload": {"name": "digits"},
+    "device": {"name": "state_independent"},
+    "strategy": "lsp_first",
+    "times": ["1 month"],
+    "chips": 4,
+    "one_at_a_time": {"gap": 0.05, "against": "digital", "factors": FACTORS},
+    "gradients": None,
+    "screening": {"samples": 2, "chips": 2},
+    "variance": {"samples": 2, "chips": 2},
+    "layers": {"chips": 4},
+}
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    tiny_study.use(monkeypatch)
+    monkeypatch.setattr(sensitivity, "load", run.load)
+
+
+def prepared(out, resume=False, **changes):
+    return run.prepare(validate(CONFIG | changes), out=out, resume=resume)
+
+
+def test_a_study_ranks_and_goes_on(tmp_path):
+    """Device alone: limits are those of `required_device` on the same chips."""
+    study = prepared(tmp_path / "a")
+    done = []
+    data = run.run(study, notify=lambda text, end: done.append(text) if end else None)
+    assert len(done) == study.parts
+    asked = required_device(
+        tiny_study._METRIC, study.work.params, devices.state_independent(),
+        study.deployed.layers, gap=0.05, t=30 * 86400.0,
+        key=jax.random.key(0),
+        parameters=("programming",), factors=FACTORS, chips=4,
+    )[0]  # fmt: skip
+    one = data.sel(imperfection="programming")
+    for name in ("factor", "low", "high"):
+        np.testing.assert_allclose(
+            one[f"largest_{name}"], getattr(asked, name), rtol=1e-5
+        )
+    assert data.order.values.tolist() == ["kernel"]
+    assert data.order_metric.values[1].tolist() == [1.0] * 4  # all digital
+    page = report.write_report(tmp_path / "a").read_text()
+    for text in ("Until the network has lost 5 points", "Screening", "Sobol", "Layers"):
+        assert text in page
+    assert [t.row_count for t in tables.summary(data)] == [
+        data.sizes["imperfection"], 1
+    ]  # fmt: skip
+    again = run.run(prepared(tmp_path / "a", resume=True))
+    assert again.equals(data)
+    assert results.read_results(tmp_path / "a").attrs["study"] == "sensitivity"
+
+
+def test_growing_stops_where_the_loss_is_clear():
+    tried, found = grow(lambda f: np.array([f, f + 0.1]), [1.0, 2.0, 4.0, 8.0], 1.5)
+    assert tried.tolist() == [1.0, 2.0, 4.0] and found.shape == (3, 2)
+    tried, _ = grow(lambda f: np.array([f, -f]), [1.0, 2.0, 4.0, 8.0], 1.5)
+    assert tried.size == 4
+
+
+def test_greedy_order_takes_what_helps_most_given_the_others():
+    """Layers 0 and 1 cost only together with each other; 2 costs 3 in any case."""
+
+    def measure(masks, step):
+        loss = 3.0 * masks[:, 2] + 4.0 * (masks[:, 0] & masks[:, 1]) + 0.1 * masks[:, 1]
+        return {"loss": np.stack([loss, loss], 1), "metric": -np.stack([loss, loss], 1)}
+
+    order, found = greedy_order(measure, 3)
+    assert order == [1, 2, 0]
+    np.testing.assert_allclose(found["loss"][:, 0], [7.1, 3.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"device": {"name": "ideal"}}, "must have an imperfection"),
+        (
+            {"one_at_a_time": {"imperfections": ["wires"]}},
+            "some that this hardware has",
+        ),
+        ({"one_at_a_time": {"imperfections": ["wire"]}}, "Did you mean 'wires'"),
+        ({"one_at_a_time": {"factors": [2, 1]}}, "increase strictly"),
+        ({"variance": {"samples": 12}}, "be a power of 2: got 12. Use 16"),
+        ({"variance": {"low": 2.0, "high": 1.0}}, "`low` below `high`"),
+        ({"strategy": "targets"}, "must be a table over weights"),
+        (
+            dict.fromkeys(("one_at_a_time", "screening", "variance", "layers")),
+            "ask for",
+        ),
+        ({"periphery": {"adc_bits": 1}}, "be at least 2"),
+    ],
+)
+def test_mistakes_are_named_before_any_work(tmp_path, changes, match):
+    with pytest.raises(ValueError, match=match):
+        prepared(tmp_path / "out", **changes)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_every_imperfection_in_one_trace_with_a_periphery(tmp_path, monkeypatch):
+    import chex
+
+    original = sensitivity.impaired_model
+    chex.clear_trace_counter()
+    monkeypatch.setattr(
+        sensitivity,
+        "impaired_model",
+        lambda s: chex.assert_max_traces(original(s), n=1),
+    )
+    study = prepared(
+        tmp_path / "a",
+        faults={"stuck_low": 0.01, "stuck_high": 0.01},
+        periphery={"dac_bits": 6, "adc_bits": 6, "output_noise": 0.01, "wires": 1.0},
+        gradients={"chips": 2, "inputs": 16},
+    )
+    data = run.run(study)
+    assert data.sizes["imperfection"] >= 8
+    assert float(data.elasticity.sel(output="loss", parameter="wires/column")) > 0
+    assert np.all(np.isfinite(data.elasticity))
+    report.write_report(tmp_path / "a")

@@ -1,0 +1,140 @@
+"""Sweeps: one trace for numbers, chips as of `evaluate`, early stop, resume, report."""
+
+import chex
+import jax
+import numpy as np
+import pytest
+import tiny_study
+
+from anajax import devices
+from anajax.studies import report, results, run, sweep, tables
+from anajax.studies.config import validate
+from anajax.studies.evaluate import evaluate
+from anajax.studies.sweep_config import settings
+
+CONFIG = {
+    "study": "sweep",
+    "workload": {"name": "digits"},
+    "device": {"name": "state_independent"},
+    "strategy": "lsp_first",
+    "times": ["1 s", "1 month"],
+    "chips": 4,
+}
+NOISE = {"key": "device.noise.programming", "values": [1, 2, 4]}
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    tiny_study.use(monkeypatch)
+    monkeypatch.setattr(sweep, "load", run.load)
+
+
+def prepared(out, resume=False, **options):
+    changes = {k: options.pop(k) for k in list(options) if k in ("chunk", "chips")}
+    config = validate(CONFIG | changes | {"sweep": options})
+    return run.prepare(config, out=out, resume=resume)
+
+
+def test_numbers_share_one_trace_and_chips_are_those_of_evaluate(tmp_path, monkeypatch):
+    """Noise, times' own leaves and programs that are chosen anew: one trace."""
+    original = sweep.variant_model
+    chex.clear_trace_counter()
+    monkeypatch.setattr(
+        sweep, "variant_model", lambda s: chex.assert_max_traces(original(s), n=1)
+    )
+    both = ["device.noise.read", "device.noise.drift_spread"]
+    axes = [
+        NOISE,
+        {"key": both, "values": [1, [3, 2]]},
+        {"key": "strategy.k", "values": [0.7, 1]},
+    ]
+    study = prepared(tmp_path / "a", axes=axes, chunk=2)
+    data = run.run(study)
+    assert data.sizes["point"] == 12 and set(data.group.values) == {0}
+    assert study.points[3] == {
+        "device.noise.programming": 1, "device.noise.read": 3,
+        "device.noise.drift_spread": 2, "strategy.k": 1,
+    }  # fmt: skip
+    for i in (0, 11):
+        variant = study.variants[i]
+        noise = {
+            k.split(".")[-1]: v for k, v in study.points[i].items() if "noise" in k
+        }
+        device = devices.scale_noise(devices.state_independent(), **noise)
+        same = evaluate(
+            tiny_study._METRIC, study.work.params, device, variant.layers,
+            [1.0, 2592e3], chips=4, key=jax.random.key(0),
+        )  # fmt: skip
+        np.testing.assert_allclose(
+            data.weight_rms_error.values[i], same.weight_rms_error, rtol=1e-5
+        )
+    page = report.write_report(tmp_path / "a").read_text()
+    assert "device.noise.programming" in page and "12 points in 1 traces" in page
+    (table,) = tables.summary(data)
+    assert table.row_count == 12
+
+
+@pytest.mark.slow
+def test_structures_are_groups_and_a_sweep_goes_on(tmp_path):
+    """Devices of other structure get traces of their own; parts are done once."""
+    axes = [{"key": "device.name", "values": ["state_independent", "ideal"]}, NOISE]
+    data = run.run(prepared(tmp_path / "a", axes=axes))
+    assert data.group.values.tolist() == [0, 0, 0, 1, 1, 1]
+    exact = data.weight_rms_error.values[3:]
+    assert np.all(exact < 1e-6) and np.all(data.weight_rms_error.values[:3] > 1e-3)
+    study = prepared(tmp_path / "a", resume=True, axes=axes)
+    sweep_measure, calls = sweep.measure, []
+    sweep.measure = lambda *a, **k: calls.append(1) or sweep_measure(*a, **k)
+    try:
+        again = run.run(study)
+        (tmp_path / "a" / "parts" / "points-01-00000.npz").unlink()
+        run.run(prepared(tmp_path / "a", resume=True, axes=axes))
+    finally:
+        sweep.measure = sweep_measure
+    assert again.equals(data) and len(calls) == 1
+
+
+@pytest.mark.slow
+def test_points_stop_when_they_are_known(tmp_path):
+    """The quiet point takes the first batch only; the noisy one all chips."""
+    names = ("programming", "drift_mean", "drift_spread", "read")
+    points = [{f"device.noise.{n}": f for n in names} for f in (0, 12)]
+    data = run.run(
+        prepared(tmp_path / "a", chips=12, points=points, stop_at_se=0.004, batch=4)
+    )
+    taken = data.accuracy.notnull().all("time").sum("chip").values
+    assert taken.tolist() == [4, 12]
+    whole = run.run(prepared(tmp_path / "b", chips=12, points=points))
+    np.testing.assert_array_equal(
+        data.accuracy.values[0, :4], whole.accuracy.values[0, :4]
+    )
+    np.testing.assert_array_equal(data.accuracy.values[1], whole.accuracy.values[1])
+    assert results.read_results(tmp_path / "a").attrs["stop_at_se"] == 0.004
+
+
+def test_a_sample_is_a_latin_hypercube():
+    pytest.importorskip("SALib")
+    ranges = {"device.noise.read": [0.5, 8.0], "faults.stuck_low": [0.001, 0.1]}
+    config = validate(CONFIG | {"sweep": {"sample": {"samples": 16, "ranges": ranges}}})
+    found = settings(config)
+    share = [np.log(p["device.noise.read"] / 0.5) / np.log(16) for p in found]
+    assert sorted(np.floor(16 * np.array(share)).astype(int)) == list(range(16))
+
+
+@pytest.mark.parametrize(
+    ("section", "match"),
+    [
+        ({}, "have one of `axes`, `points` and `sample`"),
+        ({"axes": [{"key": "workload.name", "values": ["digits"]}]}, "alone"),
+        ({"axes": [NOISE, NOISE]}, "name a key once"),
+        ({"axes": [{"key": "device.noise.red", "values": [1]}]}, "Did you mean `read`"),
+        ({"axes": [{"key": "seed.a", "values": [1]}]}, "must name keys of sections"),
+        ({"axes": [{"key": ["a", "b"], "values": [[1]]}]}, "have 2 values"),
+        ({"axes": [{"key": "times", "values": [["1 s"]]}]}, "must be as many"),
+        ({"sample": {"samples": 4, "ranges": {"seed": [1, 0]}}}, "low end"),
+    ],
+)
+def test_mistakes_are_named_before_any_work(tmp_path, section, match):
+    with pytest.raises(ValueError, match=match):
+        prepared(tmp_path / "out", **section)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,126 @@
+"""A network on hardware: equal to `evaluate` without a periphery, digital if masked."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_study
+from flax import nnx
+
+from anajax import chip, devices, strategies
+from anajax._tree import replace
+from anajax.devices.faults import Faults
+from anajax.studies.deploy import bare
+from anajax.studies.evaluate import evaluate
+from anajax.studies.hardware import Hardware, impair, present, value
+from anajax.studies.hardware_config import PeripherySection
+from anajax.studies.run import make_metric
+from anajax.studies.sensitivity import impaired_model, numbers
+from anajax.studies.system import chip_keys, make_system, over_chips, over_points
+from anajax.tiling import TileRule, through_wires
+from anajax.workloads.base import Splits, workload
+
+WORK = tiny_study.tiny_workload("digits")
+DEVICE = bare(devices.state_independent())
+LAYERS = chip.encode_weights(WORK.params, strategies.lsp_first(DEVICE))
+FULL = PeripherySection(dac_bits=8, adc_bits=8, output_noise=0.02, wires=1.0)
+
+
+def put(section, device=DEVICE):
+    system, ios = make_system(
+        WORK, io=section.io(), tiles=section.tiles, wired=bool(section.wires)
+    )
+    w_max = jnp.max(jnp.abs(system.ideal["kernel"])) if ios else 1.0
+    ios = {path: section.finish(io, w_max) for path, io in ios.items()}
+    return system, Hardware(device=device, ios=ios, wires=section.resistance())
+
+
+def measure(system, hardware, points, key, chips=3, t=1e5):
+    shared = hardware, LAYERS, jnp.asarray([t])
+    keys = chip_keys(key, jnp.arange(chips))
+    return over_chips(impaired_model(system), points, keys, shared)
+
+
+@pytest.mark.slow
+def test_without_a_periphery_it_is_evaluate_bit_by_bit(key):
+    system, hardware = put(PeripherySection())
+    found = measure(system, hardware, numbers(1, {"read": np.ones(1)}), key)
+    same = evaluate(
+        make_metric(WORK), WORK.params, DEVICE, LAYERS, [1e5], chips=3, key=key
+    )
+    np.testing.assert_array_equal(found["metric"][0], same.metric[:, 0])
+    np.testing.assert_array_equal(
+        found["weight_rms_error"][0], same.weight_rms_error[:, 0]
+    )
+
+
+@pytest.mark.slow
+def test_one_trace_for_all_points_and_a_digital_layer_is_digital(key):
+    """Factors of every kind and masks; the first mask leaves nothing analog."""
+    system, hardware = put(FULL)
+    model = chex.assert_max_traces(impaired_model(system), n=1)
+    shared = hardware, LAYERS, jnp.asarray([1e5])
+    keys = chip_keys(key, jnp.arange(2))
+    digital = over_chips(model, numbers(1, {}, np.zeros((1, 1))), keys, shared)
+    assert np.all(digital["metric"] == 1) and np.all(digital["loss"] < 1e-6)
+    losses = {}
+    for name in ("adc", "dac", "output_noise", "wires", "programming"):
+        points = numbers(1, {name: np.array([1.0, 16.0])})
+        losses[name] = over_chips(model, points, keys, shared, call=2)["loss"].mean(1)
+    assert all(many > 2 * one for one, many in losses.values()), losses
+
+
+@pytest.mark.slow
+def test_wires_act_on_the_array_of_every_device(key):
+    system, hardware = put(PeripherySection(wires=3.0, rows=5, columns=3))
+    g = jax.random.uniform(key, (8, 4, 4)) * 25
+    rule = TileRule(rows=5, columns=3)
+    through = system.through(hardware.wires)
+    np.testing.assert_allclose(
+        through("kernel", g), through_wires(g, rule, hardware.wires), rtol=1e-5
+    )
+
+
+def test_impair_multiplies_what_is_there_and_names_what_is_not():
+    device = replace(DEVICE, faults=Faults(stuck_low=0.02))
+    _, hardware = put(FULL, device)
+    assert set(present(hardware)) == {
+        "programming", "drift_mean", "drift_spread", "read", "stuck_low", "dac", "adc",
+        "output_noise", "wires",
+    } - ({"drift_mean", "drift_spread"} - set(present(hardware)))  # fmt: skip
+    worse = impair(hardware, {"stuck_low": 100.0, "wires": 2.0, "adc": 2.0})
+    assert float(worse.device.faults.stuck_low) == 1.0
+    assert float(worse.wires.row) == 2.0
+    np.testing.assert_allclose(worse.ios["kernel"].adc.codes, 127 / 2)
+    np.testing.assert_allclose(value(hardware, "adc", 127 / 63, 1.0), 7.0)
+    with pytest.raises(ValueError, match="`factors` must name imperfections"):
+        impair(hardware, {"size": 2.0})
+
+
+class Odd(nnx.Module):
+    def __init__(self):
+        self.kernel = nnx.Param(jnp.ones((8, 4)))
+
+    def __call__(self, x):
+        return x @ self.kernel[...]
+
+
+def test_a_network_that_cannot_be_converted_is_named():
+    x, y = np.ones((4, 8), np.float32), np.zeros(4, int)
+    data = Splits(x=x, y=y, train_x=x, train_y=y, place="", split="")
+    odd = workload(
+        Odd(), data, metric="accuracy", items=None, weights="", name="odd",
+        modality="image",
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="`workload` must be a network whose layers"):
+        make_system(odd, wired=True)
+    assert make_system(odd)[1] == {}  # devices alone need no conversion
+
+
+def test_calls_of_any_number_of_points_share_a_trace():
+    double = chex.assert_max_traces(lambda point, shared: shared * point, n=1)
+    for count in (1, 3, 7):
+        points = jnp.arange(float(count))
+        found = over_points(double, points, jnp.asarray(2.0), chunk=2, call=4)
+        np.testing.assert_array_equal(found, 2 * np.arange(count))

@@ -132,6 +132,7 @@ for number, (name, device) in enumerate(models.items()):
     rms = 100 * weight_error(tuned.strategy, moment_table(device, t), weights).rms
     style = dict(marker="o" if len(t) == 1 else ".", ls="-" if number < 5 else "--")
     plt.plot(np.maximum(t, 1), rms, color=f"C{number}", label=name, **style)
-plt.xscale("log"), plt.yscale("log"), plt.legend(fontsize=8, ncol=2)
+plt.xscale("log"), plt.yscale("log")
+plt.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 plt.xlabel("time since the first read (s)"), plt.ylabel("rms weight error (% of w_max)")
 plt.show()

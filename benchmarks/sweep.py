@@ -3,9 +3,10 @@
 Usage: python benchmarks/sweep.py [variants]
 
 Digits, 200 test items, PCM with programming error, drift spread and read noise at four
-factors each, and mean drift at four: numbers of one structure, one trace. Memory is
-bounded by 5 chips at once. The program stays that of `lsp_first`. Writes wall time, CPU
-time, traces and the peak of resident memory to benchmarks/results/sweep.csv.
+factors each, and mean drift at four: numbers of one structure, one trace. The two
+cores count as two devices; memory is bounded by 5 chips at once on each. The program
+stays that of `lsp_first`. Writes wall time, CPU time, traces and the peak of resident
+memory to benchmarks/results/sweep.csv.
 """
 
 import resource
@@ -15,11 +16,13 @@ import time
 from pathlib import Path
 
 import chex
+import jax
 import timing
 
 from anajax.studies import run, sweep
 from anajax.studies.config import validate
 
+jax.config.update("jax_num_cpu_devices", 2)  # or JAX_NUM_CPU_DEVICES=2
 VARIANTS = int(sys.argv[1]) if len(sys.argv) > 1 else 256
 CHUNK = 5
 NOISE = ("programming", "drift_mean", "drift_spread", "read")
@@ -63,7 +66,8 @@ def main():
         "chips": 25,
         "times": 5,
         "items": 200,
-        "chips_at_once": CHUNK,
+        "devices": jax.local_device_count(),
+        "chips_at_once_on_each": CHUNK,
         "traces": 1,
         "wall_s": f"{wall:.1f}",
         "of_which_preparing_s": f"{prepared - began:.1f}",

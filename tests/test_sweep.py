@@ -69,7 +69,7 @@ def test_numbers_share_one_trace_and_chips_are_those_of_evaluate(tmp_path, monke
             data.weight_rms_error.values[i], same.weight_rms_error, rtol=1e-5
         )
     page = report.write_report(tmp_path / "a").read_text()
-    assert "device.noise.programming" in page and "12 points in 1 traces" in page
+    assert "12 points in 1 trace," in page and "<th>drift_spread</th>" in page
     (table,) = tables.summary(data)
     assert table.row_count == 12
 
@@ -110,6 +110,21 @@ def test_points_stop_when_they_are_known(tmp_path):
     )
     np.testing.assert_array_equal(data.accuracy.values[1], whole.accuracy.values[1])
     assert results.read_results(tmp_path / "a").attrs["stop_at_se"] == 0.004
+
+
+@pytest.mark.slow
+def test_bits_share_a_trace_and_more_of_them_are_better(tmp_path, monkeypatch):
+    original = sweep.variant_model
+    chex.clear_trace_counter()
+    monkeypatch.setattr(
+        sweep, "variant_model", lambda s: chex.assert_max_traces(original(s), n=1)
+    )
+    axes = [{"key": "periphery.adc_bits", "values": [2, 4, 12]}]
+    data = run.run(prepared(tmp_path / "a", axes=axes))
+    loss = data.loss.values[:, :, 0].mean(1)
+    assert loss[0] > 2 * loss[1] > 2 * loss[2]
+    plain = run.run(prepared(tmp_path / "b", points=[{"seed": 0}]))
+    np.testing.assert_allclose(loss[2], plain.loss.values[0, :, 0].mean(), rtol=0.05)
 
 
 def test_a_sample_is_a_latin_hypercube():

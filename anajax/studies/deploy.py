@@ -71,21 +71,41 @@ def equip(
     config: HardwareConfig, work: Workload, device: Device
 ) -> tuple[System, Hardware]:
     """The system of a config and its hardware, without the device's texts."""
+    system, ios = system_of(config, work)
+    return system, hardware_of(config, device, system, ios)
+
+
+def system_of(config: HardwareConfig, work: Workload) -> tuple[System, dict[str, IO]]:
+    """The system of a config, and the calibrated periphery before its numbers."""
     section = config.periphery or PeripherySection()
-    wires = section.resistance()
-    system, ios = make_system(
+    return make_system(
         work,
         scope=config.compensation.scope,
         io=section.io(),
         tiles=section.tiles,
-        wired=wires is not None,
+        wired=section.resistance() is not None,
     )
+
+
+def hardware_of(
+    config: HardwareConfig, device: Device, system: System, ios: dict[str, IO]
+) -> Hardware:
+    """The hardware of a config with its numbers.
+
+    Args:
+        config: has the numbers of the periphery.
+        device: with its faults.
+        system: the network.
+        ios: calibrated, from `system_of` a config of the same structure.
+    """
+    section = config.periphery or PeripherySection()
     ideal = system.ideal
-    finished: dict[str, IO] = {
+    finished = {
         path: section.finish(io, jnp.max(jnp.abs(ideal[path])))
         for path, io in ios.items()
     }
-    return system, Hardware(device=bare(device), ios=finished, wires=wires)
+    wires = section.resistance()
+    return Hardware(device=bare(device), ios=finished, wires=wires)
 
 
 def bare(device: Device) -> Device:

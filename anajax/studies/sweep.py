@@ -21,11 +21,11 @@ from anajax.studies import results
 from anajax.studies.deploy import (
     Deployed,
     attributes,
-    bare,
     deploy,
-    equip,
     faulty_device,
+    hardware_of,
     strategy_layers,
+    system_of,
 )
 from anajax.studies.folder import Folder
 from anajax.studies.hardware import Hardware
@@ -297,16 +297,9 @@ class Builder:
             [kinds, section.rows, section.columns, config.compensation.scope]
         )
         if key not in self.systems:
-            system, hardware = equip(config, self.work, device)
-            self.systems[key] = system, hardware.ios
-            self.models[key] = variant_model(system)
-        system, ios = self.systems[key]
-        ios = {
-            path: section.finish(io, jnp.max(jnp.abs(system.ideal[path])))
-            for path, io in ios.items()
-        }
-        wires = section.resistance()
-        return key, Hardware(device=bare(device), ios=ios, wires=wires)
+            self.systems[key] = system_of(config, self.work)
+            self.models[key] = variant_model(self.systems[key][0])
+        return key, hardware_of(config, device, *self.systems[key])
 
     def _program_key(self, config: HardwareConfig, device: Any) -> str:
         """Points of the same key have the same targets."""

@@ -52,9 +52,10 @@ def build(data: "xr.Dataset") -> tuple[dict[str, bytes], bytes]:
         drawn[f"{metric}.svg"],
         f"{show.title.capitalize()} over the sweep, 90 % intervals over chips",
     )
+    traces = len(set(data.group.values))
     html = page.render(
-        title=f"Sweep of {data.attrs['workload']} over {', '.join(keys(data))}",
-        lead=f"{data.sizes['point']} points in {len(set(data.group.values))} traces, "
+        title=f"Sweep of {data.attrs['workload']} over {', '.join(short(keys(data)))}",
+        lead=f"{data.sizes['point']} points in {traces} trace{'s' * (traces > 1)}, "
         f"up to {data.sizes['chip']} chips of each, {data.attrs['items']} test items, "
         f"seed {data.attrs['seed']}. Digital {show.title}: "
         f"{report.value(data.attrs['digital_metric'], metric)}.",
@@ -76,6 +77,12 @@ def tables(data: "xr.Dataset") -> list[Block]:
 def keys(data: "xr.Dataset") -> list[str]:
     """The keys that change, in order."""
     return json.loads(data.attrs["keys"])
+
+
+def short(names: list[str]) -> list[str]:
+    """Last parts of keys, or whole keys where two would read the same."""
+    last = [n.rpartition(".")[2] for n in names]
+    return last if len(set(last)) == len(last) else names
 
 
 def means(data: "xr.Dataset") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -241,7 +248,7 @@ def _table(data: "xr.Dataset", images: list[page.Image]) -> Block:
     return Block(
         title=f"{show.title.capitalize()} ({show.unit})",
         text=f"Mean over chips ± standard error of that mean.{_stopping(data)}{rest}",
-        header=[*names, "chips", *times],
+        header=[*short(names), "chips", *times],
         rows=rows,
         images=images,
     )

@@ -268,11 +268,14 @@ def over_points(
 ) -> PyTree:
     """`function(point, shared)` along the leading axis of `points`: one trace.
 
+    Points are shared out over all devices that this process has (a CPU counts as
+    `JAX_NUM_CPU_DEVICES` of them, one by default).
+
     Args:
         function: of one point; keep one object for one trace.
         points: pytree of arrays `[points ...]`.
         shared: pytree of what all points have in common.
-        chunk: points at once (vmapped), which bounds the memory.
+        chunk: points at once (vmapped) on each device, which bounds the memory.
         call: points in one call of the compiled program, all of them by default; the
             last call is filled up with its last point. Sets of points of any size then
             share a trace.
@@ -281,9 +284,10 @@ def over_points(
         The results as NumPy arrays `[points ...]`.
     """
     count = len(jax.tree.leaves(points)[0])
+    devices = jax.local_device_count()
     call = call or count
-    chunk = min(chunk, call)
-    call += -call % chunk
+    chunk = min(chunk, -(-call // devices))
+    call += -call % (chunk * devices)
     found = []
     for start in range(0, count, call):
         index = np.minimum(np.arange(start, start + call), count - 1)
@@ -298,7 +302,22 @@ def _over_points(
     points: PyTree, shared: PyTree, *, function: Callable, chunk: int
 ) -> PyTree:
     batch = chunk if chunk > 1 else None
-    return jax.lax.map(lambda point: function(point, shared), points, batch_size=batch)
+
+    def some(points: PyTree, shared: PyTree) -> PyTree:
+        return jax.lax.map(lambda p: function(p, shared), points, batch_size=batch)
+
+    if jax.local_device_count() == 1:
+        return some(points, shared)
+    mesh = jax.sharding.Mesh(np.asarray(jax.local_devices()), "points")
+    each, all_of_them = jax.P("points"), jax.P()
+    share = jax.shard_map(
+        some,
+        mesh=mesh,
+        in_specs=(each, all_of_them),
+        out_specs=each,
+        check_vma=False,
+    )
+    return share(points, shared)
 
 
 def over_chips(

@@ -208,6 +208,7 @@ def test_times_beyond_the_source_need_a_flag(tmp_path):
     assert study.cases[0].extrapolated.tolist() == [False, True]
 
 
+@pytest.mark.slow
 def test_held_drift_compensation_is_recorded_and_expected(tmp_path):
     """Measured after an hour only: a month later weights are off, as expected."""
     changes = {"device": {"name": "pcm"}, "strategies": ["lsp_first"], "chips": 8}

@@ -56,6 +56,7 @@ def test_bad_importance_is_named(importance):
         density.from_weights(np.ones(2), np.ones(2), importance=importance)
 
 
+@pytest.mark.slow
 def test_elasticities_are_central_differences_of_the_loss(key, x64):
     """With common keys, for the scales of three stages, to 1 %."""
     device = scale_noise(devices.pcm(), programming=2.0)

@@ -133,6 +133,8 @@ def test_every_imperfection_in_one_trace_with_a_periphery(tmp_path, monkeypatch)
     )
     data = run.run(study)
     assert data.sizes["imperfection"] >= 8
-    assert float(data.elasticity.sel(output="loss", parameter="wires/column")) > 0
+    assert {"wires/column", "periphery/adc/codes"} <= set(data.parameter.values)
+    noise = data.elasticity.sel(output="loss", parameter="device/programming/scale")
+    assert float(noise) > 0
     assert np.all(np.isfinite(data.elasticity))
     report.write_report(tmp_path / "a")

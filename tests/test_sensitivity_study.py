@@ -39,6 +39,7 @@ def prepared(out, resume=False, **changes):
     return run.prepare(validate(CONFIG | changes), out=out, resume=resume)
 
 
+@pytest.mark.slow
 def test_a_study_ranks_and_goes_on(tmp_path):
     """Device alone: limits are those of `required_device` on the same chips."""
     study = prepared(tmp_path / "a")

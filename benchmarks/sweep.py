@@ -1,6 +1,6 @@
 """A sweep of 256 devices x 25 chips x 5 times on the quickstart network.
 
-Usage: python benchmarks/sweep.py [variants]
+Usage: JAX_NUM_CPU_DEVICES=2 python benchmarks/sweep.py [variants]
 
 Digits, 200 test items, PCM with programming error, drift spread and read noise at four
 factors each, and mean drift at four: numbers of one structure, one trace. The two
@@ -22,7 +22,6 @@ import timing
 from anajax.studies import run, sweep
 from anajax.studies.config import validate
 
-jax.config.update("jax_num_cpu_devices", 2)  # or JAX_NUM_CPU_DEVICES=2
 VARIANTS = int(sys.argv[1]) if len(sys.argv) > 1 else 256
 CHUNK = 5
 NOISE = ("programming", "drift_mean", "drift_spread", "read")

@@ -39,6 +39,7 @@ def prepared(out, resume=False, **changes):
     return run.prepare(validate(CONFIG | changes), out=out, resume=resume)
 
 
+@pytest.mark.slow
 def test_a_study_ranks_and_goes_on(tmp_path):
     """Device alone: limits are those of `required_device` on the same chips."""
     study = prepared(tmp_path / "a")
@@ -133,6 +134,8 @@ def test_every_imperfection_in_one_trace_with_a_periphery(tmp_path, monkeypatch)
     )
     data = run.run(study)
     assert data.sizes["imperfection"] >= 8
-    assert float(data.elasticity.sel(output="loss", parameter="wires/column")) > 0
+    assert {"wires/column", "periphery/adc/codes"} <= set(data.parameter.values)
+    noise = data.elasticity.sel(output="loss", parameter="device/programming/scale")
+    assert float(noise) > 0
     assert np.all(np.isfinite(data.elasticity))
     report.write_report(tmp_path / "a")

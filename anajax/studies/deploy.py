@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from anajax import chip, devices, rng
+from anajax import chip, rng
 from anajax._tree import replace
 from anajax.devices.base import Device
 from anajax.periphery import IO
 from anajax.studies.hardware import Hardware
 from anajax.studies.hardware_config import HardwareConfig, PeripherySection
 from anajax.studies.programs import Programmer, targets
-from anajax.studies.run import make_device
+from anajax.studies.run import make_device, uncovered
 from anajax.studies.system import System, make_system
 from anajax.workloads.base import Workload
 
@@ -45,12 +45,7 @@ def deploy(config: HardwareConfig, work: Workload) -> Deployed:
             a layer cannot be converted.
     """
     device = faulty_device(config)
-    try:
-        outside = devices.check_times(
-            device, np.asarray(config.times), extrapolate=config.extrapolate
-        )
-    except ValueError as error:
-        raise ValueError(f"{error} In a config: `extrapolate: true`.") from None
+    outside = uncovered(config, device, np.asarray(config.times))
     system, hardware = equip(config, work, device)
     return Deployed(
         system=system,

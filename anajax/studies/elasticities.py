@@ -21,8 +21,9 @@ from anajax._types import PRNGKey
 from anajax.devices.variation import RANGE
 from anajax.programming.targets import distillation
 from anajax.programming.task import layer_moments
+from anajax.studies.evaluate import rms_error
 from anajax.studies.hardware import Hardware
-from anajax.studies.system import System, chip_keys, weight_error
+from anajax.studies.system import System, chip_keys
 from anajax.weight_error import moment_table
 
 OUTPUTS = ("loss", "weight_rms_error")
@@ -122,7 +123,7 @@ def per_chip(
         loss = distillation(
             system.apply(hardware.ios, params, inputs, noise), reference
         )
-        return jnp.stack([loss, weight_error(w, system.ideal, layers)])
+        return jnp.stack([loss, rms_error(w, system.ideal, layers)])
 
     def one(key: PRNGKey) -> tuple[JArray, Hardware]:
         value, back = jax.vjp(lambda h: outputs(h, key), hardware)

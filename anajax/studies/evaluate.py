@@ -170,7 +170,7 @@ def _scan(
             weights = chip.read(device, part, t=t, index=j, scope=scope, held=held)
             return Evaluation(
                 metric=metric(chip.insert(params, weights)),
-                weight_rms_error=_rms(weights, ideal, layers),
+                weight_rms_error=rms_error(weights, ideal, layers),
             )
 
         return jax.lax.map(one_time, (times, jnp.arange(1, times.shape[0] + 1)))
@@ -178,9 +178,10 @@ def _scan(
     return jax.lax.map(one_chip, index, batch_size=chunk if chunk > 1 else None)
 
 
-def _rms(
+def rms_error(
     weights: dict[str, JArray], ideal: dict[str, JArray], layers: dict[str, chip.Layer]
 ) -> JArray:
+    """Root mean square over all weights of (read - ideal) / w_max of their layer."""
     square = sum(
         jnp.sum(((weights[p] - ideal[p]) / layers[p].w_max) ** 2) for p in layers
     )

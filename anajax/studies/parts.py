@@ -19,21 +19,29 @@ class Parts:
         self.folder = folder
         self.notify = notify
 
-    def get(self, name: str, compute: Callable[[], Mapping[str, object]]) -> Arrays:
+    def get(
+        self,
+        name: str,
+        compute: Callable[[], Mapping[str, object]],
+        *,
+        title: str | None = None,
+    ) -> Arrays:
         """The arrays of a part: from the folder, or computed and saved there.
 
         Args:
             name: of the part, fit for a file name.
             compute: makes arrays by name.
+            title: what is notified, the name by default.
         """
-        file = f"parts/{name}.npz"
-        self.notify(name, False)
+        file, title = f"parts/{name}.npz", title or name
+        self.notify(title, False)
         if not self.folder.has(file):
             arrays = {n: np.asarray(v) for n, v in compute().items()}
             buffer = io.BytesIO()
             np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
             self.folder.write(file, buffer.getvalue())
-        with np.load(self.folder.path / file, allow_pickle=False) as data:
+        content = io.BytesIO(self.folder.content(file))
+        with np.load(content, allow_pickle=False) as data:
             arrays = {n: data[n] for n in data.files}
-        self.notify(name, True)
+        self.notify(title, True)
         return arrays

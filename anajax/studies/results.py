@@ -1,9 +1,9 @@
 """Results of a study on disk: labelled arrays, and the statistics that tables show."""
 
 import dataclasses
-import io
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,19 +33,10 @@ class Part:
     strategies: str
     """The strategy as the text of a strategy file."""
 
-    def to_bytes(self) -> bytes:
-        """The arrays as an .npz file."""
-        buffer = io.BytesIO()
-        np.savez(buffer, **vars(self))  # pyright: ignore[reportArgumentType]
-        return buffer.getvalue()
-
     @classmethod
-    def from_bytes(cls, content: bytes) -> "Part":
-        """Read what `to_bytes` wrote."""
-        with np.load(io.BytesIO(content), allow_pickle=False) as data:
-            arrays: Any = {f.name: data[f.name] for f in dataclasses.fields(cls)}
-        arrays["strategies"] = str(arrays["strategies"])
-        return cls(**arrays)
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> "Part":
+        """The part whose fields were saved as arrays."""
+        return cls(**{**arrays, "strategies": str(arrays["strategies"])})  # pyright: ignore
 
 
 def dataset(

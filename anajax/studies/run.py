@@ -28,17 +28,16 @@ from anajax.studies.config import (
 )
 from anajax.studies.folder import Folder
 from anajax.studies.learned import build
+from anajax.studies.parts import Notify, Parts
 from anajax.studies.programs import Programmer
 from anajax.studies.results import Part
 from anajax.studies.strategy_config import LEARNED, StrategySection
 from anajax.studies.strategy_file import from_text, to_text
 from anajax.studies.versions import git_state, versions
-from anajax.workloads.base import Workload
+from anajax.workloads.base import Workload, in_batches
 from anajax.workloads.load import load
 
 STRATEGY = "strategy.json"
-Notify = Callable[[str, bool], None]
-"""`notify(text, done)`: a part was begun (`done` false) or finished."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -174,12 +173,8 @@ def make_metric(work: Workload) -> Callable[[PyTree], Array]:
 
     The items are its arguments, so that `sharding.place` can cut them.
     """
-    n, batch = work.x.shape[0], min(work.batch, work.x.shape[0])
-    fill = -n % batch
-
-    def batches(v: Array) -> Array:
-        padded = jnp.concatenate([v, v[:1].repeat(fill, 0)]) if fill else v
-        return padded.reshape(-1, batch, *v.shape[1:])
+    n = work.x.shape[0]
+    batch = min(work.batch, n)
 
     def metric(x: Array, y: Array, params: PyTree) -> Array:
         def one(x_y: tuple[Array, Array]) -> Array:
@@ -187,7 +182,7 @@ def make_metric(work: Workload) -> Callable[[PyTree], Array]:
 
         return jnp.mean(jax.lax.map(one, (x, y)).ravel()[:n])
 
-    return Partial(metric, batches(work.x), batches(work.y))
+    return Partial(metric, in_batches(work.x, batch), in_batches(work.y, batch))
 
 
 def _parts(
@@ -201,16 +196,15 @@ def _parts(
         times=case.times,
         key=rng.stream(key, rng.Stage.INIT),
     )
-    parts = {}
+    saved, parts = Parts(study.folder, notify), {}
     for entry in study.strategies:
-        name = f"parts/{case.label}-{entry.title}.npz"
+        name = f"{case.label}-{entry.title}"
         title = f"{case.label}: {entry.title}"
-        notify(title, False)
-        if not study.folder.has(name):
-            part = _part(study, case, entry, programmer, metric)
-            study.folder.write(name, part.to_bytes())
-        parts[entry.title] = Part.from_bytes(study.folder.content(name))
-        notify(title, True)
+
+        def compute(entry: StrategySection = entry) -> dict[str, Any]:
+            return vars(_part(study, case, entry, programmer, metric))
+
+        parts[entry.title] = Part.of(saved.get(name, compute, title=title))
     return parts
 
 
@@ -258,12 +252,21 @@ def _case(config: StudyConfig, section: DeviceSection) -> Case:
                 f"{device.name!r} covers: got {config.times} s. Add one, drop the "
                 "device, or set `extrapolate: true`."
             )
+    label = Path(section.file).stem if section.file else device.name
+    outside = uncovered(config, device, times)
+    return Case(label=label, device=device, times=times, extrapolated=outside)
+
+
+def uncovered(config: StudyConfig, device: Device, times: np.ndarray) -> np.ndarray:
+    """Which of the times the source of a device does not cover.
+
+    Raises:
+        ValueError: if there are some, and the config does not extrapolate.
+    """
     try:
-        outside = devices.check_times(device, times, extrapolate=config.extrapolate)
+        return devices.check_times(device, times, extrapolate=config.extrapolate)
     except ValueError as error:
         raise ValueError(f"{error} In a config: `extrapolate: true`.") from None
-    label = Path(section.file).stem if section.file else device.name
-    return Case(label=label, device=device, times=times, extrapolated=outside)
 
 
 def make_device(section: DeviceSection) -> Device:

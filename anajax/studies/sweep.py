@@ -31,6 +31,7 @@ from anajax.studies.folder import Folder
 from anajax.studies.hardware import Hardware
 from anajax.studies.hardware_config import HardwareConfig, PeripherySection
 from anajax.studies.parts import Notify, Parts
+from anajax.studies.run import uncovered
 from anajax.studies.sweep_config import Point, SweepConfig, point_config, settings
 from anajax.studies.sweep_results import dataset
 from anajax.studies.system import System, chip_keys, one_chip, over_points
@@ -265,14 +266,9 @@ class Builder:
 
     def build(self, config: HardwareConfig) -> tuple[Variant, tuple[Any, Callable]]:
         """A point, and its structure: what it shares with its group, and the model."""
-        from anajax import devices
-
         device = faulty_device(config)
         times = np.asarray(config.times)
-        try:
-            outside = devices.check_times(device, times, extrapolate=config.extrapolate)
-        except ValueError as error:
-            raise ValueError(f"{error} In a config: `extrapolate: true`.") from None
+        outside = uncovered(config, device, times)
         system_key, hardware = self._hardware(config, device)
         program = self._program_key(config, hardware.device)
         if program not in self.programs:

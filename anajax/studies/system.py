@@ -25,10 +25,11 @@ from anajax.nn.calibration import calibrate_ranges
 from anajax.nn.programmed import analog_by_path
 from anajax.periphery import IO
 from anajax.programming.targets import distillation
+from anajax.studies.evaluate import rms_error
 from anajax.studies.hardware import Hardware, choose, without_periphery
 from anajax.tiling import TileRule, through_wires
 from anajax.wires import Wires
-from anajax.workloads.base import Workload
+from anajax.workloads.base import Workload, in_batches
 
 Apply = Callable[[Mapping[str, IO], PyTree, JArray, PRNGKey | None], JArray]
 """`apply(ios, params, x, key)`: outputs of the network on this periphery."""
@@ -214,20 +215,10 @@ def one_chip(
             w = {p: jnp.where(analog[p], v, ideal[p]) for p, v in w.items()}
         noise = rng.stream(key, rng.Stage.PRODUCT, j)
         metric, loss = _judge(system, ios, chip.insert(params, w), noise)
-        error = weight_error(w, ideal, layers)
+        error = rms_error(w, ideal, layers)
         return Measured(metric=metric, loss=loss, weight_rms_error=error)
 
     return jax.lax.map(at, (times, jnp.arange(1, times.shape[0] + 1)))
-
-
-def weight_error(
-    w: Mapping[str, JArray],
-    ideal: Mapping[str, JArray],
-    layers: Mapping[str, chip.Layer],
-) -> JArray:
-    """Root mean square over all weights of (w - ideal) / w_max of their layer."""
-    square = sum(jnp.sum(((w[p] - ideal[p]) / layers[p].w_max) ** 2) for p in layers)
-    return jnp.sqrt(square / sum(v.size for v in ideal.values()))
 
 
 def _judge(
@@ -235,12 +226,8 @@ def _judge(
 ) -> tuple[JArray, JArray]:
     """Metric and distillation loss, means over the test items in batches."""
     work = system.work
-    n, batch = work.x.shape[0], min(work.batch, work.x.shape[0])
-    fill = -n % batch
-
-    def batches(v: JArray) -> JArray:
-        padded = jnp.concatenate([v, v[:1].repeat(fill, 0)]) if fill else v
-        return padded.reshape(-1, batch, *v.shape[1:])
+    n = work.x.shape[0]
+    batch = min(work.batch, n)
 
     def one(items: tuple[JArray, JArray, JArray]) -> tuple[JArray, JArray]:
         x, y, reference = items
@@ -249,7 +236,7 @@ def _judge(
         return metric, jax.vmap(distillation)(outputs, reference)
 
     every = (work.x, work.y, system.reference)
-    metric, loss = jax.lax.map(one, tuple(batches(v) for v in every))
+    metric, loss = jax.lax.map(one, tuple(in_batches(v, batch) for v in every))
     return jnp.mean(metric.ravel()[:n]), jnp.mean(loss.ravel()[:n])
 
 

@@ -156,6 +156,13 @@ def evaluate(work: Workload, params: PyTree | None = None) -> Array:
     return jnp.concatenate([step(params, work.x[s], work.y[s]) for s in slices])
 
 
+def in_batches(v: Array, size: int) -> Array:
+    """Items `[n ...]` as `[batches size ...]`, filled up with the first item."""
+    fill = -v.shape[0] % size
+    padded = jnp.concatenate([v, v[:1].repeat(fill, 0)]) if fill else v
+    return padded.reshape(-1, size, *v.shape[1:])
+
+
 def correct(logits: Array, y: Array) -> Array:
     """1 where the largest of `logits [n classes]` is the label `y [n]`, else 0."""
     return (jnp.argmax(logits, axis=-1) == y).astype(logits.dtype)

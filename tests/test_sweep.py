@@ -1,5 +1,7 @@
 """Sweeps: one trace for numbers, chips as of `evaluate`, early stop, resume, report."""
 
+import json
+
 import chex
 import jax
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import tiny_study
 
 from anajax import devices
+from anajax.devices.files import save_device
 from anajax.studies import report, results, run, sweep, tables
 from anajax.studies.config import validate
 from anajax.studies.evaluate import evaluate
@@ -113,6 +116,30 @@ def test_points_stop_when_they_are_known(tmp_path):
 
 
 @pytest.mark.slow
+def test_device_files_are_relative_to_the_config_and_part_of_the_study(tmp_path):
+    """In any way to name them: as a key among others, or within a whole section."""
+    for name, noise in (("a", 2.0), ("b", 3.0)):
+        device = devices.scale_noise(devices.pcm(), read=noise)
+        save_device(device, tmp_path / f"{name}.json")
+    ways = [
+        {"axes": [{"key": "device.file", "values": ["a.json", "b.json"]}]},
+        {"axes": [{"key": "device", "values": [{"file": f"{n}.json"} for n in "ab"]}]},
+        {"points": [{"device.file": "a.json"}, {"device.file": "b.json"}]},
+    ]
+    for i, way in enumerate(ways):
+        config = validate(CONFIG | {"sweep": way}, folder=tmp_path)
+        study = run.prepare(config, out=tmp_path / f"out{i}")
+        assert set(study.folder.identity["device_files"]) == {"a.json", "b.json"}
+        assert str(tmp_path) not in json.dumps([study.points, study.folder.identity])
+        read = [float(v.hardware.device.read.scale) for v in study.variants]
+        assert read == [2.0, 3.0]
+        with pytest.raises(FileNotFoundError, match=r"`device.file` must be a file"):
+            validate(CONFIG | {"sweep": way}, folder=tmp_path / "elsewhere")
+    save_device(devices.pcm(), tmp_path / "b.json")
+    with pytest.raises(ValueError, match="device_files"):
+        run.prepare(config, out=tmp_path / "out2", resume=True)
+
+
 def test_bits_share_a_trace_and_more_of_them_are_better(tmp_path, monkeypatch):
     original = sweep.variant_model
     chex.clear_trace_counter()

@@ -4,9 +4,9 @@ A config is YAML; every message names the key, the rule, what came, and a remedy
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -88,6 +88,12 @@ class DeviceSection(Section):
         default=None, description="conductances in uS, or null for those of the device"
     )
     noise: NoiseSection = NoiseSection()
+
+    def with_file(self, find: Callable[[str], str]) -> "DeviceSection":
+        """The section with `find(file)` in place of its file, where it has one."""
+        if self.file is None:
+            return self
+        return self.model_copy(update={"file": find(self.file)})
 
     @field_validator("name")
     @classmethod
@@ -183,6 +189,15 @@ class StudyConfig(Section):
     extrapolate: bool = Field(
         default=False, description="true to allow times that the source does not cover"
     )
+
+    def with_files(self, find: Callable[[str], str]) -> Self:
+        """The config with `find(file)` in place of every device file that it names."""
+        changes: dict[str, Any] = {}
+        if hasattr(self, "device"):
+            changes["device"] = devices_of(self)[0].with_file(find)
+        elif hasattr(self, "devices"):
+            changes["devices"] = [s.with_file(find) for s in devices_of(self)]
+        return self.model_copy(update=changes)
 
     @model_validator(mode="after")
     def _matches(self) -> "StudyConfig":
@@ -299,13 +314,16 @@ def validate(data: dict[str, Any], *, folder: Path = Path()) -> StudyConfig:
     except ValidationError as error:
         lines = dict.fromkeys(message(e, known_kinds[kind]) for e in error.errors())
         raise ValueError("\n".join(lines)) from None
-    for section in devices_of(config):
-        if section.file is not None and not (folder / section.file).is_file():
+
+    def find(file: str) -> str:
+        if not (folder / file).is_file():
             raise FileNotFoundError(
-                f"`device.file` must be a file: got {section.file}. Give a path "
-                "relative to the config; `anajax fit-device` makes such files."
+                f"`device.file` must be a file: got {file}. Give a path relative to "
+                "the config; `anajax fit-device` makes such files."
             )
-    return _resolved(config, folder)
+        return str((folder / file).resolve())
+
+    return config.with_files(find)
 
 
 def devices_of(config: StudyConfig) -> list[DeviceSection]:
@@ -314,17 +332,3 @@ def devices_of(config: StudyConfig) -> list[DeviceSection]:
         return [config.device]  # pyright: ignore[reportAttributeAccessIssue]
     return list(getattr(config, "devices", []))
 
-
-def _resolved(config: StudyConfig, folder: Path) -> StudyConfig:
-    """The config with device files that are found from anywhere."""
-
-    def resolve(section: DeviceSection) -> DeviceSection:
-        if section.file is None:
-            return section
-        path = str((folder / section.file).resolve())
-        return section.model_copy(update={"file": path})
-
-    sections = [resolve(s) for s in devices_of(config)]
-    if hasattr(config, "device"):
-        return config.model_copy(update={"device": sections[0]})
-    return config.model_copy(update={"devices": sections})

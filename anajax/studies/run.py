@@ -119,15 +119,14 @@ def prepare(
 
 def identity(config: StudyConfig, work: Workload) -> dict[str, Any]:
     """What decides the bits of the results: config, versions, data, device files."""
-    asked = config.model_dump(mode="json")
-    digests = {}
-    for section in devices_of(config):
-        if section.file is not None:
-            content = Path(section.file).read_bytes()
-            digests[Path(section.file).name] = hashlib.sha256(content).hexdigest()
-    for section in [asked.get("device", {}), *asked.get("devices", [])]:
-        if section.get("file"):
-            section["file"] = Path(section["file"]).name
+    digests: dict[str, str] = {}
+
+    def name(file: str) -> str:
+        content = Path(file).read_bytes()
+        digests[Path(file).name] = hashlib.sha256(content).hexdigest()
+        return Path(file).name
+
+    asked = config.with_files(name).model_dump(mode="json")
     return {
         "config": asked,
         "versions": versions(),

@@ -230,8 +230,8 @@ def prepare(
     """
     from anajax.studies.run import identity
 
-    points = settings(config)
-    configs = [point_config(config, p) for p in points]
+    configs = [point_config(config, p) for p in settings(config)]
+    points = settings(config.with_files(lambda file: Path(file).name))
     counts = {len(c.times) for c in configs}
     if counts != {len(config.times)}:
         raise ValueError(

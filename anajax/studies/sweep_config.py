@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -30,6 +31,15 @@ class AxisSection(Section):
         """The keys as a list."""
         return [self.key] if isinstance(self.key, str) else self.key
 
+    def with_files(self, find: Callable[[str], str]) -> "AxisSection":
+        """The axis with `find(file)` in place of every device file among its values."""
+        points = [
+            [_with_file(k, v, find) for k, v in point.items()]
+            for point in self.settings()
+        ]
+        values = points if len(self.keys) > 1 else [v for (v,) in points]
+        return self.model_copy(update={"values": values})
+
     def settings(self) -> list[Point]:
         """What the axis sets at each of its places."""
         rows = []
@@ -43,6 +53,15 @@ class AxisSection(Section):
                 dict(zip(self.keys, each or [value] * len(self.keys), strict=True))
             )
         return rows
+
+
+def _with_file(key: str, value: Any, find: Callable[[str], str]) -> Any:
+    """The value of a key, with `find(file)` in place of a device file in it."""
+    if key == "device.file" and isinstance(value, str):
+        return find(value)
+    if key == "device" and isinstance(value, dict):
+        return {k: _with_file(f"device.{k}", v, find) for k, v in value.items()}
+    return value
 
 
 class SampleSection(Section):
@@ -116,6 +135,18 @@ class SweepSection(Section):
                 )
         return self
 
+    def with_files(self, find: Callable[[str], str]) -> "SweepSection":
+        """The section with `find(file)` in place of every device file in its points."""
+        changes: dict[str, Any] = {}
+        if self.axes is not None:
+            changes["axes"] = [axis.with_files(find) for axis in self.axes]
+        if self.points is not None:
+            changes["points"] = [
+                {k: _with_file(k, v, find) for k, v in point.items()}
+                for point in self.points
+            ]
+        return self.model_copy(update=changes)
+
     @property
     def keys(self) -> list[str]:
         """All keys that change."""
@@ -131,6 +162,11 @@ class SweepConfig(HardwareConfig):
 
     study: Literal["sweep"]
     sweep: SweepSection
+
+    def with_files(self, find: Callable[[str], str]) -> "SweepConfig":
+        """The config with `find(file)` in place of every device file that it names."""
+        base = super().with_files(find)
+        return base.model_copy(update={"sweep": self.sweep.with_files(find)})
 
     @model_validator(mode="after")
     def _same_count(self) -> "SweepConfig":

@@ -283,14 +283,20 @@ def perturb(
 
 
 def path_name(path: tuple) -> str:
-    """A pytree path as names joined by "/", whatever container it goes through."""
-    names = []
-    for entry in path:
-        for attribute in ("key", "name", "idx"):
-            if hasattr(entry, attribute):
-                names.append(str(getattr(entry, attribute)))
-                break
-    return "/".join(n for n in names if n not in ("value", "params"))
+    """A pytree path as names joined by "/", whatever container it goes through.
+
+    What Flax wraps around names is left out: `params` in front, a variable's `.value`
+    behind.
+    """
+    if path and path[-1] == jax.tree_util.GetAttrKey("value"):
+        path = path[:-1]
+    if path and path[0] == jax.tree_util.DictKey("params"):
+        path = path[1:]
+    kinds = ("key", "name", "idx")
+    return "/".join(
+        str(next(getattr(entry, k) for k in kinds if hasattr(entry, k)))
+        for entry in path
+    )
 
 
 _TINY = 1e-12

@@ -36,7 +36,7 @@ from anajax.programming import (
 from anajax.programming.layerwise import optimize_layer_by_layer, units_of
 from anajax.rng import Stage, stream, streams
 from anajax.studies.evaluate import evaluate
-from anajax.studies.run import make_metric
+from anajax.studies.judge import make_metric
 from anajax.workloads.base import shuffled
 
 MONTH = jnp.array([30 * 86400.0])

@@ -35,10 +35,11 @@ def setup(model, section, device):
     work = workload(
         model, data, metric="accuracy", items=None, weights="", name="", modality=""
     )
-    system, ios = make_system(
+    system = make_system(
         work, io=section.io(), tiles=section.tiles, wired=bool(section.wires)
     )
-    ios = {p: section.finish(io, 1.0) for p, io in ios.items()}
+    ios = system.calibrate(work.params)
+    ios = section.finish(ios, {path: jnp.ones(1) for path in ios})
     hardware = Hardware(device=device, ios=ios, wires=section.resistance())
     layers = chip.encode_weights(work.params, strategies.lsp_first(device))
     return system, hardware, layers, jnp.asarray(x)

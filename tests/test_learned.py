@@ -9,10 +9,11 @@ import pytest
 from safetensors.numpy import save
 
 from anajax import chip, density, devices, strategies
-from anajax.studies import report, run, targets_file
+from anajax.studies import report, results, run, targets_file
 from anajax.studies.config import validate
 from anajax.studies.evaluate import evaluate
 from anajax.studies.learned import expected_error
+from anajax.studies.required import required_device
 from anajax.studies.targets_file import load_targets
 from anajax.weight_error import moment_table, weight_error
 from tests import tiny_study
@@ -23,38 +24,71 @@ ENTRIES = [
     {"name": "targets", "label": "joint",
      "learn": {"parts": ["strategy", "weights", "digital"], "steps": 3, "batch": 8}},
     {"name": "closed_loop", "reads": 2},
+    {"name": "targets", "label": "by_layer",
+     "learn": {"parts": ["weights"], "by": "layer", "steps": 3, "batch": 8}},
+    {"name": "product_descent", "descent": {"turns": 2, "vectors": 16}},
+    {"name": "optimized", "label": "fisher", "importance": "fisher"},
+    {"name": "lsp_first", "label": "hwa", "trained": True},
+    {"name": "optimized", "label": "hwa_optimized", "trained": True},
 ]  # fmt: skip
+TRAINING = {"steps": 3, "batch": 8, "rate": 1e-3}
 
 
 @pytest.mark.slow
 def test_learned_programs_land_in_the_same_results(monkeypatch, tmp_path):
     tiny_study.use(monkeypatch)
-    data = run.run(tiny_study.prepared(tmp_path / "a", strategies=ENTRIES))
-    assert list(data.strategy.values) == [
-        "digital",
-        "lsp_first",
-        "joint",
-        "closed_loop",
-    ]
-    assert list(data.kind.values) == ["digital", "hand", "optimized", "optimized"]
+    out = tmp_path / "a"
+    asked = {"strategies": ENTRIES, "training": TRAINING}
+    data = run.run(tiny_study.prepared(out, **asked))
+    kinds = dict(zip(data.strategy.values, data.kind.values, strict=True))
+    assert kinds == {
+        "digital": "digital", "lsp_first": "hand", "joint": "optimized",
+        "closed_loop": "optimized", "by_layer": "optimized",
+        "product_descent": "optimized", "fisher": "optimized", "hwa": "trained hand",
+        "hwa_optimized": "trained optimized",
+    }  # fmt: skip
     assert np.all(np.isfinite(data.accuracy))
-    assert np.all(np.isnan(data.expected_rms_error.sel(strategy="closed_loop")))
+    for loop in ("closed_loop", "product_descent"):
+        assert np.all(np.isnan(data.expected_rms_error.sel(strategy=loop)))
+    pairs = {g.label: set(g.best_hand) for g in results.gains(data)}
+    assert pairs.pop("hwa_optimized") == {"hwa"} and len(pairs) == 5
+    assert all(names == {"lsp_first"} for names in pairs.values())
     joint = data.sel(strategy="joint")
     measured = joint.weight_rms_error.mean("chip")
     np.testing.assert_allclose(joint.expected_rms_error, measured, rtol=0.3)
-    page = report.write_report(tmp_path / "a")
+    page = report.write_report(out)
     text = page.read_text(encoding="utf-8")
-    assert "No table over weights describes joint, closed_loop" in text
+    assert "No table over weights describes joint, closed_loop, by_layer" in text
+    assert "hwa_optimized minus the best hand strategy on trained weights" in text
+    assert "Trained weights: hardware-aware training" in text
     saved, digital = load_targets(
         tmp_path / "a/targets/state_independent-joint.safetensors"
     )
     work = tiny_study.tiny_workload("digits")
     again = evaluate(
-        tiny_study._METRIC, chip.insert(work.params, digital),
+        tiny_study.METRICS[False], chip.insert(work.params, digital),
         devices.state_independent(), saved, joint.time.values, chips=3,
         key=jax.random.key(0),
     )  # fmt: skip
     np.testing.assert_allclose(again.metric, joint.accuracy, atol=1e-6)
+    (trained,) = (out / "trained").iterdir()
+    params = targets_file.params_from_bytes(trained.read_bytes(), work.params)
+    moved = np.abs(params["kernel"] - work.params["kernel"])
+    assert 0 < moved.max() <= 3.1 * TRAINING["rate"]
+    assert_goes_on(out, asked, data)
+
+
+def assert_goes_on(out, asked, data):
+    """What took long is not made again, and the rest comes out the same."""
+    slow = [*(out / "targets").iterdir(), *(out / "trained").iterdir()]
+    assert len(slow) == 3
+    ages = [p.stat().st_mtime_ns for p in slow]
+    for part in (out / "parts").iterdir():
+        part.unlink()
+    again = run.run(tiny_study.prepared(out, resume=True, **asked))
+    assert [p.stat().st_mtime_ns for p in slow] == ages
+    np.testing.assert_array_equal(again.accuracy, data.accuracy)
+    np.testing.assert_array_equal(again.weight_rms_error, data.weight_rms_error)
 
 
 def test_targets_come_back_from_their_file(tmp_path, key):
@@ -94,7 +128,7 @@ def test_a_study_without_tables_has_a_report(monkeypatch, tmp_path):
     assert "Weight error" in page and "nan" not in page.lower()
 
 
-@pytest.mark.parametrize("name", ["targets", "closed_loop"])
+@pytest.mark.parametrize("name", ["targets", "closed_loop", "product_descent"])
 def test_few_levels_are_refused_before_any_work(monkeypatch, tmp_path, name):
     tiny_study.use(monkeypatch)
     with pytest.raises(ValueError, match="few levels"):
@@ -110,8 +144,60 @@ def test_few_levels_are_refused_before_any_work(monkeypatch, tmp_path, name):
 def test_a_study_of_devices_refuses_learned_programs():
     config = tiny_study.CONFIG | {"study": "devices", "devices": ["pcm"]}
     config = {k: v for k, v in config.items() if k != "device"}
-    with pytest.raises(ValueError, match="study of devices"):
-        validate(config | {"strategies": ["targets"]})
+    for entry in (
+        "targets",
+        {"name": "optimized", "importance": "fisher"},
+        {"name": "lsp_first", "trained": True},
+    ):
+        with pytest.raises(ValueError, match="study of devices"):
+            validate(config | {"strategies": [entry]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"strategies": ENTRIES[-2:]}, "`training` must be there.*'hwa'"),
+        ({"strategies": [{"name": "targets", "trained": True}]}, "no `trained` for t"),
+        (
+            {"strategies": [{"name": "lsp_first", "importance": "fisher"}]},
+            "no `importance` for lsp_first",
+        ),
+        (
+            {"strategies": [{"name": "targets", "learn": {"by": "layer",
+             "parts": ["digital"]}}]},
+            "no `digital` among its parts by layer",
+        ),
+        ({"required": {"strategies": ["nobody"]}}, "`required.strategies`.*nobody"),
+        ({"required": {"parameters": ["reed"]}}, "Did you mean 'read'"),
+        ({"required": {"factors": [2, 1]}}, "increase strictly"),
+        ({"periphery": {"adc_bits": 1}}, "`periphery.adc_bits` must be at least 2"),
+        ({"save_every": 0}, "`save_every` must be at least 1"),
+    ],
+)  # fmt: skip
+def test_options_that_do_not_fit_are_named(changes, match):
+    with pytest.raises(ValueError, match=match):
+        validate(tiny_study.CONFIG | changes)
+
+
+@pytest.mark.slow
+def test_the_loosest_device_is_that_of_required_device(monkeypatch, tmp_path):
+    tiny_study.use(monkeypatch)
+    asked = {"gap": 0.2, "strategies": ["lsp_first"], "factors": [0.5, 4, 32]}
+    data = run.run(tiny_study.prepared(tmp_path / "a", required=asked))
+    work, device = tiny_study.tiny_workload("digits"), devices.state_independent()
+    layers = chip.encode_weights(work.params, strategies.lsp_first(device))
+    same = required_device(
+        tiny_study.METRICS[False], work.params, device, layers, gap=0.2,
+        t=30 * 86400.0, key=jax.random.key(0), factors=(0.5, 4, 32), chips=3,
+    )  # fmt: skip
+    assert list(data.parameter.values) == [r.parameter for r in same]
+    for r in same:
+        found = data.sel(required_strategy="lsp_first", parameter=r.parameter)
+        np.testing.assert_allclose(found.required_gap, r.gaps, atol=1e-6)
+        assert float(found.required_factor) == pytest.approx(float(r.factor), rel=1e-4)
+    page = report.write_report(tmp_path / "a").read_text(encoding="utf-8")
+    assert "Which device would do" in page
+    assert (tmp_path / "a/figures/required.png").is_file()
 
 
 def test_expected_error_of_a_table_is_that_of_its_density(key):

@@ -29,8 +29,8 @@ from anajax.programming import enumerate_levels, optimize_strategy
 from anajax.programming._codes import best_scale, codes, envelope
 from anajax.programming.objective import sampled_error
 from anajax.programming.unknowns import from_strategy
+from anajax.studies.cases import make_device
 from anajax.studies.config import DeviceSection
-from anajax.studies.run import make_device
 from anajax.studies.strategy_file import load_strategies, save_strategies
 from anajax.weight_error import mean_abs, moment_table, weight_error
 

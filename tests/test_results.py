@@ -7,11 +7,11 @@ import tiny_study
 import xarray as xr
 
 from anajax import devices, strategies
-from anajax.studies import report, results, run
+from anajax.studies import judge, report, results, run
 from anajax.studies.folder import MANIFEST, Folder
 from anajax.studies.strategy_file import load_strategies, save_strategies
 
-MAKE_METRIC = run.make_metric
+MAKE_METRIC = judge.make_metric
 
 
 @pytest.fixture(autouse=True)
@@ -205,7 +205,7 @@ def test_times_beyond_the_source_need_a_flag(tmp_path):
         tiny_study.prepared(tmp_path / "a", **changes)
     assert not (tmp_path / "a").exists()
     study = tiny_study.prepared(tmp_path / "b", extrapolate=True, **changes)
-    assert study.cases[0].extrapolated.tolist() == [False, True]
+    assert study.study.cases[0].extrapolated.tolist() == [False, True]
 
 
 @pytest.mark.slow

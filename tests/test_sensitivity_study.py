@@ -32,7 +32,6 @@ CONFIG = {
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     tiny_study.use(monkeypatch)
-    monkeypatch.setattr(sensitivity, "load", run.load)
 
 
 def prepared(out, resume=False, **changes):
@@ -47,8 +46,9 @@ def test_a_study_ranks_and_goes_on(tmp_path):
     data = run.run(study, notify=lambda text, end: done.append(text) if end else None)
     assert len(done) == study.parts
     asked = required_device(
-        tiny_study._METRIC, study.work.params, devices.state_independent(),
-        study.deployed.layers, gap=0.05, t=30 * 86400.0,
+        tiny_study.METRICS[False], study.study.work.params,
+        devices.state_independent(),
+        study.study.deployed.layers, gap=0.05, t=30 * 86400.0,
         key=jax.random.key(0),
         parameters=("programming",), factors=FACTORS, chips=4,
     )[0]  # fmt: skip

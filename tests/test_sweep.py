@@ -29,7 +29,6 @@ NOISE = {"key": "device.noise.programming", "values": [1, 2, 4]}
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     tiny_study.use(monkeypatch)
-    monkeypatch.setattr(sweep, "load", run.load)
 
 
 def prepared(out, resume=False, **options):
@@ -54,18 +53,20 @@ def test_numbers_share_one_trace_and_chips_are_those_of_evaluate(tmp_path, monke
     study = prepared(tmp_path / "a", axes=axes, chunk=2)
     data = run.run(study)
     assert data.sizes["point"] == 12 and set(data.group.values) == {0}
-    assert study.points[3] == {
+    assert study.study.points[3] == {
         "device.noise.programming": 1, "device.noise.read": 3,
         "device.noise.drift_spread": 2, "strategy.k": 1,
     }  # fmt: skip
     for i in (0, 11):
-        variant = study.variants[i]
+        variant = study.study.variants[i]
         noise = {
-            k.split(".")[-1]: v for k, v in study.points[i].items() if "noise" in k
+            k.split(".")[-1]: v
+            for k, v in study.study.points[i].items()
+            if "noise" in k
         }
         device = devices.scale_noise(devices.state_independent(), **noise)
         same = evaluate(
-            tiny_study._METRIC, study.work.params, device, variant.layers,
+            tiny_study.METRICS[False], study.study.work.params, device, variant.layers,
             [1.0, 2592e3], chips=4, key=jax.random.key(0),
         )  # fmt: skip
         np.testing.assert_allclose(
@@ -130,8 +131,10 @@ def test_device_files_are_relative_to_the_config_and_part_of_the_study(tmp_path)
         config = validate(CONFIG | {"sweep": way}, folder=tmp_path)
         study = run.prepare(config, out=tmp_path / f"out{i}")
         assert set(study.folder.identity["device_files"]) == {"a.json", "b.json"}
-        assert str(tmp_path) not in json.dumps([study.points, study.folder.identity])
-        read = [float(v.hardware.device.read.scale) for v in study.variants]
+        assert str(tmp_path) not in json.dumps(
+            [study.study.points, study.folder.identity]
+        )
+        read = [float(v.hardware.device.read.scale) for v in study.study.variants]
         assert read == [2.0, 3.0]
         with pytest.raises(FileNotFoundError, match=r"`device.file` must be a file"):
             validate(CONFIG | {"sweep": way}, folder=tmp_path / "elsewhere")

@@ -15,7 +15,7 @@ from anajax.studies.deploy import bare
 from anajax.studies.evaluate import evaluate
 from anajax.studies.hardware import Hardware, impair, present, value
 from anajax.studies.hardware_config import PeripherySection
-from anajax.studies.run import make_metric
+from anajax.studies.judge import make_metric
 from anajax.studies.sensitivity import impaired_model, numbers
 from anajax.studies.system import chip_keys, make_system, over_chips, over_points
 from anajax.tiling import TileRule, through_wires
@@ -28,11 +28,10 @@ FULL = PeripherySection(dac_bits=8, adc_bits=8, output_noise=0.02, wires=1.0)
 
 
 def put(section, device=DEVICE):
-    system, ios = make_system(
+    system = make_system(
         WORK, io=section.io(), tiles=section.tiles, wired=bool(section.wires)
     )
-    w_max = jnp.max(jnp.abs(system.ideal["kernel"])) if ios else 1.0
-    ios = {path: section.finish(io, w_max) for path, io in ios.items()}
+    ios = section.finish(system.calibrate(WORK.params), system.ideal)
     return system, Hardware(device=device, ios=ios, wires=section.resistance())
 
 
@@ -116,7 +115,7 @@ def test_a_network_that_cannot_be_converted_is_named():
     )  # fmt: skip
     with pytest.raises(ValueError, match="`workload` must be a network whose layers"):
         make_system(odd, wired=True)
-    assert make_system(odd)[1] == {}  # devices alone need no conversion
+    assert make_system(odd).calibrate(odd.params) == {}  # only devices
 
 
 def test_calls_of_any_number_of_points_share_a_trace():

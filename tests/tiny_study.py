@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from anajax.studies import run
+from anajax.studies import judge, run
 from anajax.studies.config import validate
 from anajax.workloads.base import Splits, workload
 
@@ -38,13 +38,15 @@ def tiny_workload(name, *, data=None, items=None):
 
 
 _WORK = tiny_workload("digits")
-_METRIC = run.make_metric(_WORK)
+METRICS = {k: judge.make_metric(_WORK, per_item=k) for k in (False, True)}
 
 
 def use(monkeypatch):
     """Let studies find the tiny network; one closure, so that traces are shared."""
     monkeypatch.setattr(run, "load", lambda name, **kwargs: _WORK)
-    monkeypatch.setattr(run, "make_metric", lambda work: _METRIC)
+    monkeypatch.setattr(
+        judge, "make_metric", lambda work, per_item=False: METRICS[per_item]
+    )
 
 
 def prepared(out: Path, *, resume=False, **changes):

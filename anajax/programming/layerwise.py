@@ -36,13 +36,13 @@ class Unit:
     """A part of a network, and what it is to reproduce."""
 
     prefixes: tuple[str, ...] = static()
-    """Beginnings of the paths of its weights."""
+    """Beginnings of the paths of its weights; "" is that of all."""
     outputs: Apply = static()
     """`outputs(params, inputs)`: its output in the network."""
 
     def owns(self, path: str) -> bool:
         """Whether a weight is part of it."""
-        return any(path == p or path.startswith(f"{p}/") for p in self.prefixes)
+        return any(p in ("", path) or path.startswith(f"{p}/") for p in self.prefixes)
 
 
 def units_of(model: nnx.Module, inputs: JArray | np.ndarray) -> list[Unit]:
@@ -57,6 +57,13 @@ def units_of(model: nnx.Module, inputs: JArray | np.ndarray) -> list[Unit]:
     """
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
     constants = nnx.to_pure_dict(rest)
+    pure = nnx.to_pure_dict(params)
+    if not _children(model):  # a single layer
+
+        def whole(params: PyTree, x: JArray) -> Any:
+            return nnx.merge(graphdef, params, constants)(x)
+
+        return [Unit(prefixes=("",), outputs=whole)]
     names = [n for n, c in _children(model) if jax.tree.leaves(nnx.state(c, nnx.Param))]
 
     def record(params: PyTree, x: JArray) -> list[tuple[str, Any, Any]]:
@@ -67,7 +74,7 @@ def units_of(model: nnx.Module, inputs: JArray | np.ndarray) -> list[Unit]:
         calls.append(("", None, copy(x)))
         return calls
 
-    return _units(record, nnx.to_pure_dict(params), jnp.asarray(inputs)[:1])
+    return _units(record, pure, jnp.asarray(inputs)[:1])
 
 
 def _units(record: Callable[..., list], params: PyTree, x: JArray) -> list[Unit]:

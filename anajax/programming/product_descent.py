@@ -14,9 +14,9 @@ import jax.random as jr
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
-from anajax import _checks, rng
+from anajax import _checks, chip, rng
 from anajax._tree import pytree, replace, static
-from anajax._types import PRNGKey
+from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Cells, Device, Number, age, program
 from anajax.mapping import Strategy, decode, encode
 
@@ -126,6 +126,50 @@ def program_by_products(
         products=loop.turns * loop.vectors,
         history=history,
     )
+
+
+@pytree
+class ProductDescentLayer(chip.Layer):
+    """A layer of a chip that is trimmed by its products, as one tile.
+
+    All axes of the weights but the last are rows.
+    """
+
+    loop: ProductDescent
+    strategy: Strategy
+    u: Float[JArray, "*weights"]
+    """Normalized weights."""
+
+    def write(self, device: Device, *, key: PRNGKey) -> Cells:
+        tile = self.u.reshape(-1, self.u.shape[-1])
+        cells = program_by_products(
+            self.loop, device, self.strategy, tile, key=key
+        ).cells
+        devices = cells.target.shape[-1:]
+
+        def shaped(leaf: JArray) -> JArray:
+            of_each = leaf.shape == tile.shape + devices
+            return leaf.reshape(self.u.shape + devices) if of_each else leaf
+
+        return jax.tree.map(shaped, cells)
+
+
+def product_descent_layers(
+    params: PyTree,
+    strategy: Strategy,
+    loop: ProductDescent,
+    *,
+    select: chip.Select = chip.default_select,
+) -> dict[str, chip.Layer]:
+    """The layers of a network for `chip.program` and `evaluate`, by path."""
+    layers = chip.encode_weights(params, strategy, select=select)
+    ideal = chip.weights(params, select=select)
+    return {
+        path: ProductDescentLayer(
+            **vars(layer), loop=loop, strategy=strategy, u=ideal[path] / layer.w_max
+        )
+        for path, layer in layers.items()
+    }
 
 
 def _estimate(

@@ -21,22 +21,25 @@ from pydantic import (
 from anajax.studies._messages import message
 from anajax.studies._overrides import override
 from anajax.studies.durations import parse_duration
+from anajax.studies.periphery_config import PeripherySection
 from anajax.studies.sections import (
     Factor,
     Positive,
     Section,
+    increasing,
     one_of,
     refuse,
     require_small,
 )
-from anajax.studies.strategy_config import ALL, LEARNED, StrategyList, entries, named
-
-
-def _increasing(times: list[float]) -> list[float]:
-    if any(b <= a for a, b in zip(times, times[1:], strict=False)):
-        refuse("increase strictly", times, "Sort the times, and drop duplicates.")
-    return times
-
+from anajax.studies.strategy_config import (
+    ALL,
+    LEARNED,
+    RequiredSection,
+    StrategyList,
+    TrainingSection,
+    entries,
+    named,
+)
 
 Seconds = Annotated[
     float,
@@ -46,7 +49,7 @@ Seconds = Annotated[
 Times = Annotated[
     list[Seconds],
     Field(min_length=1, description='a list of times such as ["1 s", "1 d"]'),
-    AfterValidator(_increasing),
+    AfterValidator(increasing),
 ]
 
 
@@ -212,15 +215,50 @@ class StudyConfig(Section):
         return self
 
 
-class StrategiesConfig(StudyConfig):
+class ProgrammedConfig(StudyConfig):
+    """What studies that compare strategies share."""
+
+    strategies: StrategyList
+    save_every: int | None = Field(
+        default=None, ge=1, description="chips, 1 or more, or null for all together"
+    )
+    """Chips of a strategy that are saved together: what a killed run loses at most."""
+
+
+class StrategiesConfig(ProgrammedConfig):
     """One network on one device, programmed by several strategies."""
 
     study: Literal["strategies"]
     device: DeviceSection
+    periphery: PeripherySection | None = None
+    training: TrainingSection | None = None
     strategies: StrategyList = entries(*ALL, "optimized")
+    required: RequiredSection | None = None
+
+    @model_validator(mode="after")
+    def _trained(self) -> "StrategiesConfig":
+        asking = [e.title for e in self.strategies if e.trained]
+        if asking and self.training is None:
+            raise ValueError(
+                f"`training` must be there for strategies with `trained`: got null for "
+                f"{asking}. Add the section `training`, which may be {{}}."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _listed(self) -> "StrategiesConfig":
+        titles = [e.title for e in self.strategies]
+        wanted = self.required and self.required.strategies or []
+        unknown = sorted(set(wanted) - set(titles))
+        if unknown:
+            raise ValueError(
+                f"`required.strategies` must be labels of `strategies`: got {unknown}. "
+                f"There are {titles}."
+            )
+        return self
 
 
-class DevicesConfig(StudyConfig):
+class DevicesConfig(ProgrammedConfig):
     """One network on many devices, each over the times that its source covers."""
 
     study: Literal["devices"]
@@ -233,10 +271,10 @@ class DevicesConfig(StudyConfig):
     @model_validator(mode="after")
     def _tables(self) -> "DevicesConfig":
         for entry in self.strategies:
-            if entry.name in LEARNED:
+            if entry.name in LEARNED or entry.trained or entry.importance:
                 refuse(
                     "have `strategies` that are tables in a study of devices",
-                    entry.name,
+                    entry.title,
                     "Learn it in a study of strategies on one device.",
                 )
         return self
@@ -331,4 +369,3 @@ def devices_of(config: StudyConfig) -> list[DeviceSection]:
     if hasattr(config, "device"):
         return [config.device]  # pyright: ignore[reportAttributeAccessIssue]
     return list(getattr(config, "devices", []))
-

@@ -4,18 +4,20 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from anajax import chip, rng
 from anajax._tree import replace
 from anajax.devices.base import Device
 from anajax.periphery import IO
+from anajax.studies.cases import make_device, uncovered
 from anajax.studies.hardware import Hardware
-from anajax.studies.hardware_config import HardwareConfig, PeripherySection
+from anajax.studies.hardware_config import HardwareConfig
+from anajax.studies.judge import make_metric, system_behind
+from anajax.studies.periphery_config import PeripherySection
 from anajax.studies.programs import Programmer, targets
-from anajax.studies.run import make_device, uncovered
-from anajax.studies.system import System, make_system
+from anajax.studies.system import System
+from anajax.studies.versions import git_state
 from anajax.workloads.base import Workload
 
 
@@ -66,20 +68,15 @@ def equip(
     config: HardwareConfig, work: Workload, device: Device
 ) -> tuple[System, Hardware]:
     """The system of a config and its hardware, without the device's texts."""
-    system, ios = system_of(config, work)
+    system = system_of(config, work)
+    ios = system.calibrate(work.params)
     return system, hardware_of(config, device, system, ios)
 
 
-def system_of(config: HardwareConfig, work: Workload) -> tuple[System, dict[str, IO]]:
-    """The system of a config, and the calibrated periphery before its numbers."""
-    section = config.periphery or PeripherySection()
-    return make_system(
-        work,
-        scope=config.compensation.scope,
-        io=section.io(),
-        tiles=section.tiles,
-        wired=section.resistance() is not None,
-    )
+def system_of(config: HardwareConfig, work: Workload) -> System:
+    """The system of a config."""
+    scope = config.compensation.scope
+    return system_behind(config.periphery or PeripherySection(), work, scope)
 
 
 def hardware_of(
@@ -94,13 +91,11 @@ def hardware_of(
         ios: calibrated, from `system_of` a config of the same structure.
     """
     section = config.periphery or PeripherySection()
-    ideal = system.ideal
-    finished = {
-        path: section.finish(io, jnp.max(jnp.abs(ideal[path])))
-        for path, io in ios.items()
-    }
-    wires = section.resistance()
-    return Hardware(device=bare(device), ios=finished, wires=wires)
+    return Hardware(
+        device=bare(device),
+        ios=section.finish(ios, system.ideal),
+        wires=section.resistance(),
+    )
 
 
 def bare(device: Device) -> Device:
@@ -127,9 +122,6 @@ def strategy_layers(
 
 def attributes(config: HardwareConfig, work: Workload, deployed: Deployed) -> Any:
     """What results of hardware say of themselves, for `results.attributes`."""
-    from anajax.studies.run import make_metric
-    from anajax.studies.versions import git_state
-
     return {
         "metric": work.metric,
         "digital_metric": float(jax.jit(make_metric(work))(work.params)),

@@ -5,6 +5,7 @@ On a mesh every device runs the same scan over chips of its own.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +21,10 @@ from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Device
 from anajax.studies.sharding import CHIPS, padded, place
 
-Metric = Callable[[PyTree], JArray]
+Metric = Callable[..., JArray]
 """`metric(params)`: one number, or one per item, for a network with these weights. A
-`jax.tree_util.Partial` hands over its data as arguments, which `place` can cut."""
-
+`jax.tree_util.Partial` hands over its data as arguments, which `place` can cut. One
+with noise of its own, such as that of products, is `metric(params, key)`."""
 
 Small = tuple[Device, JArray, PRNGKey, JArray | None]
 """Device, times, key, and times of recalibrations: whole on every device."""
@@ -52,6 +53,8 @@ def evaluate(
     select: chip.Select = chip.default_select,
     scope: chip.Scope = "layer",
     recalibrate: Float[JArray, "recalibrations"] | Sequence[float] | None = None,
+    keyed: bool = False,
+    through: chip.Through | None = None,
     mesh: Mesh | None = None,
 ) -> Evaluation:
     """Program every chip once, read it at all times, and measure the network.
@@ -73,6 +76,8 @@ def evaluate(
         scope: the weights that share one drift compensation factor.
         recalibrate: seconds at which the factors are measured, held until the next;
             None for measuring them in each read-out.
+        keyed: whether the metric takes a key, a fresh one for each chip and time.
+        through: what wires make of the conductances; keep one object for one trace.
         mesh: from `sharding.make_mesh`: its devices share chips, weights and items.
             In several processes all call this, and all have the result.
 
@@ -95,7 +100,8 @@ def evaluate(
         index = place(padded(index, mesh), mesh)
         metric, small = place(metric, mesh), place(small, mesh)
         large = place(large, mesh, cut="weights")
-    found = _evaluate(index, metric, small, large, chunk=chunk, scope=scope, mesh=mesh)
+    how = _How(chunk=chunk, scope=scope, keyed=keyed, through=through)
+    found = _evaluate(index, metric, small, large, how=how, mesh=mesh)
     return found if mesh is None else jax.tree.map(lambda v: v[:count], found)
 
 
@@ -120,18 +126,26 @@ def _layers(
     return chip.encode_weights(params, strategy, select=select)  # pyright: ignore
 
 
-@partial(jax.jit, static_argnames=("chunk", "scope", "mesh"))
+class _How(NamedTuple):
+    """What decides the trace, see `evaluate`."""
+
+    chunk: int
+    scope: chip.Scope
+    keyed: bool
+    through: chip.Through | None
+
+
+@partial(jax.jit, static_argnames=("how", "mesh"))
 def _evaluate(
     index: JArray,
     metric: Partial,
     small: Small,
     large: tuple[PyTree, dict[str, chip.Layer], dict[str, JArray]],
     *,
-    chunk: int,
-    scope: chip.Scope,
+    how: _How,
     mesh: Mesh | None,
 ) -> Evaluation:
-    scan = partial(_scan, chunk=chunk, scope=scope)
+    scan = partial(_scan, how=how)
     if mesh is None:
         return scan(index, metric, small, large)
     whole, own = PartitionSpec(), PartitionSpec(CHIPS)
@@ -152,30 +166,33 @@ def _scan(
     small: Small,
     large: tuple[PyTree, dict[str, chip.Layer], dict[str, JArray]],
     *,
-    chunk: int,
-    scope: chip.Scope,
+    how: _How,
 ) -> Evaluation:
     """The chips of one device, one after the other or in chunks."""
     device, times, key, recalibrate = small
     params, layers, ideal = large
+    hardware: Any = {"scope": how.scope, "through": how.through}
 
     def one_chip(i: JArray) -> Evaluation:
-        part = chip.program(device, layers, key=rng.stream(key, rng.Stage.CHIP, i))
+        own = rng.stream(key, rng.Stage.CHIP, i)
+        part = chip.program(device, layers, key=own, through=how.through)
         held = None
         if recalibrate is not None:
-            held = chip.recalibrate(device, part, recalibrate, scope=scope)
+            held = chip.recalibrate(device, part, recalibrate, **hardware)
 
         def one_time(t_j: tuple[JArray, JArray]) -> Evaluation:
             t, j = t_j
-            weights = chip.read(device, part, t=t, index=j, scope=scope, held=held)
+            weights = chip.read(device, part, t=t, index=j, held=held, **hardware)
+            noise = (rng.stream(own, rng.Stage.PRODUCT, j),) if how.keyed else ()
             return Evaluation(
-                metric=metric(chip.insert(params, weights)),
+                metric=metric(chip.insert(params, weights), *noise),
                 weight_rms_error=rms_error(weights, ideal, layers),
             )
 
         return jax.lax.map(one_time, (times, jnp.arange(1, times.shape[0] + 1)))
 
-    return jax.lax.map(one_chip, index, batch_size=chunk if chunk > 1 else None)
+    batch = how.chunk if how.chunk > 1 else None
+    return jax.lax.map(one_chip, index, batch_size=batch)
 
 
 def rms_error(

@@ -64,6 +64,10 @@ def draw_all(
         "weight_error": lambda: error_figure(data),
         data.attrs["metric"]: lambda: metric_figure(data),
     }
+    if "required_gap" in data:
+        from anajax.studies import required_page
+
+        figures[required_page.FIGURE] = lambda: required_page.figure(data)
     if strategies:
         figures["strategies"] = lambda: strategy_figure(data, strategies)
     return {
@@ -329,13 +333,15 @@ def styles(data: "xr.Dataset") -> dict[str, dict[str, Any]]:
     hand = [c for c in COLORS if c != OPTIMIZED]
     styles = {}
     for i, label in enumerate(labels):
-        first = kinds[label] == "optimized" and OPTIMIZED not in str(styles)
+        found = kinds[label].endswith("optimized")
+        first = found and OPTIMIZED not in str(styles)
+        dashes = ("-", "--") if kinds[label] in ("hand", "optimized") else ("-.", ":")
         styles[label] = {
             "color": OPTIMIZED if first else hand[i % len(hand)],
             "marker": _MARKERS[i % len(_MARKERS)],
-            "linestyle": "-" if kinds[label] == "optimized" else "--",
-            "markersize": 4 if kinds[label] == "optimized" else 6,
-            "markerfacecolor": None if kinds[label] == "optimized" else "white",
+            "linestyle": dashes[0] if found else dashes[1],
+            "markersize": 4 if found else 6,
+            "markerfacecolor": None if found else "white",
         }
     return styles
 

@@ -13,15 +13,23 @@ from anajax.chip import Strategies
 from anajax.devices.base import Device
 from anajax.mapping import Strategy
 from anajax.programming.closed_loop import closed_loop_layers, optimize_closed_loop
+from anajax.programming.layerwise import optimize_layer_by_layer, units_of
+from anajax.programming.product_descent import (
+    ProductDescent,
+    product_descent_layers,
+)
+from anajax.programming.sensitivity import fisher
 from anajax.programming.targets import optimize_targets
 from anajax.programming.task import layer_moments
 from anajax.studies.programs import Programmer, targets
-from anajax.studies.strategy_config import LEARNED, LearnSection, StrategySection
+from anajax.studies.strategy_config import (
+    DescentSection,
+    LearnSection,
+    StrategySection,
+)
+from anajax.studies.trained import unlabeled
 from anajax.weight_error import moment_table
 from anajax.workloads.base import Workload
-
-INPUTS = 4096
-"""Training inputs (without labels) that targets are learned on, at most."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,81 +45,122 @@ class Built:
     program has none (a loop)."""
 
 
-def build(entry: StrategySection, programmer: Programmer, work: Workload) -> Built:
+START = StrategySection(name="lsp_first_tuned")
+"""What everything that is learned or trained starts from."""
+
+
+def build(
+    entry: StrategySection, programmer: Programmer, work: Workload, params: PyTree
+) -> Built:
     """The program of an entry, on the devices and weights of a study.
 
-    What is learned starts from the tuned least-significant-first strategy.
+    Args:
+        entry: a strategy of the config.
+        programmer: for the weights of `params`.
+        work: the digital network.
+        params: its parameters, or those after training.
     """
-    if entry.name not in LEARNED:
-        strategy = programmer.build(entry)
-        return Built(
-            params=work.params,
-            layers=targets(work.params, strategy, programmer.device),
-            strategies=strategy,
-            expected_error=programmer.expected_error(strategy),
-        )
-    start = programmer.build(StrategySection(name="lsp_first_tuned"))
-    key = rng.path_key(programmer.key, entry.title)
-    learn = _closed_loop if entry.name == "closed_loop" else _targets
-    return learn(entry, programmer, work, start, key)
-
-
-def _targets(
-    entry: StrategySection,
-    programmer: Programmer,
-    work: Workload,
-    start: Strategies,
-    key: Any,
-) -> Built:
-    """Targets from the network's own loss."""
-    options = LearnSection() if entry.learn is None else entry.learn
-    inputs = work.calibration if work.train_x is None else work.train_x[:INPUTS]
-    found = optimize_targets(
-        work.apply,
-        work.params,
-        programmer.device,
-        start,  # pyright: ignore[reportArgumentType]
-        inputs,
-        programmer.times,
-        key=key,
-        learn=options.parts,
-        steps=options.steps,
-        chips=options.chips,
-        batch=min(options.batch, len(inputs)),
-        learning_rate=options.learning_rate,
-        weight_rate=options.weight_rate,
-    )
-    error = expected_error(
-        found.layers, work.params, programmer.device, programmer.times
-    )
+    if entry.name == "closed_loop":
+        return _closed_loop(entry, programmer, params)
+    if entry.name == "product_descent":
+        return _product_descent(entry, programmer, params)
+    if entry.name == "targets":
+        layers, digital = learn(entry, programmer, work)
+        return of_targets(layers, chip.insert(work.params, digital), programmer)
+    if entry.importance is not None:
+        programmer = _weighed(programmer, work, params)
+    strategy = programmer.build(entry)
     return Built(
-        params=found.params, layers=found.layers, strategies=None, expected_error=error
+        params=params,
+        layers=targets(params, strategy, programmer.device),
+        strategies=strategy,
+        expected_error=programmer.expected_error(strategy),
     )
+
+
+def learn(
+    entry: StrategySection, programmer: Programmer, work: Workload
+) -> tuple[dict[str, chip.Layer], dict[str, Array]]:
+    """Targets from the network's own loss, and what stays digital, by path."""
+    options = LearnSection() if entry.learn is None else entry.learn
+    inputs = unlabeled(work)
+    shared: Any = {
+        "key": rng.path_key(programmer.key, entry.title),
+        "learn": options.parts,
+        "chips": options.chips,
+        "batch": min(options.batch, len(inputs)),
+        "learning_rate": options.learning_rate,
+        "weight_rate": options.weight_rate,
+    }
+    where = work.params, programmer.device, programmer.build(START)
+    if options.by == "layer":
+        units = units_of(work.model, inputs)
+        found = optimize_layer_by_layer(
+            units, *where, inputs, programmer.times,
+            steps=max(1, options.steps // len(units)), **shared,
+        )  # fmt: skip
+    else:
+        found = optimize_targets(
+            work.apply, *where, inputs, programmer.times, steps=options.steps, **shared
+        )
+    rest = chip.others(found.params, select=lambda path, _: path in found.layers)
+    return found.layers, rest
+
+
+def of_targets(
+    layers: dict[str, chip.Layer], params: PyTree, programmer: Programmer
+) -> Built:
+    """A program of targets that were learned."""
+    device, times = programmer.device, programmer.times
+    error = expected_error(layers, params, device, times)
+    return Built(params=params, layers=layers, strategies=None, expected_error=error)
+
+
+def _weighed(programmer: Programmer, work: Workload, params: PyTree) -> Programmer:
+    """The same, with squared errors weighed by Fisher information."""
+    inputs = unlabeled(work)[:FISHER_INPUTS]
+    importance = fisher(work.apply, params, inputs, key=programmer.key)
+    return dataclasses.replace(programmer, importance=importance)
+
+
+FISHER_INPUTS = 512
+
+
+def _loop_start(programmer: Programmer) -> Strategy:
+    """One strategy for all layers."""
+    start = programmer.build(START)
+    return start if isinstance(start, Strategy) else next(iter(start.values()))
 
 
 def _closed_loop(
-    entry: StrategySection,
-    programmer: Programmer,
-    work: Workload,
-    start: Strategies,
-    key: Any,
+    entry: StrategySection, programmer: Programmer, params: PyTree
 ) -> Built:
     """A policy from the weight error of all layers together."""
-    one = start if isinstance(start, Strategy) else next(iter(start.values()))
     policy = optimize_closed_loop(
         programmer.device,
-        one,
+        _loop_start(programmer),
         programmer.density,
         programmer.times,
-        key=key,
+        key=rng.path_key(programmer.key, entry.title),
         reads=entry.reads or 1,
     ).policy
-    return Built(
-        params=work.params,
-        layers=closed_loop_layers(work.params, policy),
-        strategies=None,
-        expected_error=np.full(len(programmer.times), np.nan),
-    )
+    return _of_loop(params, closed_loop_layers(params, policy), programmer)
+
+
+def _product_descent(
+    entry: StrategySection, programmer: Programmer, params: PyTree
+) -> Built:
+    """Every layer trimmed by its own products."""
+    loop = ProductDescent(**(entry.descent or DescentSection()).model_dump())
+    layers = product_descent_layers(params, _loop_start(programmer), loop)
+    return _of_loop(params, layers, programmer)
+
+
+def _of_loop(
+    params: PyTree, layers: dict[str, chip.Layer], programmer: Programmer
+) -> Built:
+    unknown = np.full(len(programmer.times), np.nan)
+    return Built(params=params, layers=layers, strategies=None, expected_error=unknown)
 
 
 def expected_error(

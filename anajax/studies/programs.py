@@ -41,6 +41,8 @@ class Programmer:
     """Seconds; part of the times of the config."""
     key: PRNGKey
     """Of the random starts of searches."""
+    importance: dict[str, Array] | None = None
+    """What squared errors of weights are weighed by, in the searches."""
 
     def build(self, entry: StrategySection) -> Strategies:
         """The strategy of an entry: one for all, or one per layer."""
@@ -53,7 +55,13 @@ class Programmer:
         return getattr(strategies, entry.name)(self.device, **given)
 
     def expected_error(self, strategy: Strategies) -> np.ndarray:
-        """Expected rms weight error `[times]` (fraction of w_max), without samples."""
+        """Expected rms weight error `[times]` (fraction of w_max), without samples.
+
+        All weights count alike, whatever their importance.
+        """
+        if self.importance is not None:
+            alike = dataclasses.replace(self, importance=None)
+            return alike.expected_error(strategy)
         if isinstance(strategy, Strategy):
             return np.asarray(self._error(strategy, self.density)) ** 0.5
         sizes = {path: w.size for path, w in self.weights.items()}
@@ -66,10 +74,17 @@ class Programmer:
     @functools.cached_property
     def density(self) -> WeightDensity:
         """The density of all weights, each over the w_max of its layer."""
-        return from_weights(*(_normalized(w) for w in self.weights.values()))
+        return self._density(*self.weights)
 
     def _layer(self, path: str) -> WeightDensity:
-        return from_weights(_normalized(self.weights[path]))
+        return self._density(path)
+
+    def _density(self, *paths: str) -> WeightDensity:
+        weighed = self.importance
+        return from_weights(
+            *(_normalized(self.weights[p]) for p in paths),
+            importance=weighed and [weighed[p] for p in paths],
+        )
 
     def _error(self, strategy: Strategy, density: WeightDensity) -> Array:
         args = _uniform(strategy), density, self._compensation

@@ -1,6 +1,7 @@
 """The report of a study of strategies: figures and one self-contained page."""
 
 import importlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ import numpy as np
 
 from anajax.chip import Strategies
 from anajax.mapping import Strategy, full_scale
-from anajax.studies import figures, page, results
+from anajax.studies import figures, page, required_page, results, strategy_file
 from anajax.studies.durations import human
 from anajax.studies.folder import Folder
 from anajax.studies.page import Block, Cell, Row
@@ -20,7 +21,6 @@ if TYPE_CHECKING:  # costs a second to import
 else:
     xr = Any
 
-STRATEGY = "strategy.json"
 PAGE = "report.html"
 
 
@@ -40,7 +40,7 @@ def write_report(path: Path) -> Path:
     folder = Folder.read(path)
     data = results.read_results(path)
     kind = data.attrs.get("study")
-    strategies = {} if kind else load_strategies(path / STRATEGY)
+    strategies = {} if kind else load_strategies(path / strategy_file.FILE)
     if kind:
         pages = importlib.import_module(f"anajax.studies.{kind}_page")
         drawn, html = pages.build(data)
@@ -93,6 +93,8 @@ def build(
         blocks=[
             metric_block(data, pictures[metric]),
             *gain_blocks(data),
+            gap_block(data),
+            *required_page.blocks(data, drawn),
             error_block(data, pictures["weight_error"]),
             *tables,
             Block(
@@ -162,7 +164,8 @@ def gain_blocks(data: "xr.Dataset") -> list[Block]:
     unit = results.shown(metric).unit.replace("%", "percentage points")
     return [
         Block(
-            title=f"{gain.label} minus the best hand strategy ({unit})",
+            title=f"{gain.label} minus the best hand strategy{_on_trained(gain, data)} "
+            f"({unit})",
             text="Paired: chip by chip with the same random draws, mean ± standard "
             "error. The hand strategy is the best of each time on these very chips. "
             + verdict(gain, data[metric].attrs["better"]),
@@ -171,6 +174,34 @@ def gain_blocks(data: "xr.Dataset") -> list[Block]:
         )
         for gain in results.gains(data)
     ]
+
+
+def _on_trained(gain: results.Gain, data: "xr.Dataset") -> str:
+    kind = str(data.kind.sel(strategy=gain.label).values)
+    return " on trained weights" if kind.startswith("trained") else ""
+
+
+def gap_block(data: "xr.Dataset") -> Block:
+    """What every strategy loses against the digital network."""
+    show = results.shown(data.attrs["metric"])
+    unit = show.unit.replace("%", "percentage points")
+    rows = []
+    for label, kind in zip(data.strategy.values, data.kind.values, strict=True):
+        if kind == results.DIGITAL:
+            continue
+        losses, errors = results.gap_to_digital(data, str(label))
+        cells = [
+            Cell(text=f"{show.factor * g:.{show.digits}f}", small=_error(e, show))
+            for g, e in zip(losses, errors, strict=True)
+        ]
+        rows.append(Row(cells=[Cell(text=str(label)), *cells], kind=str(kind)))
+    return Block(
+        title=f"Loss against the digital network ({unit})",
+        text="On the same test items, ± standard error: of the mean over chips and of "
+        "the paired difference over items together.",
+        header=["strategy", *_times(data)],
+        rows=rows,
+    )
 
 
 def verdict(gain: results.Gain, better: str) -> str:
@@ -249,12 +280,26 @@ def _without_table(data: "xr.Dataset", strategies: Mapping[str, Strategies]) -> 
     others = [str(s) for s in data.strategy.values if str(s) not in known]
     if not others:
         return ""
-    text = f" No table over weights describes {', '.join(others)}: they were learned."
+    text = f" No table over weights describes {', '.join(others)}: they were learned,"
+    text += " or measure as they program."
     return f"{text} Learned targets are in the folder targets, as safetensors."
 
 
 def _assumed(data: "xr.Dataset") -> list[str]:
-    return [f"Device: {data.attrs['device_source']}.", *assumptions(data)]
+    source = f"Device: {data.attrs['device_source']}."
+    return [source, *assumptions(data), *_trained(data)]
+
+
+def _trained(data: "xr.Dataset") -> list[str]:
+    if "training" not in data.attrs:
+        return []
+    options = json.loads(data.attrs["training"])
+    said = ", ".join(f"{k} {v}" for k, v in options.items() if v is not None)
+    return [
+        "Trained weights: hardware-aware training by distillation to the digital "
+        f"network through the noise of the device ({said}); weight errors count from "
+        "the trained weights."
+    ]
 
 
 def assumptions(data: "xr.Dataset") -> list[str]:
@@ -276,8 +321,9 @@ def assumptions(data: "xr.Dataset") -> list[str]:
     return [
         "Weight arrays of two or more axes, except embeddings, are analog; biases, "
         "norms and embeddings are digital and exact.",
-        "Converters, wires and products are ideal; all noise is in the weights, read "
-        "once per chip and time for all test items.",
+        data.attrs.get("periphery", "Converters, wires and products are ideal.")
+        + " The noise of devices is in the weights, read once per chip and time for "
+        "all test items.",
         shared,
         "Weights are normalized by the largest |weight| of their layer.",
         "Searches minimize the expected weight error averaged over the times, not the "

@@ -1,7 +1,9 @@
 """Which device would do: the loosest imperfections that a network can live with."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -11,10 +13,7 @@ from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Device
 from anajax.devices.variation import scale_noise
 from anajax.studies.evaluate import Metric, evaluate
-
-RAY = ("programming", "drift_spread", "read")
-"""What the ray scales together."""
-PARAMETERS = (*RAY, "drift_mean", "ray")
+from anajax.studies.strategy_config import PARAMETERS, RAY
 
 Program = chip.Strategies | Mapping[str, chip.Layer]
 
@@ -52,8 +51,10 @@ def required_device(
     factors: Sequence[float] = tuple(np.geomspace(0.25, 8.0, 11)),
     chips: int = 25,
     higher_is_better: bool = True,
+    digital: float | None = None,
     resamples: int = 1000,
     notify: Callable[[str], None] = lambda text: None,
+    **options: Any,
 ) -> list[Requirement]:
     """The loosest device that keeps the metric within `gap` of digital at `t`.
 
@@ -74,15 +75,17 @@ def required_device(
         factors: increasing.
         chips: how many.
         higher_is_better: whether a larger metric is a better network.
+        digital: metric of the digital network; that of `params` by default.
         resamples: of the bootstrap over chips.
         notify: told what is begun.
+        **options: of `evaluate`, such as `chunk` or `scope`.
 
     Raises:
         ValueError: if an argument is out of range; names it.
     """
     _check(gap, t, parameters, factors, chips)
     sign = 1.0 if higher_is_better else -1.0
-    digital = float(metric(params))
+    digital = float(jnp.mean(metric(params))) if digital is None else digital
     found = []
     for name in parameters:
         names = RAY if name == "ray" else (name,)
@@ -91,8 +94,11 @@ def required_device(
             notify(f"{name} x {factor:.3g}")
             scaled = scale_noise(device, **dict.fromkeys(names, factor))
             chosen = program(scaled) if callable(program) else program
-            result = evaluate(metric, params, scaled, chosen, [t], chips=chips, key=key)
-            gaps.append(sign * (digital - np.asarray(result.metric, float)[:, 0]))
+            result = evaluate(
+                metric, params, scaled, chosen, [t], chips=chips, key=key, **options
+            )
+            got = np.asarray(result.metric, float).reshape(chips, -1).mean(1)
+            gaps.append(sign * (digital - got))
         found.append(
             requirement(name, np.asarray(factors), np.array(gaps), gap, resamples)
         )

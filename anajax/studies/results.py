@@ -26,6 +26,8 @@ class Part:
 
     metric: np.ndarray
     """`[chips times]`, the mean over test items."""
+    item_metric: np.ndarray
+    """`[times items]`, the mean over chips."""
     weight_rms_error: np.ndarray
     """`[chips times]`, measured, fraction of w_max."""
     expected_rms_error: np.ndarray
@@ -38,13 +40,27 @@ class Part:
         """The part whose fields were saved as arrays."""
         return cls(**{**arrays, "strategies": str(arrays["strategies"])})  # pyright: ignore
 
+    @classmethod
+    def joined(cls, parts: list["Part"]) -> "Part":
+        """Parts of the same strategy on different chips as one."""
+        if len(parts) == 1:
+            return parts[0]
+        sizes = [len(p.metric) for p in parts]
+        item = np.average([p.item_metric for p in parts], axis=0, weights=sizes)
+        both = {
+            n: np.concatenate([getattr(p, n) for p in parts])
+            for n in ("metric", "weight_rms_error")
+        }
+        item = item.astype(parts[0].item_metric.dtype)
+        return dataclasses.replace(parts[0], item_metric=item, **both)
+
 
 def dataset(
     parts: dict[str, Part],
     kinds: dict[str, str],
     *,
     work: Workload,
-    digital: float,
+    digital: np.ndarray,
     times: np.ndarray,
     extrapolated: np.ndarray,
 ) -> "xr.Dataset":
@@ -52,16 +68,18 @@ def dataset(
 
     Args:
         parts: by strategy label, in order; the digital network is added.
-        kinds: by label, "hand" or "optimized".
+        kinds: by label, such as "hand" or "optimized".
         work: names the metric.
-        digital: metric of the digital network.
+        digital: metric of the digital network `[items]`.
         times: seconds `[times]`.
         extrapolated: which times the source of the device does not cover `[times]`.
     """
     import xarray as xr
 
     metric = np.stack([p.metric for p in parts.values()])
-    same = np.full((1, *metric.shape[1:]), digital, metric.dtype)
+    same = np.full((1, *metric.shape[1:]), np.mean(digital), metric.dtype)
+    items = np.stack([p.item_metric for p in parts.values()])
+    exact = np.broadcast_to(digital, items.shape[1:])[None].astype(items.dtype)
     error = np.stack([p.weight_rms_error for p in parts.values()])
     expected = np.stack([p.expected_rms_error for p in parts.values()])
     dims = ("strategy", "chip", "time")
@@ -69,6 +87,11 @@ def dataset(
     return xr.Dataset(
         {
             work.metric: (dims, np.concatenate([same, metric]), _metric_attrs(work)),
+            f"item_{work.metric}": (
+                ("strategy", "time", "item"),
+                np.concatenate([exact, items]),
+                _metric_attrs(work) | {"comment": "of a test item, mean over chips"},
+            ),
             "weight_rms_error": (
                 dims,
                 np.concatenate([np.zeros_like(error[:1]), error]),
@@ -194,23 +217,52 @@ class Gain:
 
 
 def gains(data: "xr.Dataset") -> list[Gain]:
-    """Every optimized strategy against the best hand strategy of each time."""
+    """Every optimized strategy against the best hand strategy of each time.
+
+    Those on trained weights are compared among themselves.
+    """
+    return [gain for trained in ("", "trained ") for gain in _gains(data, trained)]
+
+
+def _gains(data: "xr.Dataset", trained: str) -> list[Gain]:
     metric = data[data.attrs["metric"]]
-    labels = {k: [] for k in (DIGITAL, "hand", "optimized")}
-    for label, kind in zip(data.strategy.values, data.kind.values, strict=True):
-        labels[str(kind)].append(str(label))
-    if not labels["hand"]:
+    pairs = list(zip(data.strategy.values, data.kind.values, strict=True))
+    hand_labels = [str(s) for s, kind in pairs if kind == f"{trained}hand"]
+    if not hand_labels:
         return []
-    hand = metric.sel(strategy=labels["hand"]).values  # [strategy chip time]
+    hand = metric.sel(strategy=hand_labels).values  # [strategy chip time]
     sign = 1 if metric.attrs["better"] == "higher" else -1
     best = np.argmax(sign * hand.mean(1), 0)
     chosen = np.stack([hand[b, :, t] for t, b in enumerate(best)], -1)
+    names = [hand_labels[b] for b in best]
     result = []
-    for label in labels["optimized"]:
+    for label in (str(s) for s, kind in pairs if kind == f"{trained}optimized"):
         mean, error = mean_and_error(metric.sel(strategy=label).values - chosen)
-        names = [labels["hand"][b] for b in best]
         result.append(Gain(label=label, best_hand=names, difference=mean, error=error))
     return result
+
+
+def gap_to_digital(data: "xr.Dataset", label: str) -> tuple[np.ndarray, np.ndarray]:
+    """Loss against the digital network on the same items, with its standard error.
+
+    Positive where the chips are worse. The error has both parts: of the mean over
+    chips, and of the paired difference over items.
+
+    Args:
+        data: results of one device.
+        label: of a strategy.
+
+    Returns:
+        Loss and error `[times]`.
+    """
+    name = data.attrs["metric"]
+    sign = 1 if data[name].attrs["better"] == "higher" else -1
+    per_item = data[f"item_{name}"]
+    loss = per_item.sel(strategy=DIGITAL).values - per_item.sel(strategy=label).values
+    of_items = loss.std(-1, ddof=1) / np.sqrt(loss.shape[-1])
+    mean, of_chips = mean_and_error(data[name].sel(strategy=label).values)
+    digital = float(data.attrs["digital_metric"])
+    return sign * (digital - mean), np.hypot(of_items, of_chips)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

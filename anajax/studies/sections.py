@@ -3,7 +3,7 @@
 import difflib
 from typing import Annotated, Any, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class Section(BaseModel):
@@ -48,3 +48,17 @@ def require_small(data: Any, *, most: int = 100_000) -> None:
 
 Positive = Annotated[float, Field(gt=0, description="a number above 0")]
 Factor = Annotated[float, Field(ge=0, description="a factor of 0 or more")]
+
+
+def increasing(values: list[float]) -> list[float]:
+    """Refuse numbers that do not increase strictly."""
+    if any(b <= a for a, b in zip(values, values[1:], strict=False)):
+        refuse("increase strictly", values, "Sort them, and drop duplicates.")
+    return values
+
+
+Factors = Annotated[
+    list[Positive],
+    Field(min_length=2, description="two or more increasing factors"),
+    AfterValidator(increasing),
+]

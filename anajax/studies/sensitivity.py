@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,13 +15,13 @@ from anajax.studies.designs import Design, evaluate_design, make_design
 from anajax.studies.elasticities import elasticities
 from anajax.studies.folder import Folder
 from anajax.studies.hardware import IMPERFECTIONS, impair, present
+from anajax.studies.judge import make_metric
 from anajax.studies.layerwise import greedy_order
 from anajax.studies.parts import Notify, Parts
 from anajax.studies.sensitivity_config import GlobalSection, SensitivityConfig
 from anajax.studies.sensitivity_results import dataset
 from anajax.studies.system import System, chip_keys, one_chip, over_chips
 from anajax.workloads.base import Workload
-from anajax.workloads.load import load
 
 BLOCK = 64
 """Points of a design that are saved at once."""
@@ -37,7 +36,6 @@ class Sensitivity:
     deployed: Deployed
     designs: dict[str, Design]
     """By analysis, those that are asked for."""
-    folder: Folder
     model: Callable[[Any, Any], Any]
     """Of `impaired_model`: one object, one trace."""
 
@@ -78,16 +76,17 @@ class Sensitivity:
         """Chips at once and in a call: the same for all analyses, for one trace."""
         return {"chunk": self.config.chunk, "call": self.config.chips}
 
-    def run(self, *, notify: Notify = lambda text, done: None) -> Any:
+    def run(self, folder: Folder, *, notify: Notify) -> Any:
         """Do all parts that are not done, and write the results.
 
         Args:
+            folder: where parts and results are.
             notify: told of every part that is begun and finished.
 
         Returns:
             The results as an xarray Dataset, as written to `results.nc`.
         """
-        parts = Parts(self.folder, notify)
+        parts = Parts(folder, notify)
         found = {
             "one_at_a_time": {n: self._grown(n, parts) for n in self.names},
             "gradients": self._gradients(parts),
@@ -97,8 +96,8 @@ class Sensitivity:
             "layers": self._layers(parts),
         }
         about = attributes(self.config, self.work, self.deployed)
-        data = dataset(self, found, about)
-        self.folder.write(results.RESULTS, results.to_netcdf(data))
+        data = dataset(self, found, results.attributes(folder.identity, **about))
+        folder.write(results.RESULTS, results.to_netcdf(data))
         return data
 
     def _grown(self, name: str, parts: Parts) -> dict[str, np.ndarray]:
@@ -125,8 +124,6 @@ class Sensitivity:
     @property
     def digital(self) -> float:
         """The metric of the digital network."""
-        from anajax.studies.run import make_metric
-
         return float(jax.jit(make_metric(self.work))(self.work.params))
 
     def _gradients(self, parts: Parts) -> dict[str, np.ndarray] | None:
@@ -202,20 +199,16 @@ class Sensitivity:
         }
 
 
-def prepare(
-    config: SensitivityConfig, *, out: Path, data: Path | None, resume: bool
-) -> Sensitivity:
-    """Load and check all inputs of a study of sensitivity, then open its folder.
+MESH = False
+
+
+def prepare(config: SensitivityConfig, work: Workload, mesh: None) -> Sensitivity:
+    """Check all inputs of a study of sensitivity.
 
     Raises:
-        FileNotFoundError: for data or a device file that is missing.
         ModuleNotFoundError: if a package is missing.
-        ValueError: for inputs that do not fit each other, or a folder that is in use
-            or cannot be written to.
+        ValueError: for inputs that do not fit each other.
     """
-    from anajax.studies.run import identity
-
-    work = load(config.workload.name, data=data, items=config.workload.items)
     deployed = deploy(config, work)
     designs = {}
     for name, method in (("screening", "morris"), ("variance", "sobol")):
@@ -224,13 +217,11 @@ def prepare(
             designs[name] = _design(method, section, deployed, config.seed)
     if config.one_at_a_time is not None:
         chosen(config.one_at_a_time.imperfections, deployed)
-    folder = Folder.open(out, identity(config, work), resume=resume)
     return Sensitivity(
         config=config,
         work=work,
         deployed=deployed,
         designs=designs,
-        folder=folder,
         model=impaired_model(deployed.system),
     )
 

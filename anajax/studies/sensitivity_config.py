@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from anajax.studies.hardware import IMPERFECTIONS
 from anajax.studies.hardware_config import HardwareConfig
-from anajax.studies.sections import Positive, Section, one_of, refuse
+from anajax.studies.sections import Factors, Positive, Section, one_of, refuse
 
 
 def _known(names: list[str] | None) -> list[str] | None:
@@ -32,18 +32,9 @@ class OneAtATimeSection(Section):
     )
     """What the loss is counted from: the digital network, or chips at factors 1."""
     imperfections: Names = None
-    factors: list[Positive] = Field(
-        default_factory=lambda: [2.0 ** (i / 2) for i in range(-4, 15)],
-        min_length=2,
-        description="two or more increasing factors",
+    factors: Factors = Field(
+        default_factory=lambda: [2.0 ** (i / 2) for i in range(-4, 15)]
     )
-
-    @field_validator("factors")
-    @classmethod
-    def _increase(cls, factors: list[float]) -> list[float]:
-        if any(b <= a for a, b in zip(factors, factors[1:], strict=False)):
-            refuse("increase strictly", factors, "Sort them, and drop duplicates.")
-        return factors
 
 
 class GradientsSection(Section):

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anajax.studies import designs, results
+from anajax.studies import designs
 from anajax.studies.elasticities import OUTPUTS
 from anajax.studies.hardware import IMPERFECTIONS, value
 from anajax.studies.required import requirement
@@ -45,7 +45,7 @@ def dataset(
         "extrapolated": int(extrapolated),
         "better": "higher" if study.work.higher_is_better else "lower",
     }
-    return data.assign_attrs(results.attributes(study.folder.identity, **more))
+    return data.assign_attrs(more)
 
 
 def _one_at_a_time(study: "Sensitivity", found: dict[str, Any]) -> "xr.Dataset":

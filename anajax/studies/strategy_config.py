@@ -11,20 +11,36 @@ from pydantic import (
     model_validator,
 )
 
-from anajax.studies.sections import Positive, Section, one_of, refuse
+from anajax.studies.sections import (
+    Factor,
+    Factors,
+    Positive,
+    Section,
+    one_of,
+    refuse,
+)
+
+RAY = ("programming", "drift_spread", "read")
+"""Imperfections of a device that a ray scales together."""
+PARAMETERS = (*RAY, "drift_mean", "ray")
+"""What `required_device` scales."""
 
 HAND = ("single_pair", "msp_first", "lsp_first", "equal_split", "offset_device")
 """Strategies that people program by hand."""
 TUNED = tuple(f"{name}_tuned" for name in ("msp_first", "lsp_first", "equal_split"))
 """The same with F and K chosen on the exact expected weight error."""
-LEARNED = ("targets", "closed_loop")
-"""What is learned through drawn chips: from the network's loss, or in a loop."""
+LOOPS = ("closed_loop", "product_descent")
+"""What is programmed by measuring, see `anajax.programming`."""
+LEARNED = ("targets", *LOOPS)
+"""What no table over weights describes: targets from the network's loss, and loops."""
 STRATEGIES = (*HAND, *TUNED, "optimized", *LEARNED)
 _OPTIONS = {
     "f": ("msp_first", "lsp_first", "equal_split"),
     "k": HAND,
     "learn": ("targets",),
     "reads": ("closed_loop",),
+    "descent": ("product_descent",),
+    "importance": ("optimized",),
 }
 """Which strategies take an option."""
 
@@ -41,11 +57,75 @@ class LearnSection(Section):
         min_length=1,
         description='some of "strategy", "columns", "weights", "drift", "digital"',
     )
+    by: Literal["network", "layer"] = Field(
+        default="network", description='"network" or "layer"'
+    )
+    """Layer: every layer in turn reproduces its own outputs; steps are shared out."""
     steps: int = Field(default=400, ge=1, description="1 gradient step or more")
     chips: int = Field(default=2, ge=1, description="1 chip a step or more")
     batch: int = Field(default=64, ge=1, description="1 input a step or more")
     learning_rate: Positive = 0.01
     weight_rate: Positive = 0.01
+
+    @model_validator(mode="after")
+    def _by_layer(self) -> "LearnSection":
+        if self.by == "layer" and "digital" in self.parts:
+            refuse(
+                "have no `digital` among its parts by layer",
+                self.parts,
+                "Drop it, or learn by network.",
+            )
+        return self
+
+
+class TrainingSection(Section):
+    """Hardware-aware training through the device's noise, from the trained network.
+
+    Distillation to the digital network; chips are programmed by the tuned
+    least-significant-first strategy and read at one of the times of the study.
+    """
+
+    steps: int = Field(default=400, ge=1, description="1 gradient step or more")
+    chips: int = Field(default=2, ge=1, description="1 chip a step or more")
+    batch: int = Field(default=64, ge=1, description="1 input a step or more")
+    rate: Positive = 0.01
+    """Of Adam, with a cosine to zero."""
+    clip: Positive | None = Field(
+        default=None, description="a bound of weights in standard deviations, or null"
+    )
+
+
+class DescentSection(Section):
+    """Programming by products, see `anajax.programming.ProductDescent`."""
+
+    pulse: Factor = Field(default=0.3, description="noise of a pulse, 0 uS or more")
+    turns: int = Field(default=10, ge=1, description="1 turn or more")
+    vectors: int = Field(default=256, ge=1, description="1 product a turn or more")
+
+
+class RequiredSection(Section):
+    """How loose a device may be, see `anajax.studies.required.required_device`."""
+
+    gap: Positive = 0.01
+    """Largest accepted loss of the metric against the digital network."""
+    strategies: list[str] | None = Field(
+        default=None, min_length=1, description="labels of strategies, or null for all"
+    )
+    parameters: list[str] = Field(
+        default_factory=lambda: [*RAY, "ray"],
+        min_length=1,
+        description=f"some of {', '.join(PARAMETERS)}",
+    )
+    factors: Factors = Field(
+        default_factory=lambda: [2.0 ** (i / 2) for i in range(-4, 7)]
+    )
+
+    @field_validator("parameters")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        for name in names:
+            one_of(name, PARAMETERS)
+        return names
 
 
 class StrategySection(Section):
@@ -65,6 +145,16 @@ class StrategySection(Section):
     reads: int | None = Field(
         default=None, ge=1, description="verify reads of `closed_loop`, 1 or more"
     )
+    descent: DescentSection | None = Field(
+        default=None, description="options of `product_descent`, or null"
+    )
+    importance: Literal["fisher"] | None = Field(
+        default=None, description='"fisher", or null for all weights alike'
+    )
+    """What squared weight errors are weighed by in the search."""
+    trained: bool = Field(
+        default=False, description="true for weights from the section `training`"
+    )
 
     @field_validator("name")
     @classmethod
@@ -81,6 +171,12 @@ class StrategySection(Section):
                     getattr(self, option),
                     f"Drop it: only {', '.join(names)} take it.",
                 )
+        if self.trained and self.name == "targets":
+            refuse(
+                "have no `trained` for targets",
+                True,
+                "Drop it: `learn` with weights is training of its own.",
+            )
         if self.label == "digital" or not re.fullmatch(r"[\w.+-]*", self.label):
             refuse(
                 "have a `label` of letters, digits and ._+-, not 'digital'",

@@ -17,6 +17,8 @@ from anajax.chip import Strategies
 from anajax.mapping import Strategy, UnitCell
 from anajax.studies.folder import write_atomically
 
+FILE = "strategy.json"
+"""Its name in the folder of a study."""
 FORMAT = "anajax-strategy"
 VERSION = 2
 """1 was without `stepped`."""

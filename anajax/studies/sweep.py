@@ -18,6 +18,7 @@ from anajax import chip
 from anajax._tree import replace
 from anajax._types import Array, PRNGKey, PyTree
 from anajax.studies import results
+from anajax.studies.cases import uncovered
 from anajax.studies.deploy import (
     Deployed,
     attributes,
@@ -29,14 +30,13 @@ from anajax.studies.deploy import (
 )
 from anajax.studies.folder import Folder
 from anajax.studies.hardware import Hardware
-from anajax.studies.hardware_config import HardwareConfig, PeripherySection
+from anajax.studies.hardware_config import HardwareConfig
 from anajax.studies.parts import Notify, Parts
-from anajax.studies.run import uncovered
+from anajax.studies.periphery_config import PeripherySection
 from anajax.studies.sweep_config import Point, SweepConfig, point_config, settings
 from anajax.studies.sweep_results import dataset
 from anajax.studies.system import System, chip_keys, one_chip, over_points
 from anajax.workloads.base import Workload
-from anajax.workloads.load import load
 
 PART = 16
 """Points that are saved at once."""
@@ -75,23 +75,23 @@ class Sweep:
     points: list[Point]
     variants: list[Variant]
     groups: list[Group]
-    folder: Folder
 
     @property
     def parts(self) -> int:
         """How many parts there are to do."""
         return sum(-(-len(g.members) // PART) for g in self.groups)
 
-    def run(self, *, notify: Notify = lambda text, done: None) -> Any:
+    def run(self, folder: Folder, *, notify: Notify) -> Any:
         """Do all parts that are not done, and write the results.
 
         Args:
+            folder: where parts and results are.
             notify: told of every part that is begun and finished.
 
         Returns:
             The results as an xarray Dataset, as written to `results.nc`.
         """
-        parts = Parts(self.folder, notify)
+        parts = Parts(folder, notify)
         shape = (len(self.points), self.config.chips, len(self.config.times))
         found = {n: np.full(shape, np.nan) for n in _MEASURES}
         for i, group in enumerate(self.groups):
@@ -104,8 +104,8 @@ class Sweep:
                 for name in _MEASURES:
                     found[name][some] = arrays[name]
         about = attributes(self.config, self.work, self.base)
-        data = dataset(self, found, about)
-        self.folder.write(results.RESULTS, results.to_netcdf(data))
+        data = dataset(self, found, results.attributes(folder.identity, **about))
+        folder.write(results.RESULTS, results.to_netcdf(data))
         return data
 
     def _measure(self, group: Group, members: list[int]) -> dict[str, np.ndarray]:
@@ -217,19 +217,16 @@ def _stacked(variants: list[Variant], size: int) -> tuple[Any, list[int]]:
 # --- preparation ----------------------------------------------------------------------
 
 
-def prepare(
-    config: SweepConfig, *, out: Path, data: Path | None, resume: bool
-) -> Sweep:
-    """Load and check all inputs of a sweep, all points included, then open its folder.
+MESH = False
+
+
+def prepare(config: SweepConfig, work: Workload, mesh: None) -> Sweep:
+    """Check all inputs of a sweep, all points included.
 
     Raises:
-        FileNotFoundError: for data or a device file that is missing.
         ModuleNotFoundError: if a package is missing.
-        ValueError: for a point that is not valid, inputs that do not fit each other, or
-            a folder that is in use or cannot be written to.
+        ValueError: for a point that is not valid, or inputs that do not fit each other.
     """
-    from anajax.studies.run import identity
-
     configs = [point_config(config, p) for p in settings(config)]
     points = settings(config.with_files(lambda file: Path(file).name))
     counts = {len(c.times) for c in configs}
@@ -238,11 +235,9 @@ def prepare(
             f"`times` must be as many at every point: got {sorted(counts)}, and "
             f"{len(config.times)} without the sweep. Give lists of one length."
         )
-    work = load(config.workload.name, data=data, items=config.workload.items)
     base = deploy(config, work)
     builder = Builder(config, work, base)
     variants, structures = zip(*(builder.build(c) for c in configs), strict=True)
-    folder = Folder.open(out, identity(config, work), resume=resume)
     return Sweep(
         config=config,
         work=work,
@@ -250,7 +245,6 @@ def prepare(
         points=points,
         variants=list(variants),
         groups=_groups(list(structures)),
-        folder=folder,
     )
 
 
@@ -293,8 +287,9 @@ class Builder:
             [kinds, section.rows, section.columns, config.compensation.scope]
         )
         if key not in self.systems:
-            self.systems[key] = system_of(config, self.work)
-            self.models[key] = variant_model(self.systems[key][0])
+            system = system_of(config, self.work)
+            self.systems[key] = system, system.calibrate(self.work.params)
+            self.models[key] = variant_model(system)
         return key, hardware_of(config, device, *self.systems[key])
 
     def _program_key(self, config: HardwareConfig, device: Any) -> str:

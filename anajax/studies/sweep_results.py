@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anajax.studies import results
-
 if TYPE_CHECKING:  # costs a second to import, or a circle
     import xarray as xr
 
@@ -63,13 +61,12 @@ def dataset(
     axes = study.config.sweep.axes
     shape = [] if axes is None else [[a.keys, len(a.values)] for a in axes]
     return data.assign_attrs(
-        results.attributes(
-            study.folder.identity,
-            **about,
-            keys=json.dumps(list(study.points[0])),
-            axes=json.dumps(shape),
-            stop_at_se=study.config.sweep.stop_at_se or 0.0,
-        )
+        about
+        | {
+            "keys": json.dumps(list(study.points[0])),
+            "axes": json.dumps(shape),
+            "stop_at_se": study.config.sweep.stop_at_se or 0.0,
+        }
     )
 
 

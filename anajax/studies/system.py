@@ -53,6 +53,8 @@ class System:
 
     work: Workload
     apply: Apply
+    calibrate: Callable[[PyTree], dict[str, IO]]
+    """Periphery by path of the kernel, its ranges set for these trained parameters."""
     matrices: Mapping[str, Callable[[JArray], JArray]]
     """By path of the kernel, what makes it `[groups rows columns]`; empty where no
     layer was converted."""
@@ -89,36 +91,35 @@ def make_system(
     io: IO | None = None,
     tiles: TileRule = TileRule(),  # noqa: B008
     wired: bool = False,
-) -> tuple[System, dict[str, IO]]:
-    """The system of a workload, and the periphery of its layers.
+) -> System:
+    """The system of a workload.
 
     Args:
         work: the network.
         scope: the weights that share one drift compensation factor.
         io: periphery of every layer, or none: then products are digital and the
             network is not converted. Its ranges are calibrated on the workload's
-            calibration inputs; its output noise counts in w_max of each layer.
+            calibration inputs.
         tiles: largest tile.
         wired: whether there are wires, which need to know the tiles.
 
     Raises:
         ValueError: if a layer of the network cannot be converted.
     """
-    reference = _digital(work)
+    common: Any = {
+        "work": work,
+        "tiles": tiles,
+        "scope": scope,
+        "reference": _digital(work),
+    }
     if io is None and not wired:
 
         def apply(ios: Any, params: PyTree, x: JArray, key: Any) -> JArray:
             del ios, key
             return work.apply(params, x)
 
-        parts: Any = {"apply": apply, "matrices": {}}
-        return (
-            System(work=work, tiles=tiles, scope=scope, reference=reference, **parts),
-            {},
-        )
+        return System(apply=apply, calibrate=lambda _: {}, matrices={}, **common)
     model = _converted(work, io or IO(), tiles)
-    layers = {_kernel(path): v for path, v in analog_by_path(model).items()}
-    ios = {path: layer.analog.io.get_value() for path, layer in layers.items()}
     graph, _, rest = nnx.split(model, nnx.Param, ...)
     constants = nnx.to_pure_dict(rest)
 
@@ -131,15 +132,19 @@ def make_system(
         set_key(merged, key)
         return merged(x)
 
-    system = System(
-        work=work,
+    def calibrate(params: PyTree) -> dict[str, IO]:
+        trained = nnx.merge(graph, params, constants)
+        ready = calibrate_ranges(trained, [work.calibration[: work.batch]])
+        layers = analog_by_path(ready).items()
+        return {_kernel(path): layer.analog.io.get_value() for path, layer in layers}
+
+    layers = {_kernel(path): layer for path, layer in analog_by_path(model).items()}
+    return System(
         apply=apply_analog,
+        calibrate=calibrate,
         matrices={path: layer.matrices for path, layer in layers.items()},
-        tiles=tiles,
-        scope=scope,
-        reference=reference,
+        **common,
     )
-    return system, ios
 
 
 def _kernel(path: str) -> str:
@@ -174,7 +179,7 @@ def _converted(work: Workload, io: IO, tiles: TileRule) -> nnx.Module:
             f"{work.name}, where {missing} are not both",
             "Leave out `periphery`: imperfections of devices need no conversion.",
         )
-    return calibrate_ranges(model, [work.calibration[: work.batch]])
+    return model
 
 
 def one_chip(

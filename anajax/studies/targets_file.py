@@ -4,15 +4,18 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from anajax import chip
 from anajax._types import Array, PyTree
 
 FOLDER = "targets"
+TRAINED = "trained"
+"""Folder of networks after hardware-aware training."""
 SCHEMA = "anajax targets 1"
 UNITS = {
     "targets": "uS, last axis the devices of a weight",
@@ -32,7 +35,8 @@ def to_bytes(layers: Mapping[str, chip.Layer], params: PyTree) -> bytes:
 
     Args:
         layers: by path of the weight, as `optimize_targets` gives them.
-        params: the network's parameters; those on the chip are left out.
+        params: the network's parameters, in any container; those on the chip are left
+            out.
     """
     arrays = {
         f"{path}:{name}": np.asarray(getattr(layer, name))
@@ -61,32 +65,62 @@ def load_targets(path: str | Path) -> tuple[dict[str, chip.Layer], dict[str, Arr
             f"`path` must be a file: got {path}. A study with learned targets writes "
             f"one of each into its folder {FOLDER}."
         )
-    try:
-        with safe_open(path, framework="numpy") as file:
-            schema = (file.metadata() or {}).get("schema")
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(
-            f"`{path}` must be a safetensors file: got {error}. Run the study again."
-        ) from None
-    if schema != SCHEMA:
-        raise ValueError(
-            f"`{path}` must be of schema {SCHEMA!r}: got {schema!r}. Use a file that a "
-            "study with learned targets wrote."
-        )
+    return from_bytes(path.read_bytes(), name=str(path))
+
+
+def from_bytes(
+    content: bytes, *, name: str = "content"
+) -> tuple[dict[str, chip.Layer], dict[str, Array]]:
+    """Layers and digital parameters by path, from the content of a file.
+
+    Args:
+        content: of the file.
+        name: of the file, in messages.
+
+    Raises:
+        ValueError: if it is no complete file of targets.
+    """
     found: dict[str, dict[str, Array]] = {}
-    for name, value in arrays.items():
-        place, _, what = name.rpartition(":")
+    for key, value in _arrays(content, name).items():
+        place, _, what = key.rpartition(":")
         found.setdefault(place, {})[what] = jnp.asarray(value)
     digital = found.pop(DIGITAL, {})
-    return {place: _layer(path, place, v) for place, v in found.items()}, digital
+    return {place: _layer(name, place, v) for place, v in found.items()}, digital
 
 
-def _layer(path: Path, place: str, arrays: dict[str, Array]) -> chip.Layer:
+def _arrays(content: bytes, name: str) -> dict[str, np.ndarray]:
+    try:
+        arrays = load(content)
+    except SafetensorError as error:
+        raise ValueError(
+            f"`{name}` must be a safetensors file: got {error}. Run the study again."
+        ) from None
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    schema = header.get("__metadata__", {}).get("schema")
+    if schema != SCHEMA:
+        raise ValueError(
+            f"`{name}` must be of schema {SCHEMA!r}: got {schema!r}. Use a file that a "
+            "study with learned targets wrote."
+        )
+    return arrays
+
+
+def params_to_bytes(params: PyTree) -> bytes:
+    """A safetensors file of all parameters of a network, by path."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(params)
+    return save({chip.path_name(p): np.ascontiguousarray(v) for p, v in flat})
+
+
+def params_from_bytes(content: bytes, like: PyTree) -> PyTree:
+    """The parameters in such a file, in the structure of `like`."""
+    return chip.insert(like, {p: jnp.asarray(v) for p, v in load(content).items()})
+
+
+def _layer(name: str, place: str, arrays: dict[str, Array]) -> chip.Layer:
     if set(arrays) != set(UNITS):
         missing = sorted(set(UNITS) ^ set(arrays))
         raise ValueError(
-            f"`{path}` must hold {', '.join(UNITS)} of each layer: {missing} differ at "
+            f"`{name}` must hold {', '.join(UNITS)} of each layer: {missing} differ at "
             f"{place!r}. Run the study again."
         )
     return chip.Layer(**arrays)

@@ -1,0 +1,87 @@
+"""Configs of what stands around the arrays: converters, noise of outputs, wires."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import jax.numpy as jnp
+from pydantic import Field
+
+from anajax._tree import replace
+from anajax._types import Array
+from anajax.converters import graded, uniform
+from anajax.periphery import IO, ConstantScale, OutputNoise
+from anajax.studies.sections import Factor, Section
+from anajax.tiling import TileRule
+from anajax.wires import Wires
+
+Bits = Annotated[float, Field(ge=2, le=24, description="2 to 24 bits")]
+Size = Annotated[
+    int | None, Field(ge=1, description="1 line or more, or null for no limit")
+]
+
+
+class PeripherySection(Section):
+    """Converters, noise and wires at the tiles of every layer.
+
+    Input and ADC ranges are those that the trained network calls for on its calibration
+    inputs.
+    """
+
+    dac_bits: Bits | None = Field(default=None, description="2 to 24 bits, or null")
+    adc_bits: Bits | None = Field(default=None, description="2 to 24 bits, or null")
+    output_noise: Factor = Field(
+        default=0.0, description="sd of 0 or more, in w_max of a layer at full input"
+    )
+    wires: Factor = Field(
+        default=0.0, description="a resistance of 0 Ohm or more per segment"
+    )
+    rows: Size = 512
+    columns: Size = 512
+
+    @property
+    def tiles(self) -> TileRule:
+        """The largest tile."""
+        return TileRule(rows=self.rows, columns=self.columns)
+
+    def resistance(self) -> Wires | None:
+        """The wires, where there are any."""
+        return Wires(row=self.wires, column=self.wires) if self.wires else None
+
+    def io(self) -> IO | None:
+        """The periphery to calibrate, fine and without noise; none if it is ideal."""
+        if self.dac_bits is None and self.adc_bits is None and not self.output_noise:
+            return None
+        parts: dict[str, Any] = {"scaling": ConstantScale(value=1.0)}
+        for name, bits in (("dac", self.dac_bits), ("adc", self.adc_bits)):
+            if bits is not None:
+                parts[name] = uniform(_FINE, 1.0)
+        return IO(**parts)
+
+    def finish(
+        self, ios: Mapping[str, IO], weights: Mapping[str, Array]
+    ) -> dict[str, IO]:
+        """The periphery of every layer from its calibrated one.
+
+        Args:
+            ios: by path of the weight, with ranges that were calibrated.
+            weights: trained ones by path; the largest of a layer is the unit of its
+                output noise.
+        """
+        return {
+            path: self._finish(io, jnp.max(jnp.abs(weights[path])))
+            for path, io in ios.items()
+        }
+
+    def _finish(self, io: IO, w_max: Array) -> IO:
+        parts = {}
+        for name, bits in (("dac", self.dac_bits), ("adc", self.adc_bits)):
+            if bits is not None:
+                fine = graded(getattr(io, name))
+                parts[name] = replace(fine, codes=2.0 ** (bits - 1) - 1)
+        if self.output_noise:
+            parts["noise"] = OutputNoise(sd=self.output_noise * w_max)
+        return replace(io, **parts)
+
+
+_FINE = 16
+"""Bits of the converters that ranges are calibrated with."""

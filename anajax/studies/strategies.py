@@ -1,0 +1,273 @@
+"""Studies of strategies: one network on one device or many, programmed in many ways."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from anajax import chip, rng
+from anajax._types import PyTree
+from anajax.studies import results, sharding, strategy_file, targets_file
+from anajax.studies import strategies_results as arrays
+from anajax.studies.cases import Case, cases_of
+from anajax.studies.config import ProgrammedConfig
+from anajax.studies.evaluate import evaluate
+from anajax.studies.folder import Folder
+from anajax.studies.judge import Judge
+from anajax.studies.learned import START, Built, build, learn, of_targets
+from anajax.studies.parts import Notify, Parts
+from anajax.studies.programs import Programmer
+from anajax.studies.required import Requirement, required_device
+from anajax.studies.results import Part
+from anajax.studies.strategy_config import StrategySection
+from anajax.studies.strategy_file import from_text, to_text
+from anajax.studies.trained import train
+from anajax.workloads.base import Workload
+
+MESH = True
+
+
+def prepare(
+    config: ProgrammedConfig, work: Workload, mesh: Mesh | None
+) -> "StrategiesStudy":
+    """Check all inputs of a study of strategies.
+
+    Raises:
+        ValueError: if a device, its times, or the periphery do not suit the network.
+    """
+    cases = cases_of(config)
+    section = getattr(config, "periphery", None)
+    judge = Judge(work, section, config.compensation.scope)
+    return StrategiesStudy(
+        config=config, work=work, cases=cases, judge=judge, mesh=mesh
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class StrategiesStudy:
+    """A study of strategies whose inputs are all there and valid."""
+
+    config: ProgrammedConfig
+    work: Workload
+    cases: list[Case]
+    judge: Judge
+    mesh: Mesh | None
+
+    @property
+    def parts(self) -> int:
+        """How many parts there are to do."""
+        each = len(self.config.strategies) * len(self.groups)
+        return len(self.cases) * each + len(self.requirements)
+
+    @property
+    def groups(self) -> list[range]:
+        """Chips that are saved together."""
+        chips = self.config.chips
+        size = self.config.save_every or chips
+        return [range(i, min(i + size, chips)) for i in range(0, chips, size)]
+
+    @property
+    def requirements(self) -> list[tuple[str, str]]:
+        """Strategy and parameter of each search for the loosest device."""
+        asked = getattr(self.config, "required", None)
+        if asked is None:
+            return []
+        labels = asked.strategies or [e.title for e in self.config.strategies]
+        return [(label, name) for label in labels for name in asked.parameters]
+
+    def run(self, folder: Folder, *, notify: Notify) -> Any:
+        """Do all parts that are not done, and write results and strategies.
+
+        Args:
+            folder: where parts and results are.
+            notify: told of every part that is begun and finished.
+
+        Returns:
+            The results as an xarray Dataset, as written to `results.nc`.
+        """
+        digital = np.asarray(jax.jit(self.judge.items)(self.work.params))
+        tables, programs = [], {}
+        for case in self.cases:
+            runner = Runner(self, case, Parts(folder, notify))
+            parts = {e.title: runner.measure(e) for e in self.config.strategies}
+            table = arrays.of_case(self.config, self.work, case, parts, digital)
+            found = {key: runner.require(*key, digital) for key in self.requirements}
+            unit = table[self.work.metric].attrs["units"]
+            tables.append(arrays.add_required(table, found, unit))
+            programs |= self._tables(case, parts)
+        data = arrays.combine(
+            self.config,
+            self.work,
+            self.cases,
+            tables,
+            float(digital.mean()),
+            folder.identity,
+        )
+        folder.write(strategy_file.FILE, to_text(programs).encode())
+        folder.write(results.RESULTS, results.to_netcdf(data))
+        return data
+
+    def _tables(self, case: Case, parts: dict[str, Part]) -> dict[str, Any]:
+        """Strategies by name, of programs that follow a table."""
+        programs = {}
+        for label, part in parts.items():
+            name = label if len(self.cases) == 1 else f"{case.label}/{label}"
+            found = from_text(part.strategies, name)
+            if label in found:
+                programs[name] = found[label]
+        return programs
+
+
+class Runner:
+    """Programs and measures the chips of one device."""
+
+    def __init__(self, study: StrategiesStudy, case: Case, parts: Parts):
+        self.study, self.case, self.parts = study, case, parts
+        self.folder = parts.folder
+        self.key = jax.random.key(study.config.seed)
+        self._built: dict[str, Built] = {}
+
+    def measure(self, entry: StrategySection) -> Part:
+        """The results of a strategy on all chips."""
+        name = f"{self.case.label}-{entry.title}"
+        title = f"{self.case.label}: {entry.title}"
+        groups = self.study.groups
+        found = []
+        for chips in groups:
+            alone = len(groups) == 1
+            part = self.parts.get(
+                name if alone else f"{name}-{chips.start:05d}",
+                lambda chips=chips: vars(self._part(entry, chips)),
+                title=title if alone else f"{title}, chips from {chips.start}",
+            )
+            found.append(Part.of(part))
+        return Part.joined(found)
+
+    def _part(self, entry: StrategySection, chips: range) -> Part:
+        built, config = self._program(entry), self.study.config
+        metric = self.study.judge.metric(built.params)
+        if self.study.mesh is not None:
+            metric = sharding.place(metric, self.study.mesh, cut="items")
+        measured = evaluate(
+            metric,
+            built.params,
+            self.case.bare,
+            built.layers,
+            self.case.times,
+            chips=np.arange(chips.start, chips.stop),
+            key=self.key,
+            recalibrate=config.compensation.recalibrate,
+            mesh=self.study.mesh,
+            **self._how,
+        )
+        items = np.asarray(measured.metric)  # [chips times items]
+        return Part(
+            metric=items.mean(-1),
+            item_metric=items.mean(0),
+            weight_rms_error=np.asarray(measured.weight_rms_error),
+            expected_rms_error=built.expected_error,
+            strategies=to_text(
+                {entry.title: built.strategies} if built.strategies else {}
+            ),
+        )
+
+    @property
+    def _how(self) -> dict[str, Any]:
+        """Options of `evaluate` that are the same for all programs."""
+        config, judge = self.study.config, self.study.judge
+        return {
+            "chunk": config.chunk,
+            "scope": config.compensation.scope,
+            "keyed": judge.keyed,
+            "through": judge.through,
+        }
+
+    def require(self, label: str, parameter: str, digital: np.ndarray) -> Requirement:
+        """The loosest value of a parameter that would do for a strategy."""
+        config: Any = self.study.config
+        entry = next(e for e in config.strategies if e.title == label)
+
+        def compute() -> dict[str, Any]:
+            built = self._program(entry)
+            (found,) = required_device(
+                self.study.judge.metric(built.params),
+                built.params,
+                self.case.bare,
+                built.layers,
+                gap=config.required.gap,
+                t=config.times[-1],
+                key=self.key,
+                parameters=[parameter],
+                factors=config.required.factors,
+                chips=config.chips,
+                higher_is_better=self.study.work.higher_is_better,
+                digital=float(digital.mean()),
+                **self._how,
+            )
+            return vars(found)
+
+        name = f"required-{self.case.label}-{label}-{parameter}"
+        title = f"{label}: {parameter} that would do"
+        found = self.parts.get(name, compute, title=title)
+        return Requirement(**found | {"parameter": parameter})  # pyright: ignore
+
+    # --- programs ---------------------------------------------------------------------
+
+    def _program(self, entry: StrategySection) -> Built:
+        if entry.title not in self._built:
+            self._built[entry.title] = self._build(entry)
+        return self._built[entry.title]
+
+    def _build(self, entry: StrategySection) -> Built:
+        params = self._trained if entry.trained else self.study.work.params
+        programmer = self._programmer(params)
+        if entry.name != "targets":
+            return build(entry, programmer, self.study.work, params)
+        name = f"{targets_file.FOLDER}/{self.case.label}-{entry.title}.safetensors"
+
+        def make() -> bytes:
+            layers, rest = learn(entry, programmer, self.study.work)
+            return targets_file.to_bytes(layers, rest)
+
+        layers, rest = targets_file.from_bytes(self._kept(name, make))
+        return of_targets(layers, chip.insert(params, rest), programmer)
+
+    @functools.cached_property
+    def _trained(self) -> PyTree:
+        """The parameters after hardware-aware training."""
+        config: Any = self.study.config
+        work, device = self.study.work, self.case.bare
+
+        def make() -> bytes:
+            programmer = self._programmer(work.params)
+            params = train(
+                work,
+                device,
+                programmer.build(START),
+                self.case.times,
+                config.training,
+                key=rng.path_key(programmer.key, targets_file.TRAINED),
+            )
+            return targets_file.params_to_bytes(params)
+
+        name = f"{targets_file.TRAINED}/{self.case.label}.safetensors"
+        return targets_file.params_from_bytes(self._kept(name, make), work.params)
+
+    def _kept(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """What the folder has of a program that takes long to make."""
+        if not self.folder.has(name):
+            self.folder.write(name, make())
+        return self.folder.content(name)
+
+    def _programmer(self, params: PyTree) -> Programmer:
+        return Programmer(
+            config=self.study.config,
+            device=self.case.bare,
+            weights=chip.weights(params),
+            times=self.case.times,
+            key=rng.stream(self.key, rng.Stage.INIT),
+        )

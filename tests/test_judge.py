@@ -1,0 +1,95 @@
+"""Strategies behind a periphery: the same numbers as a system on the same hardware."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_study
+
+from anajax import chip, devices, strategies
+from anajax.studies import report, run
+from anajax.studies.hardware import Hardware
+from anajax.studies.judge import Judge, system_behind
+from anajax.studies.periphery_config import PeripherySection
+from anajax.studies.system import chip_keys, one_chip, over_points
+
+PERIPHERY = {
+    "dac_bits": 6, "adc_bits": 9, "output_noise": 0.02, "wires": 2.0, "rows": 5,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    tiny_study.use(monkeypatch)
+
+
+@pytest.mark.slow
+def test_a_study_behind_a_periphery_is_the_system_on_that_hardware(tmp_path):
+    """Two implementations of one chip, item by item and in parts of chips."""
+    asked = {"strategies": ["lsp_first"], "periphery": PERIPHERY, "save_every": 2}
+    data = run.run(tiny_study.prepared(tmp_path / "a", **asked))
+    work = tiny_study.tiny_workload("digits")
+    section = PeripherySection(**PERIPHERY)
+    system = system_behind(section, work, "layer")
+    ios = section.finish(system.calibrate(work.params), system.ideal)
+    device = devices.state_independent()
+    hardware = Hardware(device=device, ios=ios, wires=section.resistance())
+    layers = chip.encode_weights(work.params, strategies.lsp_first(device))
+    times = jnp.asarray(data.time.values, float)
+    found = over_points(
+        lambda key, _: one_chip(system, hardware, layers, times, key),
+        chip_keys(jax.random.key(0), jnp.arange(3)),
+    )
+    one = data.sel(strategy="lsp_first")
+    np.testing.assert_allclose(one.accuracy, found.metric, atol=1e-6)
+    np.testing.assert_allclose(one.weight_rms_error, found.weight_rms_error, rtol=1e-4)
+    mean = one.item_accuracy.mean("item")
+    np.testing.assert_allclose(mean, one.accuracy.mean("chip"), atol=1e-6)
+    parts = sorted(p.name for p in (tmp_path / "a/parts").iterdir())
+    assert parts == [f"state_independent-lsp_first-0000{i}.npz" for i in (0, 2)]
+    page = report.write_report(tmp_path / "a").read_text(encoding="utf-8")
+    assert "6-bit DAC, 9-bit ADC, output noise of 0.02" in page
+    plain = run.run(tiny_study.prepared(tmp_path / "b", strategies=["lsp_first"]))
+    assert float(plain.accuracy.mean()) > float(data.accuracy.mean())
+
+
+@pytest.mark.slow
+def test_ranges_follow_the_trained_weights():
+    """Twice the weights call for twice the range; fine converters change nothing."""
+    work = tiny_study.tiny_workload("digits")
+    judge = Judge(work, PeripherySection(dac_bits=16, adc_bits=16))
+    twice = jax.tree.map(lambda v: 2 * v, work.params)
+    one, two = (judge.metric(p) for p in (work.params, twice))
+    (a,), (b,) = (m.args[0].values() for m in (one, two))
+    np.testing.assert_allclose(b.adc.bound, 2 * a.adc.bound, rtol=1e-6)
+    np.testing.assert_array_equal(two(twice, jax.random.key(0)), 1)
+
+
+def test_gap_to_digital_has_the_error_of_chips_and_of_items():
+    import xarray as xr
+
+    from anajax.studies.results import gap_to_digital
+
+    random = np.random.default_rng(0)
+    right = random.random((40, 1, 300)) < 0.8  # [chips times items]
+    exact = np.ones(300)
+    data = xr.Dataset(
+        {
+            "accuracy": (
+                ("strategy", "chip", "time"),
+                np.stack([np.ones((40, 1)), right.mean(-1)]),
+                {"better": "higher"},
+            ),
+            "item_accuracy": (
+                ("strategy", "time", "item"),
+                np.stack([exact[None], right.mean(0)]),
+            ),
+        },
+        coords={"strategy": ["digital", "a"]},
+        attrs={"metric": "accuracy", "digital_metric": 1.0},
+    )
+    loss, error = gap_to_digital(data, "a")
+    assert loss == pytest.approx(1 - right.mean())
+    chips = right.mean(-1).std(ddof=1) / np.sqrt(40)
+    items = right.mean(0).std(ddof=1) / np.sqrt(300)
+    assert error == pytest.approx(np.hypot(chips, items))

@@ -23,20 +23,17 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from anajax import chip, density, devices, strategies, training, workloads
+from anajax import chip, density, devices, strategies, workloads
 from anajax._tree import replace
-from anajax.programming import (
-    distillation,
-    fisher,
-    optimize_strategy,
-    optimize_targets,
-)
+from anajax.programming import fisher, optimize_strategy, optimize_targets
 from anajax.programming.layerwise import optimize_layer_by_layer, units_of
-from anajax.rng import Stage, stream, streams
+from anajax.rng import Stage, stream
+from anajax.studies import trained
 from anajax.studies.evaluate import evaluate
 from anajax.studies.judge import make_metric
+from anajax.studies.strategy_config import TrainingSection
+from anajax.studies.trained import unlabeled
 from anajax.workloads.base import shuffled
 
 MONTH = jnp.array([30 * 86400.0])
@@ -99,7 +96,7 @@ def weight_error_optimum(device, params, hand, key):
 
 
 def fisher_optimum(work, device, hand, key):
-    importance = fisher(work.apply, work.params, work.train_x[:512], key=key)
+    importance = fisher(work.apply, work.params, unlabeled(work, 512), key=key)
     return {
         path: optimize_strategy(
             device,
@@ -114,43 +111,27 @@ def fisher_optimum(work, device, hand, key):
 
 
 def layer_by_layer(work, device, hand, network, steps, key, rate):
-    units = units_of(work.model, work.train_x)
+    x = unlabeled(work)
+    units = units_of(work.model, x)
     return optimize_layer_by_layer(
-        units, work.params, device, hand, work.train_x, MONTH, key=key,
+        units, work.params, device, hand, x, MONTH, key=key,
         learn=("strategy", "columns", "weights"), steps=steps // len(units),
         chips=CHIPS_PER_STEP, batch=BATCH.get(network, 64), weight_rate=rate,
     )  # fmt: skip
 
 
 @functools.cache
-def trainer(network, noise_scale, steps, rate, sigmas):
+def train_through(network, noise_scale, steps, rate, sigmas):
     """Training through the noise of tuned strategies; one trace for all seeds."""
     work, device, hand = SETUPS[network, noise_scale]
-    noise = training.device_noise(device, hand, MONTH)
-    clip = training.clip_weights(sigmas=sigmas)
-    optimizer = optax.chain(optax.adam(optax.cosine_decay_schedule(rate, steps)), clip)
-    x, batch = jnp.asarray(work.train_x), BATCH.get(network, 64)
-
-    def loss(params, rows, reference, key):
-        keys = streams(key, Stage.CHIP, jnp.arange(CHIPS_PER_STEP))
-        outputs = [work.apply(noise(params, k), x[rows]) for k in keys]
-        return sum(distillation(y, reference) for y in outputs) / CHIPS_PER_STEP
-
-    @jax.jit
-    def step(key, params, state, i):
-        k = stream(key, Stage.TRAIN, i)
-        rows = jax.random.randint(stream(k, Stage.DATA), (batch,), 0, x.shape[0])
-        grads = jax.grad(loss)(params, rows, work.apply(work.params, x[rows]), k)
-        updates, state = optimizer.update(grads, state, params)
-        return optax.apply_updates(params, updates), state
-
-    def run(key):  # a Python loop: convolutions in compiled loops are slow on CPUs
-        params, state = work.params, optimizer.init(work.params)
-        for i in range(steps):
-            params, state = step(key, params, state, jnp.asarray(i))
-        return params
-
-    return run
+    options = TrainingSection(
+        steps=steps,
+        chips=CHIPS_PER_STEP,
+        batch=BATCH.get(network, 64),
+        rate=rate,
+        clip=sigmas,
+    )
+    return trained.trainer(work, device, hand, MONTH, options)
 
 
 def build(arm, network, noise, key, steps, rate, sigmas):
@@ -166,10 +147,10 @@ def build(arm, network, noise, key, steps, rate, sigmas):
         found = layer_by_layer(work, device, hand, network, steps, key, rate)
         return found.params, found.layers
     if arm == "hardware-aware":
-        params = trainer(network, noise, steps, rate, sigmas)(key)
+        params = train_through(network, noise, steps, rate, sigmas)(key)
         return params, tuned(device, params)
     found = optimize_targets(
-        work.apply, work.params, device, hand, work.train_x, MONTH,
+        work.apply, work.params, device, hand, unlabeled(work), MONTH,
         key=key, learn=LEARN[arm], steps=steps, chips=CHIPS_PER_STEP,
         batch=BATCH.get(network, 64),
         weight_rate=rate,

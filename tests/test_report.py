@@ -36,9 +36,9 @@ def test_page_is_one_file_with_the_numbers_of_the_results(reported):
     data = results.read_results(reported)
     mean, error = results.mean_and_error(data.accuracy.sel(strategy="lsp_first").values)
     assert f"{100 * mean[1]:.2f}" in html and f"± {100 * error[1]:.2f}" in html
-    (gain,) = results.gains(data)
+    ((gain,),) = results.gains(data)
     assert f"{100 * gain.difference[0]:+.2f}" in html
-    for text in ("optimized minus the best hand strategy", "What is assumed", "jax 0."):
+    for text in ("Optimized minus the best hand strategy", "What is assumed", "jax 0."):
         assert text in html
 
 
@@ -76,6 +76,7 @@ def test_verdict_counts_clear_differences(difference, better, text):
         best_hand=["a", "a"],
         difference=np.array(difference),
         error=np.array([0.01, 0.01]),
+        trained=False,
     )
     assert text in report.verdict(gain, better)
 

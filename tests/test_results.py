@@ -246,12 +246,12 @@ def test_gain_is_paired_against_the_best_hand_strategy_of_each_time():
         },
         attrs={"metric": "accuracy"},
     )
-    (gain,) = results.gains(data)
+    ((gain,),) = results.gains(data)
     assert gain.best_hand == ["a", "b"]
     np.testing.assert_allclose(gain.difference, [0.1, 0.1])
     np.testing.assert_allclose(gain.error, [0.0, 0.1], atol=1e-12)
     data.accuracy.attrs["better"] = "lower"
-    assert results.gains(data)[0].best_hand == ["b", "a"]
+    assert results.gains(data)[0][0].best_hand == ["b", "a"]
 
 
 def test_compare_pairs_chips_of_one_seed(finished):

@@ -223,8 +223,8 @@ def _gain_block(data: "xr.Dataset") -> Block:
     rows = []
     for name in data.device.values:
         one = of_device(data, name)
-        for gain in results.gains(one):
-            for row in report.gain_rows(gain, metric):
+        for gains in results.gains(one):
+            for row in report.gain_rows(gains, metric):
                 cells = _at_all_times(data, one, row.cells[1:])
                 rows.append(Row(cells=[Cell(text=str(name)), row.cells[0], *cells]))
     unit = results.shown(metric).unit.replace("%", "percentage points")

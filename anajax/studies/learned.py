@@ -118,7 +118,7 @@ def of_targets(
 
 def _weighed(programmer: Programmer, work: Workload, params: PyTree) -> Programmer:
     """The same, with squared errors weighed by Fisher information."""
-    inputs = unlabeled(work)[:FISHER_INPUTS]
+    inputs = unlabeled(work, FISHER_INPUTS)
     importance = fisher(work.apply, params, inputs, key=programmer.key)
     return dataclasses.replace(programmer, importance=importance)
 

@@ -132,18 +132,18 @@ def metric_rows(data: "xr.Dataset") -> list[Row]:
     return rows
 
 
-def gain_rows(gain: results.Gain, metric: str) -> list[Row]:
-    """Difference, its standard error, and the hand strategy, at every time."""
+def gain_rows(gains: list[results.Gain], metric: str) -> list[Row]:
+    """Differences with standard errors, and the hand strategy, at every time."""
     show = results.shown(metric)
-    numbers = [
-        Cell(text=f"{show.factor * d:+.{show.digits}f}", small=_error(e, show))
-        for d, e in zip(gain.difference, gain.error, strict=True)
-    ]
-    names = [Cell(text=name) for name in gain.best_hand]
-    return [
-        Row(cells=[Cell(text="difference"), *numbers]),
-        Row(cells=[Cell(text="best hand strategy"), *names]),
-    ]
+    rows = []
+    for gain in gains:
+        numbers = [
+            Cell(text=f"{show.factor * d:+.{show.digits}f}", small=_error(e, show))
+            for d, e in zip(gain.difference, gain.error, strict=True)
+        ]
+        rows.append(Row(cells=[Cell(text=gain.label), *numbers]))
+    names = [Cell(text=name) for name in gains[0].best_hand]
+    return [*rows, Row(cells=[Cell(text="best hand strategy"), *names])]
 
 
 def metric_block(data: "xr.Dataset", picture: page.Image) -> Block:
@@ -162,23 +162,24 @@ def gain_blocks(data: "xr.Dataset") -> list[Block]:
     """Optimized strategies against the best hand strategy, with a verdict."""
     metric = data.attrs["metric"]
     unit = results.shown(metric).unit.replace("%", "percentage points")
+    better = data[metric].attrs["better"]
     return [
         Block(
-            title=f"{gain.label} minus the best hand strategy{_on_trained(gain, data)} "
-            f"({unit})",
+            title=f"{gain_title(gains)} ({unit})",
             text="Paired: chip by chip with the same random draws, mean ± standard "
-            "error. The hand strategy is the best of each time on these very chips. "
-            + verdict(gain, data[metric].attrs["better"]),
+            "error. The hand strategy is the best of each time on these very chips.",
             header=["", *_times(data)],
-            rows=gain_rows(gain, metric),
+            rows=gain_rows(gains, metric),
+            points=[f"{gain.label}: {verdict(gain, better)}" for gain in gains],
         )
-        for gain in results.gains(data)
+        for gains in results.gains(data)
     ]
 
 
-def _on_trained(gain: results.Gain, data: "xr.Dataset") -> str:
-    kind = str(data.kind.sel(strategy=gain.label).values)
-    return " on trained weights" if kind.startswith("trained") else ""
+def gain_title(gains: list[results.Gain]) -> str:
+    """What the differences of a table are."""
+    where = ", all on trained weights" if gains[0].trained else ""
+    return f"Optimized minus the best hand strategy{where}"
 
 
 def gap_block(data: "xr.Dataset") -> Block:
@@ -205,15 +206,15 @@ def gap_block(data: "xr.Dataset") -> Block:
 
 
 def verdict(gain: results.Gain, better: str) -> str:
-    """Whether the differences exceed two standard errors, and which way."""
+    """At how many times the differences exceed two standard errors, and which way."""
     sign = 1 if better == "higher" else -1
     clear = np.abs(gain.difference) > 2 * gain.error
     ahead = int(np.sum(clear & (sign * gain.difference > 0)))
     behind = int(np.sum(clear & (sign * gain.difference < 0)))
     even = gain.difference.size - ahead - behind
     return (
-        f"By two standard errors it is better at {ahead}, worse at {behind}, and not "
-        f"to be told apart at {even} of {gain.difference.size} times."
+        f"by two standard errors better at {ahead}, worse at {behind}, and not to be "
+        f"told apart at {even} of {gain.difference.size} times."
     )
 
 

@@ -214,20 +214,23 @@ class Gain:
     """Mean paired difference of the metric `[times]`."""
     error: np.ndarray
     """Its standard error over chips `[times]`."""
+    trained: bool
+    """Whether both are on trained weights."""
 
 
-def gains(data: "xr.Dataset") -> list[Gain]:
+def gains(data: "xr.Dataset") -> list[list[Gain]]:
     """Every optimized strategy against the best hand strategy of each time.
 
-    Those on trained weights are compared among themselves.
+    Those on trained weights are compared among themselves: a list of their own.
     """
-    return [gain for trained in ("", "trained ") for gain in _gains(data, trained)]
+    return [found for trained in (False, True) if (found := _gains(data, trained))]
 
 
-def _gains(data: "xr.Dataset", trained: str) -> list[Gain]:
+def _gains(data: "xr.Dataset", trained: bool) -> list[Gain]:
     metric = data[data.attrs["metric"]]
+    prefix = "trained " if trained else ""
     pairs = list(zip(data.strategy.values, data.kind.values, strict=True))
-    hand_labels = [str(s) for s, kind in pairs if kind == f"{trained}hand"]
+    hand_labels = [str(s) for s, kind in pairs if kind == f"{prefix}hand"]
     if not hand_labels:
         return []
     hand = metric.sel(strategy=hand_labels).values  # [strategy chip time]
@@ -235,11 +238,14 @@ def _gains(data: "xr.Dataset", trained: str) -> list[Gain]:
     best = np.argmax(sign * hand.mean(1), 0)
     chosen = np.stack([hand[b, :, t] for t, b in enumerate(best)], -1)
     names = [hand_labels[b] for b in best]
-    result = []
-    for label in (str(s) for s, kind in pairs if kind == f"{trained}optimized"):
+
+    def gain(label: str) -> Gain:
         mean, error = mean_and_error(metric.sel(strategy=label).values - chosen)
-        result.append(Gain(label=label, best_hand=names, difference=mean, error=error))
-    return result
+        return Gain(
+            label=label, best_hand=names, difference=mean, error=error, trained=trained
+        )
+
+    return [gain(str(s)) for s, kind in pairs if kind == f"{prefix}optimized"]
 
 
 def gap_to_digital(data: "xr.Dataset", label: str) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,7 @@ from anajax.studies.required import Requirement, required_device
 from anajax.studies.results import Part
 from anajax.studies.strategy_config import StrategySection
 from anajax.studies.strategy_file import from_text, to_text
-from anajax.studies.trained import train
+from anajax.studies.trained import trainer
 from anajax.workloads.base import Workload
 
 MESH = True
@@ -244,15 +244,10 @@ class Runner:
 
         def make() -> bytes:
             programmer = self._programmer(work.params)
-            params = train(
-                work,
-                device,
-                programmer.build(START),
-                self.case.times,
-                config.training,
-                key=rng.path_key(programmer.key, targets_file.TRAINED),
-            )
-            return targets_file.params_to_bytes(params)
+            start, times = programmer.build(START), self.case.times
+            train = trainer(work, device, start, times, config.training)
+            key = rng.path_key(programmer.key, targets_file.TRAINED)
+            return targets_file.params_to_bytes(train(key))
 
         name = f"{targets_file.TRAINED}/{self.case.label}.safetensors"
         return targets_file.params_from_bytes(self._kept(name, make), work.params)

@@ -99,10 +99,10 @@ def _of_one(data: "xr.Dataset", prefix: str) -> list[Table]:
     for row in report.metric_rows(data):
         table.add_row(*(f"{c.text} {c.small}".strip() for c in row.cells))
     tables = [table]
-    for gain in results.gains(data):
-        title = f"{prefix}{gain.label} minus the best hand strategy, paired"
+    for gains in results.gains(data):
+        title = f"{prefix}{report.gain_title(gains)}, paired"
         difference = _table(title, data.time.values)
-        for row in report.gain_rows(gain, metric):
+        for row in report.gain_rows(gains, metric):
             difference.add_row(*(f"{c.text} {c.small}".strip() for c in row.cells))
         tables.append(difference)
     return tables

@@ -20,25 +20,29 @@ INPUTS = 4096
 """Training inputs (without labels) that targets are learned on, at most."""
 
 
-def unlabeled(work: Workload) -> Any:
-    """Inputs to learn on, in random order; of the training split where there is one."""
-    if work.train_x is None:
-        return work.calibration
-    count = len(work.train_x)
-    return work.train_x[shuffled(count, min(count, INPUTS))]
+def unlabeled(work: Workload, most: int = INPUTS) -> Any:
+    """Inputs to learn on, drawn from the training split, where there is one.
+
+    Files may be sorted by class, so that the first ones would not do.
+    """
+    x = work.calibration if work.train_x is None else work.train_x
+    return x if len(x) <= most else x[shuffled(len(x), most)]
 
 
-def train(
+Train = Callable[[PRNGKey], PyTree]
+"""`train(key)`: parameters after training; one trace for all keys."""
+
+
+def trainer(
     work: Workload,
     device: Device,
     strategy: Strategies,
     times: np.ndarray,
     options: TrainingSection,
     *,
-    key: PRNGKey,
     notify: Callable[[int], None] = lambda step: None,
-) -> PyTree:
-    """Parameters after distillation through the device's noise.
+) -> Train:
+    """Distillation through the device's noise, from the digital network.
 
     Steps are a Python loop around one jitted step: convolutions inside a compiled loop
     are many times slower on CPUs, and a loop can report.
@@ -49,26 +53,22 @@ def train(
         strategy: what every step programs with.
         times: seconds after the first read; every chip of a step draws one.
         options: steps, chips and inputs of each, rate, clip.
-        key: draws batches, chips and times.
         notify: told of every step.
     """
     noise = training.device_noise(device, strategy, times)
-    x = jnp.asarray(unlabeled(work))
+    x, reference = jnp.asarray(unlabeled(work)), work.params
     rate = optax.cosine_decay_schedule(options.rate, options.steps)
     clip = [] if options.clip is None else [training.clip_weights(sigmas=options.clip)]
     optimizer = optax.chain(optax.adam(rate), *clip)
-    reference = work.params
 
     def loss(params: PyTree, rows: Any, key: PRNGKey) -> Any:
         goal = work.apply(reference, x[rows])
         keys = streams(key, Stage.CHIP, jnp.arange(options.chips))
-        one = jax.checkpoint(
-            lambda k: training.distillation(work.apply(noise(params, k), x[rows]), goal)
-        )
-        return sum(one(k) for k in keys) / options.chips
+        outputs = (work.apply(noise(params, k), x[rows]) for k in keys)
+        return sum(training.distillation(y, goal) for y in outputs) / options.chips
 
     @jax.jit
-    def step(params: PyTree, state: Any, i: Any) -> Any:
+    def step(key: PRNGKey, params: PyTree, state: Any, i: Any) -> Any:
         k = stream(key, Stage.TRAIN, i)
         size = min(options.batch, x.shape[0])
         rows = jax.random.randint(stream(k, Stage.DATA), (size,), 0, x.shape[0])
@@ -76,8 +76,11 @@ def train(
         updates, state = optimizer.update(grads, state, params)
         return optax.apply_updates(params, updates), state
 
-    params, state = reference, optimizer.init(reference)
-    for i in range(options.steps):
-        params, state = step(params, state, jnp.asarray(i))
-        notify(i)
-    return params
+    def train(key: PRNGKey) -> PyTree:
+        params, state = reference, optimizer.init(reference)
+        for i in range(options.steps):
+            params, state = step(key, params, state, jnp.asarray(i))
+            notify(i)
+        return params
+
+    return train

@@ -110,6 +110,23 @@ def report(
 
 
 @app.command()
+def overview(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIRS", help="Of studies, one a network.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for figure and table.")] = Path(
+        "out/overview"
+    ),
+) -> None:
+    """Draw networks in columns and devices in rows, and a table of what they lose."""
+    with _mistakes():
+        from anajax.studies.overview import write_overview
+
+        for path in write_overview(folders, out):
+            typer.echo(f"Overview: {path}")
+
+
+@app.command()
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="Folder of a study.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Folder of another.")],

@@ -1,5 +1,7 @@
 """Learned programs in studies: from a config to the same results and report."""
 
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -143,16 +145,25 @@ def test_few_levels_are_refused_before_any_work(monkeypatch, tmp_path, name):
     assert not (tmp_path / "a").exists()
 
 
-def test_a_study_of_devices_refuses_learned_programs():
-    config = tiny_study.CONFIG | {"study": "devices", "devices": ["pcm"]}
-    config = {k: v for k, v in config.items() if k != "device"}
-    for entry in (
-        "targets",
-        {"name": "optimized", "importance": "fisher"},
-        {"name": "lsp_first", "trained": True},
-    ):
-        with pytest.raises(ValueError, match="study of devices"):
-            validate(config | {"strategies": [entry]})
+@pytest.mark.slow
+def test_a_study_of_devices_learns_on_each_of_them(monkeypatch, tmp_path):
+    tiny_study.use(monkeypatch)
+    config = {k: v for k, v in tiny_study.CONFIG.items() if k != "device"} | {
+        "study": "devices",
+        "devices": ["pcm", "state_independent"],
+        "strategies": [ENTRIES[0], ENTRIES[1], ENTRIES[-2]],
+        "training": TRAINING,
+        "periphery": {"dac_bits": 8, "adc_bits": 8},
+    }
+    out = tmp_path / "a"
+    data = run.run(run.prepare(validate(config), out=out))
+    assert data.item_accuracy.dims == ("device", "strategy", "time", "item")
+    for folder in ("targets", "trained"):
+        assert len({p.read_bytes() for p in (out / folder).iterdir()}) == 2
+    page = report.write_report(out).read_text(encoding="utf-8")
+    for text in ("8-bit DAC, 8-bit ADC", "Loss against the digital", "hardware-aware"):
+        assert text in page
+    assert not re.search(r"\bnan\b", page)
 
 
 @pytest.mark.parametrize(

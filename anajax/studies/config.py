@@ -33,7 +33,6 @@ from anajax.studies.sections import (
 )
 from anajax.studies.strategy_config import (
     ALL,
-    LEARNED,
     RequiredSection,
     StrategyList,
     TrainingSection,
@@ -219,24 +218,15 @@ class ProgrammedConfig(StudyConfig):
     """What studies that compare strategies share."""
 
     strategies: StrategyList
+    periphery: PeripherySection | None = None
+    training: TrainingSection | None = None
     save_every: int | None = Field(
         default=None, ge=1, description="chips, 1 or more, or null for all together"
     )
     """Chips of a strategy that are saved together: what a killed run loses at most."""
 
-
-class StrategiesConfig(ProgrammedConfig):
-    """One network on one device, programmed by several strategies."""
-
-    study: Literal["strategies"]
-    device: DeviceSection
-    periphery: PeripherySection | None = None
-    training: TrainingSection | None = None
-    strategies: StrategyList = entries(*ALL, "optimized")
-    required: RequiredSection | None = None
-
     @model_validator(mode="after")
-    def _trained(self) -> "StrategiesConfig":
+    def _trained(self) -> "ProgrammedConfig":
         asking = [e.title for e in self.strategies if e.trained]
         if asking and self.training is None:
             raise ValueError(
@@ -244,6 +234,15 @@ class StrategiesConfig(ProgrammedConfig):
                 f"{asking}. Add the section `training`, which may be {{}}."
             )
         return self
+
+
+class StrategiesConfig(ProgrammedConfig):
+    """One network on one device, programmed by several strategies."""
+
+    study: Literal["strategies"]
+    device: DeviceSection
+    strategies: StrategyList = entries(*ALL, "optimized")
+    required: RequiredSection | None = None
 
     @model_validator(mode="after")
     def _listed(self) -> "StrategiesConfig":
@@ -267,17 +266,6 @@ class DevicesConfig(ProgrammedConfig):
         Field(min_length=1, description="a list of devices"),
     ]
     strategies: StrategyList = entries("single_pair", "lsp_first_tuned", "optimized")
-
-    @model_validator(mode="after")
-    def _tables(self) -> "DevicesConfig":
-        for entry in self.strategies:
-            if entry.name in LEARNED or entry.trained or entry.importance:
-                refuse(
-                    "have `strategies` that are tables in a study of devices",
-                    entry.title,
-                    "Learn it in a study of strategies on one device.",
-                )
-        return self
 
 
 KINDS: dict[str, type[StudyConfig]] = {

@@ -1,5 +1,6 @@
 """The page of a study of devices: one network on every memory, over its own times."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +33,16 @@ def build(
     best = {
         name: value
         for name, value in strategies.items()
-        if _kind(data, name.split("/")[-1]) == "optimized"
+        if _kind(data, name.split("/")[-1]).endswith("optimized")
     }
     draw = {
         metric: lambda: metric_figure(data),
         "weight_error": lambda: error_figure(data),
-        "strategies": lambda: figures.strategy_figure(data, best, same_range=False),
     }
+    if best:
+        draw["strategies"] = lambda: figures.strategy_figure(
+            data, best, same_range=False
+        )
     drawn = {
         f"{name}.{kind}": content
         for name, make in draw.items()
@@ -49,7 +53,7 @@ def build(
         "weight_error": "Weight error of every device",
         "strategies": "Optimized target conductances over the share of weights (gray)",
     }
-    images = {n: page.image(drawn[f"{n}.svg"], text) for n, text in captions.items()}
+    images = {n: page.image(drawn[f"{n}.svg"], captions[n]) for n in draw}
     html = page.render(
         title=f"{data.attrs['workload']} on {data.sizes['device']} memories",
         lead=f"{data.sizes['chip']} chips of each, {data.attrs['items']} test items, "
@@ -58,8 +62,9 @@ def build(
         warnings=_warnings(data),
         blocks=[
             _metric_block(data, images[metric]),
-            _best_block(data, strategies, images["strategies"]),
+            _best_block(data, strategies, images.get("strategies")),
             _gain_block(data),
+            _gap_block(data),
             Block(title="Weight error", images=[images["weight_error"]]),
             Block(title="Sources of the device models", points=_sources(data)),
             Block(title="What is assumed", points=assumptions(data)),
@@ -168,7 +173,9 @@ def _metric_block(data: "xr.Dataset", picture: page.Image) -> Block:
 
 
 def _best_block(
-    data: "xr.Dataset", strategies: Mapping[str, Strategies], picture: page.Image
+    data: "xr.Dataset",
+    strategies: Mapping[str, Strategies],
+    picture: page.Image | None,
 ) -> Block:
     """For each device the strategy of the best metric, averaged over its times."""
     metric = data.attrs["metric"]
@@ -182,7 +189,7 @@ def _best_block(
         _, error = results.mean_and_error(
             analog[metric].sel(strategy=label).mean("time").values[:, None]
         )
-        strategy = strategies[f"{name}/{label}"]
+        strategy = strategies.get(f"{name}/{label}")
         shown = report.value(means.max() if sign > 0 else means.min(), metric)
         unit = results.shown(metric)
         rows.append(
@@ -204,11 +211,15 @@ def _best_block(
         "below the standard errors do not rank strategies.",
         header=["device", "strategy", "mean", "F", "K / K_max"],
         rows=rows,
-        images=[picture],
+        images=[picture] if picture else [],
     )
 
 
-def _numbers(data: "xr.Dataset", device: Any, strategy: Strategies) -> tuple[str, str]:
+def _numbers(
+    data: "xr.Dataset", device: Any, strategy: Strategies | None
+) -> tuple[str, str]:
+    if strategy is None:
+        return "learned", "learned"
     if not isinstance(strategy, Strategy):
         return "by layer", "by layer"
     one = data.sel(device=device)
@@ -236,6 +247,27 @@ def _gain_block(data: "xr.Dataset") -> Block:
     )
 
 
+def _gap_block(data: "xr.Dataset") -> Block:
+    blocks = {n: report.gap_block(of_device(data, n)) for n in data.device.values}
+    rows = [
+        Row(
+            cells=[
+                Cell(text=str(name)),
+                row.cells[0],
+                *_at_all_times(data, of_device(data, name), row.cells[1:]),
+            ],
+            kind=row.kind,
+        )
+        for name, block in blocks.items()
+        for row in block.rows
+    ]
+    return dataclasses.replace(
+        next(iter(blocks.values())),
+        header=["device", "strategy", *(human(t) for t in data.time.values)],
+        rows=rows,
+    )
+
+
 def _at_all_times(data: "xr.Dataset", one: "xr.Dataset", cells: Any) -> list[Cell]:
     """Cells of a device at the times of all devices, empty where it has none."""
     mine = dict(zip(one.time.values.tolist(), cells, strict=True))
@@ -256,7 +288,7 @@ def _warnings(data: "xr.Dataset") -> list[str]:
 
 def assumptions(data: "xr.Dataset") -> list[str]:
     """What the numbers take for granted, and which memories have few levels."""
-    points = report.assumptions(data)
+    points = [*report.assumptions(data), *report.trained(data)]
     few = data.device.values[data.levels.values > 0]
     if few.size:
         points.append(

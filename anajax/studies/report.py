@@ -288,10 +288,11 @@ def _without_table(data: "xr.Dataset", strategies: Mapping[str, Strategies]) -> 
 
 def _assumed(data: "xr.Dataset") -> list[str]:
     source = f"Device: {data.attrs['device_source']}."
-    return [source, *assumptions(data), *_trained(data)]
+    return [source, *assumptions(data), *trained(data)]
 
 
-def _trained(data: "xr.Dataset") -> list[str]:
+def trained(data: "xr.Dataset") -> list[str]:
+    """What training of weights was, where there was any."""
     if "training" not in data.attrs:
         return []
     options = json.loads(data.attrs["training"])
@@ -327,8 +328,9 @@ def assumptions(data: "xr.Dataset") -> list[str]:
         "all test items.",
         shared,
         "Weights are normalized by the largest |weight| of their layer.",
-        "Searches minimize the expected weight error averaged over the times, not the "
-        "metric: where they clip rare large weights, the metric can lose.",
+        "Searches for tables minimize the expected weight error averaged over the "
+        "times, not the metric: where they clip rare large weights, the metric can "
+        "lose.",
         "Standard errors are over chips, for these test items; they do not say how "
         "the metric would vary with other items.",
         "Times count from the first read; a month is 30 days, a year 365.",

@@ -28,6 +28,8 @@ class Part:
     """`[chips times]`, the mean over test items."""
     item_metric: np.ndarray
     """`[times items]`, the mean over chips."""
+    subset_metric: np.ndarray
+    """`[subsets chips times]`, the mean over the items of a subset."""
     weight_rms_error: np.ndarray
     """`[chips times]`, measured, fraction of w_max."""
     expected_rms_error: np.ndarray
@@ -51,6 +53,7 @@ class Part:
             n: np.concatenate([getattr(p, n) for p in parts])
             for n in ("metric", "weight_rms_error")
         }
+        both["subset_metric"] = np.concatenate([p.subset_metric for p in parts], 1)
         item = item.astype(parts[0].item_metric.dtype)
         return dataclasses.replace(parts[0], item_metric=item, **both)
 
@@ -83,6 +86,8 @@ def dataset(
     error = np.stack([p.weight_rms_error for p in parts.values()])
     expected = np.stack([p.expected_rms_error for p in parts.values()])
     dims = ("strategy", "chip", "time")
+    in_subset = np.array(list(work.subsets.values()), bool).reshape(-1, len(digital))
+    subset = np.stack([p.subset_metric for p in parts.values()])
     share = {"units": "1", "long_name": "rms weight error as a fraction of w_max"}
     return xr.Dataset(
         {
@@ -102,6 +107,12 @@ def dataset(
                 np.concatenate([np.zeros_like(expected[:1]), expected]),
                 share | {"comment": "from exact moments, without samples"},
             ),
+            f"subset_{work.metric}": (
+                ("strategy", "subset", "chip", "time"),
+                np.concatenate([_exact(digital, in_subset, subset), subset]),
+                _metric_attrs(work) | {"comment": "mean over the items of a subset"},
+            ),
+            "in_subset": (("subset", "item"), in_subset.astype(np.int8)),
             "extrapolated": (
                 "time",
                 extrapolated.astype(np.int8),
@@ -110,11 +121,19 @@ def dataset(
         },
         coords={
             "strategy": [DIGITAL, *parts],
+            "subset": np.array(list(work.subsets), dtype=str),
             "chip": np.arange(metric.shape[1]),
             "time": ("time", np.asarray(times, float), {"units": "s"}),
             "kind": ("strategy", [DIGITAL, *(kinds[p] for p in parts)]),
         },
     )
+
+
+def _exact(digital: np.ndarray, subsets: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """The digital network in every subset, shaped as the chips of one strategy."""
+    means = [digital[mask].mean() for mask in subsets]
+    shape = (1, *like.shape[1:])
+    return np.broadcast_to(np.array(means)[:, None, None], shape).astype(like.dtype)
 
 
 def _metric_attrs(work: Workload) -> dict[str, str]:
@@ -248,7 +267,9 @@ def _gains(data: "xr.Dataset", trained: bool) -> list[Gain]:
     return [gain(str(s)) for s, kind in pairs if kind == f"{prefix}optimized"]
 
 
-def gap_to_digital(data: "xr.Dataset", label: str) -> tuple[np.ndarray, np.ndarray]:
+def gap_to_digital(
+    data: "xr.Dataset", label: str, *, subset: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Loss against the digital network on the same items, with its standard error.
 
     Positive where the chips are worse. The error has both parts: of the mean over
@@ -257,18 +278,22 @@ def gap_to_digital(data: "xr.Dataset", label: str) -> tuple[np.ndarray, np.ndarr
     Args:
         data: results of one device.
         label: of a strategy.
+        subset: of the items; all by default.
 
     Returns:
         Loss and error `[times]`.
     """
     name = data.attrs["metric"]
     sign = 1 if data[name].attrs["better"] == "higher" else -1
-    per_item = data[f"item_{name}"]
-    loss = per_item.sel(strategy=DIGITAL).values - per_item.sel(strategy=label).values
-    of_items = loss.std(-1, ddof=1) / np.sqrt(loss.shape[-1])
-    mean, of_chips = mean_and_error(data[name].sel(strategy=label).values)
-    digital = float(data.attrs["digital_metric"])
-    return sign * (digital - mean), np.hypot(of_items, of_chips)
+    per_chip, per_item = data[name], data[f"item_{name}"]
+    if subset is not None:
+        per_chip = data[f"subset_{name}"].sel(subset=subset)
+        per_item = per_item[..., data.in_subset.sel(subset=subset).values > 0]
+    digital = per_item.sel(strategy=DIGITAL).values
+    difference = digital - per_item.sel(strategy=label).values
+    of_items = difference.std(-1, ddof=1) / np.sqrt(difference.shape[-1])
+    mean, of_chips = mean_and_error(per_chip.sel(strategy=label).values)
+    return sign * (digital.mean(-1) - mean), np.hypot(of_items, of_chips)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

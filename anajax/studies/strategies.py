@@ -40,8 +40,7 @@ def prepare(
         ValueError: if a device, its times, or the periphery do not suit the network.
     """
     cases = cases_of(config)
-    section = getattr(config, "periphery", None)
-    judge = Judge(work, section, config.compensation.scope)
+    judge = Judge(work, config.periphery, config.compensation.scope)
     return StrategiesStudy(
         config=config, work=work, cases=cases, judge=judge, mesh=mesh
     )
@@ -165,9 +164,12 @@ class Runner:
             **self._how,
         )
         items = np.asarray(measured.metric)  # [chips times items]
+        subsets = [np.asarray(m) for m in self.study.work.subsets.values()]
+        of_subsets = [items[..., mask].mean(-1) for mask in subsets]
         return Part(
             metric=items.mean(-1),
             item_metric=items.mean(0),
+            subset_metric=np.array(of_subsets).reshape(-1, *items.shape[:2]),
             weight_rms_error=np.asarray(measured.weight_rms_error),
             expected_rms_error=built.expected_error,
             strategies=to_text(

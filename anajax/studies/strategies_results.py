@@ -107,7 +107,7 @@ def combine(
         data = _of_devices(cases, tables)
     else:
         data = _of_device(cases[0], tables[0])
-        data = data.assign_attrs(_about(config))
+    data = data.assign_attrs(_about(config))
     recalibrated = config.compensation.recalibrate
     density = _density(work)
     data = data.assign_coords(weight=("weight", density[0], {"units": "w / w_max"}))
@@ -131,13 +131,13 @@ def combine(
 
 
 def _about(config: Any) -> dict[str, Any]:
-    """What a report says of the sections that a study of one device may have."""
+    """What a report says of sections that a study may have."""
     about = {}
     if config.periphery is not None:
         about["periphery"] = in_words(config.periphery)
     if config.training is not None:
         about["training"] = json.dumps(config.training.model_dump())
-    if config.required is not None:
+    if getattr(config, "required", None) is not None:
         about["required_gap"] = config.required.gap
     return about
 

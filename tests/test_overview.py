@@ -1,0 +1,87 @@
+"""Several networks in one figure and one table."""
+
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+import tiny_study
+from typer.testing import CliRunner
+
+from anajax import cli
+from anajax.studies import overview, results, run
+from anajax.studies.config import validate
+
+BASE = {k: v for k, v in tiny_study.CONFIG.items() if k != "device"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    place = tmp_path_factory.mktemp("studies")
+    both = BASE | {"study": "devices", "devices": ["state_independent", "pcm"]}
+    one = BASE | {"device": {"name": "pcm"}}
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_study.use(patch)
+        for name, config in (("both", both), ("one", one)):
+            run.run(run.prepare(validate(config), out=place / name))
+    return place
+
+
+def test_overview_has_all_numbers_and_draws_all_panels(finished, tmp_path):
+    data = overview._read(finished / "both")
+    other = overview._read(finished / "one").assign_attrs(workload="another")
+    chart = overview.figure([data, other])
+    assert sum(axis.axison for axis in chart.axes) == 3  # one device, one network less
+    (tmp_path / "t.csv").write_text(overview.table([data, other]))
+    with (tmp_path / "t.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * 3 * 2  # panels, strategies, times
+    row = next(
+        r for r in rows if (r["network"], r["strategy"]) == ("another", "optimized")
+    )
+    values = other.accuracy.sel(device="pcm", strategy="optimized").values[:, 0]
+    assert float(row["mean"]) == pytest.approx(values.mean(), abs=1e-5)
+    assert float(row["loss"]) == pytest.approx(1 - values.mean(), abs=2e-5)
+    assert float(row["loss_error"]) >= values.std(ddof=1) / np.sqrt(3) - 1e-5
+
+
+def test_command_writes_files_and_names_mistakes(finished, tmp_path):
+    runner = CliRunner()
+    args = ["overview", str(finished / "both"), "--out", str(tmp_path / "o")]
+    assert runner.invoke(cli.app, args).exit_code == 0
+    names = {p.name for p in (tmp_path / "o").iterdir()}
+    assert names == {"overview.csv", "overview.png", "overview.svg"}
+    twice = runner.invoke(cli.app, [*args, str(finished / "one")])
+    assert twice.exit_code == 2 and "different networks" in twice.output
+    data = results.read_results(finished / "one").assign_attrs(study="sweep")
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / results.RESULTS).write_bytes(results.to_netcdf(data))
+    other = runner.invoke(cli.app, ["overview", str(tmp_path / "s")])
+    assert other.exit_code == 2 and "of kind sweep" in other.output
+
+
+def test_subsets_of_items_have_rows_of_their_own(monkeypatch, tmp_path):
+    tiny_study.use(monkeypatch)
+    first = np.arange(64) < 16
+    work = dataclasses.replace(run.load("digits"), subsets={"first": first})
+    monkeypatch.setattr(run, "load", lambda *_, **__: work)
+    config = BASE | {"device": {"name": "pcm"}, "save_every": 2}
+    run.run(run.prepare(validate(config), out=tmp_path / "a"))
+    data = overview._read(tmp_path / "a").sel(device="pcm")
+    found = data.subset_accuracy.sel(subset="first")
+    np.testing.assert_allclose(
+        found.mean("chip"), data.item_accuracy[..., first].mean("item"), atol=1e-6
+    )
+    loss, error = results.gap_to_digital(data, "optimized", subset="first")
+    np.testing.assert_allclose(
+        loss, 1 - found.sel(strategy="optimized").mean("chip"), atol=1e-6
+    )
+    everything, of_all = results.gap_to_digital(data, "optimized")
+    assert np.all(error > of_all * 1.2) and not np.allclose(loss, everything)
+    rows = list(csv.DictReader(overview.table([_on_one_device(data)]).splitlines()))
+    few = [r for r in rows if r["items_of"] == "first"]
+    assert len(few) == len(rows) / 2 and {r["items"] for r in few} == {"16"}
+
+
+def _on_one_device(data):
+    return data.expand_dims(device=["pcm"])

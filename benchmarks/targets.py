@@ -54,8 +54,8 @@ FIELDS = (
     "month_stderr", "hermes_mean", "hermes_stderr", "wall_s",
 )  # fmt: skip
 CHIPS_PER_STEP = 2
-# steps, rate of weights, rate and clip (100: none) of hardware-aware training, by network:
-# chosen with --validate, on one seed at three times the noise
+# By network: steps, rate of weights, and of hardware-aware training rate and clip (100:
+# none); chosen with --validate, on one seed at three times the noise.
 CHOSEN = {
     "digits": (400, 1e-2, 1e-2, 2.5),
     "kws_lstm_s_speakers": (200, 3e-3, 3e-3, 100.0),

@@ -170,3 +170,24 @@ def test_place_keeps_values_keys_and_what_lies_there(key):
     assert jax.random.bits(placed["key"]) == jax.random.bits(key)
     assert sharding.place(placed, mesh)["w"] is placed["w"]
     np.testing.assert_array_equal(sharding.padded(jnp.arange(3), mesh), jnp.arange(3))
+
+
+@pytest.mark.slow
+def test_a_periphery_with_wires_is_the_same_on_a_mesh(tmp_path):
+    """Converters, noise of outputs and wires; chips in parts that do not fill it."""
+    config = tmp_path / "behind.yaml"
+    periphery = {"adc_bits": 8, "output_noise": 0.02, "wires": 2.0, "rows": 5}
+    changes = {"chips": 3, "save_every": 2, "strategies": ["lsp_first"]}
+    asked = tiny_study.CONFIG | changes | {"periphery": periphery}
+    config.write_text(yaml.safe_dump(asked))
+    found = {}
+    for devices, more in ((1, []), (4, ["--devices", 4, "--parts", 2])):
+        out = tmp_path / f"on{devices}"
+        code, _, err = processes.finish(
+            processes.start(
+                "tiny_run.py", "run", config, "--out", out, *more, devices=devices
+            )
+        )
+        assert code == 0, err[-2000:]
+        found[devices] = out
+    assert_same(found[1], found[4], bits=False)

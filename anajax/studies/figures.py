@@ -1,7 +1,7 @@
 """Figures of results: drawn from the arrays on disk alone.
 
-Colors are those of Okabe and Ito, told apart by all common color visions; markers and
-dashes repeat what they say. Every axis has its unit.
+Colors are those of Okabe and Ito, then of Tol, told apart by all common color visions;
+markers and dashes repeat what they say. Every axis has its unit.
 """
 
 import io
@@ -31,7 +31,11 @@ COLORS = (
     "#CC79A7",
     "#D55E00",
     "#0072B2",
-    "#F0E442",
+    "#882255",
+    "#44AA99",
+    "#332288",
+    "#AA4499",
+    "#117733",
 )
 OPTIMIZED = "#0072B2"
 _MARKERS = "osD^vPX*"

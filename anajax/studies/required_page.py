@@ -90,7 +90,7 @@ def figure(data: "xr.Dataset") -> "Figure":
     for axis in axes[-1]:
         axis.set_xlabel("factor on the device's own")
     for axis in axes[:, 0]:
-        axis.set_ylabel(f"loss of {show.title} ({show.unit})")
+        axis.set_ylabel(f"loss of {show.title} ({_unit(show)})")
     handles = axes.flat[0].get_legend_handles_labels()
     chart.legend(*handles, loc="outside lower center", ncols=4)
     return chart
@@ -98,8 +98,11 @@ def figure(data: "xr.Dataset") -> "Figure":
 
 def _accepted(data: "xr.Dataset") -> str:
     show = results.shown(data.attrs["metric"])
-    unit = show.unit.replace("%", "points")
-    return f"{show.factor * data.attrs['required_gap']:g} {unit}"
+    return f"{show.factor * data.attrs['required_gap']:g} {_unit(show)}"
+
+
+def _unit(show: results.Shown) -> str:
+    return show.unit.replace("%", "percentage points")
 
 
 def _row(data: "xr.Dataset", label: str) -> Row:

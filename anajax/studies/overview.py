@@ -81,7 +81,7 @@ def figure(tables: Sequence["xr.Dataset"]) -> "Figure":
     chart, axes = plt.subplots(
         len(devices),
         len(tables),
-        figsize=(3.1 * len(tables) + 0.4, 2.5 * len(devices) + 0.9),
+        figsize=(3.1 * len(tables) + 0.9, 2.5 * len(devices) + 1.2),
         squeeze=False,
     )
     styles = _styles(tables)
@@ -102,8 +102,9 @@ def figure(tables: Sequence["xr.Dataset"]) -> "Figure":
     shown = {}
     for axis in axes.flat:
         shown |= dict(zip(*axis.get_legend_handles_labels()[::-1], strict=True))
-    chart.legend(shown.values(), shown, loc="outside lower center", ncols=5)
-    chart.suptitle("bands: ± sd over chips; the lowest panels may cut single_pair off")
+    ncols = min(6, 2 * len(tables))
+    chart.legend(shown.values(), shown, loc="outside lower center", ncols=ncols)
+    chart.suptitle("bands: ± sd over chips", fontsize=9)
     return chart
 
 
@@ -127,7 +128,7 @@ def _panel(axis: Any, data: "xr.Dataset", styles: dict[str, dict[str, Any]]) -> 
     show = results.shown(name)
     digital = show.factor * data.attrs["digital_metric"]
     axis.axhline(digital, color="black", lw=1, label=results.DIGITAL)
-    x, worst = figures.places(data.time.values), []
+    x, means = figures.places(data.time.values), []
     for label in map(str, data.strategy.values):
         if label == results.DIGITAL:
             continue
@@ -136,23 +137,28 @@ def _panel(axis: Any, data: "xr.Dataset", styles: dict[str, dict[str, Any]]) -> 
         color = styles[label]["color"]
         axis.fill_between(x, mean - sd, mean + sd, color=color, alpha=0.12, lw=0)
         axis.plot(x, mean, lw=1.3, label=label, **styles[label])
-        worst.append(np.max(np.abs(mean - digital)))
-    _focus(axis, digital, sorted(worst), data[name].attrs["better"] == "higher")
+        means.append(mean)
+    _focus(axis, digital, means, data[name].attrs["better"] == "higher")
     figures.time_axis(axis, data)
     for text in axis.get_xticklabels():
         text.set(rotation=50, ha="right", rotation_mode="anchor")
     axis.set_ylabel(f"{show.title} ({show.unit})")
 
 
-def _focus(axis: Any, digital: float, worst: list[float], higher: bool) -> None:
-    """The range of all strategies but the worst one, if that is far behind."""
-    far = worst[-1]
-    if len(worst) > 2 and worst[-1] > 2.5 * worst[-2]:
-        far = 1.6 * worst[-2]
-    low, high = digital - 1.1 * far, digital + 0.15 * far
-    if not higher:
-        low, high = digital - 0.15 * far, digital + 1.1 * far
-    axis.set_ylim(low, high)
+def _focus(axis: Any, digital: float, means: list[np.ndarray], higher: bool) -> None:
+    """The range of all strategies but the worst one, if that is far behind.
+
+    It spans a hundredth of the digital metric at least.
+    """
+    losses = np.sort([np.max((digital - m) * (1 if higher else -1)) for m in means])
+    loss = losses[-1]
+    if len(losses) > 2 and loss > 2.5 * losses[-2] > 0:
+        loss = 1.5 * losses[-2]
+    gain = max(np.max((m - digital) * (1 if higher else -1)) for m in means)
+    loss = max(1.15 * loss, 0.008 * abs(digital))
+    gain = max(1.15 * gain, 0.15 * loss, 0.002 * abs(digital))
+    down, up = (loss, gain) if higher else (gain, loss)
+    axis.set_ylim(digital - down, digital + up)
 
 
 def table(tables: Sequence["xr.Dataset"]) -> str:

@@ -21,7 +21,7 @@ else:
 def console(*, error: bool = False) -> Console:
     """Where tables go; wide enough for them where there is no terminal."""
     made = Console(stderr=error)
-    return made if made.is_terminal else Console(stderr=error, width=110)
+    return made if made.is_terminal else Console(stderr=error, width=150)
 
 
 def show(table: Table) -> None:

@@ -1,5 +1,7 @@
 """Strategies behind a periphery: the same numbers as a system on the same hardware."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,6 +65,23 @@ def test_ranges_follow_the_trained_weights():
     (a,), (b,) = (m.args[0].values() for m in (one, two))
     np.testing.assert_allclose(b.adc.bound, 2 * a.adc.bound, rtol=1e-6)
     np.testing.assert_array_equal(two(twice, jax.random.key(0)), 1)
+
+
+@pytest.mark.slow
+def test_a_rare_large_input_need_not_set_the_range():
+    """One input of a thousand is 300 times the others: it leaves them no steps."""
+    work = tiny_study.tiny_workload("digits")
+    rare = work.calibration.at[0, 0].set(300.0)
+    work = dataclasses.replace(work, calibration=rare)
+    fits = {
+        share: Judge(work, PeripherySection(dac_bits=8, inputs=share)).metric(
+            work.params
+        )
+        for share in (1.0, 0.99)
+    }
+    key = jax.random.key(0)
+    all_of_it, most = (float(m(work.params, key).mean()) for m in fits.values())
+    assert most == 1 and all_of_it < 0.95
 
 
 def test_gap_to_digital_has_the_error_of_chips_and_of_items():

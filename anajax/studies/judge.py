@@ -49,6 +49,8 @@ def system_behind(
         io=section.io(),
         tiles=section.tiles,
         wired=section.resistance() is not None,
+        inputs=section.inputs,
+        outputs=section.outputs,
     )
 
 

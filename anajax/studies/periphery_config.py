@@ -18,13 +18,15 @@ Bits = Annotated[float, Field(ge=2, le=24, description="2 to 24 bits")]
 Size = Annotated[
     int | None, Field(ge=1, description="1 line or more, or null for no limit")
 ]
+Share = Annotated[float, Field(gt=0, le=1, description="a share above 0, at most 1")]
 
 
 class PeripherySection(Section):
     """Converters, noise and wires at the tiles of every layer.
 
     Input and ADC ranges are those that the trained network calls for on its calibration
-    inputs.
+    inputs, where `inputs` and `outputs` are the shares that must fit. A few inputs of
+    another scale (the energy of speech) leave all others few steps of a DAC: 0.999.
     """
 
     dac_bits: Bits | None = Field(default=None, description="2 to 24 bits, or null")
@@ -35,6 +37,8 @@ class PeripherySection(Section):
     wires: Factor = Field(
         default=0.0, description="a resistance of 0 Ohm or more per segment"
     )
+    inputs: Share = 1.0
+    outputs: Share = 1.0
     rows: Size = 512
     columns: Size = 512
 

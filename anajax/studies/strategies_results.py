@@ -156,8 +156,8 @@ def in_words(section: PeripherySection) -> str:
     return (
         f"Products go through {', '.join(said) or 'an ideal periphery'} on tiles of at "
         f"most {section.rows or 'any number of'} x {section.columns or 'any number of'}"
-        " lines; ranges are those that the trained network calls for on calibration "
-        "inputs."
+        f" lines; ranges hold {100 * section.inputs:g} % of a layer's calibration inputs "
+        f"and {100 * section.outputs:g} % of their column sums."
     )
 
 

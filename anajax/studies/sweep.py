@@ -285,6 +285,7 @@ class Builder:
         kinds += [not section.output_noise, not section.wires]
         key = json.dumps(
             [kinds, section.rows, section.columns, config.compensation.scope]
+            + [section.inputs, section.outputs]
         )
         if key not in self.systems:
             system = system_of(config, self.work)

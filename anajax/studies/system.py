@@ -91,6 +91,8 @@ def make_system(
     io: IO | None = None,
     tiles: TileRule = TileRule(),  # noqa: B008
     wired: bool = False,
+    inputs: float = 1.0,
+    outputs: float = 1.0,
 ) -> System:
     """The system of a workload.
 
@@ -102,6 +104,8 @@ def make_system(
             calibration inputs.
         tiles: largest tile.
         wired: whether there are wires, which need to know the tiles.
+        inputs: share of calibration inputs of a layer that must fit into its range.
+        outputs: share of their column sums that must fit into the range of its ADC.
 
     Raises:
         ValueError: if a layer of the network cannot be converted.
@@ -134,7 +138,8 @@ def make_system(
 
     def calibrate(params: PyTree) -> dict[str, IO]:
         trained = nnx.merge(graph, params, constants)
-        ready = calibrate_ranges(trained, [work.calibration[: work.batch]])
+        some = [work.calibration[: work.batch]]
+        ready = calibrate_ranges(trained, some, inputs=inputs, outputs=outputs)
         layers = analog_by_path(ready).items()
         return {_kernel(path): layer.analog.io.get_value() for path, layer in layers}
 

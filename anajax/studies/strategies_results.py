@@ -153,11 +153,11 @@ def in_words(section: PeripherySection) -> str:
         said.append(f"output noise of {section.output_noise:g} w_max at full input")
     if section.wires:
         said.append(f"wires of {section.wires:g} Ohm per segment")
+    rows, columns = (n or "any number of" for n in (section.rows, section.columns))
     return (
         f"Products go through {', '.join(said) or 'an ideal periphery'} on tiles of at "
-        f"most {section.rows or 'any number of'} x {section.columns or 'any number of'}"
-        f" lines; ranges hold {100 * section.inputs:g} % of a layer's calibration inputs "
-        f"and {100 * section.outputs:g} % of their column sums."
+        f"most {rows} x {columns} lines; ranges hold {100 * section.inputs:g} % of the "
+        f"calibration inputs of a layer and {100 * section.outputs:g} % of their sums."
     )
 
 

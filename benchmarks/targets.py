@@ -11,6 +11,7 @@ per-device sampler; also with the same targets on HERMES, which none was tuned t
 Rows go to benchmarks/results/targets.csv; rows that are there are not run again.
 
     python benchmarks/targets.py [--networks digits ...] [--seeds 3] [--data DIR]
+    python benchmarks/targets.py --table     # mean and standard error over seeds
 """
 
 import argparse
@@ -200,7 +201,10 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--table", action="store_true", help="only print a table")
     args = parser.parse_args()
+    if args.table:
+        return table(args.out)
     done = set()
     if args.out.exists():
         with args.out.open() as file:
@@ -226,6 +230,29 @@ def main() -> None:
                     row = (network, f"{noise:g}", str(seed), arm, str(settings[0]))
                     if row not in done:
                         measure(row, args, settings, metric)
+
+
+def table(path):
+    """Print mean and standard error over seeds of all rows, as Markdown."""
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    arms = ("hand", "weight error", *EXTRA, *LEARN, "hardware-aware")
+    print("| network, noise |", " | ".join(arms), "| digital |")
+    print("|---" * (len(arms) + 2) + "|")
+    for network, noise in dict.fromkeys((r["network"], r["noise"]) for r in rows):
+        here = [r for r in rows if (r["network"], r["noise"]) == (network, noise)]
+        titles = {"month_mean": f"{noise}x", "hermes_mean": f"from {noise}x to HERMES"}
+        for name, title in titles.items():
+            cells = [spread(here, arm, name) for arm in arms]
+            print(f"| {network}, {title} |", " | ".join(cells), end=" | ")
+            print(here[0]["digital"], "|")
+
+
+def spread(rows, arm, name):
+    values = np.array([float(r[name]) for r in rows if r["arm"] == arm])
+    if len(values) < 2:
+        return ""
+    return f"{values.mean():.1f} ± {values.std(ddof=1) / np.sqrt(len(values)):.1f}"
 
 
 def measure(row, args, settings, metric):

@@ -190,7 +190,7 @@ def test_compensation_undoes_a_common_drift_exactly(per, key):
 
 
 def test_factors_are_held_between_recalibrations(key):
-    programmed()  # outside of the traces below: it is kept
+    programmed(strategies.lsp_first)  # outside of the traces below: it is kept
     age = lambda t: aged_model(t=t)  # noqa: E731
     measure = jax.jit(lambda k: recalibrations(age, jnp.array([60.0, 9e4]), key=k))
     schedule = measure(key)

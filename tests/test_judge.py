@@ -26,10 +26,15 @@ def tiny(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_study_behind_a_periphery_is_the_system_on_that_hardware(tmp_path):
+def test_a_study_behind_a_periphery_is_the_system_on_that_hardware(
+    tmp_path, monkeypatch
+):
     """Two implementations of one chip, item by item and in parts of chips."""
+    calls, original = [], Judge.metric
+    monkeypatch.setattr(Judge, "metric", lambda s, p: calls.append(1) or original(s, p))
     asked = {"strategies": ["lsp_first"], "periphery": PERIPHERY, "save_every": 2}
     data = run.run(tiny_study.prepared(tmp_path / "a", **asked))
+    assert len(calls) == 1  # ranges are set once for both parts
     work = tiny_study.tiny_workload("digits")
     section = PeripherySection(**PERIPHERY)
     system = system_behind(section, work, "layer")

@@ -146,10 +146,7 @@ def _lines(axis: Any, one: Any, values: Any, styles: dict[str, Any]) -> None:
     for label, style in styles.items():
         mine = values.sel(strategy=label)
         mean, sd = mine.mean("chip").values, mine.std("chip").values
-        axis.fill_between(
-            x, mean - sd, mean + sd, color=style["color"], alpha=0.12, lw=0
-        )
-        axis.plot(x, mean, lw=1.4, label=label, **style)
+        figures.banded(axis, x, mean, sd, label, style)
 
 
 def _metric_block(data: "xr.Dataset", picture: page.Image) -> Block:

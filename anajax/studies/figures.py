@@ -214,13 +214,25 @@ def metric_figure(data: "xr.Dataset") -> "Figure":
     for label, style in styles(data).items():
         values = show.factor * data[name].sel(strategy=label)
         mean, sd = values.mean("chip").values, values.std("chip").values
-        low, high = mean - sd, mean + sd
-        axis.fill_between(x, low, high, color=style["color"], alpha=0.12, lw=0)
-        axis.plot(x, mean, label=label, lw=1.4, **style)
+        banded(axis, x, mean, sd, label, style)
     axis.set(ylabel=f"{show.title} ({show.unit})")
     time_axis(axis, data)
     _legend(axis, "bands: ± standard deviation over chips")
     return figure
+
+
+def banded(
+    axis: "Axes",
+    x: np.ndarray,
+    mean: np.ndarray,
+    half: np.ndarray,
+    label: str,
+    style: dict[str, Any],
+) -> None:
+    """A line of a strategy in a band of +- `half`."""
+    color = style["color"]
+    axis.fill_between(x, mean - half, mean + half, color=color, alpha=0.12, lw=0)
+    axis.plot(x, mean, label=label, lw=1.4, **style)
 
 
 def time_axis(axis: "Axes", data: "xr.Dataset") -> None:

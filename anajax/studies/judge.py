@@ -1,5 +1,6 @@
 """What a study measures on a chip: the metric of the network, behind its periphery."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,17 +23,21 @@ def make_metric(work: Workload, *, per_item: bool = False) -> Partial:
         work: the network and its test items.
         per_item: the metric of each item in place of the mean.
     """
-    n = work.x.shape[0]
-    batch = min(work.batch, n)
+    batch = min(work.batch, work.x.shape[0])
 
     def metric(x: Array, y: Array, params: PyTree) -> Array:
-        def one(x_y: tuple[Array, Array]) -> Array:
-            return work.metric_fn(work.apply(params, x_y[0]), x_y[1])
-
-        items = jax.lax.map(one, (x, y)).ravel()[:n]
+        items = _items(work, lambda some: work.apply(params, some), x, y)
         return items if per_item else jnp.mean(items)
 
     return Partial(metric, in_batches(work.x, batch), in_batches(work.y, batch))
+
+
+def _items(
+    work: Workload, outputs: Callable[[Array], Array], x: Array, y: Array
+) -> Array:
+    """The metric of each item `[items]`, from batches `[batches items ...]`."""
+    every = jax.lax.map(lambda x_y: work.metric_fn(outputs(x_y[0]), x_y[1]), (x, y))
+    return every.ravel()[: work.x.shape[0]]
 
 
 def system_behind(
@@ -83,7 +88,7 @@ class Judge:
         if periphery is not None:
             self._system = system_behind(periphery, work, scope)
             self.through = self._system.through(periphery.resistance())
-        self._analog = self._behind(work)
+            self._analog = _behind(self._system)
 
     def metric(self, trained: PyTree) -> Partial:
         """Metric of each item, with ranges for trained parameters; one trace."""
@@ -94,14 +99,13 @@ class Judge:
         )
         return Partial(self._analog, ios, *self.items.args)
 
-    def _behind(self, work: Workload) -> Any:
-        system, n = self._system, work.x.shape[0]
 
-        def metric(ios: Any, x: Array, y: Array, params: PyTree, key: PRNGKey) -> Array:
-            def one(x_y: tuple[Array, Array]) -> Array:
-                outputs = system.apply(ios, params, x_y[0], key)  # pyright: ignore
-                return work.metric_fn(outputs, x_y[1])
+def _behind(system: System) -> Callable[..., Array]:
+    """`metric(ios, x, y, params, key)` of each item; keep one object for one trace."""
 
-            return jax.lax.map(one, (x, y)).ravel()[:n]
+    def metric(ios: Any, x: Array, y: Array, params: PyTree, key: PRNGKey) -> Array:
+        return _items(
+            system.work, lambda some: system.apply(ios, params, some, key), x, y
+        )
 
-        return metric
+    return metric

@@ -52,7 +52,7 @@ START = StrategySection(name="lsp_first_tuned")
 def build(
     entry: StrategySection, programmer: Programmer, work: Workload, params: PyTree
 ) -> Built:
-    """The program of an entry, on the devices and weights of a study.
+    """The program of an entry that is not learned by gradients.
 
     Args:
         entry: a strategy of the config.
@@ -64,9 +64,6 @@ def build(
         return _closed_loop(entry, programmer, params)
     if entry.name == "product_descent":
         return _product_descent(entry, programmer, params)
-    if entry.name == "targets":
-        layers, digital = learn(entry, programmer, work)
-        return of_targets(layers, chip.insert(work.params, digital), programmer)
     if entry.importance is not None:
         programmer = _weighed(programmer, work, params)
     strategy = programmer.build(entry)

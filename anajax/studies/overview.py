@@ -134,9 +134,7 @@ def _panel(axis: Any, data: "xr.Dataset", styles: dict[str, dict[str, Any]]) -> 
             continue
         values = show.factor * data[name].sel(strategy=label)
         mean, sd = values.mean("chip").values, values.std("chip").values
-        color = styles[label]["color"]
-        axis.fill_between(x, mean - sd, mean + sd, color=color, alpha=0.12, lw=0)
-        axis.plot(x, mean, lw=1.3, label=label, **styles[label])
+        figures.banded(axis, x, mean, sd, label, styles[label])
         means.append(mean)
     _focus(axis, digital, means, data[name].attrs["better"] == "higher")
     figures.time_axis(axis, data)

@@ -55,7 +55,7 @@ def figure(data: "xr.Dataset") -> "Figure":
     """Loss against digital over the factor on each imperfection, for every strategy."""
     import matplotlib.pyplot as plt
 
-    from anajax.studies.figures import styles
+    from anajax.studies.figures import banded, styles
 
     show = results.shown(data.attrs["metric"])
     names = [str(p) for p in data.parameter.values]
@@ -77,10 +77,7 @@ def figure(data: "xr.Dataset") -> "Figure":
             gap = data.required_gap.sel(required_strategy=label, parameter=name)
             mean, error = results.mean_and_error(gap.values[..., None])
             mean, error = show.factor * mean.ravel(), show.factor * error.ravel()
-            axis.fill_between(
-                x, mean - error, mean + error, color=look[label]["color"], alpha=0.2
-            )
-            axis.plot(x, mean, label=label, lw=1.4, **look[label])
+            banded(axis, x, mean, error, label, look[label])
         accepted = show.factor * data.attrs["required_gap"]
         axis.axhline(accepted, color="black", lw=1, label="accepted")
         axis.set(title=TITLES[name], xscale="log")

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from jax.tree_util import Partial
 
 from anajax import chip, rng
 from anajax._types import PyTree
@@ -128,7 +129,7 @@ class Runner:
         self.study, self.case, self.parts = study, case, parts
         self.folder = parts.folder
         self.key = jax.random.key(study.config.seed)
-        self._built: dict[str, Built] = {}
+        self._built: dict[str, tuple[Built, Partial]] = {}
 
     def measure(self, entry: StrategySection) -> Part:
         """The results of a strategy on all chips."""
@@ -147,10 +148,7 @@ class Runner:
         return Part.joined(found)
 
     def _part(self, entry: StrategySection, chips: range) -> Part:
-        built, config = self._program(entry), self.study.config
-        metric = self.study.judge.metric(built.params)
-        if self.study.mesh is not None:
-            metric = sharding.place(metric, self.study.mesh, cut="items")
+        built, metric = self._program(entry)
         measured = evaluate(
             metric,
             built.params,
@@ -159,8 +157,6 @@ class Runner:
             self.case.times,
             chips=np.arange(chips.start, chips.stop),
             key=self.key,
-            recalibrate=config.compensation.recalibrate,
-            mesh=self.study.mesh,
             **self._how,
         )
         items = np.asarray(measured.metric)  # [chips times items]
@@ -184,6 +180,8 @@ class Runner:
         return {
             "chunk": config.chunk,
             "scope": config.compensation.scope,
+            "recalibrate": config.compensation.recalibrate,
+            "mesh": self.study.mesh,
             "keyed": judge.keyed,
             "through": judge.through,
         }
@@ -194,9 +192,9 @@ class Runner:
         entry = next(e for e in config.strategies if e.title == label)
 
         def compute() -> dict[str, Any]:
-            built = self._program(entry)
+            built, metric = self._program(entry)
             (found,) = required_device(
-                self.study.judge.metric(built.params),
+                metric,
                 built.params,
                 self.case.bare,
                 built.layers,
@@ -219,9 +217,14 @@ class Runner:
 
     # --- programs ---------------------------------------------------------------------
 
-    def _program(self, entry: StrategySection) -> Built:
+    def _program(self, entry: StrategySection) -> tuple[Built, Partial]:
+        """What is on the chips, and the metric with ranges that suit it."""
         if entry.title not in self._built:
-            self._built[entry.title] = self._build(entry)
+            built = self._build(entry)
+            metric = self.study.judge.metric(built.params)
+            if self.study.mesh is not None:
+                metric = sharding.place(metric, self.study.mesh, cut="items")
+            self._built[entry.title] = built, metric
         return self._built[entry.title]
 
     def _build(self, entry: StrategySection) -> Built:

@@ -5,7 +5,7 @@ import pytest
 import tiny_study
 
 from anajax import devices
-from anajax.studies import devices_page, figures, report, results, run
+from anajax.studies import devices_page, figures, report, results, run, strategies_page
 from anajax.studies.config import validate
 from anajax.studies.device_curves import device_curves, time_grid
 from anajax.studies.page import Block, render
@@ -53,13 +53,11 @@ def test_report_names_a_changed_file(reported):
 
 def test_extrapolated_times_are_marked(reported):
     data = results.read_results(reported)
-    assert report.warnings(data) == []
+    assert strategies_page.warnings(data) == []
     data["extrapolated"][-1] = 1
-    (warning,) = report.warnings(data)
+    (warning,) = strategies_page.warnings(data)
     assert warning.startswith("Extrapolated") and "1 month" in warning
-    assert b"extrapolated" not in report.page.render(
-        title="", lead="", warnings=[], blocks=[]
-    )
+    assert b"extrapolated" not in render(title="", lead="", warnings=[], blocks=[])
 
 
 @pytest.mark.parametrize(
@@ -78,7 +76,7 @@ def test_verdict_counts_clear_differences(difference, better, text):
         error=np.array([0.01, 0.01]),
         trained=False,
     )
-    assert text in report.verdict(gain, better)
+    assert text in strategies_page.verdict(gain, better)
 
 
 def test_page_escapes_what_it_shows():

@@ -262,6 +262,8 @@ def test_compare_pairs_chips_of_one_seed(finished):
     assert not results.compare(data, other).paired
     with pytest.raises(ValueError, match="must have the same metric"):
         results.compare(data, data.assign_attrs(metric="bits_per_character"))
+    with pytest.raises(ValueError, match="got strategies and sweep"):
+        results.compare(data, data.assign_attrs(study="sweep"))
 
 
 def test_metric_counts_every_item_once_in_batches():

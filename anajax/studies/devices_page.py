@@ -2,15 +2,17 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from anajax.chip import Strategies
 from anajax.mapping import Strategy, full_scale
-from anajax.studies import figures, page, report, results
+from anajax.studies import figures, page, results, strategies_page, strategy_file
 from anajax.studies.durations import human
 from anajax.studies.page import Block, Cell, Row
+from anajax.studies.strategy_file import load_strategies
 
 if TYPE_CHECKING:  # costs a second to import
     import xarray as xr
@@ -19,17 +21,16 @@ else:
     xr = Figure = Any
 
 
-def build(
-    data: "xr.Dataset", strategies: Mapping[str, Strategies]
-) -> tuple[dict[str, bytes], bytes]:
+def build(data: "xr.Dataset", folder: Path) -> tuple[dict[str, bytes], bytes]:
     """Figures by file name, and the page.
 
     Args:
         data: results with a dimension `device`.
-        strategies: by "device/strategy".
+        folder: of the study, where the strategies are, by "device/strategy".
     """
+    strategies = load_strategies(folder / strategy_file.FILE)
     metric = data.attrs["metric"]
-    title = results.shown(metric).title
+    show = results.shown(metric)
     best = {
         name: value
         for name, value in strategies.items()
@@ -49,7 +50,7 @@ def build(
         for kind, content in figures.render(make).items()
     }
     captions = {
-        metric: f"{title.capitalize()} of every device over the times of its source",
+        metric: f"{show.title.capitalize()} of every device at the times of its source",
         "weight_error": "Weight error of every device",
         "strategies": "Optimized target conductances over the share of weights (gray)",
     }
@@ -57,8 +58,8 @@ def build(
     html = page.render(
         title=f"{data.attrs['workload']} on {data.sizes['device']} memories",
         lead=f"{data.sizes['chip']} chips of each, {data.attrs['items']} test items, "
-        f"seed {data.attrs['seed']}. Digital {title}: "
-        f"{report.value(data.attrs['digital_metric'], metric)}.",
+        f"seed {data.attrs['seed']}. Digital {show.title}: "
+        f"{show.text(data.attrs['digital_metric'])}.",
         warnings=_warnings(data),
         blocks=[
             _metric_block(data, images[metric]),
@@ -72,6 +73,15 @@ def build(
         ],
     )
     return drawn, html
+
+
+def tables(data: "xr.Dataset") -> list[Block]:
+    """What the terminal shows: the tables of strategies, device by device."""
+    return [
+        dataclasses.replace(block, title=f"{name}: {block.title}")
+        for name in data.device.values
+        for block in strategies_page.tables(of_device(data, name))
+    ]
 
 
 def of_device(data: "xr.Dataset", device: str) -> "xr.Dataset":
@@ -154,7 +164,7 @@ def _metric_block(data: "xr.Dataset", picture: page.Image) -> Block:
     rows = []
     for name in data.device.values:
         one = of_device(data, name)
-        for row in report.metric_rows(one):
+        for row in strategies_page.metric_rows(one):
             if row.kind != results.DIGITAL:
                 cells = _at_all_times(data, one, row.cells[1:])
                 head = [Cell(text=str(name)), row.cells[0]]
@@ -187,16 +197,16 @@ def _best_block(
             analog[metric].sel(strategy=label).mean("time").values[:, None]
         )
         strategy = strategies.get(f"{name}/{label}")
-        shown = report.value(means.max() if sign > 0 else means.min(), metric)
-        unit = results.shown(metric)
+        show = results.shown(metric)
+        best = show.text(means.max() if sign > 0 else means.min())
         rows.append(
             Row(
                 cells=[
                     Cell(text=str(name)),
                     Cell(text=label),
                     Cell(
-                        text=shown,
-                        small=f"± {unit.factor * error[0]:.{unit.digits}f}",
+                        text=best,
+                        small=f"± {show.factor * error[0]:.{show.digits}f}",
                     ),
                     *(Cell(text=text) for text in _numbers(data, name, strategy)),
                 ]
@@ -232,7 +242,7 @@ def _gain_block(data: "xr.Dataset") -> Block:
     for name in data.device.values:
         one = of_device(data, name)
         for gains in results.gains(one):
-            for row in report.gain_rows(gains, metric):
+            for row in strategies_page.gain_rows(gains, metric):
                 cells = _at_all_times(data, one, row.cells[1:])
                 rows.append(Row(cells=[Cell(text=str(name)), row.cells[0], *cells]))
     unit = results.shown(metric).unit.replace("%", "percentage points")
@@ -245,7 +255,9 @@ def _gain_block(data: "xr.Dataset") -> Block:
 
 
 def _gap_block(data: "xr.Dataset") -> Block:
-    blocks = {n: report.gap_block(of_device(data, n)) for n in data.device.values}
+    blocks = {
+        n: strategies_page.gap_block(of_device(data, n)) for n in data.device.values
+    }
     rows = [
         Row(
             cells=[
@@ -279,13 +291,15 @@ def _sources(data: "xr.Dataset") -> list[str]:
 def _warnings(data: "xr.Dataset") -> list[str]:
     found = []
     for name in data.device.values:
-        found += [f"{name}: {w}" for w in report.warnings(of_device(data, name))]
+        found += [
+            f"{name}: {w}" for w in strategies_page.warnings(of_device(data, name))
+        ]
     return found
 
 
 def assumptions(data: "xr.Dataset") -> list[str]:
     """What the numbers take for granted, and which memories have few levels."""
-    points = [*report.assumptions(data), *report.trained(data)]
+    points = [*strategies_page.assumptions(data), *strategies_page.trained(data)]
     few = data.device.values[data.levels.values > 0]
     if few.size:
         points.append(

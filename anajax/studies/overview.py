@@ -59,7 +59,7 @@ def write_overview(paths: Sequence[Path], out: Path) -> list[Path]:
 
 def _read(path: Path) -> "xr.Dataset":
     data = results.read_results(path)
-    if "study" in data.attrs:
+    if data.attrs["study"] not in results.OF_STRATEGIES:
         raise ValueError(
             f"`DIRS` must be studies of strategies or devices: got {path}, a study of "
             f"kind {data.attrs['study']}. Leave it out."

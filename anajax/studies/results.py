@@ -18,6 +18,8 @@ else:
 
 RESULTS = "results.nc"
 DIGITAL = "digital"
+OF_STRATEGIES = ("strategies", "devices")
+"""Kinds of studies whose results are those of `dataset`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,9 +170,8 @@ def read_results(path: Path) -> "xr.Dataset":
     try:
         _read_through(file)
         data = xr.load_dataset(file, engine="h5netcdf")
-        metric = data.attrs["metric"]
-        if "study" not in data.attrs:  # kinds of their own have their own variables
-            data[metric].attrs["better"]
+        if data.attrs["study"] in OF_STRATEGIES:
+            data[data.attrs["metric"]].attrs["better"]
     except _DAMAGED as error:
         raise ValueError(
             f"`{file}` must be the complete results of a study: got "
@@ -204,6 +205,10 @@ class Shown:
     unit: str
     digits: int
     title: str
+
+    def text(self, value: float) -> str:
+        """A value as people read it: 0.9833 of an accuracy is "98.33 %"."""
+        return f"{self.factor * value:.{self.digits}f} {self.unit}"
 
 
 def shown(metric: str) -> Shown:
@@ -314,8 +319,15 @@ def compare(a: "xr.Dataset", b: "xr.Dataset") -> Comparison:
     """Differences of two results; paired where seed, network and chips agree.
 
     Raises:
-        ValueError: if the results have different metrics or nothing in common.
+        ValueError: if the results are of other kinds, have different metrics or nothing
+            in common.
     """
+    kinds = [d.attrs["study"] for d in (a, b)]
+    if kinds != ["strategies", "strategies"]:
+        raise ValueError(
+            f"`A` and `B` must be studies of strategies: got {' and '.join(kinds)}. "
+            "Compare runs of configs with `study: strategies`."
+        )
     name = a.attrs["metric"]
     if b.attrs["metric"] != name:
         raise ValueError(
@@ -324,10 +336,11 @@ def compare(a: "xr.Dataset", b: "xr.Dataset") -> Comparison:
         )
     labels = [str(s) for s in a.strategy.values if s in b.strategy.values]
     times = np.intersect1d(a.time.values, b.time.values)
-    if "device" in a.dims or "device" in b.dims or not labels or not times.size:
+    if not labels or not times.size:
         raise ValueError(
-            "`A` and `B` must be studies of strategies with some strategies and times "
-            f"in common: got {list(a.sizes)} and {list(b.sizes)}. Compare others."
+            "`A` and `B` must have strategies and times in common: got "
+            f"{[*map(str, a.strategy.values)]} and {[*map(str, b.strategy.values)]} at "
+            f"{a.time.values} and {b.time.values} s. Compare others."
         )
     first, second = (d[name].sel(strategy=labels, time=times) for d in (a, b))
     paired = first.shape == second.shape and all(

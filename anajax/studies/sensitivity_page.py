@@ -1,11 +1,12 @@
 """The page of a study of sensitivity."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anajax.studies import figures, page, report, results
+from anajax.studies import figures, page, results
 from anajax.studies import sensitivity_figures as draw
 from anajax.studies.durations import human
 from anajax.studies.hardware import IMPERFECTIONS
@@ -17,7 +18,7 @@ else:
     xr = Any
 
 
-def build(data: "xr.Dataset") -> tuple[dict[str, bytes], bytes]:
+def build(data: "xr.Dataset", _: Path) -> tuple[dict[str, bytes], bytes]:
     """Figures by file name, and the page.
 
     Args:
@@ -31,7 +32,7 @@ def build(data: "xr.Dataset") -> tuple[dict[str, bytes], bytes]:
         images[name] = page.image(drawn[f"{name}.svg"], caption)
     time = human(data.attrs["time"])
     show = results.shown(data.attrs["metric"])
-    digital = report.value(data.attrs["digital_metric"], data.attrs["metric"])
+    digital = results.shown(data.attrs["metric"]).text(data.attrs["digital_metric"])
     html = page.render(
         title=f"What costs {data.attrs['workload']} on {data.attrs['device']} most",
         lead=f"At {time} after programming by {data.attrs['strategy']}, "

@@ -115,6 +115,7 @@ def combine(
     return data.assign_attrs(
         results.attributes(
             identity,
+            study=config.study,
             metric=work.metric,
             digital_metric=digital,
             seed=config.seed,

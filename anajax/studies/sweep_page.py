@@ -1,11 +1,12 @@
 """The page and the figures of a sweep."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anajax.studies import figures, page, report, results
+from anajax.studies import figures, page, results
 from anajax.studies.durations import human
 from anajax.studies.figures import COLORS, OPTIMIZED
 from anajax.studies.page import Block, Cell, Row
@@ -36,7 +37,7 @@ UNITS = {
 """Units of keys, or of the sections that hold them."""
 
 
-def build(data: "xr.Dataset") -> tuple[dict[str, bytes], bytes]:
+def build(data: "xr.Dataset", _: Path) -> tuple[dict[str, bytes], bytes]:
     """Figures by file name, and the page.
 
     Args:
@@ -58,7 +59,7 @@ def build(data: "xr.Dataset") -> tuple[dict[str, bytes], bytes]:
         lead=f"{data.sizes['point']} points in {traces} trace{'s' * (traces > 1)}, "
         f"up to {data.sizes['chip']} chips of each, {data.attrs['items']} test items, "
         f"seed {data.attrs['seed']}. Digital {show.title}: "
-        f"{report.value(data.attrs['digital_metric'], metric)}.",
+        f"{show.text(data.attrs['digital_metric'])}.",
         warnings=_warnings(data),
         blocks=[
             _table(data, [picture]),

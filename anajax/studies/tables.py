@@ -1,6 +1,5 @@
 """Tables in the terminal."""
 
-import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +8,7 @@ from rich.table import Table
 
 from anajax.devices.base import Device
 from anajax.devices.fit import FitResult
-from anajax.studies import devices_page, page, report, results
+from anajax.studies import page, report, results
 from anajax.studies.durations import human
 
 if TYPE_CHECKING:  # costs a second to import
@@ -30,18 +29,8 @@ def show(table: Table) -> None:
 
 
 def summary(data: "xr.Dataset") -> list[Table]:
-    """The metric of all strategies, and what optimizing gained, device by device."""
-    kind = data.attrs.get("study")
-    if kind:
-        pages = importlib.import_module(f"anajax.studies.{kind}_page")
-        return [_plain(block) for block in pages.tables(data)]
-    if "device" not in data.dims:
-        return _of_one(data, "")
-    return [
-        table
-        for device in data.device.values
-        for table in _of_one(devices_page.of_device(data, device), f"{device}: ")
-    ]
+    """What the results of a study of any kind say in short."""
+    return [_plain(block) for block in report.page_of(data).tables(data)]
 
 
 def comparison(found: results.Comparison, metric: str) -> Table:
@@ -87,25 +76,6 @@ def form_tests(found: FitResult) -> Table:
     for test in found.tests:
         table.add_row(test.name, f"{test.statistic:.4g}", f"{test.p:.3g}")
     return table
-
-
-def _of_one(data: "xr.Dataset", prefix: str) -> list[Table]:
-    metric = data.attrs["metric"]
-    shown = results.shown(metric)
-    table = _table(
-        f"{prefix}{shown.title} ({shown.unit}), mean ± standard error over chips",
-        data.time.values,
-    )
-    for row in report.metric_rows(data):
-        table.add_row(*(f"{c.text} {c.small}".strip() for c in row.cells))
-    tables = [table]
-    for gains in results.gains(data):
-        title = f"{prefix}{report.gain_title(gains)}, paired"
-        difference = _table(title, data.time.values)
-        for row in report.gain_rows(gains, metric):
-            difference.add_row(*(f"{c.text} {c.small}".strip() for c in row.cells))
-        tables.append(difference)
-    return tables
 
 
 def _plain(block: page.Block) -> Table:

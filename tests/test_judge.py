@@ -7,13 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_study
+from flax import nnx
 
 from anajax import chip, devices, strategies
+from anajax.nn.norm import recalibrate_norms
 from anajax.studies import report, run
+from anajax.studies.config import CompensationSection
 from anajax.studies.hardware import Hardware
 from anajax.studies.judge import Judge, system_behind
 from anajax.studies.periphery_config import PeripherySection
 from anajax.studies.system import chip_keys, one_chip, over_points
+from anajax.workloads.base import Splits, workload
 
 PERIPHERY = {
     "dac_bits": 6, "adc_bits": 9, "output_noise": 0.02, "wires": 2.0, "rows": 5,
@@ -37,7 +41,7 @@ def test_a_study_behind_a_periphery_is_the_system_on_that_hardware(
     assert len(calls) == 1  # ranges are set once for both parts
     work = tiny_study.tiny_workload("digits")
     section = PeripherySection(**PERIPHERY)
-    system = system_behind(section, work, "layer")
+    system = system_behind(section, work, CompensationSection())
     ios = section.finish(system.calibrate(work.params), system.ideal)
     device = devices.state_independent()
     hardware = Hardware(device=device, ios=ios, wires=section.resistance())
@@ -64,7 +68,9 @@ def test_a_study_behind_a_periphery_is_the_system_on_that_hardware(
 def test_ranges_follow_the_trained_weights():
     """Twice the weights call for twice the range; fine converters change nothing."""
     work = tiny_study.tiny_workload("digits")
-    judge = Judge(work, PeripherySection(dac_bits=16, adc_bits=16))
+    judge = Judge(
+        work, PeripherySection(dac_bits=16, adc_bits=16), CompensationSection()
+    )
     twice = jax.tree.map(lambda v: 2 * v, work.params)
     one, two = (judge.metric(p) for p in (work.params, twice))
     (a,), (b,) = (m.args[0].values() for m in (one, two))
@@ -79,14 +85,91 @@ def test_a_rare_large_input_need_not_set_the_range():
     rare = work.calibration.at[0, 0].set(300.0)
     work = dataclasses.replace(work, calibration=rare)
     fits = {
-        share: Judge(work, PeripherySection(dac_bits=8, inputs=share)).metric(
-            work.params
-        )
+        share: Judge(
+            work, PeripherySection(dac_bits=8, inputs=share), CompensationSection()
+        ).metric(work.params)
         for share in (1.0, 0.99)
     }
     key = jax.random.key(0)
     all_of_it, most = (float(m(work.params, key).mean()) for m in fits.values())
     assert most == 1 and all_of_it < 0.95
+
+
+class Normed(nnx.Module):
+    """Two convolutions with norms, and a classifier."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.first = nnx.Conv(1, 4, (3, 3), rngs=rngs)
+        self.one = nnx.BatchNorm(4, use_running_average=True, rngs=rngs)
+        self.second = nnx.Conv(4, 4, (3, 3), strides=2, rngs=rngs)
+        self.two = nnx.BatchNorm(4, use_running_average=True, rngs=rngs)
+        self.classes = nnx.Linear(4, 10, rngs=rngs)
+
+    def __call__(self, x):
+        x = nnx.relu(self.one(self.first(x)))
+        return self.classes(nnx.relu(self.two(self.second(x))).mean((1, 2)))
+
+
+@pytest.fixture(scope="module")
+def normed():
+    """A network with batch norms whose averages are those of its inputs."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(160, 8, 8, 1)).astype(np.float32)
+    net = Normed(nnx.Rngs(0))
+    net = recalibrate_norms(net, [jnp.asarray(x[:64])])
+    y = random.integers(0, 10, 160).astype(np.int32)
+    splits = Splits(
+        x=x[64:], y=y[64:], train_x=x[:64], train_y=y[:64], place="", split=""
+    )
+    return workload(
+        net, splits, name="normed", modality="image", metric="accuracy", items=32,
+        weights="", batch=64,
+    )  # fmt: skip
+
+
+def gained(params, factor=3.0):
+    """All kernels of convolutions times a factor that norms can take out."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, v: factor * v if v.ndim == 4 else v, params
+    )
+
+
+@pytest.mark.parametrize("periphery", [None, PeripherySection(adc_bits=16)])
+def test_norms_measured_on_the_chip_take_out_the_gain_of_layers(normed, periphery):
+    """Up to the epsilon of the norms; without them the network is another one."""
+    key, more, x = jax.random.key(0), gained(normed.params), normed.calibration
+    exact = normed.apply(normed.params, x)
+    section = periphery or PeripherySection()
+    distance = {}
+    for norms in (True, False):
+        compensation = CompensationSection(norms=norms)
+        system = system_behind(section, normed, compensation)
+        ios = section.finish(system.calibrate(more), system.ideal)
+        onto = jax.jit(system.apply)
+        found = onto(ios, more, x, key)
+        distance[norms] = float(jnp.abs(found - exact).max())
+        metric = jax.jit(Judge(normed, periphery, compensation).metric(more))(more, key)
+        found = onto(ios, more, normed.x, key)
+        np.testing.assert_array_equal(metric, normed.metric_fn(found, normed.y))
+    assert distance[True] < 2e-3 < 0.1 < distance[False]
+
+
+def test_training_sees_the_statistics_of_each_batch(normed):
+    """As on the chip; the digital network keeps its own."""
+    judge = Judge(normed, None, CompensationSection(norms=True))
+    x = normed.calibration
+    exact = normed.apply(normed.params, x)
+    found = judge.learned(gained(normed.params), x)
+    np.testing.assert_allclose(found, exact, atol=2e-3)
+    assert Judge(normed, None, CompensationSection()).learned is normed.apply
+
+
+def test_norms_need_a_network_that_has_some():
+    work = tiny_study.tiny_workload("digits")
+    with pytest.raises(
+        ValueError, match=r"compensation.norms` must be false .* digits"
+    ):
+        Judge(work, None, CompensationSection(norms=True))
 
 
 def test_gap_to_digital_has_the_error_of_chips_and_of_items():

@@ -172,6 +172,19 @@ def test_learned_targets_beat_the_tuned_hand_strategy_in_the_sampler(key):
     assert gain.mean() > 4 * gain.std() / np.sqrt(gain.size)
 
 
+def test_the_network_to_be_met_may_be_another_one(key):
+    """Without noise the first loss is the distance of the two networks."""
+    params, x = network(key), jr.normal(key, (16, 6))
+    exact = devices.scale_noise(NOISY, programming=0.0, drift_spread=0.0, read=0.0)
+    found = optimize_targets(
+        lambda p, x: apply(p, 1.5 * x), params, exact, strategies.lsp_first(exact),
+        x, [1.0], key=key, steps=1, batch=512, digital=apply,
+    )  # fmt: skip
+    expected = distillation(apply(params, 1.5 * x), apply(params, x))
+    assert expected > 0.01
+    np.testing.assert_allclose(found.history[0], expected, rtol=0.1)
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [

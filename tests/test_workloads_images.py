@@ -141,13 +141,15 @@ def test_missing_fashion_mnist_names_the_package(monkeypatch, tmp_path):
         images.fashion_mnist(tmp_path)
 
 
-def test_fashion_network_is_the_one_that_was_trained():
+@pytest.mark.parametrize(("depth", "items"), [(8, 400), (32, 200)])
+def test_fashion_network_is_the_one_that_was_trained(depth, items):
     if not images.FASHION_PACKAGE.is_dir():
         pytest.skip("the Debian package dataset-fashion-mnist is not installed")
-    _, notes = weights.read("fashion_resnet8")
-    work = workloads.load("fashion_resnet8", items=400)
+    _, notes = weights.read(f"fashion_resnet{depth}")
+    work = workloads.load(f"fashion_resnet{depth}", items=items)
     right = np.asarray(workloads.evaluate(work))
     recorded = float(notes["test_accuracy"])
     assert work.source["data"] == "package: Debian dataset-fashion-mnist"
-    assert abs(right.mean() - recorded) < 3 * np.sqrt(recorded * (1 - recorded) / 400)
-    assert recorded > 0.9
+    error = np.sqrt(recorded * (1 - recorded) / items)
+    assert abs(right.mean() - recorded) < 3 * error
+    assert recorded > {8: 0.9, 32: 0.93}[depth]

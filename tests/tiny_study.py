@@ -39,14 +39,18 @@ def tiny_workload(name, *, data=None, items=None):
 
 _WORK = tiny_workload("digits")
 METRICS = {k: judge.make_metric(_WORK, per_item=k) for k in (False, True)}
+_make_metric = judge.make_metric
 
 
 def use(monkeypatch):
     """Let studies find the tiny network; one closure, so that traces are shared."""
     monkeypatch.setattr(run, "load", lambda name, **kwargs: _WORK)
-    monkeypatch.setattr(
-        judge, "make_metric", lambda work, per_item=False: METRICS[per_item]
-    )
+
+    def make_metric(work, per_item=False):
+        kept = work is _WORK
+        return METRICS[per_item] if kept else _make_metric(work, per_item=per_item)
+
+    monkeypatch.setattr(judge, "make_metric", make_metric)
 
 
 def prepared(out: Path, *, resume=False, **changes):

@@ -74,11 +74,30 @@ def _fold(norm: Any, layer: Any) -> None:
     layer.bias, layer.use_bias = nnx.Param(bias), True
 
 
+def batch_statistics(model: M) -> M:
+    """A clone of `model` whose batch norms use the statistics of each batch.
+
+    To train a network whose norms will be recalibrated on the chip.
+    """
+    model = nnx.clone(model)
+    for norm in _norms(model):
+        norm.use_running_average = False
+    return model
+
+
+def _norms(model: nnx.Module) -> list[nnx.BatchNorm]:
+    norms = [m for _, m in nnx.iter_modules(model) if type(m) is nnx.BatchNorm]
+    if not norms:
+        _checks.fail("model", "have a batch norm", "none", "Leave this step out.")
+    return norms
+
+
 def recalibrate_norms(model: M, batches: Iterable[JArray]) -> M:
     """A clone of `model` with the running averages of its batch norms taken anew.
 
     Runs the model, as noisy and as old as it is, on a few batches of inputs without
-    labels; each counts the same. An option in addition to drift compensation.
+    labels; each counts the same. An option in addition to drift compensation: adaptive
+    batch normalization statistics (AdaBS) of Joshi et al., Nat. Commun. 11, 2473, 2020.
 
     Args:
         model: analog or digital network with `nnx.BatchNorm` layers.
@@ -88,9 +107,7 @@ def recalibrate_norms(model: M, batches: Iterable[JArray]) -> M:
         ValueError: if there is no batch norm, or no batch.
     """
     model = nnx.clone(model)
-    norms = [m for _, m in nnx.iter_modules(model) if type(m) is nnx.BatchNorm]
-    if not norms:
-        _checks.fail("model", "have a batch norm", "none", "Leave this step out.")
+    norms = _norms(model)
     settings = [(norm.momentum, norm.use_running_average) for norm in norms]
     count = 0
     for count, x in enumerate(batches, 1):

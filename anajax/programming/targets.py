@@ -99,6 +99,7 @@ def optimize_targets(
     optimizer: optax.GradientTransformation | None = None,
     select: chip.Select = chip.default_select,
     box: Box | None = None,
+    digital: Apply | None = None,
     notify: Notify = lambda step, loss: None,
 ) -> OptimizedTargets:
     """Minimize the expected loss over chips and times by Adam.
@@ -126,6 +127,8 @@ def optimize_targets(
             gradients of parts that are not learned are 0.
         select: which leaves are weights.
         box: bounds of F and K.
+        digital: the network whose outputs with `params` are to be met, where it is not
+            `apply`, as where batch norms are measured on the chip.
         notify: told of every step.
 
     Returns:
@@ -150,7 +153,8 @@ def optimize_targets(
         )
     end, history = descend(
         task, begin, apply=apply, loss=loss, cell=one.cell, optimizer=optimizer,
-        steps=steps, chips=chips, batch=batch, jitter=jitter, notify=notify,
+        steps=steps, chips=chips, batch=batch, jitter=jitter, digital=digital,
+        notify=notify,
     )  # fmt: skip
     found, layers = finish(task, end, one.cell)
     return OptimizedTargets(
@@ -207,6 +211,7 @@ def descend(
     chips: int,
     batch: int,
     jitter: float,
+    digital: Apply | None = None,
     notify: Notify = lambda step, loss: None,
 ) -> tuple[Program, JArray]:
     """The program after `steps` steps, and the loss of each.
@@ -219,6 +224,7 @@ def descend(
         carry, value = _step(
             task, carry, jnp.asarray(i), apply=apply, loss=loss, cell=cell,
             optimizer=optimizer, chips=chips, batch=batch, jitter=jitter,
+            digital=digital or apply,
         )  # fmt: skip
         history.append(value)
         notify(i, value)
@@ -232,7 +238,16 @@ def _init(optimizer: optax.GradientTransformation, begin: Program) -> Any:
 
 @partial(
     jax.jit,
-    static_argnames=("apply", "loss", "cell", "optimizer", "chips", "batch", "jitter"),
+    static_argnames=(
+        "apply",
+        "loss",
+        "cell",
+        "optimizer",
+        "chips",
+        "batch",
+        "jitter",
+        "digital",
+    ),  # fmt: skip
 )
 def _step(
     task: Task,
@@ -246,6 +261,7 @@ def _step(
     chips: int,
     batch: int,
     jitter: float,
+    digital: Apply,
 ) -> tuple[tuple[Program, Any], JArray]:
     """One gradient step; the forward pass of each chip is repeated for its gradient.
 
@@ -253,7 +269,7 @@ def _step(
     """
     program, state = carry
     key = rng.stream(task.key, rng.Stage.TRAIN, i)
-    x, y = _draw(task, key, apply, batch, jitter)
+    x, y = _draw(task, key, digital, batch, jitter)
 
     def expected(program: Program) -> JArray:
         one = jax.checkpoint(
@@ -276,7 +292,7 @@ _UNROLLED = 4
 
 
 def _draw(
-    task: Task, key: PRNGKey, apply: Apply, batch: int, jitter: float
+    task: Task, key: PRNGKey, digital: Apply, batch: int, jitter: float
 ) -> tuple[JArray, JArray]:
     pick = rng.stream(key, rng.Stage.DATA)
     rows = jr.randint(pick, (batch,), 0, task.inputs.shape[0])
@@ -284,7 +300,7 @@ def _draw(
     if jitter:
         spread = jitter * jnp.std(task.inputs)
         x = x + spread * jr.normal(rng.stream(key, rng.Stage.DATA, 1), x.shape)
-    y = apply(task.params, x) if task.labels is None else task.labels[rows]
+    y = digital(task.params, x) if task.labels is None else task.labels[rows]
     return x, y
 
 

@@ -130,9 +130,12 @@ class DeviceSection(Section):
 
 
 class CompensationSection(Section):
-    """Which weights share one drift compensation factor, and when it is measured.
+    """What is measured on a chip, and when, to make up for its drift.
 
-    Between two recalibrations the last factor is held; before the first there is none.
+    Weights that share one drift compensation factor: between two recalibrations the
+    last factor is held; before the first there is none. And the statistics of batch
+    norms, at every read-out on calibration inputs (AdaBS; Joshi et al., Nat. Commun.
+    11, 2473, 2020).
     """
 
     scope: Literal["layer", "network", "column", "none"] = Field(
@@ -142,6 +145,8 @@ class CompensationSection(Section):
         default=None,
         description='times such as ["1 h", "1 d"], or null for every read-out',
     )
+
+    norms: bool = Field(default=False, description="true or false")
 
     @model_validator(mode="after")
     def _measured(self) -> "CompensationSection":

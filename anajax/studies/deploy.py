@@ -75,8 +75,8 @@ def equip(
 
 def system_of(config: HardwareConfig, work: Workload) -> System:
     """The system of a config."""
-    scope = config.compensation.scope
-    return system_behind(config.periphery or PeripherySection(), work, scope)
+    section = config.periphery or PeripherySection()
+    return system_behind(section, work, config.compensation)
 
 
 def hardware_of(

@@ -9,9 +9,11 @@ from jax.tree_util import Partial
 
 from anajax import chip
 from anajax._types import Array, PRNGKey, PyTree
+from anajax.nn.norm import batch_statistics
+from anajax.studies.config import CompensationSection
 from anajax.studies.periphery_config import PeripherySection
 from anajax.studies.system import System, make_system
-from anajax.workloads.base import Workload, in_batches
+from anajax.workloads.base import Workload, in_batches, pure
 
 
 def make_metric(work: Workload, *, per_item: bool = False) -> Partial:
@@ -41,16 +43,18 @@ def _items(
 
 
 def system_behind(
-    section: PeripherySection, work: Workload, scope: chip.Scope
+    section: PeripherySection, work: Workload, compensation: CompensationSection
 ) -> System:
     """The system of a network behind a periphery.
 
     Raises:
-        ValueError: if a layer of the network cannot be converted.
+        ValueError: if a layer of the network cannot be converted, or there is no batch
+            norm to measure.
     """
     return make_system(
         work,
-        scope=scope,
+        scope=compensation.scope,
+        norms=compensation.norms,
         io=section.io(),
         tiles=section.tiles,
         wired=section.resistance() is not None,
@@ -65,38 +69,40 @@ class Judge:
     Args:
         work: the network.
         periphery: what its products go through; they are digital without.
-        scope: the weights that share one drift compensation factor.
+        compensation: of drift, and of batch norms.
 
     Raises:
-        ValueError: if there is a periphery, and a layer that cannot be converted.
+        ValueError: if there is a periphery, and a layer that cannot be converted, or
+            norms to measure, and none in the network.
     """
 
     def __init__(
         self,
         work: Workload,
-        periphery: PeripherySection | None = None,
-        scope: chip.Scope = "layer",
+        periphery: PeripherySection | None,
+        compensation: CompensationSection,
     ):
         self.items = make_metric(work, per_item=True)
-        """Metric of the network without a periphery, item by item."""
-        self.keyed = periphery is not None
-        """Whether `metric` is one of parameters and a key, see `evaluate`."""
-        self._section = periphery
-        self._system: System | None = None
-        self.through: chip.Through | None = None
+        """Metric of the digital network, item by item."""
+        self._section = periphery or PeripherySection()
+        self._system = system_behind(self._section, work, compensation)
+        self._analog = _behind(self._system)
+        self.through = self._system.through(self._section.resistance())
         """What wires make of the conductances, for `evaluate`."""
-        if periphery is not None:
-            self._system = system_behind(periphery, work, scope)
-            self.through = self._system.through(periphery.resistance())
-            self._analog = _behind(self._system)
+        self.learned = work.apply
+        """`apply(params, x)` of the network on a chip, as training sees it: without a
+        periphery; norms that are measured on the chip take what each batch gives."""
+        if compensation.norms:
+            _, self.learned = pure(batch_statistics(work.model))
 
     def metric(self, trained: PyTree) -> Partial:
-        """Metric of each item, with ranges for trained parameters; one trace."""
-        if self._system is None or self._section is None:
-            return self.items
-        ios = self._section.finish(
-            self._system.calibrate(trained), chip.weights(trained)
-        )
+        """`metric(params, key)` of each item on a chip; one trace for all ranges.
+
+        Args:
+            trained: parameters that the ranges of converters are to suit.
+        """
+        found = self._system.calibrate(trained)
+        ios = self._section.finish(found, chip.weights(trained))
         return Partial(self._analog, ios, *self.items.args)
 
 
@@ -104,8 +110,6 @@ def _behind(system: System) -> Callable[..., Array]:
     """`metric(ios, x, y, params, key)` of each item; keep one object for one trace."""
 
     def metric(ios: Any, x: Array, y: Array, params: PyTree, key: PRNGKey) -> Array:
-        return _items(
-            system.work, lambda some: system.apply(ios, params, some, key), x, y
-        )
+        return _items(system.work, system.network(ios, params, key), x, y)
 
     return metric

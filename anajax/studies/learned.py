@@ -1,6 +1,7 @@
 """What an entry of a config becomes on a chip: by a table, or learned through chips."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -76,9 +77,19 @@ def build(
 
 
 def learn(
-    entry: StrategySection, programmer: Programmer, work: Workload
+    entry: StrategySection,
+    programmer: Programmer,
+    work: Workload,
+    apply: Callable[[PyTree, Array], Array],
 ) -> tuple[dict[str, chip.Layer], dict[str, Array]]:
-    """Targets from the network's own loss, and what stays digital, by path."""
+    """Targets from the network's own loss, and what stays digital, by path.
+
+    Args:
+        entry: what to learn.
+        programmer: devices and times.
+        work: the digital network, and inputs without labels.
+        apply: of the network on a chip; layer by layer it is the digital one.
+    """
     options = LearnSection() if entry.learn is None else entry.learn
     inputs = unlabeled(work)
     shared: Any = {
@@ -98,8 +109,9 @@ def learn(
         )  # fmt: skip
     else:
         found = optimize_targets(
-            work.apply, *where, inputs, programmer.times, steps=options.steps, **shared
-        )
+            apply, *where, inputs, programmer.times,
+            steps=options.steps, digital=work.apply, **shared,
+        )  # fmt: skip
     rest = chip.others(found.params, select=lambda path, _: path in found.layers)
     return found.layers, rest
 

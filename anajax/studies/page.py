@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from anajax.studies.system import NORM_INPUTS
+
 if TYPE_CHECKING:  # costs a second to import
     import xarray as xr
 else:
@@ -71,6 +73,17 @@ def render(
     template = environment.get_template("report.html.j2")
     html = template.render(title=title, lead=lead, warnings=warnings, blocks=blocks)
     return html.encode()
+
+
+def norms(data: "xr.Dataset") -> list[str]:
+    """What is assumed of batch norms, where chips measure them."""
+    if not json.loads(data.attrs["config"])["compensation"]["norms"]:
+        return []
+    return [
+        f"Batch norms are measured on each chip at every read-out, on {NORM_INPUTS} "
+        "inputs without labels that are not among the test items; the digital network "
+        "keeps those of its training."
+    ]
 
 
 def provenance(data: "xr.Dataset") -> list[Block]:

@@ -264,7 +264,7 @@ def _warnings(data: "xr.Dataset") -> list[str]:
 def _assumed(data: "xr.Dataset") -> list[str]:
     return [
         f"Device: {data.attrs['device_source']}.",
-        *hardware_assumptions(),
+        *hardware_assumptions(data),
         "The program is that of the nominal hardware: it is not chosen anew where an "
         "imperfection grows.",
         "Elasticities: conductances normal with exact mean and variance; compensation "
@@ -275,7 +275,7 @@ def _assumed(data: "xr.Dataset") -> list[str]:
     ]
 
 
-def hardware_assumptions() -> list[str]:
+def hardware_assumptions(data: "xr.Dataset") -> list[str]:
     """What the model of the periphery takes for granted."""
     return [
         "Weights are read once per chip and time for all test items, with read noise, "
@@ -287,4 +287,5 @@ def hardware_assumptions() -> list[str]:
         "Wires attenuate every device's array on its own tile; what they take at the "
         "first read is not calibrated away.",
         "Biases, norms and embeddings are digital and exact.",
+        *page.norms(data),
     ]

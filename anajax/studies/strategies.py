@@ -41,7 +41,7 @@ def prepare(
         ValueError: if a device, its times, or the periphery do not suit the network.
     """
     cases = cases_of(config)
-    judge = Judge(work, config.periphery, config.compensation.scope)
+    judge = Judge(work, config.periphery, config.compensation)
     return StrategiesStudy(
         config=config, work=work, cases=cases, judge=judge, mesh=mesh
     )
@@ -182,7 +182,7 @@ class Runner:
             "scope": config.compensation.scope,
             "recalibrate": config.compensation.recalibrate,
             "mesh": self.study.mesh,
-            "keyed": judge.keyed,
+            "keyed": True,
             "through": judge.through,
         }
 
@@ -235,7 +235,9 @@ class Runner:
         name = f"{targets_file.FOLDER}/{self.case.label}-{entry.title}.safetensors"
 
         def make() -> bytes:
-            layers, rest = learn(entry, programmer, self.study.work)
+            layers, rest = learn(
+                entry, programmer, self.study.work, self.study.judge.learned
+            )
             return targets_file.to_bytes(layers, rest)
 
         layers, rest = targets_file.from_bytes(self._kept(name, make))
@@ -245,12 +247,15 @@ class Runner:
     def _trained(self) -> PyTree:
         """The parameters after hardware-aware training."""
         config: Any = self.study.config
-        work, device = self.study.work, self.case.bare
+        work, judge = self.study.work, self.study.judge
+        device = self.case.bare
 
         def make() -> bytes:
             programmer = self._programmer(work.params)
             start, times = programmer.build(START), self.case.times
-            train = trainer(work, device, start, times, config.training)
+            train = trainer(
+                work, device, start, times, config.training, apply=judge.learned
+            )
             key = rng.path_key(programmer.key, targets_file.TRAINED)
             return targets_file.params_to_bytes(train(key))
 

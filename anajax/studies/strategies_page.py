@@ -298,6 +298,7 @@ def assumptions(data: "xr.Dataset") -> list[str]:
         + " The noise of devices is in the weights, read once per chip and time for "
         "all test items.",
         shared,
+        *page.norms(data),
         "Weights are normalized by the largest |weight| of their layer.",
         "Searches for tables minimize the expected weight error averaged over the "
         "times, not the metric: where they clip rare large weights, the metric can "

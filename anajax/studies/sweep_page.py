@@ -289,5 +289,5 @@ def _assumed(data: "xr.Dataset") -> list[str]:
         f"Device without the changes: {data.attrs['device_source']}.",
         program,
         "All points see the same chips (common random draws), unless the seed changes.",
-        *hardware_assumptions(),
+        *hardware_assumptions(data),
     ]

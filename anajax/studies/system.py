@@ -22,6 +22,7 @@ from anajax._tree import pytree
 from anajax._types import PRNGKey, PyTree
 from anajax.convert import Rule, set_key, to_analog
 from anajax.nn.calibration import calibrate_ranges
+from anajax.nn.norm import batch_statistics, recalibrate_norms
 from anajax.nn.programmed import analog_by_path
 from anajax.periphery import IO
 from anajax.programming.targets import distillation
@@ -31,8 +32,11 @@ from anajax.tiling import TileRule, through_wires
 from anajax.wires import Wires
 from anajax.workloads.base import Workload, in_batches
 
-Apply = Callable[[Mapping[str, IO], PyTree, JArray, PRNGKey | None], JArray]
-"""`apply(ios, params, x, key)`: outputs of the network on this periphery."""
+Network = Callable[[Mapping[str, IO], PyTree, PRNGKey | None], Any]
+"""`network(ios, params, key)`: the network on this periphery, called with inputs."""
+
+NORM_INPUTS = 64
+"""Calibration inputs that batch norms are measured with."""
 
 
 @pytree
@@ -52,7 +56,7 @@ class System:
     """A network that can be put on hardware; one object, one trace."""
 
     work: Workload
-    apply: Apply
+    network: Network
     calibrate: Callable[[PyTree], dict[str, IO]]
     """Periphery by path of the kernel, its ranges set for these trained parameters."""
     matrices: Mapping[str, Callable[[JArray], JArray]]
@@ -62,6 +66,12 @@ class System:
     scope: chip.Scope
     reference: JArray
     """Digital outputs for all test items."""
+
+    def apply(
+        self, ios: Mapping[str, IO], params: PyTree, x: JArray, key: PRNGKey | None
+    ) -> JArray:
+        """Outputs of the network for one batch of inputs."""
+        return self.network(ios, params, key)(x)
 
     @property
     def ideal(self) -> dict[str, JArray]:
@@ -93,6 +103,7 @@ def make_system(
     wired: bool = False,
     inputs: float = 1.0,
     outputs: float = 1.0,
+    norms: bool = False,
 ) -> System:
     """The system of a workload.
 
@@ -106,50 +117,62 @@ def make_system(
         wired: whether there are wires, which need to know the tiles.
         inputs: share of calibration inputs of a layer that must fit into its range.
         outputs: share of their column sums that must fit into the range of its ADC.
+        norms: whether batch norms are measured on the chip at every read-out.
 
     Raises:
-        ValueError: if a layer of the network cannot be converted.
+        ValueError: if a layer of the network cannot be converted, or there is no batch
+            norm to measure.
     """
+    if norms:
+        _require_norms(work)
     common: Any = {
         "work": work,
         "tiles": tiles,
         "scope": scope,
         "reference": _digital(work),
     }
-    if io is None and not wired:
-
-        def apply(ios: Any, params: PyTree, x: JArray, key: Any) -> JArray:
-            del ios, key
-            return work.apply(params, x)
-
-        return System(apply=apply, calibrate=lambda _: {}, matrices={}, **common)
-    model = _converted(work, io or IO(), tiles)
+    some = work.calibration[:NORM_INPUTS]
+    digital = io is None and not wired
+    model = work.model if digital else _converted(work, io or IO(), tiles)
     graph, _, rest = nnx.split(model, nnx.Param, ...)
     constants = nnx.to_pure_dict(rest)
 
-    def apply_analog(
-        ios: Mapping[str, IO], params: PyTree, x: JArray, key: PRNGKey | None
-    ) -> JArray:
+    def network(ios: Mapping[str, IO], params: PyTree, key: PRNGKey | None) -> Any:
         merged = nnx.merge(graph, params, constants)
-        for path, layer in analog_by_path(merged).items():
-            layer.analog.io.set_value(ios[_kernel(path)])
-        set_key(merged, key)
-        return merged(x)
+        if not digital:
+            for path, layer in analog_by_path(merged).items():
+                layer.analog.io.set_value(ios[_kernel(path)])
+            set_key(merged, key)
+        return recalibrate_norms(merged, [some]) if norms else merged
+
+    if digital:
+        return System(network=network, calibrate=lambda _: {}, matrices={}, **common)
 
     def calibrate(params: PyTree) -> dict[str, IO]:
         trained = nnx.merge(graph, params, constants)
-        some = [work.calibration[: work.batch]]
-        ready = calibrate_ranges(trained, some, inputs=inputs, outputs=outputs)
+        trained = batch_statistics(trained) if norms else trained
+        batch = [work.calibration[: work.batch]]
+        ready = calibrate_ranges(trained, batch, inputs=inputs, outputs=outputs)
         layers = analog_by_path(ready).items()
         return {_kernel(path): layer.analog.io.get_value() for path, layer in layers}
 
     layers = {_kernel(path): layer for path, layer in analog_by_path(model).items()}
     return System(
-        apply=apply_analog,
+        network=network,
         calibrate=calibrate,
         matrices={path: layer.matrices for path, layer in layers.items()},
         **common,
     )
+
+
+def _require_norms(work: Workload) -> None:
+    if not any(type(m) is nnx.BatchNorm for _, m in nnx.iter_modules(work.model)):
+        _checks.fail(
+            "compensation.norms",
+            "be false for a network without batch norms",
+            work.name,
+            "Leave it out.",
+        )
 
 
 def _kernel(path: str) -> str:
@@ -239,9 +262,11 @@ def _judge(
     n = work.x.shape[0]
     batch = min(work.batch, n)
 
+    network = system.network(ios, params, key)
+
     def one(items: tuple[JArray, JArray, JArray]) -> tuple[JArray, JArray]:
         x, y, reference = items
-        outputs = system.apply(ios, params, x, key)
+        outputs = network(x)
         metric = work.metric_fn(outputs, y)
         return metric, jax.vmap(distillation)(outputs, reference)
 

@@ -29,6 +29,7 @@ def unlabeled(work: Workload, most: int = INPUTS) -> Any:
     return x if len(x) <= most else x[shuffled(len(x), most)]
 
 
+Apply = Callable[[PyTree, Any], Any]
 Train = Callable[[PRNGKey], PyTree]
 """`train(key)`: parameters after training; one trace for all keys."""
 
@@ -40,6 +41,7 @@ def trainer(
     times: np.ndarray,
     options: TrainingSection,
     *,
+    apply: Apply | None = None,
     notify: Callable[[int], None] = lambda step: None,
 ) -> Train:
     """Distillation through the device's noise, from the digital network.
@@ -53,9 +55,11 @@ def trainer(
         strategy: what every step programs with.
         times: seconds after the first read; every chip of a step draws one.
         options: steps, chips and inputs of each, rate, clip.
+        apply: `apply(params, x)` of the network on a chip; the digital one by default.
         notify: told of every step.
     """
     noise = training.device_noise(device, strategy, times)
+    noisy = work.apply if apply is None else apply
     x, reference = jnp.asarray(unlabeled(work)), work.params
     rate = optax.cosine_decay_schedule(options.rate, options.steps)
     clip = [] if options.clip is None else [training.clip_weights(sigmas=options.clip)]
@@ -64,7 +68,7 @@ def trainer(
     def loss(params: PyTree, rows: Any, key: PRNGKey) -> Any:
         goal = work.apply(reference, x[rows])
         keys = streams(key, Stage.CHIP, jnp.arange(options.chips))
-        outputs = (work.apply(noise(params, k), x[rows]) for k in keys)
+        outputs = (noisy(noise(params, k), x[rows]) for k in keys)
         return sum(training.distillation(y, goal) for y in outputs) / options.chips
 
     @jax.jit

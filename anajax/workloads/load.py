@@ -19,6 +19,7 @@ LOADERS: dict[str, Callable[..., Workload]] = {
     "cifar10_resnet20": partial(load_cifar10, 20),
     "cifar10_resnet32": partial(load_cifar10, 32),
     "fashion_resnet8": partial(load_fashion, 8),
+    "fashion_resnet32": partial(load_fashion, 32),
     "fsdd_lstm": load_spoken_digits,
     "kws_lstm_s": partial(load_keywords, "lstm_s", by_speaker=False),
     "kws_lstm_l": partial(load_keywords, "lstm_l", by_speaker=False),

@@ -84,8 +84,8 @@ def main():
         rows.append(
             {
                 "case": name,
-                "median_ms": f"{np.median(t):.2f}",
-                "fastest_ms": f"{t.min():.2f}",
+                "median_ms": f"{np.median(t):.3f}",
+                "fastest_ms": f"{t.min():.3f}",
                 "ratio_to_plain": f"{np.median(t / times[floor]):.2f}",
                 "temporary_mb": f"{temporary_mb(function, *arguments):.1f}",
             }

@@ -111,7 +111,7 @@ def main() -> None:
         times = 1e3 * interleaved(runs, repeats)
         median, least = np.median(times, 1), np.min(times, 1)
         numbers = (*median, median[1] / median[0], *least, least[1] / least[0])
-        rows.append((name, *(f"{v:.2f}" for v in numbers)))
+        rows.append((name, *(f"{v:.3f}" for v in numbers)))
         print(*rows[-1], sep="  ", flush=True)
     OUT.parent.mkdir(exist_ok=True)
     with OUT.open("w", newline="") as file:

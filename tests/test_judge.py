@@ -134,7 +134,10 @@ def gained(params, factor=3.0):
     )
 
 
-@pytest.mark.parametrize("periphery", [None, PeripherySection(adc_bits=16)])
+@pytest.mark.parametrize(
+    "periphery",
+    [None, pytest.param(PeripherySection(adc_bits=16), marks=pytest.mark.slow)],
+)
 def test_norms_measured_on_the_chip_take_out_the_gain_of_layers(normed, periphery):
     """Up to the epsilon of the norms; without them the network is another one."""
     key, more, x = jax.random.key(0), gained(normed.params), normed.calibration

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 import tiny_study
@@ -57,6 +58,20 @@ def test_results_are_labelled_with_units(finished):
     analog = data.isel(strategy=slice(1, None))
     ratio = analog.weight_rms_error.mean("chip") / analog.expected_rms_error
     assert np.all((ratio > 0.5) & (ratio < 2))
+
+
+def test_products_of_a_study_are_those_of_float32(tmp_path, monkeypatch):
+    """Also where a device would round their inputs by default."""
+    seen, load = [], run.load
+
+    def note(*args, **kwargs):
+        seen.append(jax.config.jax_default_matmul_precision)
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(run, "load", note)
+    run.run(tiny_study.prepared(tmp_path / "out"), notify=lambda *_: note("digits"))
+    assert len(seen) > 2 and set(seen) == {"highest"}
+    assert jax.config.jax_default_matmul_precision is None
 
 
 def test_same_seed_same_bits_and_another_seed_others(finished, tmp_path):

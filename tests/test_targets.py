@@ -172,6 +172,7 @@ def test_learned_targets_beat_the_tuned_hand_strategy_in_the_sampler(key):
     assert gain.mean() > 4 * gain.std() / np.sqrt(gain.size)
 
 
+@pytest.mark.slow
 def test_the_network_to_be_met_may_be_another_one(key):
     """Without noise the first loss is the distance of the two networks."""
     params, x = network(key), jr.normal(key, (16, 6))

@@ -1,5 +1,6 @@
 """Run a study of any kind: prepare everything that can fail, then work part by part."""
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib
@@ -83,7 +84,7 @@ def prepare(
             f"`--devices` must be 1 for a study of kind {config.study}: got a mesh of "
             "devices. Leave it out: these studies run on one device."
         )
-    with hosts.together():
+    with hosts.together(), _exact():
         work = load(config.workload.name, data=data, items=config.workload.items)
         study = module.prepare(config, work, mesh)
         asked = identity(config, work)
@@ -101,7 +102,13 @@ def run(prepared: Prepared, *, notify: Notify = lambda text, done: None) -> Any:
     Returns:
         The results as an xarray Dataset, as written to `results.nc`.
     """
-    return prepared.study.run(prepared.folder, notify=notify)
+    with _exact():
+        return prepared.study.run(prepared.folder, notify=notify)
+
+
+def _exact() -> contextlib.AbstractContextManager[None]:
+    """Products of float32, as on a CPU: a GPU would round their inputs to TF32."""
+    return jax.default_matmul_precision("highest")
 
 
 def identity(config: StudyConfig, work: Workload) -> dict[str, Any]:

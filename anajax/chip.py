@@ -20,7 +20,7 @@ from anajax._types import PRNGKey, PyTree
 from anajax.compensation import Recalibrations, hold
 from anajax.devices import base as _device
 from anajax.devices.base import Cells, Device
-from anajax.mapping import Strategy, encode
+from anajax.mapping import Normalize, Normalized, Strategy, encode, normalized
 
 Select = Callable[[str, Any], bool]
 Strategies = Strategy | Mapping[str, Strategy]
@@ -47,6 +47,11 @@ class Layer:
     drift: Float[JArray, ""] = 0.0  # pyright: ignore[reportAssignmentType]
     """Exponent a of a scheduled correction (1 + t / 20 s)^a on top of the measured
     drift compensation."""
+
+    @property
+    def unit(self) -> Float[JArray, "*columns"]:
+        """What a normalized weight of 1 is in the network, by column or for all."""
+        return self.w_max * self.column
 
     def write(self, device: Device, *, key: PRNGKey) -> Cells:
         """Program the devices of this layer on one chip."""
@@ -97,8 +102,24 @@ def others(params: PyTree, *, select: Select = default_select) -> dict[str, JArr
     }
 
 
+def as_layer(weights: Normalized, strategy: Strategy) -> Layer:
+    """The targets of normalized weights by a strategy."""
+    c = strategy.cell.coefficients(strategy.significance)
+    return Layer(
+        targets=encode(strategy, weights.u),
+        coefficients=c / strategy.scale,
+        offset=strategy.offset / strategy.scale,
+        w_max=weights.w_max,
+        column=weights.column,
+    )
+
+
 def encode_weights(
-    params: PyTree, strategy: Strategies, *, select: Select = default_select
+    params: PyTree,
+    strategy: Strategies,
+    *,
+    select: Select = default_select,
+    normalize: Normalize = "layer",
 ) -> dict[str, Layer]:
     """Targets of all selected weights.
 
@@ -106,12 +127,13 @@ def encode_weights(
         params: pytree of arrays.
         strategy: one for all, or one per path.
         select: which leaves are weights, by path and value.
+        normalize: whose largest |weight| fills the range, see `mapping.normalized`.
 
     Raises:
         ValueError: if a weight is not finite, or a path has no strategy.
     """
     return {
-        path: _encode_layer(w, _strategy_for(strategy, path), path)
+        path: _encode_layer(w, _strategy_for(strategy, path), path, normalize)
         for path, w in weights(params, select=select).items()
     }
 
@@ -218,7 +240,7 @@ def schedule(layer: Layer, t: Float[JArray, ""] | float) -> JArray:
 
 def finish(layer: Layer, analog: JArray) -> JArray:
     """Weights in the network's units from their compensated analog part c.g / K."""
-    return (analog - layer.offset) * layer.w_max * layer.column
+    return (analog - layer.offset) * layer.unit
 
 
 def compensation(
@@ -235,9 +257,9 @@ def compensation(
     if scope == "none":
         return {path: jnp.ones(()) for path in now}
     if scope == "network":
-        sizes = {path: layer.w_max for path, layer in layers.items()}
-        above = sum(s * jnp.sum(jnp.abs(first[p])) for p, s in sizes.items())
-        below = sum(s * jnp.sum(jnp.abs(now[p])) for p, s in sizes.items())
+        units = {path: layer.unit for path, layer in layers.items()}
+        above = sum(jnp.sum(jnp.abs(u * first[p])) for p, u in units.items())
+        below = sum(jnp.sum(jnp.abs(u * now[p])) for p, u in units.items())
         return {path: above / jnp.maximum(below, _TINY) for path in now}
     return {path: _factor(first[path], now[path], scope) for path in now}
 
@@ -258,6 +280,7 @@ def perturb(
     key: PRNGKey,
     select: Select = default_select,
     scope: Scope = "layer",
+    normalize: Normalize = "layer",
 ) -> PyTree:
     """Parameters as one chip holds them at time `t`: pytree in, pytree out.
 
@@ -269,6 +292,7 @@ def perturb(
         key: one key is one chip (at any time).
         select: which leaves are weights, by path and value.
         scope: the weights that share one drift compensation factor.
+        normalize: whose largest |weight| fills the range, see `mapping.normalized`.
 
     Returns:
         The same pytree with perturbed weights; other leaves are untouched.
@@ -277,7 +301,7 @@ def perturb(
         ValueError: if weights or times are out of range, or nothing is selected.
     """
     _checks.positive("t", t, strictly=False)
-    layers = encode_weights(params, strategy, select=select)
+    layers = encode_weights(params, strategy, select=select, normalize=normalize)
     chip = program(device, layers, key=key)
     return insert(params, read(device, chip, t=t, index=1, scope=scope))
 
@@ -321,19 +345,13 @@ def _strategy_for(strategy: Strategies, path: str) -> Strategy:
     return strategy[path]
 
 
-def _encode_layer(w: JArray, strategy: Strategy, path: str) -> Layer:
+def _encode_layer(
+    w: JArray, strategy: Strategy, path: str, normalize: Normalize
+) -> Layer:
     _checks.finite(path, w, "Find the layer whose training diverged.")
     if isinstance(w, np.ndarray):
         w = jnp.asarray(w)
-    w_max = jnp.max(jnp.abs(w))
-    u = w / jnp.where(w_max > 0, w_max, 1)
-    c = strategy.cell.coefficients(strategy.significance)
-    return Layer(
-        targets=encode(strategy, u),
-        coefficients=c / strategy.scale,
-        offset=strategy.offset / strategy.scale,
-        w_max=w_max,
-    )
+    return as_layer(normalized(w, normalize), strategy)
 
 
 def _read_all(

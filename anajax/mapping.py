@@ -11,6 +11,7 @@ rarest large weights are then clipped by the table.
 """
 
 import dataclasses
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,8 @@ from anajax._tree import pytree, replace, static
 
 Weights = Float[JArray, "*weights"]
 Targets = Float[JArray, "*weights devices"]
+Normalize = Literal["layer", "column"]
+"""Whose largest |weight| fills the range of the table."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -158,6 +161,41 @@ class Strategy:
             )
         if _checks.concrete(self):
             _check_increasing_weights(self)
+
+
+@pytree
+class Normalized:
+    """The weights of one layer as shares of what fills the range of the table."""
+
+    u: Weights
+    w_max: Float[JArray, ""]
+    """Largest |weight| of the layer, in the units of the network."""
+    column: Float[JArray, "*columns"] = 1.0  # pyright: ignore[reportAssignmentType]
+    """That of each column (last axis) over `w_max`, or 1."""
+
+
+def normalized(w: Weights, normalize: Normalize = "layer") -> Normalized:
+    """Weights as shares of the largest |weight| of the layer, or of their column.
+
+    Args:
+        w: weights of one layer; columns are the last axis (its outputs).
+        normalize: `"column"` lets each column use the whole range, to be scaled
+            digitally behind its ADC, as `weight_scaling_columnwise` of aihwkit does. A
+            column of zeros keeps the scale of the layer.
+
+    Raises:
+        ValueError: for another word.
+    """
+    if normalize not in get_args(Normalize):
+        rule = f"be one of {get_args(Normalize)}"
+        _checks.fail("normalize", rule, repr(normalize), 'Use "layer".')
+    w_max = jnp.max(jnp.abs(w))
+    safe = jnp.where(w_max > 0, w_max, 1)
+    if normalize == "layer":
+        return Normalized(u=w / safe, w_max=w_max)
+    column = jnp.max(jnp.abs(w), tuple(range(w.ndim - 1))) / safe
+    column = jnp.where(column > 0, column, 1)
+    return Normalized(u=w / (safe * column), w_max=w_max, column=column)
 
 
 def encode(strategy: Strategy, weights: Weights) -> Targets:

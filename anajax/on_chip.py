@@ -57,7 +57,7 @@ def program_layers(
         sd = device.read.sd(
             cells.g, target=cells.target, programmed=cells.programmed, t=t
         )
-        unit = layer.w_max * layer.column
+        unit = layer.unit
         weights[path] = cells.g @ layer.coefficients * unit
         if combine == "analog":
             variance[path] = sd**2 @ layer.coefficients**2 * unit**2
@@ -79,6 +79,6 @@ def _apart(
     factors = layer.coefficients[:, None] * membership(combine, g.shape[-1])
     largest = jnp.max(jnp.abs(factors), axis=0)
     share = factors / jnp.where(largest > 0, largest, 1) / device.g_max
-    unit = jnp.asarray(layer.w_max * layer.column)[..., None]
+    unit = jnp.asarray(layer.unit)[..., None]
     parts = Parts(values=g @ share * unit, digital=largest * device.g_max)
     return parts, sd**2 @ share**2 * unit**2

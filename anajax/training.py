@@ -27,6 +27,7 @@ from anajax._tree import pytree
 from anajax._types import Float, JArray, PRNGKey, PyTree
 from anajax.converters import Number
 from anajax.devices.base import Device
+from anajax.mapping import Normalize
 from anajax.programming.targets import distillation as distillation
 from anajax.programming.task import noisy_weights
 from anajax.weight_error import moment_table
@@ -74,6 +75,7 @@ def device_noise(
     exact: bool = False,
     select: chip.Select = chip.default_select,
     scope: chip.Scope = "layer",
+    normalize: Normalize = "layer",
 ) -> Noise:
     """The device model itself: program, age to a random one of `times`, read.
 
@@ -88,6 +90,7 @@ def device_noise(
         select: which leaves are weights.
         scope: the weights that share one drift compensation factor (where `exact`;
             otherwise a layer's).
+        normalize: whose largest |weight| fills the range, see `mapping.normalized`.
 
     Raises:
         ValueError: if times are out of range.
@@ -110,7 +113,9 @@ def device_noise(
 
     def noise(params: PyTree, key: PRNGKey, strength: Number = 1.0) -> PyTree:
         frozen = jax.lax.stop_gradient(chip.weights(params, select=select))
-        layers = chip.encode_weights(frozen, strategy, select=lambda *_: True)
+        layers = chip.encode_weights(
+            frozen, strategy, select=lambda *_: True, normalize=normalize
+        )
         return _toward(params, chip_weights(layers, key), strength, select)
 
     return noise

@@ -4,6 +4,8 @@ import jax
 import jax.random as jr
 import pytest
 
+jax.config.update("jax_default_matmul_precision", "highest")  # a GPU has TF32
+
 if os.environ.get("ANAJAX_TYPECHECK"):  # shapes and types of every call, on demand
     from jaxtyping import install_import_hook
 

@@ -75,6 +75,33 @@ def test_column_factors_are_one_per_output(key):
     np.testing.assert_allclose(alpha, 10 / 3.5)
 
 
+def test_columns_that_fill_the_range_are_noisy_in_proportion(key):
+    """Whatever its scale, a column is programmed the same, and scaled digitally."""
+    w = jr.normal(key, (3, 8, 6)).at[..., 4].set(0.0)
+    scale = jnp.array([1.0, 0.1, 0.01, 3.0, 1.0, 0.5])
+    how = {"t": DAY, "key": key, "normalize": "column"}
+    one, two = (
+        chip.perturb({"kernel": v}, PCM, LSP, **how)["kernel"] for v in (w, scale * w)
+    )
+    assert np.all(np.std(np.asarray(one - w), (0, 1)) > 0.01)
+    shown = np.arange(6) != 4  # zeros keep the scale of their layer
+    np.testing.assert_allclose(two[..., shown], (one * scale)[..., shown], rtol=1e-4)
+    same = chip.perturb(
+        {"kernel": w}, IDEAL, strategies.lsp_first(IDEAL), **how | {"t": 0.0}
+    )
+    np.testing.assert_allclose(same["kernel"], w, rtol=1e-5, atol=1e-6)
+
+
+def test_a_network_factor_weighs_columns_in_its_units(key):
+    layers = chip.encode_weights(
+        {"a": jnp.array([[2.0, 0.2], [-2.0, 0.2]])}, LSP, normalize="column"
+    )
+    np.testing.assert_allclose(layers["a"].unit, [2.0, 0.2])
+    first, now = ({"a": jnp.array([[1.0, a], [1.0, a]])} for a in (1.0, 0.5))
+    alpha = chip.compensation(first, now, layers, "network")["a"]
+    np.testing.assert_allclose(alpha, 2.2 / 2.1, rtol=1e-6)
+
+
 def test_held_factors_are_those_of_the_last_recalibration(key):
     """Drift alone, of equal exponents: what is left is the drift since then."""
     device = replace(IDEAL, drift=STEADY)

@@ -42,7 +42,7 @@ def test_a_study_behind_a_periphery_is_the_system_on_that_hardware(
     work = tiny_study.tiny_workload("digits")
     section = PeripherySection(**PERIPHERY)
     system = system_behind(section, work, CompensationSection())
-    ios = section.finish(system.calibrate(work.params), system.ideal)
+    ios = section.finish(system.calibrate(work.params), system.units(work.params))
     device = devices.state_independent()
     hardware = Hardware(device=device, ios=ios, wires=section.resistance())
     layers = chip.encode_weights(work.params, strategies.lsp_first(device))
@@ -147,7 +147,7 @@ def test_norms_measured_on_the_chip_take_out_the_gain_of_layers(normed, peripher
     for norms in (True, False):
         compensation = CompensationSection(norms=norms)
         system = system_behind(section, normed, compensation)
-        ios = section.finish(system.calibrate(more), system.ideal)
+        ios = section.finish(system.calibrate(more), system.units(more))
         onto = jax.jit(system.apply)
         found = onto(ios, more, x, key)
         distance[norms] = float(jnp.abs(found - exact).max())

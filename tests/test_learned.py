@@ -15,6 +15,7 @@ from anajax.studies import report, results, run, targets_file
 from anajax.studies.config import validate
 from anajax.studies.evaluate import evaluate
 from anajax.studies.learned import expected_error
+from anajax.studies.programs import Programmer, targets
 from anajax.studies.required import required_device
 from anajax.studies.targets_file import load_targets
 from anajax.weight_error import moment_table, weight_error
@@ -36,11 +37,31 @@ ENTRIES = [
 TRAINING = {"steps": 3, "batch": 8, "rate": 1e-3}
 
 
+def test_expected_error_counts_columns_in_the_units_of_their_layer(key):
+    """By the density of a search, or by the moments of every target."""
+    w = jr.normal(key, (64, 12)) * jnp.linspace(0.1, 1, 12)
+    params, device, errors = {"kernel": w}, devices.pcm(), {}
+    for normalize in ("layer", "column"):
+        asked = {"normalize": normalize, "device": {"name": "pcm"}}
+        programmer = Programmer(
+            config=validate(tiny_study.CONFIG | asked), device=device, weights=params,
+            times=np.array([1.0, 1e6]), key=key,
+        )  # fmt: skip
+        layers = targets(params, LSP, device, normalize)
+        exact = expected_error(layers, params, device, programmer.times)
+        found = programmer.expected_error(LSP)
+        np.testing.assert_allclose(found, exact, rtol=0.02)
+        np.testing.assert_allclose(programmer.expected_error({"kernel": LSP}), found)
+        errors[normalize] = exact
+    assert np.all(errors["column"] < 0.9 * errors["layer"])
+
+
 @pytest.mark.slow
-def test_learned_programs_land_in_the_same_results(monkeypatch, tmp_path):
+@pytest.mark.parametrize("normalize", ["layer", "column"])
+def test_learned_programs_land_in_the_same_results(monkeypatch, tmp_path, normalize):
     tiny_study.use(monkeypatch)
     out = tmp_path / "a"
-    asked = {"strategies": ENTRIES, "training": TRAINING}
+    asked = {"strategies": ENTRIES, "training": TRAINING, "normalize": normalize}
     data = run.run(tiny_study.prepared(out, **asked))
     kinds = dict(zip(data.strategy.values, data.kind.values, strict=True))
     assert kinds == {

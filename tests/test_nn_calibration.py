@@ -61,6 +61,21 @@ def test_calibrated_network_is_closer_to_the_digital_one():
     assert float(before.conv.analog.input_range[...]) == 1
 
 
+def test_columns_with_scales_of_their_own_share_a_range_before_these():
+    scale = jnp.array([1.0, 0.5, 0.1, 0.2, 0.05, 1.0])
+    io = IO(scaling=ConstantScale(value=1.0), adc=periphery.uniform(8, 10.0))
+    model = converted(io, tiles=TileRule(columns=4))
+    scales = {"conv": jnp.ones(6), "linear": scale}
+    bound = calibrate_ranges(model, [X], scales=scales).linear.analog.io.get_value()
+    h = jax.nn.relu(Net().conv(X)).mean((1, 2))
+    inputs = jnp.concatenate([h, 3 * Net().linear(h)])
+    y = inputs @ Net().linear.kernel[...] / jnp.max(jnp.abs(inputs))
+    largest = jnp.max(jnp.abs(y / scale))
+    np.testing.assert_allclose(
+        bound.adc.bound[..., 0], largest * scale.reshape(2, 3), rtol=1e-5
+    )
+
+
 def test_quantiles_leave_out_their_share():
     layer = nnx.List([nnx.Linear(500, 3, rngs=nnx.Rngs(0))])
     model, _ = to_analog(Seq(layer), [Rule(".*", io=LEARNED)])

@@ -33,6 +33,7 @@ def test_configs_compare_what_the_paper_does(path):
     assert labels[0] == "single_pair" and labels[-1] == "targets" and len(labels) == 8
     assert sum(e.trained for e in config.strategies) == 2
     assert (config.periphery.dac_bits, config.periphery.adc_bits) == (8, 8)
+    assert config.normalize == "column"
 
 
 def require_data(name):

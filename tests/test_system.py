@@ -31,8 +31,25 @@ def put(section, device=DEVICE):
     system = make_system(
         WORK, io=section.io(), tiles=section.tiles, wired=bool(section.wires)
     )
-    ios = section.finish(system.calibrate(WORK.params), system.ideal)
+    ios = section.finish(system.calibrate(WORK.params), system.units(WORK.params))
     return system, Hardware(device=device, ios=ios, wires=section.resistance())
+
+
+def test_noise_and_ranges_follow_columns_that_fill_their_conductances():
+    how = {"io": FULL.io(), "tiles": FULL.tiles}
+    weights = np.asarray(chip.weights(WORK.params)["kernel"])
+    found = {}
+    for normalize in ("layer", "column"):
+        system = make_system(WORK, normalize=normalize, **how)
+        units = system.units(WORK.params)
+        found[normalize] = FULL.finish(system.calibrate(WORK.params), units)["kernel"]
+    layer, column = found["layer"], found["column"]
+    largest = np.abs(weights).max(0)
+    np.testing.assert_allclose(layer.noise.sd, 0.02 * largest.max(), rtol=1e-6)
+    np.testing.assert_allclose(column.noise.sd[0, :, 0], 0.02 * largest, rtol=1e-6)
+    ranges = column.adc.bound[0, :, 0] / largest
+    np.testing.assert_allclose(ranges, ranges[0], rtol=1e-5)
+    assert np.min(ranges) * largest.max() >= layer.adc.bound * (1 - 1e-5)
 
 
 def measure(system, hardware, points, key, chips=3, t=1e5):

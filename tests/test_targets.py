@@ -9,6 +9,7 @@ import pytest
 from anajax import chip, density, devices, strategies
 from anajax._tree import replace
 from anajax.devices.presets import only_range
+from anajax.mapping import normalized
 from anajax.programming import Box
 from anajax.programming.program import chain, learned, start_from
 from anajax.programming.targets import (
@@ -60,6 +61,18 @@ def test_moment_matched_draws_equal_the_sampler_in_mean_and_spread(key):
     error = alpha * sd * np.sqrt(2 / n)
     assert np.all(np.abs(np.mean(w, 0) - alpha * mean) < 5 * error)
     np.testing.assert_allclose(np.std(w, 0), alpha * sd, rtol=5 * np.sqrt(2 / n))
+
+
+def test_a_search_begins_with_the_targets_of_its_strategy(key):
+    strategy, params = strategies.lsp_first(NOISY), network(key)
+    for how in ("layer", "column"):
+        expected = chip.encode_weights(params, strategy, normalize=how)
+        ideal = {p: normalized(w, how) for p, w in chip.weights(params).items()}
+        begin = start_from(strategy, NOISY, params)
+        found = begin.layers(ideal, NOISY, strategy.cell)
+        for path, layer in expected.items():
+            np.testing.assert_allclose(found[path].targets, layer.targets, atol=1e-3)
+            np.testing.assert_allclose(found[path].unit, layer.unit, rtol=1e-6)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from anajax import devices, strategies, training
+from anajax import chip, devices, strategies, training
 
 TIMES = [60.0, 86400.0]
 
@@ -55,6 +55,18 @@ def test_device_noise_is_fresh_for_each_key_and_fades_with_strength(params, key)
     np.testing.assert_array_equal(quiet["dense"]["kernel"], params["dense"]["kernel"])
     full = [run(params, k, 1.0)["dense"]["kernel"] for k in jr.split(key, 8)]
     assert len({float(w[0, 0]) for w in full}) == 8
+
+
+def test_columns_may_fill_the_range_in_training(params, key):
+    scale = jnp.linspace(0.1, 1, params["dense"]["kernel"].shape[-1])
+    scaled = chip.insert(params, {"dense/kernel": params["dense"]["kernel"] * scale})
+    pcm = devices.pcm()
+    noise = training.device_noise(
+        pcm, strategies.lsp_first(pcm), [1e5], normalize="column"
+    )
+    one, two = (noise(p, key)["dense"]["kernel"] for p in (params, scaled))
+    assert jnp.std(one - params["dense"]["kernel"]) > 0.001
+    np.testing.assert_allclose(two, one * scale, rtol=1e-4, atol=1e-6)
 
 
 def test_noise_ramp():

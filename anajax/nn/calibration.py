@@ -3,15 +3,17 @@
 model = calibrate_ranges(model, [x[:256]], inputs=0.999, key=key)
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Float
 
 from anajax import _checks, crossbar, rng
+from anajax._split import split_axis
 from anajax._tree import replace
 from anajax._types import JArray, PRNGKey
 from anajax.converters import Clip, Uniform, calibrate
@@ -32,6 +34,7 @@ def calibrate_ranges(
     outputs: float = 1.0,
     per: str = "layer",
     vectors: int = 4096,
+    scales: Mapping[str, JArray] | None = None,
     key: PRNGKey | None = None,
 ) -> M:
     """A clone of a converted model with its ranges set to what calls for them.
@@ -49,6 +52,9 @@ def calibrate_ranges(
         outputs: share of the column sums that must fit.
         per: one ADC range for each `"layer"`, `"tile"` or `"column"` of a tile.
         vectors: most input vectors that are kept of each product (evenly spaced).
+        scales: digital scales behind the ADCs by path of the layer, one for each column
+            (last axis of the kernel), where columns fill their conductances each by
+            itself: a range is then shared before these scales.
         key: needed where the sums have noise; it counts among what must fit.
 
     Raises:
@@ -69,8 +75,21 @@ def calibrate_ranges(
         _checks.finite(f"inputs of {path}", x, "Find the layer that diverged.")
         own = None if key is None else rng.path_key(key, path)
         _set_input_range(layer.analog, x, inputs)
-        _set_adc(layer, x, outputs, SHARED[per], own)
+        scale = behind_adc(layer, scales[path]) if scales else jnp.ones(())
+        _set_adc(layer, x, outputs, SHARED[per], scale, own)
     return model
+
+
+def behind_adc(layer: Any, scale: Float[JArray, "out"]) -> Float[JArray, "k c 1"]:
+    """Scales of the columns (last axis) of a layer's kernel, as its tiles have them.
+
+    Groups share the tiles' converters: of theirs the largest.
+    """
+    whole = layer.matrices(jnp.broadcast_to(scale, layer.kernel[...].shape))
+    flat = jnp.max(whole[:, 0], axis=0)
+    limits = crossbar.TileRule(columns=layer.analog.columns)
+    split = split_axis(flat, limits.parts(1, flat.size)[1], axis=0)
+    return jnp.where(split > 0, split, 1)[..., None]  # filled up with zeros
 
 
 def _inputs(
@@ -129,6 +148,7 @@ def _set_adc(
     x: JArray,
     quantile: float,
     axes: tuple[int, ...] | None,
+    scale: JArray,
     key: PRNGKey | None,
 ) -> None:
     io: IO = layer.analog.periphery()
@@ -141,8 +161,8 @@ def _set_adc(
     sums = jax.vmap(lambda t, v, k: crossbar.column_sums(t, v, io, key=k))(
         tiles, x, keys
     )
-    adc = calibrate(io.adc, sums, quantile=quantile, axis=axes)
-    if axes is not None:
-        adc = replace(adc, bound=jnp.asarray(adc.bound)[0])
+    adc = calibrate(io.adc, sums / scale, quantile=quantile, axis=axes)
+    bound = jnp.asarray(adc.bound) if axes is None else jnp.asarray(adc.bound)[0]
+    adc = replace(adc, bound=bound * scale)
     io = layer.analog.io.get_value()
     layer.analog.io.set_value(replace(io, adc=adc))

@@ -21,7 +21,7 @@ from anajax._tree import pytree, replace, static
 from anajax._types import PRNGKey, PyTree
 from anajax.density import WeightDensity, from_weights, merged
 from anajax.devices.base import Cells, Device, program, read
-from anajax.mapping import Strategy, UnitCell, canonical
+from anajax.mapping import Normalize, Strategy, UnitCell, canonical
 from anajax.programming.objective import cells_error
 from anajax.programming.unknowns import (
     Box,
@@ -136,13 +136,19 @@ class ClosedLoopLayer(chip.Layer):
 
 
 def closed_loop_layers(
-    params: PyTree, policy: Policy, *, select: chip.Select = chip.default_select
+    params: PyTree,
+    policy: Policy,
+    *,
+    select: chip.Select = chip.default_select,
+    normalize: Normalize = "layer",
 ) -> dict[str, chip.Layer]:
     """The layers of a network for `chip.program` and `evaluate`, by path."""
-    open_loop = chip.encode_weights(params, policy.strategy, select=select)
+    open_loop = chip.encode_weights(
+        params, policy.strategy, select=select, normalize=normalize
+    )
     ideal = chip.weights(params, select=select)
     return {
-        path: ClosedLoopLayer(**vars(layer), policy=policy, u=ideal[path] / layer.w_max)
+        path: ClosedLoopLayer(**vars(layer), policy=policy, u=ideal[path] / layer.unit)
         for path, layer in open_loop.items()
     }
 

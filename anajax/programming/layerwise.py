@@ -19,7 +19,7 @@ from anajax import _checks, chip, rng
 from anajax._tree import pytree, replace, static
 from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Device
-from anajax.mapping import Strategy
+from anajax.mapping import Normalize, Strategy, normalized
 from anajax.programming.program import chain, start_from
 from anajax.programming.targets import (
     Apply,
@@ -157,6 +157,7 @@ def optimize_layer_by_layer(
     learning_rate: float = 0.01,
     weight_rate: float = 0.002,
     select: chip.Select = chip.default_select,
+    normalize: Normalize = "layer",
     box: Box | None = None,
 ) -> OptimizedTargets:
     """Minimize the relative squared error of each unit's outputs, one unit at a time.
@@ -176,6 +177,7 @@ def optimize_layer_by_layer(
         learning_rate: of strategies, column scales and drift correction.
         weight_rate: of shifts, in units of w_max.
         select: which leaves are weights.
+        normalize: whose largest |weight| fills the range, see `mapping.normalized`.
         box: bounds of F and K.
 
     Returns:
@@ -185,7 +187,8 @@ def optimize_layer_by_layer(
         ValueError: if an argument is out of range, or a weight is in no unit.
     """
     check(times, learn, inputs, None, steps=steps, chips=chips, batch=batch)
-    ideal = chip.weights(params, select=select)
+    chosen = chip.weights(params, select=select)
+    ideal = {p: normalized(w, normalize) for p, w in chosen.items()}
     _check_units(units, learn, list(ideal))
     one = first_of(strategy, device, learn)
     options = dict(rate=learning_rate, weight_rate=weight_rate, steps=steps)

@@ -18,7 +18,7 @@ from anajax import _checks, chip, rng
 from anajax._tree import pytree, replace, static
 from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Cells, Device, Number, age, program
-from anajax.mapping import Strategy, decode, encode
+from anajax.mapping import Normalize, Strategy, decode, encode
 
 
 @pytree
@@ -160,13 +160,14 @@ def product_descent_layers(
     loop: ProductDescent,
     *,
     select: chip.Select = chip.default_select,
+    normalize: Normalize = "layer",
 ) -> dict[str, chip.Layer]:
     """The layers of a network for `chip.program` and `evaluate`, by path."""
-    layers = chip.encode_weights(params, strategy, select=select)
+    layers = chip.encode_weights(params, strategy, select=select, normalize=normalize)
     ideal = chip.weights(params, select=select)
     return {
         path: ProductDescentLayer(
-            **vars(layer), loop=loop, strategy=strategy, u=ideal[path] / layer.w_max
+            **vars(layer), loop=loop, strategy=strategy, u=ideal[path] / layer.unit
         )
         for path, layer in layers.items()
     }

@@ -18,7 +18,7 @@ from anajax import chip
 from anajax._tree import pytree, replace
 from anajax._types import PyTree
 from anajax.devices.base import Device
-from anajax.mapping import Strategy, UnitCell, encode
+from anajax.mapping import Normalized, Strategy, UnitCell
 from anajax.programming.unknowns import (
     Box,
     Unknowns,
@@ -40,7 +40,7 @@ class Program:
     shift: dict[str, JArray]
     """Added to the normalized weights before encoding."""
     log_column: dict[str, JArray]
-    """Log of the digital scale of each column (last axis)."""
+    """Log of a digital scale of each column (last axis), on top of what it has."""
     drift: dict[str, Float[JArray, ""]]
     """Exponent of the scheduled drift correction, see `chip.Layer`."""
     digital: dict[str, JArray]
@@ -52,7 +52,7 @@ class Program:
         return to_strategy(found, device, cell)  # pyright: ignore[reportArgumentType]
 
     def layers(
-        self, ideal: dict[str, JArray], device: Device, cell: UnitCell
+        self, ideal: dict[str, Normalized], device: Device, cell: UnitCell
     ) -> dict[str, chip.Layer]:
         """The layers that a chip gets, for the trained weights `ideal` by path."""
         return {
@@ -60,17 +60,11 @@ class Program:
             for path, w in ideal.items()
         }
 
-    def _layer(self, path: str, w: JArray, strategy: Strategy) -> chip.Layer:
-        w_max = jnp.max(jnp.abs(w))
-        c = strategy.cell.coefficients(strategy.significance)
-        return chip.Layer(
-            targets=encode(strategy, w / w_max + self.shift[path]),
-            coefficients=c / strategy.scale,
-            offset=strategy.offset / strategy.scale,
-            w_max=w_max,
-            column=jnp.exp(self.log_column[path]),
-            drift=self.drift[path],
-        )
+    def _layer(self, path: str, w: Normalized, strategy: Strategy) -> chip.Layer:
+        shifted = replace(w, u=w.u + self.shift[path])
+        layer = chip.as_layer(shifted, strategy)
+        column = w.column * jnp.exp(self.log_column[path])
+        return replace(layer, column=column, drift=self.drift[path])
 
 
 def start_from(

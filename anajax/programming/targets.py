@@ -28,7 +28,7 @@ from anajax import chip, rng
 from anajax._tree import pytree, static
 from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Device
-from anajax.mapping import Strategy, UnitCell
+from anajax.mapping import Normalize, Strategy, UnitCell, normalized
 from anajax.programming.program import (
     Program,
     admissible,
@@ -98,6 +98,7 @@ def optimize_targets(
     jitter: float = 0.0,
     optimizer: optax.GradientTransformation | None = None,
     select: chip.Select = chip.default_select,
+    normalize: Normalize = "layer",
     box: Box | None = None,
     digital: Apply | None = None,
     notify: Notify = lambda step, loss: None,
@@ -126,6 +127,7 @@ def optimize_targets(
         optimizer: of a `Program`, in place of `anajax.programming.program.chain`;
             gradients of parts that are not learned are 0.
         select: which leaves are weights.
+        normalize: whose largest |weight| fills the range, see `mapping.normalized`.
         box: bounds of F and K.
         digital: the network whose outputs with `params` are to be met, where it is not
             `apply`, as where batch norms are measured on the chip.
@@ -141,7 +143,8 @@ def optimize_targets(
     check(times, learn, inputs, labels, steps=steps, chips=chips, batch=batch)
     one = first_of(strategy, device, learn)
     begin = start_from(strategy, device, params, per_layer=per_layer, select=select)
-    ideal = chip.weights(params, select=select)
+    chosen = chip.weights(params, select=select)
+    ideal = {p: normalized(w, normalize) for p, w in chosen.items()}
     task = make_task(params, ideal, device, inputs, labels, times, learn, key)
     if optimizer is None:
         optimizer = chain(

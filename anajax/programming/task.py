@@ -15,7 +15,7 @@ from anajax._tree import pytree, replace
 from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Device
 from anajax.devices.presets import only_range
-from anajax.mapping import Strategy
+from anajax.mapping import Normalized, Strategy
 from anajax.moments import Moments, MomentTable
 from anajax.programming.program import LEARNABLE, learned
 from anajax.weight_error import mean_abs, moment_table
@@ -26,7 +26,7 @@ class Task:
     """What a search of targets works on."""
 
     params: Any
-    ideal: dict[str, JArray]
+    ideal: dict[str, Normalized]
     """Trained weights that are searched, by path."""
     inputs: JArray
     labels: Any
@@ -45,7 +45,7 @@ class Task:
 
 def make_task(
     params: PyTree,
-    ideal: dict[str, JArray],
+    ideal: dict[str, Normalized],
     device: Device,
     inputs: JArray | np.ndarray,
     labels: JArray | np.ndarray | None,

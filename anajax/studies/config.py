@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from anajax.mapping import Normalize
 from anajax.studies._messages import message
 from anajax.studies._overrides import override
 from anajax.studies.durations import parse_duration
@@ -191,6 +192,8 @@ class StudyConfig(Section):
     seed: int = Field(
         default=0, ge=0, lt=2**32, description="a whole number below 2^32"
     )
+    normalize: Normalize = Field(default="layer", description='"layer" or "column"')
+    """Whose largest |weight| fills the range of conductances."""
     compensation: CompensationSection = CompensationSection()
     optimizer: OptimizerSection = OptimizerSection()
     extrapolate: bool = Field(

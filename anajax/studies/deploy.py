@@ -8,6 +8,7 @@ import numpy as np
 
 from anajax import chip, rng
 from anajax._tree import replace
+from anajax._types import Array
 from anajax.devices.base import Device
 from anajax.periphery import IO
 from anajax.studies.cases import make_device, uncovered
@@ -69,31 +70,36 @@ def equip(
 ) -> tuple[System, Hardware]:
     """The system of a config and its hardware, without the device's texts."""
     system = system_of(config, work)
-    ios = system.calibrate(work.params)
-    return system, hardware_of(config, device, system, ios)
+    return system, hardware_of(config, device, *calibrated(system))
+
+
+def calibrated(system: System) -> tuple[dict[str, IO], dict[str, Array]]:
+    """Peripheries of a system and the units of their noise, by path of the weight."""
+    params = system.work.params
+    return system.calibrate(params), system.units(params)
 
 
 def system_of(config: HardwareConfig, work: Workload) -> System:
     """The system of a config."""
     section = config.periphery or PeripherySection()
-    return system_behind(section, work, config.compensation)
+    return system_behind(section, work, config.compensation, config.normalize)
 
 
 def hardware_of(
-    config: HardwareConfig, device: Device, system: System, ios: dict[str, IO]
+    config: HardwareConfig, device: Device, ios: dict[str, IO], units: dict[str, Array]
 ) -> Hardware:
     """The hardware of a config with its numbers.
 
     Args:
         config: has the numbers of the periphery.
         device: with its faults.
-        system: the network.
-        ios: calibrated, from `system_of` a config of the same structure.
+        ios: of the `calibrated` system of a config of the same structure.
+        units: of their noise.
     """
     section = config.periphery or PeripherySection()
     return Hardware(
         device=bare(device),
-        ios=section.finish(ios, system.ideal),
+        ios=section.finish(ios, units),
         wires=section.resistance(),
     )
 
@@ -117,7 +123,8 @@ def strategy_layers(
         times=np.asarray(config.times),
         key=rng.stream(jax.random.key(config.seed), rng.Stage.INIT),
     )
-    return targets(work.params, programmer.build(config.strategy), device)
+    strategy = programmer.build(config.strategy)
+    return targets(work.params, strategy, device, config.normalize)
 
 
 def attributes(config: HardwareConfig, work: Workload, deployed: Deployed) -> Any:

@@ -147,7 +147,7 @@ def value(hardware: Hardware, name: str, factor: float, w_max: float) -> float:
         return factor * float(hardware.wires.row)
     io = next(iter(hardware.ios.values()))
     if name == "output_noise":
-        return factor * float(io.noise.sd) / w_max
+        return factor * float(np.max(io.noise.sd)) / w_max
     return float(np.log2(2 * float(getattr(io, name).codes) / factor + 2))
 
 

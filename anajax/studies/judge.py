@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from anajax import chip
 from anajax._types import Array, PRNGKey, PyTree
+from anajax.mapping import Normalize
 from anajax.nn.norm import batch_statistics
 from anajax.studies.config import CompensationSection
 from anajax.studies.periphery_config import PeripherySection
@@ -43,7 +43,10 @@ def _items(
 
 
 def system_behind(
-    section: PeripherySection, work: Workload, compensation: CompensationSection
+    section: PeripherySection,
+    work: Workload,
+    compensation: CompensationSection,
+    normalize: Normalize = "layer",
 ) -> System:
     """The system of a network behind a periphery.
 
@@ -55,6 +58,7 @@ def system_behind(
         work,
         scope=compensation.scope,
         norms=compensation.norms,
+        normalize=normalize,
         io=section.io(),
         tiles=section.tiles,
         wired=section.resistance() is not None,
@@ -70,6 +74,7 @@ class Judge:
         work: the network.
         periphery: what its products go through; they are digital without.
         compensation: of drift, and of batch norms.
+        normalize: whose largest |weight| fills the range of conductances.
 
     Raises:
         ValueError: if there is a periphery, and a layer that cannot be converted, or
@@ -81,11 +86,12 @@ class Judge:
         work: Workload,
         periphery: PeripherySection | None,
         compensation: CompensationSection,
+        normalize: Normalize = "layer",
     ):
         self.items = make_metric(work, per_item=True)
         """Metric of the digital network, item by item."""
         self._section = periphery or PeripherySection()
-        self._system = system_behind(self._section, work, compensation)
+        self._system = system_behind(self._section, work, compensation, normalize)
         self._analog = _behind(self._system)
         self.through = self._system.through(self._section.resistance())
         """What wires make of the conductances, for `evaluate`."""
@@ -102,7 +108,7 @@ class Judge:
             trained: parameters that the ranges of converters are to suit.
         """
         found = self._system.calibrate(trained)
-        ios = self._section.finish(found, chip.weights(trained))
+        ios = self._section.finish(found, self._system.units(trained))
         return Partial(self._analog, ios, *self.items.args)
 
 

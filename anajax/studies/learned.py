@@ -70,7 +70,9 @@ def build(
     strategy = programmer.build(entry)
     return Built(
         params=params,
-        layers=targets(params, strategy, programmer.device),
+        layers=targets(
+            params, strategy, programmer.device, programmer.config.normalize
+        ),
         strategies=strategy,
         expected_error=programmer.expected_error(strategy),
     )
@@ -99,6 +101,7 @@ def learn(
         "batch": min(options.batch, len(inputs)),
         "learning_rate": options.learning_rate,
         "weight_rate": options.weight_rate,
+        "normalize": programmer.config.normalize,
     }
     where = work.params, programmer.device, programmer.build(START)
     if options.by == "layer":
@@ -153,7 +156,9 @@ def _closed_loop(
         key=rng.path_key(programmer.key, entry.title),
         reads=entry.reads or 1,
     ).policy
-    return _of_loop(params, closed_loop_layers(params, policy), programmer)
+    how = programmer.config.normalize
+    layers = closed_loop_layers(params, policy, normalize=how)
+    return _of_loop(params, layers, programmer)
 
 
 def _product_descent(
@@ -161,7 +166,8 @@ def _product_descent(
 ) -> Built:
     """Every layer trimmed by its own products."""
     loop = ProductDescent(**(entry.descent or DescentSection()).model_dump())
-    layers = product_descent_layers(params, _loop_start(programmer), loop)
+    start, how = _loop_start(programmer), programmer.config.normalize
+    layers = product_descent_layers(params, start, loop, normalize=how)
     return _of_loop(params, layers, programmer)
 
 
@@ -190,7 +196,7 @@ def _expected(
     def square(layer: chip.Layer, w: Array) -> Array:
         found, alpha = layer_moments(layer, table, times)
         bias = chip.finish(layer, alpha * found.mean) - w
-        spread = (alpha * layer.w_max * layer.column) ** 2 * found.var
+        spread = (alpha * layer.unit) ** 2 * found.var
         axes = tuple(range(1, bias.ndim))
         return jnp.sum(bias**2 + spread, axes) / layer.w_max**2
 

@@ -75,6 +75,16 @@ def render(
     return html.encode()
 
 
+def mapping(data: "xr.Dataset") -> str:
+    """How weights share the range of conductances."""
+    if json.loads(data.attrs["config"])["normalize"] == "layer":
+        return "Weights are normalized by the largest |weight| of their layer."
+    return (
+        "Weights are normalized by the largest |weight| of their column, and columns "
+        "are scaled digitally behind their ADCs, whose range a layer shares."
+    )
+
+
 def norms(data: "xr.Dataset") -> list[str]:
     """What is assumed of batch norms, where chips measure them."""
     if not json.loads(data.attrs["config"])["compensation"]["norms"]:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-import jax.numpy as jnp
 from pydantic import Field
 
 from anajax._tree import replace
@@ -32,7 +31,7 @@ class PeripherySection(Section):
     dac_bits: Bits | None = Field(default=None, description="2 to 24 bits, or null")
     adc_bits: Bits | None = Field(default=None, description="2 to 24 bits, or null")
     output_noise: Factor = Field(
-        default=0.0, description="sd of 0 or more, in w_max of a layer at full input"
+        default=0.0, description="sd of 0 or more, in the largest weight at full input"
     )
     wires: Factor = Field(
         default=0.0, description="a resistance of 0 Ohm or more per segment"
@@ -62,28 +61,24 @@ class PeripherySection(Section):
         return IO(**parts)
 
     def finish(
-        self, ios: Mapping[str, IO], weights: Mapping[str, Array]
+        self, ios: Mapping[str, IO], units: Mapping[str, Array]
     ) -> dict[str, IO]:
         """The periphery of every layer from its calibrated one.
 
         Args:
             ios: by path of the weight, with ranges that were calibrated.
-            weights: trained ones by path; the largest of a layer is the unit of its
-                output noise.
+            units: of output noise, by path: what a normalized weight of 1 is.
         """
-        return {
-            path: self._finish(io, jnp.max(jnp.abs(weights[path])))
-            for path, io in ios.items()
-        }
+        return {path: self._finish(io, units[path]) for path, io in ios.items()}
 
-    def _finish(self, io: IO, w_max: Array) -> IO:
+    def _finish(self, io: IO, unit: Array) -> IO:
         parts = {}
         for name, bits in (("dac", self.dac_bits), ("adc", self.adc_bits)):
             if bits is not None:
                 fine = graded(getattr(io, name))
                 parts[name] = replace(fine, codes=2.0 ** (bits - 1) - 1)
         if self.output_noise:
-            parts["noise"] = OutputNoise(sd=self.output_noise * w_max)
+            parts["noise"] = OutputNoise(sd=self.output_noise * unit)
         return replace(io, **parts)
 
 

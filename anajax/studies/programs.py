@@ -15,7 +15,7 @@ from anajax.chip import Strategies
 from anajax.compensation import in_force
 from anajax.density import WeightDensity, from_weights
 from anajax.devices.base import Device
-from anajax.mapping import Strategy, pairs
+from anajax.mapping import Normalize, Normalized, Strategy, normalized, pairs
 from anajax.moments import MomentTable
 from anajax.programming import optimize_strategy
 from anajax.studies.config import StudyConfig
@@ -62,29 +62,45 @@ class Programmer:
         if self.importance is not None:
             alike = dataclasses.replace(self, importance=None)
             return alike.expected_error(strategy)
+        sizes = {p: float(np.sum(squares)) for p, squares in self._squares.items()}
         if isinstance(strategy, Strategy):
-            return np.asarray(self._error(strategy, self.density)) ** 0.5
-        sizes = {path: w.size for path, w in self.weights.items()}
-        square = sum(
-            sizes[path] * np.asarray(self._error(s, self._layer(path)))
-            for path, s in strategy.items()
-        )
-        return (square / sum(sizes.values())) ** 0.5
+            square = sum(sizes.values()) * np.asarray(
+                self._error(strategy, self.density)
+            )
+        else:
+            square = sum(
+                sizes[path] * np.asarray(self._error(s, self._layer(path)))
+                for path, s in strategy.items()
+            )
+        return (square / sum(w.size for w in self.weights.values())) ** 0.5
 
     @functools.cached_property
     def density(self) -> WeightDensity:
-        """The density of all weights, each over the w_max of its layer."""
+        """The density of all weights, normalized; errors count in w_max of a layer."""
         return self._density(*self.weights)
 
     def _layer(self, path: str) -> WeightDensity:
         return self._density(path)
 
     def _density(self, *paths: str) -> WeightDensity:
-        weighed = self.importance
+        given = self.importance or dict.fromkeys(paths, 1.0)
         return from_weights(
-            *(_normalized(self.weights[p]) for p in paths),
-            importance=weighed and [weighed[p] for p in paths],
+            *(self._normalized[p].u for p in paths),
+            importance=[given[p] * self._squares[p] for p in paths],
         )
+
+    @functools.cached_property
+    def _normalized(self) -> dict[str, Normalized]:
+        how = self.config.normalize
+        return {p: normalized(jnp.asarray(w), how) for p, w in self.weights.items()}
+
+    @functools.cached_property
+    def _squares(self) -> dict[str, np.ndarray]:
+        """What a squared error of a normalized weight is in w_max^2 of its layer."""
+        found = self._normalized.items()
+        return {
+            p: np.broadcast_to(np.asarray(n.column) ** 2, n.u.shape) for p, n in found
+        }
 
     def _error(self, strategy: Strategy, density: WeightDensity) -> Array:
         args = _uniform(strategy), density, self._compensation
@@ -189,24 +205,27 @@ def _powers(count: int) -> Callable[..., Strategy]:
 
 
 def targets(
-    params: PyTree, strategy: Strategies, device: Device
+    params: PyTree,
+    strategy: Strategies,
+    device: Device,
+    normalize: Normalize = "layer",
 ) -> dict[str, chip.Layer]:
     """Targets of all weights, on four devices a weight or more: unused ones count 0.
 
     One and two pairs then share a trace, and the draws of the devices that both use.
     """
-    chosen = chip.weights(params)
+    chosen, low = chip.weights(params), device.g_min
     if isinstance(strategy, Strategy):
-        return _encode(chosen, _uniform(strategy), device.g_min)
+        return _encode(chosen, _uniform(strategy), low, normalize)
     return {
-        path: _encode({path: w}, _uniform(strategy[path]), device.g_min)[path]
+        path: _encode({path: w}, _uniform(strategy[path]), low, normalize)[path]
         for path, w in chosen.items()
     }
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames="normalize")
 def _encode(
-    weights: dict[str, Array], strategy: Strategy, low: Array
+    weights: dict[str, Array], strategy: Strategy, low: Array, normalize: Normalize
 ) -> dict[str, chip.Layer]:
     def pad(layer: chip.Layer) -> chip.Layer:
         g, missing = layer.targets, max(0, _DEVICES - layer.targets.shape[-1])
@@ -217,7 +236,7 @@ def _encode(
             coefficients=jnp.pad(layer.coefficients, (0, missing)),
         )
 
-    layers = chip.encode_weights(weights, strategy)
+    layers = chip.encode_weights(weights, strategy, normalize=normalize)
     return {path: pad(layer) for path, layer in layers.items()}
 
 
@@ -239,7 +258,3 @@ def _uniform(strategy: Strategy) -> Strategy:
 
 _DEVICES = 4
 _KNOTS = 11
-
-
-def _normalized(w: Array) -> Array:
-    return w / jnp.max(jnp.abs(w))

@@ -287,5 +287,6 @@ def hardware_assumptions(data: "xr.Dataset") -> list[str]:
         "Wires attenuate every device's array on its own tile; what they take at the "
         "first read is not calibrated away.",
         "Biases, norms and embeddings are digital and exact.",
+        page.mapping(data),
         *page.norms(data),
     ]

@@ -41,7 +41,7 @@ def prepare(
         ValueError: if a device, its times, or the periphery do not suit the network.
     """
     cases = cases_of(config)
-    judge = Judge(work, config.periphery, config.compensation)
+    judge = Judge(work, config.periphery, config.compensation, config.normalize)
     return StrategiesStudy(
         config=config, work=work, cases=cases, judge=judge, mesh=mesh
     )
@@ -254,8 +254,9 @@ class Runner:
             programmer = self._programmer(work.params)
             start, times = programmer.build(START), self.case.times
             train = trainer(
-                work, device, start, times, config.training, apply=judge.learned
-            )
+                work, device, start, times, config.training,
+                apply=judge.learned, normalize=config.normalize,
+            )  # fmt: skip
             key = rng.path_key(programmer.key, targets_file.TRAINED)
             return targets_file.params_to_bytes(train(key))
 

@@ -299,7 +299,7 @@ def assumptions(data: "xr.Dataset") -> list[str]:
         "all test items.",
         shared,
         *page.norms(data),
-        "Weights are normalized by the largest |weight| of their layer.",
+        page.mapping(data),
         "Searches for tables minimize the expected weight error averaged over the "
         "times, not the metric: where they clip rare large weights, the metric can "
         "lose.",

@@ -22,6 +22,7 @@ from anajax.studies.cases import uncovered
 from anajax.studies.deploy import (
     Deployed,
     attributes,
+    calibrated,
     deploy,
     faulty_device,
     hardware_of,
@@ -253,7 +254,7 @@ class Builder:
 
     def __init__(self, config: SweepConfig, work: Workload, base: Deployed):
         self.config, self.work = config, work
-        self.systems: dict[str, tuple[System, Any]] = {}
+        self.systems: dict[str, Any] = {}
         self.models: dict[str, Callable] = {}
         programmed = self._program_key(config, base.hardware.device)
         self.programs = {programmed: base.layers}
@@ -284,18 +285,18 @@ class Builder:
         kinds = [section.dac_bits is None, section.adc_bits is None]
         kinds += [not section.output_noise, not section.wires]
         key = json.dumps(
-            [kinds, section.rows, section.columns, config.compensation.scope]
-            + [section.inputs, section.outputs]
+            [kinds, section.rows, section.columns, section.inputs, section.outputs]
+            + [config.compensation.scope, config.compensation.norms, config.normalize]
         )
         if key not in self.systems:
             system = system_of(config, self.work)
-            self.systems[key] = system, system.calibrate(self.work.params)
+            self.systems[key] = calibrated(system)
             self.models[key] = variant_model(system)
         return key, hardware_of(config, device, *self.systems[key])
 
     def _program_key(self, config: HardwareConfig, device: Any) -> str:
         """Points of the same key have the same targets."""
-        sections = ["strategy", "optimizer", "compensation"]
+        sections = ["strategy", "optimizer", "compensation", "normalize"]
         if self.config.sweep.program == "each":
             sections += ["device", "faults", "times", "seed", "extrapolate"]
         asked = config.model_dump(mode="json", include=set(sections))

@@ -21,7 +21,8 @@ from anajax import _checks, chip, rng
 from anajax._tree import pytree
 from anajax._types import PRNGKey, PyTree
 from anajax.convert import Rule, set_key, to_analog
-from anajax.nn.calibration import calibrate_ranges
+from anajax.mapping import Normalize, normalized
+from anajax.nn.calibration import behind_adc, calibrate_ranges
 from anajax.nn.norm import batch_statistics, recalibrate_norms
 from anajax.nn.programmed import analog_by_path
 from anajax.periphery import IO
@@ -59,6 +60,9 @@ class System:
     network: Network
     calibrate: Callable[[PyTree], dict[str, IO]]
     """Periphery by path of the kernel, its ranges set for these trained parameters."""
+    units: Callable[[PyTree], dict[str, JArray]]
+    """What a normalized weight of 1 is for these trained parameters, by path of the
+    kernel: for all of a layer, or `[k c 1]` for each column of its tiles."""
     matrices: Mapping[str, Callable[[JArray], JArray]]
     """By path of the kernel, what makes it `[groups rows columns]`; empty where no
     layer was converted."""
@@ -104,6 +108,7 @@ def make_system(
     inputs: float = 1.0,
     outputs: float = 1.0,
     norms: bool = False,
+    normalize: Normalize = "layer",
 ) -> System:
     """The system of a workload.
 
@@ -118,6 +123,8 @@ def make_system(
         inputs: share of calibration inputs of a layer that must fit into its range.
         outputs: share of their column sums that must fit into the range of its ADC.
         norms: whether batch norms are measured on the chip at every read-out.
+        normalize: whose largest |weight| fills the range of conductances; columns that
+            do are scaled digitally behind their ADCs.
 
     Raises:
         ValueError: if a layer of the network cannot be converted, or there is no batch
@@ -146,21 +153,39 @@ def make_system(
         return recalibrate_norms(merged, [some]) if norms else merged
 
     if digital:
-        return System(network=network, calibrate=lambda _: {}, matrices={}, **common)
+        none: Any = {"calibrate": lambda _: {}, "units": lambda _: {}, "matrices": {}}
+        return System(network=network, **none, **common)
+
+    layers = analog_by_path(model)
+
+    def scales(params: PyTree) -> dict[str, JArray] | None:
+        if normalize == "layer":
+            return None
+        ideal = chip.weights(params)
+        return {p: normalized(ideal[_kernel(p)], normalize).column for p in layers}
+
+    def units(params: PyTree) -> dict[str, JArray]:
+        largest = {p: jnp.max(jnp.abs(w)) for p, w in chip.weights(params).items()}
+        columns = {
+            p: behind_adc(layers[p], s) for p, s in (scales(params) or {}).items()
+        }
+        return {_kernel(p): largest[_kernel(p)] * columns.get(p, 1.0) for p in layers}
 
     def calibrate(params: PyTree) -> dict[str, IO]:
         trained = nnx.merge(graph, params, constants)
         trained = batch_statistics(trained) if norms else trained
         batch = [work.calibration[: work.batch]]
-        ready = calibrate_ranges(trained, batch, inputs=inputs, outputs=outputs)
-        layers = analog_by_path(ready).items()
-        return {_kernel(path): layer.analog.io.get_value() for path, layer in layers}
+        ready = calibrate_ranges(
+            trained, batch, inputs=inputs, outputs=outputs, scales=scales(params)
+        )
+        found = analog_by_path(ready).items()
+        return {_kernel(path): layer.analog.io.get_value() for path, layer in found}
 
-    layers = {_kernel(path): layer for path, layer in analog_by_path(model).items()}
     return System(
         network=network,
         calibrate=calibrate,
-        matrices={path: layer.matrices for path, layer in layers.items()},
+        units=units,
+        matrices={_kernel(path): layer.matrices for path, layer in layers.items()},
         **common,
     )
 

@@ -12,6 +12,7 @@ from anajax import training
 from anajax._types import PRNGKey, PyTree
 from anajax.chip import Strategies
 from anajax.devices.base import Device
+from anajax.mapping import Normalize
 from anajax.rng import Stage, stream, streams
 from anajax.studies.strategy_config import TrainingSection
 from anajax.workloads.base import Workload, shuffled
@@ -42,6 +43,7 @@ def trainer(
     options: TrainingSection,
     *,
     apply: Apply | None = None,
+    normalize: Normalize = "layer",
     notify: Callable[[int], None] = lambda step: None,
 ) -> Train:
     """Distillation through the device's noise, from the digital network.
@@ -56,9 +58,10 @@ def trainer(
         times: seconds after the first read; every chip of a step draws one.
         options: steps, chips and inputs of each, rate, clip.
         apply: `apply(params, x)` of the network on a chip; the digital one by default.
+        normalize: whose largest |weight| fills the range of conductances.
         notify: told of every step.
     """
-    noise = training.device_noise(device, strategy, times)
+    noise = training.device_noise(device, strategy, times, normalize=normalize)
     noisy = work.apply if apply is None else apply
     x, reference = jnp.asarray(unlabeled(work)), work.params
     rate = optax.cosine_decay_schedule(options.rate, options.steps)

@@ -1,5 +1,6 @@
 """Targets from the network's own loss."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -10,7 +11,7 @@ from anajax import chip, density, devices, strategies
 from anajax._tree import replace
 from anajax.devices.presets import only_range
 from anajax.mapping import normalized
-from anajax.programming import Box
+from anajax.programming import Box, task
 from anajax.programming.program import chain, learned, start_from
 from anajax.programming.targets import (
     _step,
@@ -18,7 +19,7 @@ from anajax.programming.targets import (
     distillation,
     optimize_targets,
 )
-from anajax.programming.task import Task, noisy_weights
+from anajax.programming.task import Task, layer_moments, noisy_weights
 from anajax.studies.evaluate import evaluate
 from anajax.weight_error import moment_table
 
@@ -61,6 +62,24 @@ def test_moment_matched_draws_equal_the_sampler_in_mean_and_spread(key):
     error = alpha * sd * np.sqrt(2 / n)
     assert np.all(np.abs(np.mean(w, 0) - alpha * mean) < 5 * error)
     np.testing.assert_allclose(np.std(w, 0), alpha * sd, rtol=5 * np.sqrt(2 / n))
+
+
+def test_moments_of_large_layers_part_by_part(key, monkeypatch):
+    """The same moments and slopes as all at once; 21 weights are no multiple of 8."""
+    table = moment_table(NOISY, TIMES)
+    layer = chip.encode_weights(
+        {"w": jr.normal(key, (7, 3))}, strategies.lsp_first(NOISY)
+    )["w"]
+
+    def size(targets):
+        found, alpha = layer_moments(replace(layer, targets=targets), table, TIMES)
+        return jnp.sum(alpha * (found.mean + found.var)), found
+
+    results = []
+    for most in (100, 8):
+        monkeypatch.setattr(task, "_PART", most)
+        results.append(jax.value_and_grad(size, has_aux=True)(layer.targets))
+    chex.assert_trees_all_close(*results, rtol=1e-5, atol=1e-7)
 
 
 def test_a_search_begins_with_the_targets_of_its_strategy(key):

@@ -1,5 +1,6 @@
 """What a search of targets works on: network, inputs, and the noise of chips."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,13 +83,40 @@ def layer_moments(
         Mean and variance at `times`, and the factor there, in the limit of many
         weights.
     """
-    g = table(layer.targets)
-    mean, var = g.mean @ layer.coefficients, g.var @ layer.coefficients**2
+    mean, var = _analog_moments(layer, table)
     axes = tuple(range(1, mean.ndim))
     size = jnp.mean(mean_abs(mean, var), axes, keepdims=True)
     late = jax.vmap(lambda t: chip.schedule(layer, t))(times)
     alpha = late.reshape(size[1:].shape) * size[0] / size[1:]
     return Moments(mean=mean[1:], var=var[1:]), alpha
+
+
+def _analog_moments(layer: chip.Layer, table: MomentTable) -> tuple[JArray, JArray]:
+    """Mean and variance `[times *weights]` of c.g / K.
+
+    Large layers go part by part, so that never all moments of cells are there at once.
+    """
+
+    def of(targets: JArray) -> tuple[JArray, JArray]:
+        g = table(targets)
+        return g.mean @ layer.coefficients, g.var @ layer.coefficients**2
+
+    *shape, devices = layer.targets.shape
+    size = math.prod(shape)
+    if size <= _PART:
+        return of(layer.targets)
+    flat = jnp.pad(layer.targets.reshape(size, devices), ((0, -size % _PART), (0, 0)))
+    parts = jax.lax.map(jax.checkpoint(of), flat.reshape(-1, _PART, devices))
+
+    def whole(v: Float[JArray, "parts times weights"]) -> JArray:
+        joined = jnp.moveaxis(v, 1, 0).reshape(v.shape[1], -1)
+        return joined[:, :size].reshape(-1, *shape)
+
+    return whole(parts[0]), whole(parts[1])
+
+
+_PART = 2**15
+"""Weights of a layer whose moments are computed at once."""
 
 
 def noisy_weights(

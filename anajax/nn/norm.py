@@ -85,8 +85,13 @@ def batch_statistics(model: M) -> M:
     return model
 
 
+def batch_norms(model: nnx.Module) -> list[nnx.BatchNorm]:
+    """The batch norms of a model, in any layer."""
+    return [m for _, m in nnx.iter_modules(model) if type(m) is nnx.BatchNorm]
+
+
 def _norms(model: nnx.Module) -> list[nnx.BatchNorm]:
-    norms = [m for _, m in nnx.iter_modules(model) if type(m) is nnx.BatchNorm]
+    norms = batch_norms(model)
     if not norms:
         _checks.fail("model", "have a batch norm", "none", "Leave this step out.")
     return norms

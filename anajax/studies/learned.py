@@ -1,7 +1,6 @@
 """What an entry of a config becomes on a chip: by a table, or learned through chips."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,7 +19,7 @@ from anajax.programming.product_descent import (
     product_descent_layers,
 )
 from anajax.programming.sensitivity import fisher
-from anajax.programming.targets import optimize_targets
+from anajax.programming.targets import Apply, optimize_targets
 from anajax.programming.task import layer_moments
 from anajax.studies.programs import Programmer, targets
 from anajax.studies.strategy_config import (
@@ -82,7 +81,7 @@ def learn(
     entry: StrategySection,
     programmer: Programmer,
     work: Workload,
-    apply: Callable[[PyTree, Array], Array],
+    apply: Apply,
 ) -> tuple[dict[str, chip.Layer], dict[str, Array]]:
     """Targets from the network's own loss, and what stays digital, by path.
 

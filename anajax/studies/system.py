@@ -23,7 +23,7 @@ from anajax._types import PRNGKey, PyTree
 from anajax.convert import Rule, set_key, to_analog
 from anajax.mapping import Normalize, normalized
 from anajax.nn.calibration import behind_adc, calibrate_ranges
-from anajax.nn.norm import batch_statistics, recalibrate_norms
+from anajax.nn.norm import batch_norms, batch_statistics, recalibrate_norms
 from anajax.nn.programmed import analog_by_path
 from anajax.periphery import IO
 from anajax.programming.targets import distillation
@@ -191,7 +191,7 @@ def make_system(
 
 
 def _require_norms(work: Workload) -> None:
-    if not any(type(m) is nnx.BatchNorm for _, m in nnx.iter_modules(work.model)):
+    if not batch_norms(work.model):
         _checks.fail(
             "compensation.norms",
             "be false for a network without batch norms",

@@ -13,6 +13,7 @@ from anajax._types import PRNGKey, PyTree
 from anajax.chip import Strategies
 from anajax.devices.base import Device
 from anajax.mapping import Normalize
+from anajax.programming.targets import Apply
 from anajax.rng import Stage, stream, streams
 from anajax.studies.strategy_config import TrainingSection
 from anajax.workloads.base import Workload, shuffled
@@ -30,7 +31,6 @@ def unlabeled(work: Workload, most: int = INPUTS) -> Any:
     return x if len(x) <= most else x[shuffled(len(x), most)]
 
 
-Apply = Callable[[PyTree, Any], Any]
 Train = Callable[[PRNGKey], PyTree]
 """`train(key)`: parameters after training; one trace for all keys."""
 

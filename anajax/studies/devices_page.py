@@ -107,10 +107,12 @@ def metric_figure(data: "xr.Dataset") -> "Figure":
 
 def error_figure(data: "xr.Dataset") -> "Figure":
     """One panel per device: measured weight error of each strategy."""
+    from matplotlib.ticker import LogLocator
 
     def panel(axis: Any, one: Any, styles: dict[str, Any]) -> None:
         _lines(axis, one, 100 * one.weight_rms_error, styles)
-        axis.set_yscale("log")
+        axis.set_yscale("log", subs=[])
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
         axis.yaxis.set_major_formatter("{x:g}")
 
     return _panels(data, panel, "rms weight error (% of w_max)", same_range=True)
@@ -144,7 +146,7 @@ def _panels(
     for axis in axes[:, 0]:
         axis.set_ylabel(label)
     handles = axes.flat[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=6)
+    figure.legend(*handles, loc="outside lower center", ncols=max(1, 3 * columns // 2))
     note = "time after programming; bands: ± sd over chips"
     note += "" if same_range else "; every device has its own range"
     figure.suptitle(note, fontsize=9)

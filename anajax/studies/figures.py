@@ -174,13 +174,13 @@ def strategy_figure(
         axis.patch.set_visible(False)
         layer, strategy = _representative(value)
         _targets(axis, strategy)
-        axis.set_title(label + (f" ({layer})" if layer else ""))
+        axis.set_title(label + (f"\n{layer}" if layer else ""))
     for axis in axes[-1]:
         axis.set_xlabel("weight (w / w_max)")
     for axis in axes[:, 0]:
         axis.set_ylabel("target (µS)")
     handles = max((a.get_legend_handles_labels() for a in axes.flat), key=_length)
-    figure.legend(*handles, loc="outside lower center", ncols=6)
+    figure.legend(*handles, loc="outside lower center", ncols=min(6, 2 * columns))
     return figure
 
 

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from anajax import chip, density, devices, strategies, workloads
+from anajax import chip, density, devices, strategies, training, workloads
 from anajax._tree import replace
 from anajax.programming import fisher, optimize_strategy, optimize_targets
 from anajax.programming.layerwise import optimize_layer_by_layer, units_of
@@ -136,7 +136,7 @@ def train_through(network, noise_scale, steps, rate, sigmas):
         rate=rate,
         clip=sigmas,
     )
-    return trained.trainer(work, device, hand, MONTH, options)
+    return trained.trainer(work, training.device_noise(device, hand, MONTH), options)
 
 
 def build(arm, network, noise, key, steps, rate, hwa_rate, sigmas):

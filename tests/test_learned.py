@@ -1,5 +1,6 @@
 """Learned programs in studies: from a config to the same results and report."""
 
+import dataclasses
 import re
 
 import chex
@@ -244,3 +245,52 @@ def test_expected_error_of_a_table_is_that_of_its_density(key):
     error = weight_error(strategy, moment_table(device, jnp.asarray(times)), points)
     found = expected_error(layers, params, device, times)
     np.testing.assert_allclose(found, error.rms, rtol=2e-4)
+
+
+@pytest.mark.slow
+def test_training_on_labels_stands_beside_a_digital_network_trained_alike(
+    monkeypatch, tmp_path
+):
+    tiny_study.use(monkeypatch)
+    asked = {
+        "strategies": [
+            {"name": "digital", "trained": True},
+            {"name": "lsp_first", "label": "hwa", "trained": True},
+            {"name": "targets",
+             "learn": {"parts": ["weights"], "goal": "labels", "steps": 3, "batch": 8}},
+        ],
+        "training": TRAINING | {"goal": "labels"},
+        "periphery": {"dac_bits": 8, "adc_bits": 8},
+    }  # fmt: skip
+    data = run.run(tiny_study.prepared(tmp_path / "a", **asked))
+    assert data.kind.values.tolist() == [
+        "digital", "trained digital", "trained hand", "optimized"
+    ]  # fmt: skip
+    work = tiny_study.tiny_workload("digits")
+    path = tmp_path / "a/trained/digital.safetensors"
+    params = targets_file.params_from_bytes(path.read_bytes(), work.params)
+    right = work.metric_fn(work.apply(params, work.x), work.y).mean()
+    np.testing.assert_allclose(data.accuracy.sel(strategy="trained_digital"), right)
+    before, after = (work.loss_fn(work.apply(p, work.x), work.y).mean()
+                     for p in (work.params, params))  # fmt: skip
+    assert after < before
+    assert not np.any(data.weight_rms_error.sel(strategy="trained_digital"))
+    text = report.write_report(tmp_path / "a").read_text(encoding="utf-8")
+    assert "on the labels of the training split" in text
+
+
+def test_the_digital_network_is_trained_on_labels_only(monkeypatch, tmp_path):
+    tiny_study.use(monkeypatch)
+    alike = [{"name": "digital", "trained": True}]
+    with pytest.raises(ValueError, match=r"`training.goal` must be labels .* digital"):
+        tiny_study.prepared(tmp_path, strategies=alike, training={})
+    with pytest.raises(ValueError, match="`strategies.*` must have `trained`"):
+        tiny_study.prepared(tmp_path, strategies=[{"name": "digital"}])
+    by_layer = {"by": "layer", "parts": ["weights"], "goal": "labels"}
+    with pytest.raises(ValueError, match="must have the goal `digital` by layer"):
+        entry = {"name": "targets", "learn": by_layer}
+        tiny_study.prepared(tmp_path, strategies=[entry])
+    work = dataclasses.replace(tiny_study.tiny_workload("digits"), train_y=None)
+    monkeypatch.setattr(run, "load", lambda name, **kwargs: work)
+    with pytest.raises(ValueError, match="`goal` must be digital .* digits"):
+        tiny_study.prepared(tmp_path, training={"goal": "labels"})

@@ -15,7 +15,7 @@ from anajax.studies.config import (
     StudyConfig,
     devices_of,
 )
-from anajax.studies.strategy_config import LEARNED
+from anajax.studies.strategy_config import DIGITAL, LEARNED
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,11 @@ def make_device(section: DeviceSection) -> Device:
 
 def _check_strategies(config: ProgrammedConfig, case: Case) -> None:
     few = case.device.levels is not None
-    learned = [e.name for e in config.strategies if e.name in LEARNED or e.trained]
+    learned = [
+        e.name
+        for e in config.strategies
+        if e.name != DIGITAL and (e.name in LEARNED or e.trained)
+    ]
     if few and learned:
         raise ValueError(
             f"`strategies` must leave out {learned} for a device of few levels: got "

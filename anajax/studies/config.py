@@ -34,6 +34,7 @@ from anajax.studies.sections import (
 )
 from anajax.studies.strategy_config import (
     ALL,
+    DIGITAL,
     RequiredSection,
     StrategyList,
     TrainingSection,
@@ -240,6 +241,12 @@ class ProgrammedConfig(StudyConfig):
             raise ValueError(
                 f"`training` must be there for strategies with `trained`: got null for "
                 f"{asking}. Add the section `training`, which may be {{}}."
+            )
+        alike = [e.title for e in self.strategies if e.name == DIGITAL]
+        if alike and self.training.goal == DIGITAL:  # pyright: ignore
+            raise ValueError(
+                f"`training.goal` must be labels for {alike}: got digital, which is "
+                "where the digital network is already. Drop the entry."
             )
         return self
 

@@ -110,6 +110,7 @@ def error_figure(data: "xr.Dataset") -> "Figure":
     from matplotlib.ticker import LogLocator
 
     def panel(axis: Any, one: Any, styles: dict[str, Any]) -> None:
+        one = results.programmed(one)
         _lines(axis, one, 100 * one.weight_rms_error, styles)
         axis.set_yscale("log", subs=[])
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
@@ -155,10 +156,10 @@ def _panels(
 
 def _lines(axis: Any, one: Any, values: Any, styles: dict[str, Any]) -> None:
     x = figures.places(one.time.values)
-    for label, style in styles.items():
+    for label in (str(s) for s in one.strategy.values if s != results.DIGITAL):
         mine = values.sel(strategy=label)
         mean, sd = mine.mean("chip").values, mine.std("chip").values
-        figures.banded(axis, x, mean, sd, label, style)
+        figures.banded(axis, x, mean, sd, label, styles[label])
 
 
 def _metric_block(data: "xr.Dataset", picture: page.Image) -> Block:
@@ -192,7 +193,7 @@ def _best_block(
     rows = []
     for name in data.device.values:
         one = of_device(data, name)
-        analog = one.sel(strategy=one.kind != results.DIGITAL)
+        analog = results.programmed(one)
         means = analog[metric].mean(("chip", "time")).values
         label = str(analog.strategy.values[np.argmax(sign * means)])
         _, error = results.mean_and_error(

@@ -1,5 +1,7 @@
 """What a study measures on a chip: the metric of the network, behind its periphery."""
 
+import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,7 @@ from jax.tree_util import Partial
 from anajax._types import Array, PRNGKey, PyTree
 from anajax.mapping import Normalize
 from anajax.nn.norm import batch_statistics
+from anajax.programming.targets import Apply
 from anajax.studies.config import CompensationSection
 from anajax.studies.periphery_config import PeripherySection
 from anajax.studies.system import System, make_system
@@ -95,11 +98,26 @@ class Judge:
         self._analog = _behind(self._system)
         self.through = self._system.through(self._section.resistance())
         """What wires make of the conductances, for `evaluate`."""
-        self.learned = work.apply
-        """`apply(params, x)` of the network on a chip, as training sees it: without a
-        periphery; norms that are measured on the chip take what each batch gives."""
-        if compensation.norms:
-            _, self.learned = pure(batch_statistics(work.model))
+        self._work, self._compensation, self._normalize = work, compensation, normalize
+
+    @functools.cached_property
+    def learned(self) -> Apply:
+        """`apply(params, x)` of the network on a chip, as training sees it.
+
+        Behind its converters, with ranges that suit the digital network, without output
+        noise or wires; norms that are measured on the chip take what each batch gives.
+        """
+        work, norms = self._work, self._compensation.norms
+        model = batch_statistics(work.model) if norms else work.model
+        section = self._section.model_copy(update={"output_noise": 0.0, "wires": 0.0})
+        if section.io() is None:
+            return pure(model)[1] if norms else work.apply
+        some = dataclasses.replace(work, model=model, x=work.x[:1], y=work.y[:1])
+        without = self._compensation.model_copy(update={"norms": False})
+        system = system_behind(section, some, without, self._normalize)
+        params = work.params
+        ios = section.finish(system.calibrate(params), system.units(params))
+        return lambda params, x: system.apply(ios, params, x, None)
 
     def metric(self, trained: PyTree) -> Partial:
         """`metric(params, key)` of each item on a chip; one trace for all ranges.

@@ -27,7 +27,7 @@ from anajax.studies.strategy_config import (
     LearnSection,
     StrategySection,
 )
-from anajax.studies.trained import unlabeled
+from anajax.studies.trained import labels, labels_loss, unlabeled
 from anajax.weight_error import moment_table
 from anajax.workloads.base import Workload
 
@@ -88,7 +88,7 @@ def learn(
     Args:
         entry: what to learn.
         programmer: devices and times.
-        work: the digital network, and inputs without labels.
+        work: the digital network, and what to learn from.
         apply: of the network on a chip; layer by layer it is the digital one.
     """
     options = LearnSection() if entry.learn is None else entry.learn
@@ -102,6 +102,8 @@ def learn(
         "weight_rate": options.weight_rate,
         "normalize": programmer.config.normalize,
     }
+    if options.goal == "labels":
+        shared |= {"labels": labels(work), "loss": labels_loss(work)}
     where = work.params, programmer.device, programmer.build(START)
     if options.by == "layer":
         units = units_of(work.model, inputs)

@@ -131,6 +131,16 @@ def dataset(
     )
 
 
+def programmed(data: "xr.Dataset") -> "xr.Dataset":
+    """The results of strategies that are on chips, without those of digital networks.
+
+    Args:
+        data: results of one device or many.
+    """
+    exact = [str(kind).endswith(DIGITAL) for kind in data.kind.values]
+    return data.isel(strategy=np.flatnonzero(~np.array(exact)))
+
+
 def _exact(digital: np.ndarray, subsets: np.ndarray, like: np.ndarray) -> np.ndarray:
     """The digital network in every subset, shaped as the chips of one strategy."""
     means = [digital[mask].mean() for mask in subsets]

@@ -10,8 +10,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.tree_util import Partial
 
-from anajax import chip, rng
-from anajax._types import PyTree
+from anajax import chip, rng, training
+from anajax._types import PRNGKey, PyTree
 from anajax.studies import results, sharding, strategy_file, targets_file
 from anajax.studies import strategies_results as arrays
 from anajax.studies.cases import Case, cases_of
@@ -24,9 +24,9 @@ from anajax.studies.parts import Notify, Parts
 from anajax.studies.programs import Programmer
 from anajax.studies.required import Requirement, required_device
 from anajax.studies.results import Part
-from anajax.studies.strategy_config import StrategySection
+from anajax.studies.strategy_config import DIGITAL, StrategySection
 from anajax.studies.strategy_file import from_text, to_text
-from anajax.studies.trained import trainer
+from anajax.studies.trained import exact, trainer
 from anajax.workloads.base import Workload
 
 MESH = True
@@ -41,10 +41,21 @@ def prepare(
         ValueError: if a device, its times, or the periphery do not suit the network.
     """
     cases = cases_of(config)
+    _check_labels(config, work)
     judge = Judge(work, config.periphery, config.compensation, config.normalize)
     return StrategiesStudy(
         config=config, work=work, cases=cases, judge=judge, mesh=mesh
     )
+
+
+def _check_labels(config: ProgrammedConfig, work: Workload) -> None:
+    learned = [e.learn for e in config.strategies if e.learn is not None]
+    sections = [s for s in (config.training, *learned) if s is not None]
+    if any(s.goal == "labels" for s in sections) and work.train_y is None:
+        raise ValueError(
+            f"`goal` must be digital for a workload without a training split: got "
+            f"labels for {work.name}. Leave it out."
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,7 +87,9 @@ class StrategiesStudy:
         asked = getattr(self.config, "required", None)
         if asked is None:
             return []
-        labels = asked.strategies or [e.title for e in self.config.strategies]
+        labels = asked.strategies or [
+            e.title for e in self.config.strategies if e.name != DIGITAL
+        ]
         return [(label, name) for label in labels for name in asked.parameters]
 
     def run(self, folder: Folder, *, notify: Notify) -> Any:
@@ -148,6 +161,8 @@ class Runner:
         return Part.joined(found)
 
     def _part(self, entry: StrategySection, chips: range) -> Part:
+        if entry.name == DIGITAL:
+            return self._exact_part(self._trained_digital, len(chips))
         built, metric = self._program(entry)
         measured = evaluate(
             metric,
@@ -159,18 +174,35 @@ class Runner:
             key=self.key,
             **self._how,
         )
-        items = np.asarray(measured.metric)  # [chips times items]
+        return self._as_part(
+            np.asarray(measured.metric),
+            weight_rms_error=np.asarray(measured.weight_rms_error),
+            expected_rms_error=built.expected_error,
+            strategies=to_text(
+                {entry.title: built.strategies} if built.strategies else {}
+            ),
+        )
+
+    def _exact_part(self, params: PyTree, chips: int) -> Part:
+        """A digital network, which all chips and times agree on."""
+        items = np.asarray(jax.jit(self.study.judge.items)(params))
+        shape = (chips, len(self.case.times))
+        return self._as_part(
+            np.broadcast_to(items, (*shape, *items.shape)),
+            weight_rms_error=np.zeros(shape, items.dtype),
+            expected_rms_error=np.zeros(shape[1:], items.dtype),
+            strategies=to_text({}),
+        )
+
+    def _as_part(self, items: np.ndarray, **rest: Any) -> Part:
+        """The part of a metric of items `[chips times items]`."""
         subsets = [np.asarray(m) for m in self.study.work.subsets.values()]
         of_subsets = [items[..., mask].mean(-1) for mask in subsets]
         return Part(
             metric=items.mean(-1),
             item_metric=items.mean(0),
             subset_metric=np.array(of_subsets).reshape(-1, *items.shape[:2]),
-            weight_rms_error=np.asarray(measured.weight_rms_error),
-            expected_rms_error=built.expected_error,
-            strategies=to_text(
-                {entry.title: built.strategies} if built.strategies else {}
-            ),
+            **rest,
         )
 
     @property
@@ -248,20 +280,42 @@ class Runner:
         """The parameters after hardware-aware training."""
         config: Any = self.study.config
         work, judge = self.study.work, self.study.judge
-        device = self.case.bare
 
         def make() -> bytes:
             programmer = self._programmer(work.params)
-            start, times = programmer.build(START), self.case.times
-            train = trainer(
-                work, device, start, times, config.training,
-                apply=judge.learned, normalize=config.normalize,
+            noise = training.device_noise(
+                self.case.bare, programmer.build(START), self.case.times,
+                normalize=config.normalize,
             )  # fmt: skip
-            key = rng.path_key(programmer.key, targets_file.TRAINED)
-            return targets_file.params_to_bytes(train(key))
+            train = trainer(work, noise, config.training, apply=judge.learned)
+            return targets_file.params_to_bytes(train(self._training_key))
 
-        name = f"{targets_file.TRAINED}/{self.case.label}.safetensors"
-        return targets_file.params_from_bytes(self._kept(name, make), work.params)
+        return self._kept_params(self.case.label, make)
+
+    @functools.cached_property
+    def _trained_digital(self) -> PyTree:
+        """The parameters after as many steps without noise, whatever the device."""
+        config: Any = self.study.config
+
+        def make() -> bytes:
+            train = trainer(self.study.work, exact, config.training)
+            return targets_file.params_to_bytes(train(self._training_key))
+
+        return self._kept_params(DIGITAL, make)
+
+    @property
+    def _training_key(self) -> PRNGKey:
+        return rng.path_key(self._init_key, targets_file.TRAINED)
+
+    @property
+    def _init_key(self) -> PRNGKey:
+        return rng.stream(self.key, rng.Stage.INIT)
+
+    def _kept_params(self, label: str, make: Callable[[], bytes]) -> PyTree:
+        name = f"{targets_file.TRAINED}/{label}.safetensors"
+        return targets_file.params_from_bytes(
+            self._kept(name, make), self.study.work.params
+        )
 
     def _kept(self, name: str, make: Callable[[], bytes]) -> bytes:
         """What the folder has of a program that takes long to make."""
@@ -275,5 +329,5 @@ class Runner:
             device=self.case.bare,
             weights=chip.weights(params),
             times=self.case.times,
-            key=rng.stream(self.key, rng.Stage.INIT),
+            key=self._init_key,
         )

@@ -95,7 +95,7 @@ def metric_rows(data: "xr.Dataset") -> list[Row]:
         cells = [
             Cell(
                 text=f"{show.factor * m:.{show.digits}f}",
-                small="" if kind == results.DIGITAL else _error(e, show),
+                small="" if str(kind).endswith(results.DIGITAL) else _error(e, show),
             )
             for m, e in zip(mean, error, strict=True)
         ]
@@ -193,7 +193,7 @@ def error_block(data: "xr.Dataset", picture: page.Image) -> Block:
     """Table and figure of the weight error."""
     rows = []
     for label, kind in zip(data.strategy.values, data.kind.values, strict=True):
-        if kind == results.DIGITAL:
+        if str(kind).endswith(results.DIGITAL):
             continue
         one = data.sel(strategy=label)
         mean, error = results.mean_and_error(one.weight_rms_error.values)
@@ -248,8 +248,8 @@ def strategy_block(
 
 
 def _without_table(data: "xr.Dataset", strategies: Mapping[str, Strategies]) -> str:
-    known = {results.DIGITAL, *strategies}
-    others = [str(s) for s in data.strategy.values if str(s) not in known]
+    programmed = results.programmed(data).strategy.values
+    others = [str(s) for s in programmed if str(s) not in strategies]
     if not others:
         return ""
     text = f" No table over weights describes {', '.join(others)}: they were learned,"
@@ -267,12 +267,19 @@ def trained(data: "xr.Dataset") -> list[str]:
     if "training" not in data.attrs:
         return []
     options = json.loads(data.attrs["training"])
+    goal = _GOALS[options.pop("goal")]
     said = ", ".join(f"{k} {v}" for k, v in options.items() if v is not None)
     return [
-        "Trained weights: hardware-aware training by distillation to the digital "
-        f"network through the noise of the device ({said}); weight errors count from "
-        "the trained weights."
+        f"Trained weights: hardware-aware training {goal} through the noise of the "
+        f"device and the converters ({said}); weight errors count from the trained "
+        "weights."
     ]
+
+
+_GOALS = {
+    "digital": "by distillation to the digital network",
+    "labels": "on the labels of the training split",
+}
 
 
 def assumptions(data: "xr.Dataset") -> list[str]:

@@ -12,7 +12,7 @@ from anajax.studies.config import DevicesConfig, ProgrammedConfig
 from anajax.studies.periphery_config import PeripherySection
 from anajax.studies.required import Requirement
 from anajax.studies.results import Part
-from anajax.studies.strategy_config import LEARNED, StrategySection
+from anajax.studies.strategy_config import DIGITAL, LEARNED, StrategySection
 from anajax.studies.versions import git_state
 from anajax.workloads.base import Workload
 
@@ -49,7 +49,9 @@ def of_case(
 
 
 def kind_of(entry: StrategySection) -> str:
-    """By hand or optimized; on trained weights or not."""
+    """By hand, optimized or digital; on trained weights or not."""
+    if entry.name == DIGITAL:
+        return f"trained {DIGITAL}"
     found = "optimized" if entry.name in ("optimized", *LEARNED) else "hand"
     return f"trained {found}" if entry.trained else found
 

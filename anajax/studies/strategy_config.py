@@ -29,11 +29,14 @@ HAND = ("single_pair", "msp_first", "lsp_first", "equal_split", "offset_device")
 """Strategies that people program by hand."""
 TUNED = tuple(f"{name}_tuned" for name in ("msp_first", "lsp_first", "equal_split"))
 """The same with F and K chosen on the exact expected weight error."""
+DIGITAL = "digital"
+"""The digital network; as a strategy with `trained`, what as many steps without noise
+make of it."""
 LOOPS = ("closed_loop", "product_descent")
 """What is programmed by measuring, see `anajax.programming`."""
 LEARNED = ("targets", *LOOPS)
 """What no table over weights describes: targets from the network's loss, and loops."""
-STRATEGIES = (*HAND, *TUNED, "optimized", *LEARNED)
+STRATEGIES = (*HAND, *TUNED, "optimized", *LEARNED, DIGITAL)
 _OPTIONS = {
     "f": ("msp_first", "lsp_first", "equal_split"),
     "k": HAND,
@@ -49,6 +52,13 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, int | float) else value
 
 
+Goal = Annotated[
+    Literal["digital", "labels"], Field(description='"digital" or "labels"')
+]
+"""What learning aims at: the outputs of the digital network (distillation, which needs
+no labels), or the labels of the training split."""
+
+
 class LearnSection(Section):
     """How `targets` are learned, see `anajax.programming.optimize_targets`."""
 
@@ -61,6 +71,7 @@ class LearnSection(Section):
         default="network", description='"network" or "layer"'
     )
     """Layer: every layer in turn reproduces its own outputs; steps are shared out."""
+    goal: Goal = "digital"
     steps: int = Field(default=400, ge=1, description="1 gradient step or more")
     chips: int = Field(default=2, ge=1, description="1 chip a step or more")
     batch: int = Field(default=64, ge=1, description="1 input a step or more")
@@ -75,16 +86,19 @@ class LearnSection(Section):
                 self.parts,
                 "Drop it, or learn by network.",
             )
+        if self.by == "layer" and self.goal == "labels":
+            refuse("have the goal `digital` by layer", self.goal, "Drop the goal.")
         return self
 
 
 class TrainingSection(Section):
     """Hardware-aware training through the device's noise, from the trained network.
 
-    Distillation to the digital network; chips are programmed by the tuned
-    least-significant-first strategy and read at one of the times of the study.
+    Chips are programmed by the tuned least-significant-first strategy, read at one of
+    the times of the study, and used behind the converters of the study.
     """
 
+    goal: Goal = "digital"
     steps: int = Field(default=400, ge=1, description="1 gradient step or more")
     chips: int = Field(default=2, ge=1, description="1 chip a step or more")
     batch: int = Field(default=64, ge=1, description="1 input a step or more")
@@ -177,7 +191,13 @@ class StrategySection(Section):
                 True,
                 "Drop it: `learn` with weights is training of its own.",
             )
-        if self.label == "digital" or not re.fullmatch(r"[\w.+-]*", self.label):
+        if self.name == DIGITAL and not self.trained:
+            refuse(
+                "have `trained` for digital",
+                False,
+                "Drop the entry: the digital network is in all results.",
+            )
+        if self.label == DIGITAL or not re.fullmatch(r"[\w.+-]*", self.label):
             refuse(
                 "have a `label` of letters, digits and ._+-, not 'digital'",
                 repr(self.label),
@@ -188,7 +208,8 @@ class StrategySection(Section):
     @property
     def title(self) -> str:
         """The label, by default the name."""
-        return self.label or self.name
+        default = f"trained_{DIGITAL}" if self.name == DIGITAL else self.name
+        return self.label or default
 
 
 def named(entry: object) -> object:

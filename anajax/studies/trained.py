@@ -1,25 +1,22 @@
-"""Hardware-aware training in a study: the network learns to live with its device."""
+"""Training in a study: the network learns to live with its device."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from anajax import training
 from anajax._types import PRNGKey, PyTree
-from anajax.chip import Strategies
-from anajax.devices.base import Device
-from anajax.mapping import Normalize
-from anajax.programming.targets import Apply
+from anajax.programming.targets import Apply, Loss
 from anajax.rng import Stage, stream, streams
 from anajax.studies.strategy_config import TrainingSection
+from anajax.training import Noise
 from anajax.workloads.base import Workload, shuffled
 
 INPUTS = 4096
-"""Training inputs (without labels) that targets are learned on, at most."""
+"""Training inputs that are learned on, at most."""
 
 
 def unlabeled(work: Workload, most: int = INPUTS) -> Any:
@@ -31,48 +28,61 @@ def unlabeled(work: Workload, most: int = INPUTS) -> Any:
     return x if len(x) <= most else x[shuffled(len(x), most)]
 
 
+def labels(work: Workload, most: int = INPUTS) -> Any:
+    """The labels of `unlabeled` inputs; the workload has a training split."""
+    y: Any = work.train_y
+    return y if len(y) <= most else y[shuffled(len(y), most)]
+
+
+def labels_loss(work: Workload) -> Loss:
+    """`loss(outputs, labels)`: the cross-entropy of the network, mean over items."""
+    return lambda outputs, y: jnp.mean(work.loss_fn(outputs, y))
+
+
+def exact(params: PyTree, key: PRNGKey, strength: Any = 1.0) -> PyTree:
+    """No noise: training of the digital network."""
+    del key, strength
+    return params
+
+
 Train = Callable[[PRNGKey], PyTree]
 """`train(key)`: parameters after training; one trace for all keys."""
 
 
 def trainer(
     work: Workload,
-    device: Device,
-    strategy: Strategies,
-    times: np.ndarray,
+    noise: Noise,
     options: TrainingSection,
     *,
     apply: Apply | None = None,
-    normalize: Normalize = "layer",
     notify: Callable[[int], None] = lambda step: None,
 ) -> Train:
-    """Distillation through the device's noise, from the digital network.
+    """Training through noise, towards the digital network or towards labels.
 
     Steps are a Python loop around one jitted step: convolutions inside a compiled loop
     are many times slower on CPUs, and a loop can report.
 
     Args:
-        work: the network, and inputs without labels.
-        device: the device model.
-        strategy: what every step programs with.
-        times: seconds after the first read; every chip of a step draws one.
-        options: steps, chips and inputs of each, rate, clip.
+        work: the network, and what it learns from.
+        noise: parameters as a chip holds them, such as `training.device_noise`.
+        options: goal, steps, chips and inputs of each, rate, clip.
         apply: `apply(params, x)` of the network on a chip; the digital one by default.
-        normalize: whose largest |weight| fills the range of conductances.
         notify: told of every step.
     """
-    noise = training.device_noise(device, strategy, times, normalize=normalize)
     noisy = work.apply if apply is None else apply
     x, reference = jnp.asarray(unlabeled(work)), work.params
+    labeled = options.goal == "labels"
+    y = jnp.asarray(labels(work)) if labeled else None
+    cost = labels_loss(work) if labeled else training.distillation
     rate = optax.cosine_decay_schedule(options.rate, options.steps)
     clip = [] if options.clip is None else [training.clip_weights(sigmas=options.clip)]
     optimizer = optax.chain(optax.adam(rate), *clip)
 
     def loss(params: PyTree, rows: Any, key: PRNGKey) -> Any:
-        goal = work.apply(reference, x[rows])
+        goal = work.apply(reference, x[rows]) if y is None else y[rows]
         keys = streams(key, Stage.CHIP, jnp.arange(options.chips))
         outputs = (noisy(noise(params, k), x[rows]) for k in keys)
-        return sum(training.distillation(y, goal) for y in outputs) / options.chips
+        return sum(cost(out, goal) for out in outputs) / options.chips
 
     @jax.jit
     def step(key: PRNGKey, params: PyTree, state: Any, i: Any) -> Any:

@@ -15,7 +15,7 @@ from anajax.studies.strategy_config import TrainingSection
 from anajax.training import Noise
 from anajax.workloads.base import Workload, shuffled
 
-INPUTS = 4096
+INPUTS = 16384
 """Training inputs that are learned on, at most."""
 
 

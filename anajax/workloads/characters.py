@@ -11,6 +11,8 @@ from anajax.workloads.base import IGNORE, Splits, Workload, workload
 from anajax.workloads.recurrent import CharacterNet
 
 WARMUP, SCORED = 64, 192
+LEARNED = 80
+"""Characters of a window of the training text."""
 SPLIT = (
     f"last tenth of the text held out; windows of {WARMUP + SCORED} characters from "
     f"the zero state, the last {SCORED} scored"
@@ -77,13 +79,14 @@ def load_characters(*, data: Path | None, items: int | None) -> Workload:
         metric="bits_per_character",
         items=items,
         weights=weights.origin(notes),
-        calibration=64,
+        calibration=256,
         batch=64,
     )
 
 
 def splits(data: Path | None) -> Splits:
-    """Windows of the training text and of the held-out text."""
+    """Windows of the held-out text, and short ones, all scored, of the other."""
     train, test, place = text(data)
-    (train_x, train_y), (x, y) = windows(train), windows(test)
+    train_x, train_y = windows(train, warmup=0, scored=LEARNED)
+    x, y = windows(test)
     return Splits(x=x, y=y, train_x=train_x, train_y=train_y, place=place, split=SPLIT)

@@ -167,6 +167,29 @@ def test_training_sees_the_statistics_of_each_batch(normed):
     assert Judge(normed, None, CompensationSection()).learned is normed.apply
 
 
+def test_training_goes_behind_the_converters_of_the_study(normed):
+    """Coarse ones, with the ranges of the digital network; gradients go through."""
+    work, x = tiny_study.tiny_workload("digits"), jnp.linspace(-2, 2, 64).reshape(8, 8)
+    section = PeripherySection(dac_bits=3, adc_bits=4, output_noise=0.5)
+    judge = Judge(work, section, CompensationSection())
+    quiet = section.model_copy(update={"output_noise": 0.0})
+    system = system_behind(quiet, work, CompensationSection())
+    ios = quiet.finish(system.calibrate(work.params), system.units(work.params))
+    found = judge.learned(work.params, x)
+    expected = system.apply(ios, work.params, x, None)
+    np.testing.assert_array_equal(found, expected)
+    assert float(jnp.abs(found - work.apply(work.params, x)).max()) > 0.05
+    slopes = jax.grad(lambda p: judge.learned(p, x).sum())(work.params)
+    assert float(jnp.abs(slopes["kernel"]).min()) > 0
+    one = Judge(normed, PeripherySection(adc_bits=16), CompensationSection(norms=True))
+    more = gained(normed.params, 0.5)  # within the range of the ADC
+    plain = Judge(normed, None, CompensationSection(norms=True)).learned
+    inputs = normed.calibration
+    np.testing.assert_allclose(
+        one.learned(more, inputs), plain(more, inputs), atol=5e-3
+    )
+
+
 def test_norms_need_a_network_that_has_some():
     work = tiny_study.tiny_workload("digits")
     with pytest.raises(

@@ -286,6 +286,13 @@ def test_the_digital_network_is_trained_on_labels_only(monkeypatch, tmp_path):
         tiny_study.prepared(tmp_path, strategies=alike, training={})
     with pytest.raises(ValueError, match="`strategies.*` must have `trained`"):
         tiny_study.prepared(tmp_path, strategies=[{"name": "digital"}])
+    strategies = [*alike, "lsp_first"]
+    labels = {"goal": "labels"}
+    asked = {"strategies": ["trained_digital"]}
+    with pytest.raises(ValueError, match=r"`required.strategies` .*trained_digital"):
+        tiny_study.prepared(
+            tmp_path, strategies=strategies, training=labels, required=asked
+        )
     by_layer = {"by": "layer", "parts": ["weights"], "goal": "labels"}
     with pytest.raises(ValueError, match="must have the goal `digital` by layer"):
         entry = {"name": "targets", "learn": by_layer}

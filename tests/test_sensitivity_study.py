@@ -103,6 +103,14 @@ def test_greedy_order_takes_what_helps_most_given_the_others():
         ({"variance": {"low": 2.0, "high": 1.0}}, "`low` below `high`"),
         ({"strategy": "targets"}, "must be a table over weights"),
         (
+            {"strategy": {"name": "digital", "trained": True}},
+            "must be a table over weights .* got trained digital",
+        ),
+        (
+            {"strategy": {"name": "lsp_first", "trained": True}},
+            "must be a table over weights .* got trained lsp_first",
+        ),
+        (
             dict.fromkeys(("one_at_a_time", "screening", "variance", "layers")),
             "ask for",
         ),

@@ -261,13 +261,13 @@ class StrategiesConfig(ProgrammedConfig):
 
     @model_validator(mode="after")
     def _listed(self) -> "StrategiesConfig":
-        titles = [e.title for e in self.strategies]
+        titles = [e.title for e in self.strategies if e.name != DIGITAL]
         wanted = self.required and self.required.strategies or []
         unknown = sorted(set(wanted) - set(titles))
         if unknown:
             raise ValueError(
-                f"`required.strategies` must be labels of `strategies`: got {unknown}. "
-                f"There are {titles}."
+                f"`required.strategies` must be labels of programs in `strategies`: "
+                f"got {unknown}. There are {titles}."
             )
         return self
 

@@ -14,7 +14,7 @@ import numpy as np
 from anajax.chip import Strategies
 from anajax.mapping import Strategy, encode
 from anajax.studies.durations import UNITS, human
-from anajax.studies.results import DIGITAL, programmed, shown
+from anajax.studies.results import DIGITAL, is_exact, programmed, shown
 
 if TYPE_CHECKING:  # costs a second to import
     import xarray as xr
@@ -188,14 +188,14 @@ def error_figure(data: "xr.Dataset") -> "Figure":
     """Weight error over time: expected as lines, measured with its spread as marks."""
     figure, axis = _single()
     x = places(data.time.values)
-    for label in programmed(data).strategy.values:
-        style, one = styles(data)[str(label)], data.sel(strategy=label)
+    for label in map(str, programmed(data).strategy.values):
+        style, one = styles(data)[label], data.sel(strategy=label)
         measured = 100 * one.weight_rms_error
         line = {k: style[k] for k in ("color", "linestyle")}
         axis.plot(x, 100 * one.expected_rms_error, lw=1.4, **line)
         mean, sd = measured.mean("chip"), measured.std("chip")
         marks: Any = style | {"linestyle": "none"}
-        axis.errorbar(x, mean, sd, capsize=2, label=str(label), **marks)
+        axis.errorbar(x, mean, sd, capsize=2, label=label, **marks)
     axis.set(ylabel="rms weight error (% of w_max)", ylim=(0, None))
     time_axis(axis, data)
     _legend(axis, "marks: measured, mean ± sd over chips; lines: expected, exact")
@@ -359,7 +359,7 @@ def styles(data: "xr.Dataset") -> dict[str, dict[str, Any]]:
             "markersize": 4 if found else 6,
             "markerfacecolor": None if found else "white",
         }
-        if kinds[label].endswith(DIGITAL):
+        if is_exact(kinds[label]):
             styles[label] = {"color": "black", "linestyle": "--"}
     return styles
 

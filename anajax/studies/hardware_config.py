@@ -10,7 +10,7 @@ from anajax.devices.faults import Faults
 from anajax.studies.config import DeviceSection, StudyConfig
 from anajax.studies.periphery_config import PeripherySection
 from anajax.studies.sections import Section
-from anajax.studies.strategy_config import LEARNED, StrategySection, named
+from anajax.studies.strategy_config import DIGITAL, LEARNED, StrategySection, named
 
 Fraction = Annotated[
     float, Field(ge=0, le=1, description="a fraction of cells or lines, 0 to 1")
@@ -52,9 +52,10 @@ class HardwareConfig(StudyConfig):
 
     @model_validator(mode="after")
     def _is_table(self) -> "HardwareConfig":
-        if self.strategy.name in LEARNED:
+        if self.strategy.name in (*LEARNED, DIGITAL) or self.strategy.trained:
+            what = "trained " * self.strategy.trained + self.strategy.name
             raise ValueError(
-                f"`strategy` must be a table over weights: got {self.strategy.name}. "
-                "Learn it in a study of strategies."
+                f"`strategy` must be a table over weights as given: got {what}. "
+                "Learn or train in a study of strategies."
             )
         return self

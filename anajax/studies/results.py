@@ -137,8 +137,13 @@ def programmed(data: "xr.Dataset") -> "xr.Dataset":
     Args:
         data: results of one device or many.
     """
-    exact = [str(kind).endswith(DIGITAL) for kind in data.kind.values]
-    return data.isel(strategy=np.flatnonzero(~np.array(exact)))
+    exact = np.array([is_exact(kind) for kind in data.kind.values])
+    return data.isel(strategy=np.flatnonzero(~exact))
+
+
+def is_exact(kind: object) -> bool:
+    """Whether a kind of strategy is a digital network, as given or trained alike."""
+    return str(kind).endswith(DIGITAL)
 
 
 def _exact(digital: np.ndarray, subsets: np.ndarray, like: np.ndarray) -> np.ndarray:

@@ -95,7 +95,7 @@ def metric_rows(data: "xr.Dataset") -> list[Row]:
         cells = [
             Cell(
                 text=f"{show.factor * m:.{show.digits}f}",
-                small="" if str(kind).endswith(results.DIGITAL) else _error(e, show),
+                small="" if results.is_exact(kind) else _error(e, show),
             )
             for m, e in zip(mean, error, strict=True)
         ]
@@ -192,9 +192,8 @@ def verdict(gain: results.Gain, better: str) -> str:
 def error_block(data: "xr.Dataset", picture: page.Image) -> Block:
     """Table and figure of the weight error."""
     rows = []
+    data = results.programmed(data)
     for label, kind in zip(data.strategy.values, data.kind.values, strict=True):
-        if str(kind).endswith(results.DIGITAL):
-            continue
         one = data.sel(strategy=label)
         mean, error = results.mean_and_error(one.weight_rms_error.values)
         cells = [
@@ -269,10 +268,10 @@ def trained(data: "xr.Dataset") -> list[str]:
     options = json.loads(data.attrs["training"])
     goal = _GOALS[options.pop("goal")]
     said = ", ".join(f"{k} {v}" for k, v in options.items() if v is not None)
+    behind = " and the converters" if "periphery" in data.attrs else ""
     return [
         f"Trained weights: hardware-aware training {goal} through the noise of the "
-        f"device and the converters ({said}); weight errors count from the trained "
-        "weights."
+        f"device{behind} ({said}); weight errors count from the trained weights."
     ]
 
 

@@ -24,14 +24,16 @@ def unlabeled(work: Workload, most: int = INPUTS) -> Any:
 
     Files may be sorted by class, so that the first ones would not do.
     """
-    x = work.calibration if work.train_x is None else work.train_x
-    return x if len(x) <= most else x[shuffled(len(x), most)]
+    return _some(work.calibration if work.train_x is None else work.train_x, most)
 
 
-def labels(work: Workload, most: int = INPUTS) -> Any:
+def labels(work: Workload) -> Any:
     """The labels of `unlabeled` inputs; the workload has a training split."""
-    y: Any = work.train_y
-    return y if len(y) <= most else y[shuffled(len(y), most)]
+    return _some(work.train_y, INPUTS)
+
+
+def _some(items: Any, most: int) -> Any:
+    return items if len(items) <= most else items[shuffled(len(items), most)]
 
 
 def labels_loss(work: Workload) -> Loss:

@@ -30,8 +30,14 @@ def test_configs_compare_what_the_paper_does(path):
     assert [d.name for d in config.devices] == ["pcm", "pcm_hermes"]
     assert len(config.times) == 7 and config.times[-1] == 365 * 86400
     labels = [e.title for e in config.strategies]
-    assert labels[0] == "single_pair" and labels[-1] == "targets" and len(labels) == 8
-    assert sum(e.trained for e in config.strategies) == 2
+    on_labels = config.training.goal == "labels"
+    assert labels == [
+        "single_pair", "lsp_first_f2", "lsp_first_f4", "lsp_first_tuned", "optimized",
+        "trained_lsp_first", "trained_optimized", *["trained_digital"] * on_labels,
+        "targets",
+    ]  # fmt: skip
+    assert [e.title for e in config.strategies if e.trained] == labels[5:-1]
+    assert config.strategies[-1].learn.goal == config.training.goal
     assert (config.periphery.dac_bits, config.periphery.adc_bits) == (8, 8)
     assert config.normalize == "column"
 

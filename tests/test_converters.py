@@ -101,6 +101,15 @@ def test_calibrate_takes_a_quantile_of_the_size(quantile, axis):
     assert fits >= (quantile if axis == 0 else 0.7)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+@pytest.mark.parametrize("quantile", [0.001, 0.5, 0.999])
+def test_a_quantile_of_all_values_is_numpys(size, quantile):
+    values = jnp.asarray(np.random.default_rng(size).normal(size=size))
+    adc = calibrate(Clip(bound=1.0), values, quantile=quantile)
+    want = np.quantile(np.abs(np.asarray(values)), quantile)
+    np.testing.assert_allclose(adc.bound, want, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("build", "words"),
     [

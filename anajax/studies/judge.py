@@ -99,6 +99,7 @@ class Judge:
         self.through = self._system.through(self._section.resistance())
         """What wires make of the conductances, for `evaluate`."""
         self._work, self._compensation, self._normalize = work, compensation, normalize
+        self._metrics: list[tuple[PyTree, Partial]] = []
 
     @functools.cached_property
     def learned(self) -> Apply:
@@ -123,11 +124,16 @@ class Judge:
         """`metric(params, key)` of each item on a chip; one trace for all ranges.
 
         Args:
-            trained: parameters that the ranges of converters are to suit.
+            trained: parameters that the ranges of converters are to suit. These are
+                found once for one object: it takes a minute in large networks.
         """
+        for params, metric in self._metrics:
+            if params is trained:
+                return metric
         found = self._system.calibrate(trained)
         ios = self._section.finish(found, self._system.units(trained))
-        return Partial(self._analog, ios, *self.items.args)
+        self._metrics.append((trained, Partial(self._analog, ios, *self.items.args)))
+        return self._metrics[-1][1]
 
 
 def _behind(system: System) -> Callable[..., Array]:

@@ -144,6 +144,40 @@ def test_single_pairs_and_minimax_over_times(key):
 
 
 @pytest.mark.slow
+def test_a_ceiling_holds_at_a_time_that_the_mean_would_sell(key):
+    hermes = devices.pcm_hermes()
+    by_hand, table = strategies.lsp_first(hermes), moment_table(hermes, SIX)
+    hand = weight_error(by_hand, table, NORMAL).mse
+    over, mean = {}, {}
+    for first in (1.0, 0.92):
+        ceiling = hand.at[0].mul(first)
+        found = optimize_strategy(
+            hermes,
+            None,
+            NORMAL,
+            SIX,
+            key=key,
+            starts=2,
+            warm=(by_hand,),
+            steps=300,
+            ceiling=ceiling,
+        )
+        mse = weight_error(found.strategy, table, NORMAL).mse
+        over[first] = jnp.max(mse / (hand.at[0].mul(0.92)) - 1)
+        mean[first] = float(mse.mean() / hand.mean())
+    assert over[0.92] < 0.01 < 0.015 < over[1.0]
+    assert mean[1.0] < mean[0.92] < 0.9
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "words"), [(jnp.ones(2), "match `times`"), (jnp.zeros(6), "positive")]
+)
+def test_a_wrong_ceiling_is_refused(ceiling, words):
+    with pytest.raises(ValueError, match=f"ceiling.*{words}"):
+        make_objective(PCM, NORMAL, SIX, ceiling=ceiling)
+
+
+@pytest.mark.slow
 def test_sampled_objective_descends_to_the_same_optimum(key):
     found = optimize_strategy(
         PCM,

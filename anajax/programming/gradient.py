@@ -74,6 +74,7 @@ def optimize_strategy(
     box: Box | None = None,
     time_weights: JArray | None = None,
     aggregate: Aggregate = "mean",
+    ceiling: JArray | np.ndarray | None = None,
     compensation: Compensation = "mean_abs",
     samples: int | None = None,
 ) -> Optimized:
@@ -98,6 +99,8 @@ def optimize_strategy(
         box: bounds of F and K.
         time_weights: importance of each time, equal by default.
         aggregate: "mean" over the times, or "minimax".
+        ceiling: squared error (w_max^2) at each time that is not to be exceeded, such
+            as the least of hand strategies; none by default.
         compensation: how alpha(t) is chosen, see `weight_error`.
         samples: draws per density point for the sampled objective; exact if `None`.
 
@@ -118,6 +121,7 @@ def optimize_strategy(
             times,
             time_weights=time_weights,
             aggregate=aggregate,
+            ceiling=ceiling,
             compensation=compensation,
         )
         return _as_optimized(found)
@@ -130,6 +134,7 @@ def optimize_strategy(
         jnp.asarray(times, dtype=float),
         time_weights=time_weights,
         aggregate=aggregate,
+        ceiling=ceiling,
         compensation=compensation,
         samples=samples,
         key=rng.stream(key, rng.Stage.PROGRAM),

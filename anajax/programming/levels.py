@@ -68,6 +68,7 @@ def enumerate_levels(
     significance: JArray | np.ndarray | Sequence[float] | None = None,
     time_weights: JArray | np.ndarray | None = None,
     aggregate: Aggregate = "mean",
+    ceiling: JArray | np.ndarray | None = None,
     compensation: Compensation = "mean_abs",
 ) -> Enumerated:
     """The codes with the least expected squared weight error, weight by weight.
@@ -83,6 +84,8 @@ def enumerate_levels(
         time_weights: importance of each time, equal by default.
         aggregate: "mean" over the times; "minimax" chooses by the worst time among
             the tables that were best in the mean for some alpha, offset and F.
+        ceiling: squared error (w_max^2) at each time that is not to be exceeded, as
+            far as one of these tables does not; none by default.
         compensation: how alpha(t) is chosen, see `weight_error`.
 
     Returns:
@@ -95,7 +98,9 @@ def enumerate_levels(
     density = weights if isinstance(weights, WeightDensity) else from_weights(weights)
     moments = _level_moments(device, times)
     search = _Search.of(device, cell, density, moments, time_weights)
-    search = dataclasses.replace(search, aggregate=aggregate, compensation=compensation)
+    search = dataclasses.replace(
+        search, aggregate=aggregate, ceiling=ceiling, compensation=compensation
+    )
     if significance is not None or cell.factors == 1:
         given = np.ones(1) if significance is None else np.asarray(significance, float)
         _check_significance(given, cell)
@@ -140,6 +145,7 @@ class _Search:
     span: float
     """Range of a device, uS."""
     aggregate: Aggregate = "mean"
+    ceiling: JArray | np.ndarray | None = None
     compensation: Compensation = "mean_abs"
 
     @classmethod
@@ -213,6 +219,7 @@ class _Search:
                 self.time_weights,
                 self.compensation,
                 self.aggregate,
+                self.ceiling,
             )
             found.append(
                 _Found(
@@ -240,9 +247,10 @@ def _evaluate(
     time_weights: JArray,
     compensation: Compensation,
     aggregate: Aggregate,
+    ceiling: JArray | None,
 ) -> tuple[JArray, JArray]:
     error = error_of_moments(w, u, p, offset, compensation)
-    return error.alpha, combine(error.mse, time_weights, aggregate)
+    return error.alpha, combine(error.mse, time_weights, aggregate, ceiling)
 
 
 def _level_moments(

@@ -10,6 +10,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
@@ -41,6 +42,8 @@ class ExactError(AbstractObjective):
     table: MomentTable
     density: WeightDensity
     time_weights: Float[JArray, "times"]
+    ceiling: Float[JArray, "times"] | None = None
+    """Squared error of each time that is not to be exceeded, see `combine`."""
     aggregate: Aggregate = static(default="mean")
     compensation: Compensation = static(default="mean_abs")
 
@@ -48,7 +51,7 @@ class ExactError(AbstractObjective):
         error = weight_error(
             strategy, self.table, self.density, compensation=self.compensation
         )
-        return combine(error.mse, self.time_weights, self.aggregate)
+        return combine(error.mse, self.time_weights, self.aggregate, self.ceiling)
 
 
 @pytree
@@ -64,6 +67,7 @@ class SampledError(AbstractObjective):
     density: WeightDensity
     time_weights: Float[JArray, "times"]
     key: PRNGKey
+    ceiling: Float[JArray, "times"] | None = None
     samples: int = static(default=64)
     aggregate: Aggregate = static(default="mean")
 
@@ -72,7 +76,7 @@ class SampledError(AbstractObjective):
         mse = sampled_error(
             strategy, self.device, u, self.density.probability, self.times, self.key
         )
-        return combine(mse, self.time_weights, self.aggregate)
+        return combine(mse, self.time_weights, self.aggregate, self.ceiling)
 
 
 def sampled_error(
@@ -127,8 +131,17 @@ def combine(
     mse: Float[JArray, "times"],
     time_weights: Float[JArray, "times"],
     aggregate: Aggregate,
+    ceiling: Float[JArray, "times"] | None = None,
 ) -> Float[JArray, ""]:
-    """One number from the errors at all times."""
+    """One number from the errors at all times.
+
+    What exceeds the ceiling of a time costs more than it could bring: an exact penalty,
+    whose minimum is the constrained one wherever that exists.
+    """
+    if ceiling is not None:
+        over = jnp.maximum(mse / ceiling - 1, 0)
+        cost = 2.0 * jnp.mean(ceiling) * jnp.sum(over)
+        return combine(mse, time_weights, aggregate) + cost
     if aggregate == "mean":
         return jnp.sum(time_weights * mse) / jnp.sum(time_weights)
     power = 32.0
@@ -144,6 +157,7 @@ def make_objective(
     *,
     time_weights: Float[JArray, "times"] | None = None,
     aggregate: Aggregate = "mean",
+    ceiling: JArray | np.ndarray | None = None,
     compensation: Compensation = "mean_abs",
     samples: int | None = None,
     key: PRNGKey | None = None,
@@ -156,6 +170,8 @@ def make_objective(
         times: seconds, increasing.
         time_weights: importance of each time, equal by default.
         aggregate: mean over the times, or the worst of them.
+        ceiling: squared error (w_max^2) at each time that is not to be exceeded, such
+            as that of another strategy; none by default.
         compensation: drift compensation of the exact objective.
         samples: draws per point of the density; `None` for the exact objective.
         key: key of the common random numbers, needed with `samples`.
@@ -172,6 +188,7 @@ def make_objective(
         _checks.fail(
             "time_weights", "match `times`", weights.shape, f"Give {times.shape[0]}."
         )
+    limit = _as_ceiling(ceiling, times)
     if aggregate not in ("mean", "minimax"):
         _checks.fail("aggregate", 'be "mean" or "minimax"', aggregate, "Choose one.")
     if samples is None:
@@ -179,6 +196,7 @@ def make_objective(
             table=moment_table(device, times),
             density=density,
             time_weights=weights,
+            ceiling=limit,
             aggregate=aggregate,
             compensation=compensation,
         )
@@ -194,6 +212,21 @@ def make_objective(
         density=density,
         time_weights=weights,
         key=jr.clone(key),
+        ceiling=limit,
         samples=samples,
         aggregate=aggregate,
     )
+
+
+def _as_ceiling(
+    given: JArray | np.ndarray | None, times: Float[JArray, "times"]
+) -> JArray | None:
+    if given is None:
+        return None
+    ceiling = jnp.asarray(given, dtype=float)
+    _checks.positive("ceiling", ceiling)
+    if ceiling.shape != times.shape:
+        _checks.fail(
+            "ceiling", "match `times`", ceiling.shape, f"Give {times.shape[0]}."
+        )
+    return ceiling

@@ -177,6 +177,10 @@ class OptimizerSection(Section):
     aggregate: Literal["mean", "minimax"] = Field(
         default="mean", description='"mean" or "minimax"'
     )
+    never_worse: bool = Field(
+        default=False,
+        description="true for no more error than any hand strategy at any time",
+    )
     time_weights: list[Factor] | None = Field(
         default=None, description="one weight per time, or null for equal ones"
     )

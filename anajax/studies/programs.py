@@ -163,7 +163,8 @@ class Programmer:
     def _optimized(self, density: WeightDensity, key: PRNGKey) -> Strategy:
         options = self.config.optimizer
         levels = self.device.levels is not None  # then nothing is descended
-        warm = () if levels else (self._tune(_powers(options.pairs), density),)
+        hand = [] if levels and not options.never_worse else self._by_hand(density)
+        least = self._least_error(hand, density) if options.never_worse else None
         return optimize_strategy(
             self.device,
             pairs(options.pairs),
@@ -172,13 +173,27 @@ class Programmer:
             key=key,
             knots=options.knots,
             starts=options.starts,
-            warm=warm,
+            warm=() if levels else hand,
             steps=options.steps,
             learning_rate=options.learning_rate,
             time_weights=self._time_weights,
             aggregate=options.aggregate,
+            ceiling=least,
             compensation=self._compensation,
         ).strategy
+
+    def _by_hand(self, density: WeightDensity) -> list[Strategy]:
+        """Least-significant-first, tuned, and untuned where nothing may be worse."""
+        build = _powers(self.config.optimizer.pairs)
+        plain = [build(self.device, f=f, k=1.0) for f in (2.0, 4.0)]
+        tuned = [self._tune(build, density)]
+        return tuned + plain if self.config.optimizer.never_worse else tuned
+
+    def _least_error(self, given: list[Strategy], density: WeightDensity) -> Array:
+        """The least squared error `[times]` that any of them has."""
+        args = density, self._compensation
+        errors = [_error(self._table, _uniform(s), *args).mse for s in given]
+        return jnp.min(jnp.stack(errors), axis=0)
 
 
 @functools.partial(jax.jit, static_argnums=3)

@@ -18,6 +18,7 @@ from anajax.studies.evaluate import evaluate
 from anajax.studies.learned import expected_error
 from anajax.studies.programs import Programmer, targets
 from anajax.studies.required import required_device
+from anajax.studies.strategy_config import StrategySection
 from anajax.studies.targets_file import load_targets
 from anajax.weight_error import moment_table, weight_error
 from tests import tiny_study
@@ -55,6 +56,24 @@ def test_expected_error_counts_columns_in_the_units_of_their_layer(key):
         np.testing.assert_allclose(programmer.expected_error({"kernel": LSP}), found)
         errors[normalize] = exact
     assert np.all(errors["column"] < 0.9 * errors["layer"])
+
+
+@pytest.mark.slow
+def test_an_optimum_may_be_asked_to_be_never_worse_than_by_hand(key):
+    """Two layers of unlike weights; each has its own strategy and its own ceiling."""
+    params = {"a": 0.2 * jr.normal(key, (64, 32)), "b": jr.uniform(key, (64, 32))}
+    section = {"starts": 1, "steps": 200, "per_layer": True, "never_worse": True}
+    asked = {"optimizer": section, "device": {"name": "pcm_hermes"}}
+    programmer = Programmer(
+        config=validate(tiny_study.CONFIG | asked), device=devices.pcm_hermes(),
+        weights=params, times=np.array([1.0, 3600.0, 1e6]), key=key,
+    )  # fmt: skip
+    names = {"lsp_first": {"f": 2.0}, "lsp_first_tuned": {}, "optimized": {}}
+    two, tuned, best = (
+        programmer.expected_error(programmer.build(StrategySection(name=n, **f)))
+        for n, f in names.items()
+    )
+    assert np.all(best < 1.005 * np.minimum(two, tuned)) and best[-1] < 0.98 * tuned[-1]
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from loop import optimizer, train
 from anajax.workloads import characters, weights
 from anajax.workloads.base import bits_per_character, cross_entropy, pure
 
-SEED, STEPS, BATCH, TIME, RATE = 0, 1800, 64, 128, 6e-3
+SEED, STEPS, BATCH, TIME, RATE = 0, 8000, 32, 96, 8e-3
 
 
 def main(data):

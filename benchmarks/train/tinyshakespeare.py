@@ -1,5 +1,7 @@
 """Train the character language model and write its weights.
 
+Noise on the weights keeps it from learning the text by heart (Graves, NeurIPS 2011).
+
 python benchmarks/train/tinyshakespeare.py DATA
 """
 
@@ -12,10 +14,13 @@ import jax.numpy as jnp
 from flax import nnx
 from loop import optimizer, train
 
+from anajax.rng import Stage, stream
+from anajax.training import gaussian_noise
 from anajax.workloads import characters, weights
 from anajax.workloads.base import bits_per_character, cross_entropy, pure
 
 SEED, STEPS, BATCH, TIME, RATE = 0, 8000, 32, 96, 8e-3
+NOISE = 0.02  # of the largest weight of each matrix
 
 
 def main(data):
@@ -24,11 +29,15 @@ def main(data):
     indices = jnp.asarray(indices)
     model = characters.build(SEED)
     params, apply = pure(model)
+    noise = gaussian_noise(NOISE)
 
     def loss(params, key):
-        first = jax.random.randint(key, (BATCH, 1), 0, indices.size - TIME - 1)
+        first = jax.random.randint(
+            stream(key, Stage.DATA), (BATCH, 1), 0, indices.size - TIME - 1
+        )
         rows = indices[first + jnp.arange(TIME + 1)]
-        return cross_entropy(apply(params, rows[:, :-1]), rows[:, 1:]).mean()
+        noisy = noise(params, stream(key, Stage.CHIP))
+        return cross_entropy(apply(noisy, rows[:, :-1]), rows[:, 1:]).mean()
 
     tx = optimizer(RATE, STEPS)
     params = train(params, loss, tx, seed=SEED, steps=STEPS)
@@ -42,6 +51,7 @@ def main(data):
         "script": "benchmarks/train/tinyshakespeare.py",
         "seed": SEED,
         "steps": STEPS,
+        "weight_noise": NOISE,
         "split": characters.SPLIT,
         "test_bits_per_character": f"{bits.mean():.4f}",
     }

@@ -43,6 +43,28 @@ def test_overview_has_all_numbers_and_draws_all_panels(finished, tmp_path):
     assert float(row["mean"]) == pytest.approx(values.mean(), abs=1e-5)
     assert float(row["loss"]) == pytest.approx(1 - values.mean(), abs=2e-5)
     assert float(row["loss_error"]) >= values.std(ddof=1) / np.sqrt(3) - 1e-5
+    assert {bool(r["gain"]) for r in rows if r["strategy"] != "optimized"} == {False}
+
+
+def test_overview_has_gains_over_the_best_hand_strategy_with_both_errors(finished):
+    data = overview._read(finished / "one").isel(device=[0])
+    hands = data.strategy.values[data.kind.values == "hand"]
+    right = np.arange(data.sizes["item"]) % 4 > 0
+    for one, of_chips, of_items in (
+        ("optimized", [[0.6], [0.6], [0.9]], right),
+        (hands[0], [[0.5], [0.6], [0.7]], ~right & right),
+        (hands[1], [[0.1], [0.2], [0.3]], right),
+    ):
+        data.accuracy.loc[{"strategy": one}] = np.array(of_chips)
+        data.item_accuracy.loc[{"strategy": one}] = of_items.astype(np.float32)
+    rows = list(csv.DictReader(overview.table([data]).splitlines()))
+    row = next(r for r in rows if r["strategy"] == "optimized")
+    of_chips = np.std([0.1, 0.0, 0.2], ddof=1) / np.sqrt(3)
+    of_items = np.std(right, ddof=1) / np.sqrt(len(right))
+    assert float(row["gain"]) == pytest.approx(0.1, abs=1e-5)
+    assert float(row["gain_error"]) == pytest.approx(
+        np.hypot(of_chips, of_items), abs=2e-5
+    )
 
 
 def test_command_writes_files_and_names_mistakes(finished, tmp_path):

@@ -74,6 +74,7 @@ def test_verdict_counts_clear_differences(difference, better, text):
         best_hand=["a", "a"],
         difference=np.array(difference),
         error=np.array([0.01, 0.01]),
+        error_of_items=np.array([0.0, 0.0]),
         trained=False,
     )
     assert text in strategies_page.verdict(gain, better)

@@ -255,8 +255,12 @@ def test_gain_is_paired_against_the_best_hand_strategy_of_each_time():
             [[0.9, 0.7], [0.7, 0.7]],
         ]
     )
+    items = np.stack([values[:, 0], values[:, 1], values[:, 0]], -1)
     data = xr.Dataset(
-        {"accuracy": (("strategy", "chip", "time"), values, {"better": "higher"})},
+        {
+            "accuracy": (("strategy", "chip", "time"), values, {"better": "higher"}),
+            "item_accuracy": (("strategy", "time", "item"), items),
+        },
         coords={
             "strategy": ["digital", "a", "b", "o"],
             "kind": ("strategy", ["digital", "hand", "hand", "optimized"]),
@@ -267,6 +271,7 @@ def test_gain_is_paired_against_the_best_hand_strategy_of_each_time():
     assert gain.best_hand == ["a", "b"]
     np.testing.assert_allclose(gain.difference, [0.1, 0.1])
     np.testing.assert_allclose(gain.error, [0.0, 0.1], atol=1e-12)
+    np.testing.assert_allclose(gain.error_of_items, [0.0, 0.2 / 3], atol=1e-12)
     data.accuracy.attrs["better"] = "lower"
     assert results.gains(data)[0][0].best_hand == ["b", "a"]
 

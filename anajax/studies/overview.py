@@ -20,10 +20,13 @@ else:
 
 FIELDS = (
     "network", "items_of", "device", "strategy", "time_s", "metric", "digital", "mean",
-    "sd_over_chips", "loss", "loss_error", "chips", "items", "seed",
+    "sd_over_chips", "loss", "loss_error", "gain", "gain_error", "chips", "items",
+    "seed",
 )  # fmt: skip
 """Columns of the table: loss against digital on the same items, positive where the
-chips are worse, and its standard error over chips and items."""
+chips are worse, and its standard error over chips and items; gain of an optimized
+strategy over the best hand strategy of that time on the same chips and items (all of
+them), positive where it is better, and its standard error likewise."""
 
 
 def write_overview(paths: Sequence[Path], out: Path) -> list[Path]:
@@ -186,6 +189,7 @@ def _rows(
     values = of_all.sel(strategy=label).values.astype(float)
     digital = of_all.sel(strategy=results.DIGITAL).values[0]
     loss, error = results.gap_to_digital(data, label, subset=subset)
+    gain, gain_error = _gain(data, label) if subset is None else ([""] * len(loss),) * 2
     return [
         {
             "network": data.attrs["workload"],
@@ -199,9 +203,24 @@ def _rows(
             "sd_over_chips": f"{values[:, i].std(ddof=1):.5f}",
             "loss": f"{loss[i]:.5f}",
             "loss_error": f"{error[i]:.5f}",
+            "gain": gain[i],
+            "gain_error": gain_error[i],
             "chips": len(values),
             "items": items,
             "seed": data.attrs["seed"],
         }
         for i, t in enumerate(data.time.values)
     ]
+
+
+def _gain(data: "xr.Dataset", label: str) -> tuple[list[str], list[str]]:
+    """Over the best hand strategy, with the error of both chips and items; or blank."""
+    sign = 1 if data[data.attrs["metric"]].attrs["better"] == "higher" else -1
+    for gain in (g for found in results.gains(data) for g in found):
+        if gain.label == label:
+            error = np.hypot(gain.error, gain.error_of_items)
+            return (
+                [f"{g:.5f}" for g in sign * gain.difference],
+                [f"{e:.5f}" for e in error],
+            )
+    return ([""] * data.sizes["time"],) * 2

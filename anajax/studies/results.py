@@ -253,6 +253,8 @@ class Gain:
     """Mean paired difference of the metric `[times]`."""
     error: np.ndarray
     """Its standard error over chips `[times]`."""
+    error_of_items: np.ndarray
+    """The standard error of the paired difference over items `[times]`."""
     trained: bool
     """Whether both are on trained weights."""
 
@@ -266,22 +268,33 @@ def gains(data: "xr.Dataset") -> list[list[Gain]]:
 
 
 def _gains(data: "xr.Dataset", trained: bool) -> list[Gain]:
-    metric = data[data.attrs["metric"]]
+    name = data.attrs["metric"]
     prefix = "trained " if trained else ""
     pairs = list(zip(data.strategy.values, data.kind.values, strict=True))
-    hand_labels = [str(s) for s, kind in pairs if kind == f"{prefix}hand"]
-    if not hand_labels:
+    hands = [str(s) for s, kind in pairs if kind == f"{prefix}hand"]
+    if not hands:
         return []
-    hand = metric.sel(strategy=hand_labels).values  # [strategy chip time]
-    sign = 1 if metric.attrs["better"] == "higher" else -1
-    best = np.argmax(sign * hand.mean(1), 0)
-    chosen = np.stack([hand[b, :, t] for t, b in enumerate(best)], -1)
-    names = [hand_labels[b] for b in best]
+    sign = 1 if data[name].attrs["better"] == "higher" else -1
+    by_hand = data[name].sel(strategy=hands).values  # [strategy chip time]
+    best = [hands[b] for b in np.argmax(sign * by_hand.mean(1), 0)]
+
+    def against_best(values: "xr.DataArray", label: str) -> np.ndarray:
+        pairs = [
+            values.isel(time=t).sel(strategy=[label, hand]).values
+            for t, hand in enumerate(best)
+        ]
+        return np.stack([of_label - of_hand for of_label, of_hand in pairs], -1)
 
     def gain(label: str) -> Gain:
-        mean, error = mean_and_error(metric.sel(strategy=label).values - chosen)
+        mean, error = mean_and_error(against_best(data[name], label))
+        _, of_items = mean_and_error(against_best(data[f"item_{name}"], label))
         return Gain(
-            label=label, best_hand=names, difference=mean, error=error, trained=trained
+            label=label,
+            best_hand=best,
+            difference=mean,
+            error=error,
+            error_of_items=of_items,
+            trained=trained,
         )
 
     return [gain(str(s)) for s, kind in pairs if kind == f"{prefix}optimized"]

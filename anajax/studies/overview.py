@@ -223,4 +223,5 @@ def _gain(data: "xr.Dataset", label: str) -> tuple[list[str], list[str]]:
                 [f"{g:.5f}" for g in sign * gain.difference],
                 [f"{e:.5f}" for e in error],
             )
-    return ([""] * data.sizes["time"],) * 2
+    blank = [""] * data.sizes["time"]
+    return blank, blank

@@ -168,6 +168,7 @@ def test_training_sees_the_statistics_of_each_batch(normed):
     assert Judge(normed, None, CompensationSection()).learned is normed.apply
 
 
+@pytest.mark.slow
 def test_training_goes_behind_the_converters_of_the_study(normed):
     """Coarse ones, with the ranges of the digital network; gradients go through."""
     work, x = tiny_study.tiny_workload("digits"), jnp.linspace(-2, 2, 64).reshape(8, 8)

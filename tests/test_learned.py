@@ -39,6 +39,7 @@ ENTRIES = [
 TRAINING = {"steps": 3, "batch": 8, "rate": 1e-3}
 
 
+@pytest.mark.slow
 def test_expected_error_counts_columns_in_the_units_of_their_layer(key):
     """By the density of a search, or by the moments of every target."""
     w = jr.normal(key, (64, 12)) * jnp.linspace(0.1, 1, 12)
@@ -254,6 +255,7 @@ def test_the_loosest_device_is_that_of_required_device(monkeypatch, tmp_path):
     assert (tmp_path / "a/figures/required.png").is_file()
 
 
+@pytest.mark.slow
 def test_expected_error_of_a_table_is_that_of_its_density(key):
     """Layers encoded by a table: exact moments of every weight = of the density."""
     device, times = devices.pcm(), np.array([1.0, 1e6])

@@ -72,7 +72,13 @@ def aged_model(rule=RULE, t=3600.0, build=strategies.lsp_first):
     return program_layers(model, QUIET, programmed(build)[0], t=t)
 
 
-@pytest.mark.parametrize("build", [strategies.lsp_first, strategies.offset_device])
+@pytest.mark.parametrize(
+    "build",
+    [
+        strategies.lsp_first,
+        pytest.param(strategies.offset_device, marks=pytest.mark.slow),
+    ],
+)
 def test_aged_chip_without_read_noise_equals_chip_read(build, key):
     aged, weights = aged_model(build=build), programmed(build)[1]["none"]
     got = jax.jit(lambda x: with_key(aged, key)(x))(X)
@@ -189,6 +195,7 @@ def test_compensation_undoes_a_common_drift_exactly(per, key):
     np.testing.assert_allclose(restored, jax.jit(net)(X), rtol=2e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_factors_are_held_between_recalibrations(key):
     programmed(strategies.lsp_first)  # outside of the traces below: it is kept
     age = lambda t: aged_model(t=t)  # noqa: E731

@@ -143,6 +143,7 @@ def test_device_files_are_relative_to_the_config_and_part_of_the_study(tmp_path)
         run.prepare(config, out=tmp_path / "out2", resume=True)
 
 
+@pytest.mark.slow
 def test_bits_share_a_trace_and_more_of_them_are_better(tmp_path, monkeypatch):
     original = sweep.variant_model
     chex.clear_trace_counter()

@@ -64,6 +64,7 @@ def test_moment_matched_draws_equal_the_sampler_in_mean_and_spread(key):
     np.testing.assert_allclose(np.std(w, 0), alpha * sd, rtol=5 * np.sqrt(2 / n))
 
 
+@pytest.mark.slow
 def test_moments_of_large_layers_part_by_part(key, monkeypatch):
     """The same moments and slopes as all at once; 21 weights are no multiple of 8."""
     table = moment_table(NOISY, TIMES)
@@ -100,7 +101,7 @@ def test_gradients_match_central_differences_with_common_keys(key, x64):
     device = devices.scale_noise(devices.pcm(), programming=2.0)
     params = jax.tree.map(lambda v: v.astype(jnp.float64), network(key))
     strategy = strategies.lsp_first(device, f=2.3, k=1.1)
-    ideal = chip.weights(params)
+    ideal = {p: normalized(w) for p, w in chip.weights(params).items()}
     begin = start_from(strategy, device, params)
     nudge = jax.tree.map(lambda y: 0.05 + 0.9 * y, begin.unknowns)
     begin = replace(
@@ -159,9 +160,10 @@ def test_memory_of_a_step_does_not_grow_with_chips(key):
     strategy = strategies.lsp_first(NOISY)
     begin = start_from(strategy, NOISY, params)
     optimizer = chain(strategy.cell, Box(), rate=0.01, weight_rate=0.01, steps=10)
+    ideal = {p: normalized(w) for p, w in chip.weights(params).items()}
     task = Task(
-        params=params, ideal=chip.weights(params), inputs=jnp.ones((2000, 6)),
-        labels=None, times=TIMES, table=moment_table(NOISY, TIMES),
+        params=params, ideal=ideal, inputs=jnp.ones((2000, 6)), labels=None,
+        times=TIMES, table=moment_table(NOISY, TIMES),
         device=only_range(NOISY), key=key, parts=learned(("weights",)),
     )  # fmt: skip
 
@@ -169,7 +171,7 @@ def test_memory_of_a_step_does_not_grow_with_chips(key):
         lowered = _step.lower(
             task, (begin, optimizer.init(begin)), jnp.asarray(0), apply=apply,
             loss=distillation, cell=strategy.cell, optimizer=optimizer, chips=chips,
-            batch=1000, jitter=0.0,
+            batch=1000, jitter=0.0, digital=apply,
         )  # fmt: skip
         return lowered.compile().memory_analysis().temp_size_in_bytes
 

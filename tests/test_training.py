@@ -57,6 +57,7 @@ def test_device_noise_is_fresh_for_each_key_and_fades_with_strength(params, key)
     assert len({float(w[0, 0]) for w in full}) == 8
 
 
+@pytest.mark.slow
 def test_columns_may_fill_the_range_in_training(params, key):
     scale = jnp.linspace(0.1, 1, params["dense"]["kernel"].shape[-1])
     scaled = chip.insert(params, {"dense/kernel": params["dense"]["kernel"] * scale})

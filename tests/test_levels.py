@@ -87,7 +87,6 @@ def test_steps_come_back_from_their_file(tmp_path):
     assert not load_strategies(tmp_path / "s.json")["a"].stepped
 
 
-@pytest.mark.slow
 def test_a_target_is_programmed_to_the_nearest_level(key):
     targets = jnp.array([0.0, 2.9, 3.1, 9.9, 10.1, 19.0, 20.0, 25.0])
     near = np.array([0.0, 0.0, 6.0, 6.0, 14.0, 14.0, 25.0, 25.0])

@@ -195,7 +195,6 @@ def test_compensation_undoes_a_common_drift_exactly(per, key):
     np.testing.assert_allclose(restored, jax.jit(net)(X), rtol=2e-4, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_factors_are_held_between_recalibrations(key):
     programmed(strategies.lsp_first)  # outside of the traces below: it is kept
     age = lambda t: aged_model(t=t)  # noqa: E731

@@ -95,7 +95,6 @@ def test_a_search_begins_with_the_targets_of_its_strategy(key):
             np.testing.assert_allclose(found[path].unit, layer.unit, rtol=1e-6)
 
 
-@pytest.mark.slow
 def test_gradients_match_central_differences_with_common_keys(key, x64):
     """Knots, F, K, shifts of weights, and three parameters of the device, to 1e-5."""
     device = devices.scale_noise(devices.pcm(), programming=2.0)

@@ -226,11 +226,11 @@ def _deviation(tiles: Tiles, values: JArray, io: IO) -> JArray:
     if isinstance(io.weight_noise, WeightNoise):
         own = jnp.asarray(io.weight_noise.sd, values.dtype) ** 2 * jnp.abs(tiles.matrix)
         cells = own if cells is None else cells + own
-    variance = jnp.zeros((), values.dtype)
-    if isinstance(io.noise, OutputNoise):
-        variance = jnp.asarray(io.noise.sd, values.dtype) ** 2
-    if cells is not None:
-        variance = variance + _product(values**2, cells)
+    sd = io.noise.sd if isinstance(io.noise, OutputNoise) else 0.0
+    sd = jnp.asarray(sd, values.dtype)
+    if cells is None:
+        return sd
+    variance = sd**2 + _product(values**2, cells)
     positive = variance > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), 0)
 

@@ -17,7 +17,7 @@ from anajax.devices import base
 from anajax.devices.base import Device
 from anajax.nn.analog import Parts
 from anajax.nn.programmed import insert_weights
-from anajax.tiling import membership
+from anajax.tiling import group_shares
 
 M = TypeVar("M", bound=nnx.Module)
 Combine = str | tuple[int, ...]
@@ -76,9 +76,8 @@ def _apart(
     combine: Combine,
 ) -> tuple[Parts, Float[JArray, "*weights groups"]]:
     """The parts of weights that are converted apart, and their variances."""
-    factors = layer.coefficients[:, None] * membership(combine, g.shape[-1])
-    largest = jnp.max(jnp.abs(factors), axis=0)
-    share = factors / jnp.where(largest > 0, largest, 1) / device.g_max
+    share, largest = group_shares(layer.coefficients, combine)
+    share = share / device.g_max
     unit = jnp.asarray(layer.unit)[..., None]
     parts = Parts(values=g @ share * unit, digital=largest * device.g_max)
     return parts, sd**2 @ share**2 * unit**2

@@ -14,9 +14,12 @@ import numpy as np
 from anajax import _checks
 from anajax._split import even_parts, join, split_axis
 from anajax._tree import pytree, replace, static
-from anajax._types import Float, JArray
+from anajax._types import Any, Float, JArray
 from anajax.converters import Number
 from anajax.wires import Wires, effective_matrix, effective_planes
+
+Known = JArray | np.ndarray
+"""NumPy where the numbers are known, so that no trace computes with them."""
 
 
 @pytree
@@ -149,19 +152,16 @@ def from_planes(
     _checks.positive("unit", unit)
     _checks.positive("omega", omega)
     dtype, devices = planes.dtype, planes.shape[2]
-    factors = jnp.asarray(coefficients, dtype)
+    factors = _constant(coefficients, dtype)
     if factors.shape != (devices,):
         rule_text = f"have one value per device ({devices})"
         _checks.fail("coefficients", rule_text, factors.shape, "Match `planes`.")
-    member = membership(combine, devices)
-    digital = jnp.max(jnp.abs(factors)[:, None] * member, axis=0)
-    safe = jnp.where(digital > 0, digital, 1)
-    analog = factors[:, None] * member / safe
-    unit = jnp.asarray(unit, dtype)
+    analog, digital = group_shares(factors, combine)
+    unit = _constant(unit, dtype)
     tiles = Tiles(
         matrix=_tile(_mix(planes, analog / unit), rule),
         variance=None,
-        digital=digital,
+        digital=jnp.asarray(digital),
         scale=_column_scale(jnp.asarray(scale, dtype) * unit, planes.shape[1], rule),
         bias=_check_bias(bias, planes.shape[1]),
         rows=planes.shape[0],
@@ -175,6 +175,32 @@ def from_planes(
         own = _tile(_mix(variance, (analog / unit) ** 2), rule)
         tiles = replace(tiles, variance=own)
     return _normalized(tiles, normalize, omega)
+
+
+def group_shares(
+    factors: Float[Known, "devices"], combine: str | tuple[int, ...]
+) -> tuple[Float[Known, "devices groups"], Float[Known, "groups"]]:
+    """What each device counts in its group, and the digital factor of each group.
+
+    NumPy arrays stay NumPy arrays. A group whose factors are all zero gets 0.
+
+    Raises:
+        ValueError: if `combine` does not give each device a group.
+    """
+    xp = np if isinstance(factors, np.ndarray) else jnp
+    member = membership(combine, factors.shape[0]).astype(factors.dtype)
+    digital = xp.max(abs(factors)[:, None] * member, axis=0)
+    return factors[:, None] * member / xp.where(digital > 0, digital, 1), digital
+
+
+def _constant(value: Any, dtype: Any) -> Any:
+    """Known numbers as a NumPy array, so that no trace computes with them.
+
+    XLA for GPUs fails on selects among constants of one element in a `jax.checkpoint`.
+    """
+    if _checks.concrete(value):
+        return np.asarray(value, dtype)
+    return jnp.asarray(value, dtype)
 
 
 def membership(combine: str | tuple[int, ...], devices: int) -> np.ndarray:

@@ -12,6 +12,7 @@ the same call signature; `chip.perturb`, optimizers and checkpoints see no diffe
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -24,13 +25,14 @@ from anajax import _checks, rng
 from anajax._types import PRNGKey, PyTree
 from anajax.crossbar import TileRule
 from anajax.nn import layers, recurrent
-from anajax.nn.analog import Analog, retype
+from anajax.nn.analog import Analog, named, retype
 from anajax.periphery import IO, ideal
 
 M = TypeVar("M", bound=nnx.Module)
 
 LAYERS: dict[type, type] = {
     nnx.Linear: layers.AnalogLinear,
+    nnx.LoRALinear: layers.AnalogLoRALinear,
     nnx.LinearGeneral: layers.AnalogLinearGeneral,
     nnx.Einsum: layers.AnalogEinsum,
     nnx.Conv: layers.AnalogConv,
@@ -46,11 +48,12 @@ CELLS: dict[type, type] = {
 """Cells made of such layers."""
 DIGITAL: tuple[type, ...] = (
     nnx.Embed, nnx.BatchNorm, nnx.LayerNorm, nnx.RMSNorm, nnx.GroupNorm,
-    nnx.InstanceNorm,
+    nnx.InstanceNorm, nnx.LoRA,
 )  # fmt: skip
 """Layers that stay digital without a rule."""
 HOOKS: dict[type, dict[str, Any]] = {
     nnx.Linear: {"dot_general": jax.lax.dot_general},
+    nnx.LoRALinear: {"dot_general": jax.lax.dot_general},
     nnx.LinearGeneral: {"dot_general": None, "dot_general_cls": None},
     nnx.Einsum: {"einsum_op": jnp.einsum},
     nnx.Conv: {"conv_general_dilated": jax.lax.conv_general_dilated},
@@ -69,7 +72,8 @@ class Rule:
 
     path: str
     """Regular expression for the whole path of a layer (`"blocks/0/conv"`), or of a
-    module that it is part of (`"blocks/0"`)."""
+    module that it is part of (`"blocks/0"`). A model that is one layer itself has the
+    path `""`."""
     _: dataclasses.KW_ONLY
     digital: bool = False
     """Keep these layers digital; the other fields are not looked at."""
@@ -116,13 +120,15 @@ class LayerReport(NamedTuple):
     rule: str
     """Pattern of the rule that decided; empty if none did."""
     groups: int = 0
-    """Separate matrices; 0 if it stays digital."""
+    """Separate matrices, of all layers of a stack; 0 if it stays digital."""
     rows: int = 0
     """Rows of each matrix."""
     columns: int = 0
     """Columns of each matrix."""
     tiles: int = 0
     """Tiles of all matrices; 0 if it stays digital."""
+    stack: int = 1
+    """Layers of a stack, as `nnx.vmap` makes them."""
 
 
 class Report(NamedTuple):
@@ -141,11 +147,12 @@ class Report(NamedTuple):
         return sum(layer.tiles for layer in self.layers)
 
     def __str__(self) -> str:
-        lines = [f"{len(self.analog)} layers on {self.tiles} tiles"]
+        count = sum(layer.stack for layer in self.analog)
+        lines = [f"{count} layers on {self.tiles} tiles"]
         for r in self.layers:
             size = f"{r.rows} x {r.columns}" + (f" x {r.groups}" * (r.groups > 1))
             place = f"{size} on {r.tiles} tiles" if r.tiles else "digital"
-            lines.append(f"{r.path:<32} {r.kind:<16} {place}")
+            lines.append(f"{named(r.path):<32} {r.kind:<16} {place}")
         return "\n".join(lines)
 
 
@@ -163,10 +170,14 @@ def to_analog(model: nnx.Module, rules: Sequence[Rule]) -> Conversion:
     """A clone of `model` with its layers on tiles, as the rules say.
 
     Layers that no rule covers stay digital, and are listed as such. Embeddings and
-    normalizations stay digital in any case. Tied layers and tied weights stay tied.
+    normalizations stay digital in any case, as do the adapters of `nnx.LoRA` and
+    `nnx.LoRALinear`. Tied layers and tied weights stay tied. Layers that `nnx.vmap`
+    stacked (on leading axes) are layers of their own, with a periphery each; call them
+    inside of an `nnx.scan` or `nnx.vmap` over all their Variables.
 
     Args:
-        model: digital network of Flax layers; not changed.
+        model: digital network of Flax layers; not changed, and shares no array with
+            the result.
         rules: in order; for each layer the first that covers it counts.
 
     Raises:
@@ -190,9 +201,16 @@ def to_analog(model: nnx.Module, rules: Sequence[Rule]) -> Conversion:
         entries.append(entry)
         return node
 
-    converted = nnx.recursive_map(swap, nnx.clone(model), graph=True)
+    converted = nnx.recursive_map(swap, _copy(model), graph=True)
     _check_rules(rules, [entry.path for entry in entries])
     return Conversion(converted, Report(tuple(entries)))
+
+
+def _copy(model: M) -> M:
+    """A clone with arrays of its own: either may be donated."""
+    graph, state = nnx.split(model)
+    own = jax.tree.map(lambda x: x.copy() if isinstance(x, jax.Array) else x, state)
+    return nnx.merge(graph, own)
 
 
 def path_name(path: tuple) -> str:
@@ -225,25 +243,48 @@ def _swap_layer(
     if rule is None:
         return node, stays
     _check_convertible(node, name)
+    shape = node.kernel.get_value().shape  # pyright: ignore[reportAttributeAccessIssue]
+    stack = _stack(node, shape, name)
     analog = Analog(
         rule.io,
         tiles=rule.tiles,
         normalize=rule.normalize,
         name=name,
         patches=rule.patches,
+        stack=stack,
     )
     new = retype(node, LAYERS[kind], drop=tuple(HOOKS[kind]), analog=analog)
     if kind is nnx.LinearGeneral:
         new.dot_general_cls = None
-    groups, rows, columns = jax.eval_shape(new.matrices, new.kernel[...]).shape
+    one = jax.ShapeDtypeStruct(shape[len(stack) :], float)
+    groups, rows, columns = jax.eval_shape(new.matrices, one).shape
+    groups *= math.prod(stack)
     row_parts, column_parts = rule.tiles.parts(rows, columns)
     tiles = groups * len(row_parts) * len(column_parts)
     if rule.max_tiles is not None and tiles > rule.max_tiles:
-        got = f"{tiles} for {groups} matrices of {rows} x {columns} in {name!r}"
+        got = f"{tiles} for {groups} matrices of {rows} x {columns} in {named(name)!r}"
         remedy = "Allow more, take larger tiles, or keep the layer digital."
         _checks.fail("max_tiles", f"allow {rule.max_tiles} tiles", got, remedy)
-    entry = stays._replace(groups=groups, rows=rows, columns=columns, tiles=tiles)
+    entry = stays._replace(
+        groups=groups, rows=rows, columns=columns, tiles=tiles, stack=math.prod(stack)
+    )
     return new, entry
+
+
+def _stack(node: Any, shape: tuple[int, ...], name: str) -> tuple[int, ...]:
+    """Leading axes of a kernel beyond those of its layer, as `nnx.vmap` makes them."""
+    if isinstance(node, nnx.Linear):
+        own = (node.in_features, node.out_features)
+    elif isinstance(node, nnx.LinearGeneral):
+        own = (*node.batch_axis.values(), *node.in_features, *node.out_features)
+    else:
+        own = tuple(node.kernel_shape)
+    extra = len(shape) - len(own)
+    if extra and shape[extra:] != own:
+        got = f"a kernel {shape} of a layer {own} at {named(name)!r}"
+        remedy = "Stack by nnx.vmap with out_axes=0."
+        _checks.fail("model", "stack layers on leading axes", got, remedy)
+    return shape[:extra]
 
 
 def _check_convertible(node: Any, name: str) -> None:
@@ -259,7 +300,8 @@ def _unsupported(name: str, kind: str) -> None:
     known = ", ".join(t.__name__ for t in LAYERS)
     rule = f"only meet layers that can be converted ({known})"
     remedy = f"Keep it digital by Rule({name!r}, digital=True) before the others."
-    _checks.fail("rules", rule, f"{kind} at {name!r}, which holds weights", remedy)
+    got = f"{kind} at {named(name)!r}, which holds weights"
+    _checks.fail("rules", rule, got, remedy)
 
 
 def _check_rules(rules: Sequence[Rule], paths: Sequence[str]) -> None:
@@ -297,7 +339,7 @@ def to_digital(model: M) -> M:
 
 
 def analog_layers(model: nnx.Module) -> Iterator[tuple[str, Any]]:
-    """Path and layer of each analog layer of a model."""
+    """Path and layer of each analog layer of a model; `""` if it is one itself."""
     for path, node in nnx.iter_modules(model):
         if type(node) in LAYERS.values():
             yield path_name(path), node
@@ -311,7 +353,7 @@ def set_key(model: nnx.Module, key: PRNGKey | None) -> None:
     """
     for path, layer in analog_layers(model):
         own = None if key is None else rng.path_key(key, path)
-        layer.analog.key.set_value(own)
+        layer.analog.key.set_value(None if own is None else layer.analog.own_key(own))
 
 
 def with_key(model: M, key: PRNGKey | None) -> M:

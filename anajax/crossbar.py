@@ -11,6 +11,8 @@ Cells with several devices come in as conductances `[in, out, devices]` by
 `from_planes`. All functions are pure; `mvm` works under `jit`, `grad`, `vmap`, `scan`.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -106,7 +108,7 @@ def _scaled_input(tiles: Tiles, x: JArray, io: IO) -> tuple[JArray, JArray]:
         _checks.fail("x", rule, f"shape {x.shape}", "The last axis meets the matrix.")
     if x.size:
         _checks.finite("x", x)
-    x = x.reshape(-1, tiles.rows)
+    x = x.reshape(math.prod(x.shape[:-1]), tiles.rows)
     parts = split_axis(x, even_parts(tiles.rows, tiles.grid[0]), axis=1)
     parts = jnp.moveaxis(parts, 1, 0)  # [t b r]
     scale = io.scaling.scale(parts)

@@ -49,6 +49,8 @@ class Stage(enum.IntEnum):
     """Index of a training step."""
     RECALIBRATE = 13
     """Index of a read-out that measures drift compensation."""
+    LAYER = 14
+    """Index of a layer within a stack of layers."""
 
 
 def stream(key: PRNGKey, stage: Stage, index: int | Array = 0) -> PRNGKey:

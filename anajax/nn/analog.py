@@ -7,11 +7,13 @@ folds its own input into it. So products inside a user's `scan`, `vmap` or `jit`
 fresh noise, and the call signature stays that of the digital network.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from anajax import _checks, crossbar
@@ -21,6 +23,7 @@ from anajax.crossbar import TileRule, Tiles
 from anajax.periphery import IO, LearnedRange
 from anajax.rng import Stage, streams
 
+M = TypeVar("M", bound=nnx.Module)
 T = TypeVar("T")
 Reshape = Callable[[JArray], JArray]
 
@@ -63,8 +66,15 @@ class NoiseKey(nnx.Variable):
     """The key that the noise of a layer's products derives from; or `None`."""
 
 
+class LayerIndex(nnx.Variable):
+    """Number of each layer of a stack; inside of its scan or vmap, of the one layer."""
+
+
 class Analog(nnx.Module):
     """The analog side of a layer: periphery, tiles, read noise, compensation.
+
+    A stack of layers (of `nnx.vmap`) has its leading axes in all Variables, so that
+    the scan or vmap that hands out one kernel hands out one periphery with it.
 
     Args:
         io: the periphery; a `LearnedRange` becomes an `InputRange` parameter.
@@ -72,6 +82,7 @@ class Analog(nnx.Module):
         normalize: `"none"`, `"tile"` or `"column"`, see `crossbar.from_weights`.
         name: path of the layer: names its noise and its errors.
         patches: most numbers of unfolded input that a convolution holds at once.
+        stack: leading axes of a stack of layers.
     """
 
     def __init__(
@@ -82,11 +93,17 @@ class Analog(nnx.Module):
         normalize: str = "none",
         name: str = "layer",
         patches: int = 2**24,
+        stack: tuple[int, ...] = (),
     ):
-        self.io = Periphery(io)
+        def own(leaf: JArray) -> JArray:  # a copy: no two layers share a buffer
+            return jnp.array(jnp.broadcast_to(leaf, (*stack, *leaf.shape)))
+
+        self.io = Periphery(jax.tree.map(own, io))
         scaling = io.scaling
         learned = isinstance(scaling, LearnedRange)
-        self.input_range = InputRange(scaling.range) if learned else None
+        self.input_range = InputRange(own(scaling.range)) if learned else None
+        number = jnp.arange(math.prod(stack)).reshape(stack)
+        self.index = LayerIndex(number) if stack else None
         self.parts = WeightParts(None)
         self.variance = ReadVariance(None)
         self.offset = Offset(None)
@@ -95,7 +112,31 @@ class Analog(nnx.Module):
         self.rows, self.columns = tiles.rows, tiles.columns
         self.normalize, self.name, self.patches = normalize, name, patches
         self.context = None
-        self.observer: Callable[[JArray], None] | None = None
+        self.observer: Callable[[JArray, JArray | int], None] | None = None
+
+    @property
+    def stack(self) -> tuple[int, ...]:
+        """Axes of a stack of layers; `()` for one, also inside of its scan or vmap."""
+        return () if self.index is None else self.index.get_value().shape
+
+    def own_key(self, key: PRNGKey) -> PRNGKey:
+        """The key itself, or that of each layer of a stack."""
+        if self.index is None:
+            return key
+        keys = streams(key, Stage.LAYER, self.index.get_value().ravel())
+        return keys.reshape(self.stack)
+
+    def check_single(self) -> None:
+        """Refuse a product with a whole stack.
+
+        Raises:
+            ValueError: if this is a stack, outside of a scan or vmap over all of it.
+        """
+        if self.stack:
+            rule = "be used inside of a scan or vmap over all of its Variables"
+            remedy = "Do not leave out those that are no nnx.Param (nnx.StateAxes)."
+            got = f"a stack {self.stack} at once"
+            _checks.fail(named(self.name), rule, got, remedy)
 
     def periphery(self) -> IO:
         """The `IO` of today, with the input range as it is trained."""
@@ -131,7 +172,7 @@ class Analog(nnx.Module):
             remedy = "Find the layer before it that diverged."
             _checks.finite(f"inputs of {self.name}", x, remedy)
         if self.observer is not None:
-            self.observer(x)
+            self.observer(x, 0 if self.index is None else self.index[...])
         io, key = self.periphery(), self._key_for(x)
         offset = self.offset.get_value()
         if offset is not None:  # the same in all rows
@@ -224,6 +265,7 @@ def contract(
     Contracted axes of the kernel are rows, its free axes columns; each index of the
     batch axes is a matrix of its own.
     """
+    analog.check_single()
     (x_in, k_in), (x_batch, k_batch) = (tuple(map(tuple, d)) for d in dimension_numbers)
     x_free = tuple(i for i in range(x.ndim) if i not in (*x_in, *x_batch))
     k_free = tuple(i for i in range(kernel.ndim) if i not in (*k_in, *k_batch))
@@ -234,8 +276,9 @@ def contract(
         return ordered.reshape(groups, rows, columns)
 
     vectors = jnp.transpose(x, (*x_batch, *x_free, *x_in))
-    y = analog.product(vectors.reshape(groups, -1, rows), kernel, matrices)
     shape = [x.shape[i] for i in (*x_batch, *x_free)]
+    count = size(x, x_free)
+    y = analog.product(vectors.reshape(groups, count, rows), kernel, matrices)
     return y.reshape(*shape, *(kernel.shape[i] for i in k_free))
 
 
@@ -245,6 +288,51 @@ def size(array: JArray, axes: Sequence[int]) -> int:
     for axis in axes:
         result *= array.shape[axis]
     return result
+
+
+def named(path: str) -> str:
+    """How messages and reports call the layer at a path."""
+    return path or "(the model)"
+
+
+# --- stacks -------------------------------------------------------------------------
+
+
+def over_stack(layer: Any, function: Callable[..., Any], *each: Any) -> Any:
+    """`function(layer, *each)`; of a stack, for each layer, results stacked."""
+    graph, state = nnx.split(layer)
+
+    def one(state: Any, *each: Any) -> Any:
+        return function(nnx.merge(graph, state), *each)
+
+    for _ in layer.analog.stack:
+        one = jax.vmap(one)
+    return one(state, *each)
+
+
+def apart(layer: M) -> list[M]:
+    """The layers of a stack, in order; a single layer itself."""
+    stack = layer.analog.stack  # pyright: ignore[reportAttributeAccessIssue]
+    if not stack:
+        return [layer]
+    graph, state = nnx.split(layer)
+    parts = (jax.tree.map(lambda a, i=i: a[i], state) for i in np.ndindex(stack))
+    return [nnx.merge(graph, part) for part in parts]
+
+
+def together(layer: M, parts: Sequence[M]) -> None:
+    """Set a stack to what its layers are now, from `apart`."""
+    stack = layer.analog.stack  # pyright: ignore[reportAttributeAccessIssue]
+    if stack:
+        states = [nnx.state(part) for part in parts]
+
+        def join(*arrays: JArray) -> JArray:
+            return jnp.stack(arrays).reshape(*stack, *arrays[0].shape)
+
+        nnx.update(layer, jax.tree.map(join, *states))
+
+
+# --- shapes -------------------------------------------------------------------------
 
 
 def retype(

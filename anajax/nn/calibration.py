@@ -17,6 +17,7 @@ from anajax._split import split_axis
 from anajax._tree import replace
 from anajax._types import JArray, PRNGKey
 from anajax.converters import Clip, Uniform, calibrate
+from anajax.nn.analog import apart, named, together
 from anajax.nn.programmed import analog_by_path
 from anajax.periphery import IO, ConstantScale, LearnedRange, ideal
 
@@ -68,16 +69,32 @@ def calibrate_ranges(
     met = _inputs(model, batches, vectors)
     model = nnx.clone(model)
     for path, layer in analog_by_path(model).items():
-        if not met[path]:
-            remedy = "Pass batches, or convert only what the model calls."
-            _checks.fail("batches", f"reach the layer {path!r}", "no input", remedy)
-        x = jnp.asarray(np.concatenate(met[path], axis=1))
-        _checks.finite(f"inputs of {path}", x, "Find the layer that diverged.")
-        own = None if key is None else rng.path_key(key, path)
-        _set_input_range(layer.analog, x, inputs)
-        scale = behind_adc(layer, scales[path]) if scales else jnp.ones(())
-        _set_adc(layer, x, outputs, SHARED[per], scale, own)
+        parts = apart(layer)
+        for i, one in enumerate(parts):
+            x = _met(met[path], i, path)
+            own = None
+            if key is not None:
+                own = one.analog.own_key(rng.path_key(key, path))
+            _set_input_range(one.analog, x, inputs)
+            scale = behind_adc(one, scales[path]) if scales else jnp.ones(())
+            _set_adc(one, x, outputs, SHARED[per], scale, own)
+        together(layer, parts)
     return model
+
+
+Met = list[tuple[int, np.ndarray]]
+"""Input vectors `[groups vectors in]` of products, and which of a stack was meant."""
+
+
+def _met(met: Met, index: int, path: str) -> JArray:
+    """All input vectors of one layer of a stack."""
+    own = [x for i, x in met if i == index and x.size]
+    if not own:
+        remedy = "Pass batches, or convert only what the model calls."
+        _checks.fail("batches", f"reach the layer {named(path)!r}", "no input", remedy)
+    x = jnp.asarray(np.concatenate(own, axis=1))
+    _checks.finite(f"inputs of {named(path)}", x, "Find the layer that diverged.")
+    return x
 
 
 def behind_adc(layer: Any, scale: Float[JArray, "out"]) -> Float[JArray, "k c 1"]:
@@ -92,12 +109,10 @@ def behind_adc(layer: Any, scale: Float[JArray, "out"]) -> Float[JArray, "k c 1"
     return jnp.where(split > 0, split, 1)[..., None]  # filled up with zeros
 
 
-def _inputs(
-    model: nnx.Module, batches: Iterable[Any], vectors: int
-) -> dict[str, list[np.ndarray]]:
-    """Input vectors `[groups vectors in]` of each product, by path."""
+def _inputs(model: nnx.Module, batches: Iterable[Any], vectors: int) -> dict[str, Met]:
+    """Input vectors of each product, by path."""
     view = nnx.clone(model)
-    met = {path: [] for path in analog_by_path(view)}
+    met: dict[str, Met] = {path: [] for path in analog_by_path(view)}
     for path, layer in analog_by_path(view).items():
         layer.analog.io.set_value(ideal())
         layer.analog.input_range = None
@@ -109,12 +124,14 @@ def _inputs(
     return met
 
 
-def _recorder(kept: list[np.ndarray], vectors: int) -> Callable[[JArray], None]:
+def _recorder(kept: Met, vectors: int) -> Callable[[JArray, JArray | int], None]:
     """Keeps inputs on the host, also those inside of a scan."""
 
-    def observe(x: JArray) -> None:
-        some = x[:, :: -(-x.shape[1] // vectors)]
-        jax.debug.callback(lambda v: kept.append(np.asarray(v)), some)
+    def keep(x: JArray, index: JArray) -> None:
+        kept.append((int(index), np.asarray(x)))
+
+    def observe(x: JArray, index: JArray | int) -> None:
+        jax.debug.callback(keep, x[:, :: max(1, -(-x.shape[1] // vectors))], index)
 
     return observe
 

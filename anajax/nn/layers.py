@@ -5,6 +5,7 @@ Each class is the Flax layer of its name: shapes, padding, promotion of dtypes a
 the attribute `analog`. Layers are made by `anajax.convert.to_analog`.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,10 @@ class AnalogLinear(nnx.Linear):
     def matrices(self, kernel: JArray) -> JArray:
         """The kernel as matrices `[groups in out]`."""
         return kernel[None]
+
+
+class AnalogLoRALinear(AnalogLinear, nnx.LoRALinear):
+    """`nnx.LoRALinear` with its base on tiles; the adapter `lora` stays digital."""
 
 
 class AnalogLinearGeneral(nnx.LinearGeneral):
@@ -143,8 +148,9 @@ class AnalogConvTranspose(nnx.ConvTranspose):
     def __call__(self, inputs: JArray) -> JArray:
         """Apply the layer to `inputs [*batch *spatial in]`."""
         spatial = len(self.kernel_size)
-        batch = inputs.shape[: inputs.ndim - spatial - 1]
-        x = inputs.reshape(-1, *inputs.shape[inputs.ndim - spatial - 1 :])
+        cut = inputs.ndim - spatial - 1
+        batch, rest = inputs.shape[:cut], inputs.shape[cut:]
+        x = inputs.reshape(math.prod(batch), *rest)
         kernel = self.kernel[...]
         bias = None if self.bias is None else self.bias[...]
         if self.mask is not None:
@@ -174,13 +180,16 @@ def _convolve(
     window: tuple,
     groups: int,
 ) -> JArray:
+    layer.analog.check_single()
+
     def some(x: JArray) -> JArray:
         columns = unfold(x, layer.kernel_size, window)  # [n *out positions channels]
         *outer, positions, channels = columns.shape
-        split = columns.reshape(-1, positions, groups, channels // groups)
-        vectors = jnp.moveaxis(split, 2, 0).reshape(groups, split.shape[0], -1)
+        count, each = math.prod(outer), channels // groups
+        split = columns.reshape(count, positions, groups, each)
+        vectors = jnp.moveaxis(split, 2, 0).reshape(groups, count, positions * each)
         y = layer.analog.product(vectors, kernel, layer.matrices)
-        return jnp.moveaxis(y, 0, 1).reshape(*outer, -1)
+        return jnp.moveaxis(y, 0, 1).reshape(*outer, groups * y.shape[-1])
 
     return chunked(some, x, layer.kernel_size, window, layer.analog.patches)
 

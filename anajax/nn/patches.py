@@ -28,7 +28,8 @@ def unfold(x: JArray, kernel_size: Sequence[int], window: Window) -> JArray:
     def part(offset: tuple[int, ...]) -> JArray:
         start = [o * d for o, d in zip(offset, dilation, strict=True)]
         stop = [
-            a + (n - 1) * s + 1 for a, n, s in zip(start, out, strides, strict=True)
+            a + max(0, (n - 1) * s + 1)
+            for a, n, s in zip(start, out, strides, strict=True)
         ]
         cut = map(slice, start, stop, strides)
         return x[(slice(None), *cut, slice(None))]
@@ -96,7 +97,8 @@ def chunked(
 
     Parts are recomputed in the backward pass, so that it holds one at a time as well.
     """
-    one = jax.eval_shape(lambda x: unfold(x, kernel_size, window), x[:1])
+    first = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
+    one = jax.eval_shape(lambda x: unfold(x, kernel_size, window), first)
     items = x.shape[0]
     parts = next(
         (p for p in range(1, items + 1)

@@ -15,9 +15,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from anajax import _checks, compensation, crossbar, rng
+from anajax._tree import replace
 from anajax._types import Float, JArray, PRNGKey
 from anajax.compensation import Recalibrations, hold
-from anajax.nn.analog import Analog, Parts
+from anajax.nn.analog import Analog, Parts, over_stack
 from anajax.periphery import LearnedRange
 from anajax.rng import Stage
 
@@ -25,12 +26,20 @@ M = TypeVar("M", bound=nnx.Module)
 
 
 def analog_by_path(model: nnx.Module) -> dict[str, Any]:
-    """Analog layers of a model by path, such as `{"conv1": AnalogConv(...)}`."""
+    """Analog layers of a model by path, such as `{"conv1": AnalogConv(...)}`.
+
+    A model that is one layer itself has the path `""`.
+    """
     return {
         "/".join(map(str, path)): node
         for path, node in nnx.iter_modules(model)
         if isinstance(getattr(node, "analog", None), Analog)
     }
+
+
+def kernel_path(path: str) -> str:
+    """Path of the kernel of a layer; the whole model may be one layer."""
+    return f"{path}/kernel" if path else "kernel"
 
 
 def insert_weights(
@@ -57,7 +66,7 @@ def insert_weights(
         ValueError: if a path is not a kernel of an analog layer, or a shape differs.
     """
     model = nnx.clone(model)
-    found = {f"{path}/kernel": layer for path, layer in analog_by_path(model).items()}
+    found = {kernel_path(p): layer for p, layer in analog_by_path(model).items()}
     variance, offset, parts = variance or {}, offset or {}, parts or {}
     values = {path: part.values for path, part in parts.items()}
     given = {"weights": weights, "variance": variance, "offset": offset}
@@ -68,7 +77,7 @@ def insert_weights(
                 _checks.fail(name, "belong to analog layers", repr(path), remedy)
             shape = found[path].kernel[...].shape
             if name in ("variance", "parts") and path in parts:
-                shape = (*shape, *parts[path].digital.shape)
+                shape = (*shape, parts[path].digital.shape[-1])
             if array.shape != shape:
                 rule = f"have the kernel's shape {shape} at {path!r}"
                 _checks.fail(name, rule, array.shape, "Read this network's own chip.")
@@ -79,7 +88,9 @@ def insert_weights(
     for path, array in offset.items():
         found[path].analog.offset.set_value(array)
     for path, part in parts.items():
-        found[path].analog.parts.set_value(part)
+        stack = found[path].analog.stack
+        digital = jnp.broadcast_to(part.digital, (*stack, part.digital.shape[-1]))
+        found[path].analog.parts.set_value(replace(part, digital=digital))
     return model
 
 
@@ -98,11 +109,17 @@ def read_outs(
 
     Returns:
         By path, the answer to each input: of each tile `[groups in t k c]` for factors
-        per tile, else of the layer `[groups in out]`.
+        per tile, else of the layer `[groups in out]`. Stacks lead by their axes.
     """
-    found = analog_by_path(model).items()
     part = crossbar.partial_sums if per == "tile" else crossbar.mvm
-    return {p: _read_out(layer, part, rng.path_key(key, p)) for p, layer in found}
+
+    def one(layer: Any, key: PRNGKey) -> JArray:
+        return _read_out(layer, part, key)
+
+    return {
+        path: over_stack(layer, one, layer.analog.own_key(rng.path_key(key, path)))
+        for path, layer in analog_by_path(model).items()
+    }
 
 
 def _read_out(layer: Any, product: Callable[..., JArray], key: PRNGKey) -> JArray:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anajax._files import writing
 from anajax.workloads.base import Workload
 
 if TYPE_CHECKING:  # costs a second to import
@@ -160,8 +161,13 @@ def _metric_attrs(work: Workload) -> dict[str, str]:
 
 
 def to_netcdf(data: "xr.Dataset") -> bytes:
-    """The content of a netCDF file."""
-    with tempfile.TemporaryDirectory() as folder:
+    """The content of a netCDF file.
+
+    Raises:
+        WriteError: an OSError, if there is no room for a temporary file.
+    """
+    place = Path(tempfile.gettempdir()) / RESULTS
+    with writing(place), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / RESULTS
         data.to_netcdf(path, engine="h5netcdf")
         return path.read_bytes()

@@ -153,12 +153,12 @@ def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="Folder of a study.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Folder of another.")],
 ) -> None:
-    """Print results of B minus those of A, chip by chip where chips are the same."""
+    """Print results of B minus those of A, chip by chip where both have the same."""
     with _mistakes():
-        from anajax.studies import results, tables
+        from anajax.studies import comparison, results, tables
 
         first, second = (results.read_results(path) for path in (a, b))
-        difference = results.compare(first, second)
+        difference = comparison.compare(first, second)
         tables.show(tables.comparison(difference, first.attrs["metric"]))
 
 

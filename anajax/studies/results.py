@@ -335,63 +335,6 @@ def gap_to_digital(
     return sign * (digital.mean(-1) - mean), np.hypot(of_items, of_chips)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Results B minus results A, for the strategies and times that both have."""
-
-    strategies: list[str]
-    times: np.ndarray
-    difference: np.ndarray
-    """Mean difference of the metric `[strategies times]`."""
-    error: np.ndarray
-    """Its standard error `[strategies times]`."""
-    paired: bool
-    """Whether the chips are the same ones, so that differences are chip by chip."""
-
-
-def compare(a: "xr.Dataset", b: "xr.Dataset") -> Comparison:
-    """Differences of two results; paired where seed, network and chips agree.
-
-    Raises:
-        ValueError: if the results are of other kinds, have different metrics or nothing
-            in common.
-    """
-    kinds = [d.attrs["study"] for d in (a, b)]
-    if kinds != ["strategies", "strategies"]:
-        raise ValueError(
-            f"`A` and `B` must be studies of strategies: got {' and '.join(kinds)}. "
-            "Compare runs of configs with `study: strategies`."
-        )
-    name = a.attrs["metric"]
-    if b.attrs["metric"] != name:
-        raise ValueError(
-            f"`A` and `B` must have the same metric: got {name} and "
-            f"{b.attrs['metric']}. Compare results of the same workload."
-        )
-    labels = [str(s) for s in a.strategy.values if s in b.strategy.values]
-    times = np.intersect1d(a.time.values, b.time.values)
-    if not labels or not times.size:
-        raise ValueError(
-            "`A` and `B` must have strategies and times in common: got "
-            f"{[*map(str, a.strategy.values)]} and {[*map(str, b.strategy.values)]} at "
-            f"{a.time.values} and {b.time.values} s. Compare others."
-        )
-    first, second = (d[name].sel(strategy=labels, time=times) for d in (a, b))
-    paired = first.shape == second.shape and all(
-        a.attrs.get(k) == b.attrs.get(k) for k in ("seed", "data_source", "weights")
-    )
-    if paired:
-        mean, error = mean_and_error(second.values - first.values)
-    else:
-        (mean_a, error_a), (mean_b, error_b) = (
-            mean_and_error(d.values) for d in (first, second)
-        )
-        mean, error = mean_b - mean_a, np.hypot(error_a, error_b)
-    return Comparison(
-        strategies=labels, times=times, difference=mean, error=error, paired=paired
-    )
-
-
 def attributes(identity: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Attributes of a dataset: the identity of its study as JSON, and what else."""
     return {k: json.dumps(v, sort_keys=True) for k, v in identity.items()} | more

@@ -1,7 +1,8 @@
 """The command `anajax`: run studies, draw reports, look at devices.
 
 Mistakes of the user (config, options, files) end with a message and exit code 2; all
-of them are looked for before any work is done.
+of them are looked for before any work is done. A disk that does not take a file ends
+with 4, Ctrl-C with 130, SIGTERM with 143: what was saved is whole, and goes on.
 """
 
 import contextlib
@@ -11,12 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 import anajax
+from anajax._files import WriteError, write_atomically
+from anajax.studies import stopping
 
 if TYPE_CHECKING:  # costs seconds to import
     from jax.sharding import Mesh
 
+    from anajax.studies.folder import Resume
     from anajax.studies.run import Prepared
 
 app = typer.Typer(
@@ -24,12 +29,28 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Neural networks on analog memory: how to program them, and how they do.",
+    epilog="Exit codes: 0 done; 2 a mistake in what was given; 4 a file could not be "
+    "written; 130 Ctrl-C; 143 SIGTERM.",
 )
 
 
 def main() -> None:
     """The entry point of the command."""
+    stopping.listen()
     app()
+
+
+class _Run(TyperCommand):
+    """Lets `--resume` stand alone or before `auto`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words = []
+        for word in args:
+            if word == "auto" and words[-1:] == ["--resume=yes"]:
+                words[-1] = "--resume=auto"
+            else:
+                words.append("--resume=yes" if word == "--resume" else word)
+        return super().parse_args(ctx, words)
 
 
 def _version(wanted: bool) -> None:
@@ -48,7 +69,7 @@ def options(
     """Options of the command itself."""
 
 
-@app.command()
+@app.command(cls=_Run)
 def run(
     config: Annotated[Path, typer.Argument(help="A YAML file, see configs/.")],
     changes: Annotated[
@@ -63,8 +84,12 @@ def run(
         Path | None, typer.Option(help="Folder with local data sets.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the study that is in --out.")
-    ] = False,
+        str | None,
+        typer.Option(
+            metavar="[auto]",
+            help="Go on with the study that is in --out; auto: begin it or go on.",
+        ),
+    ] = None,
     devices: Annotated[
         str, typer.Option(metavar="N|all", help="Devices that share the chips.")
     ] = "1",
@@ -82,6 +107,7 @@ def run(
     """Run the study of CONFIG: results, figures and a report in a folder."""
     folder = Path("out") / config.stem if out is None else out
     with _mistakes():
+        going_on = _resume(resume)
         mesh = _mesh(devices, parts, cluster)
         from anajax.studies.config import load_config
 
@@ -90,12 +116,8 @@ def run(
         with _working("loading JAX and the network"):
             from anajax.studies.run import prepare
 
-            study = prepare(asked, out=folder, data=data, resume=resume, mesh=mesh)
-    try:
-        _work(study)
-    except KeyboardInterrupt:
-        typer.echo(f"Interrupted. Go on with --out {folder} --resume.", err=True)
-        raise typer.Exit(130) from None
+            study = prepare(asked, out=folder, data=data, resume=going_on, mesh=mesh)
+    _work(study)
 
 
 @app.command()
@@ -131,12 +153,12 @@ def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="Folder of a study.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Folder of another.")],
 ) -> None:
-    """Print results of B minus those of A, chip by chip where chips are the same."""
+    """Print results of B minus those of A, chip by chip where both have the same."""
     with _mistakes():
-        from anajax.studies import results, tables
+        from anajax.studies import comparison, results, tables
 
         first, second = (results.read_results(path) for path in (a, b))
-        difference = results.compare(first, second)
+        difference = comparison.compare(first, second)
         tables.show(tables.comparison(difference, first.attrs["metric"]))
 
 
@@ -210,8 +232,6 @@ def _plot(device: Any, path: Path) -> None:
 
 def _draw(figure: Callable[[], Any], path: Path) -> None:
     from anajax.studies.figures import render
-    from anajax.studies.folder import write_atomically
-
     write_atomically(path, render(figure)[path.suffix.lstrip(".")])
     typer.echo(f"Figure: {path}")
 
@@ -231,6 +251,7 @@ def _mesh(devices: str, parts: int, cluster: str | None) -> "Mesh | None":
         from anajax.studies import hosts
 
         hosts.connect(cluster)
+        stopping.listen(again=True)  # jax may have put handlers of its own
     if (devices, parts, cluster) == ("1", 1, None):
         return None
     from anajax.studies.sharding import make_mesh
@@ -238,16 +259,37 @@ def _mesh(devices: str, parts: int, cluster: str | None) -> "Mesh | None":
     return make_mesh("all" if devices == "all" else int(devices), parts=parts)
 
 
+def _resume(word: str | None) -> "Resume":
+    known: dict[str | None, Resume] = {None: False, "yes": True, "auto": "auto"}
+    if word not in known:
+        _fail(f"`--resume` must stand alone or before auto: got {word!r}. Write auto.")
+    return known[word]
+
+
 def _work(study: "Prepared") -> None:
+    from anajax.studies import hosts, lock, run
+
+    if not hosts.leads():
+        run.run(study)
+        return
+    folder = study.folder.path
+    how = f"Go on with --out {folder} --resume."
+    stopping.say(how)
+    try:
+        with _writes(), lock.held(folder):
+            _show(study)
+    except KeyboardInterrupt:  # where nobody listens to signals
+        typer.echo(f"Interrupted. {how}", err=True)
+        raise typer.Exit(130) from None
+
+
+def _show(study: "Prepared") -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from anajax.studies import hosts, tables
+    from anajax.studies import tables
     from anajax.studies.report import write_report
     from anajax.studies.run import run as run_study
 
-    if not hosts.leads():
-        run_study(study)
-        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -281,9 +323,19 @@ def _require_folder(data: Path | None) -> None:
 def _mistakes() -> Iterator[None]:
     """What is wrong in what the user gave: a message, exit code 2, no traceback."""
     try:
-        yield
+        with _writes():
+            yield
     except (ValueError, OSError, ImportError) as error:
         _fail(str(error))
+
+
+@contextlib.contextmanager
+def _writes() -> Iterator[None]:
+    """What the disk does not take: a message, exit code 4, no traceback."""
+    try:
+        yield
+    except WriteError as error:
+        _fail(str(error), code=4)
 
 
 @contextlib.contextmanager
@@ -294,10 +346,10 @@ def _working(text: str) -> Iterator[None]:
         yield
 
 
-def _fail(text: str) -> NoReturn:
+def _fail(text: str, *, code: int = 2) -> NoReturn:
     for line in text.splitlines():
         typer.echo(f"Error: {line}", err=True)
-    raise typer.Exit(2)
+    raise typer.Exit(code)
 
 
 if __name__ == "__main__":

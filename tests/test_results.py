@@ -8,7 +8,8 @@ import tiny_study
 import xarray as xr
 
 from anajax import devices, strategies
-from anajax.studies import judge, report, results, run
+from anajax.studies import judge, report, results, run, tables
+from anajax.studies.comparison import compare
 from anajax.studies.folder import MANIFEST, Folder
 from anajax.studies.strategy_file import load_strategies, save_strategies
 
@@ -278,14 +279,37 @@ def test_gain_is_paired_against_the_best_hand_strategy_of_each_time():
 
 def test_compare_pairs_chips_of_one_seed(finished):
     data = results.read_results(finished)
-    same = results.compare(data, data)
+    same = compare(data, data)
     assert same.paired and not np.any(same.difference) and not np.any(same.error)
-    other = data.assign_attrs(seed=9)
-    assert not results.compare(data, other).paired
     with pytest.raises(ValueError, match="must have the same metric"):
-        results.compare(data, data.assign_attrs(metric="bits_per_character"))
+        compare(data, data.assign_attrs(metric="bits_per_character"))
     with pytest.raises(ValueError, match="got strategies and sweep"):
-        results.compare(data, data.assign_attrs(study="sweep"))
+        compare(data, data.assign_attrs(study="sweep"))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda d: d.assign_attrs(seed=9), "other chips (seeds): 0 and 9"),
+        (lambda d: d.isel(chip=slice(2)), "other numbers of chips: 3 and 2"),
+        (
+            lambda d: d.assign_attrs(items=32),
+            "other test items: 64 of drawn, all and 32 of drawn, all",
+        ),
+        (
+            lambda d: d.assign_attrs(source=json.dumps({"split": "last"})),
+            "other test items: 64 of drawn, all and 64 of drawn, last",
+        ),
+        (lambda d: d.assign_attrs(weights="w"), "other weights: random and w"),
+        (lambda d: d.assign_attrs(workload="n"), "other networks: digits and n"),
+    ],
+)
+def test_compare_says_what_is_not_the_same(finished, change, text):
+    data = results.read_results(finished)
+    found = compare(data, change(data))
+    assert not found.paired and found.unlike == [text]
+    title = str(tables.comparison(found, "accuracy").title)
+    assert title == f"B - A, accuracy (%), unpaired; {text}"
 
 
 def test_metric_counts_every_item_once_in_batches():

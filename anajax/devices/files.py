@@ -8,14 +8,13 @@ table: a file can name them, and nothing else is ever executed.
 import dataclasses
 import json
 import math
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
 import numpy as np
 
+from anajax._files import write_atomically
 from anajax._types import Array, PRNGKey
 from anajax.devices import (
     base,
@@ -41,18 +40,12 @@ def save_device(device: Device, path: str | Path) -> None:
     Raises:
         ValueError: if the device holds a record that is not of this package, or
             traced or stacked parameters that are not concrete.
+        WriteError: an OSError, if the disk does not take it.
     """
     path = Path(path)
     document = {"format": FORMAT, "version": VERSION, "device": _encode(device)}
     text = json.dumps(document, indent=1, allow_nan=False)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_atomically(path, f"{text}\n".encode())
 
 
 def load_device(path: str | Path) -> Device:

@@ -6,18 +6,29 @@ truncated or changed: both are named and nothing is overwritten.
 """
 
 import contextlib
+import difflib
 import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from anajax._files import (
+    FULL,
+    TEMPORARY,
+    write_atomically,
+    write_temporary,
+    writing,
+)
+from anajax.studies import lock
 
 MANIFEST = "study.json"
 _FORMAT = "anajax-study"
 _VERSION = 1
-_TEMPORARY = ".anajax-"
+Resume = bool | Literal["auto"]
+"""Whether to go on with a study that was begun; "auto": begin it or go on."""
 
 
 class Folder:
@@ -30,9 +41,11 @@ class Folder:
 
     @classmethod
     def open(
-        cls, path: Path, identity: Mapping[str, Any], *, resume: bool = False
+        cls, path: Path, identity: Mapping[str, Any], *, resume: Resume = False
     ) -> "Folder":
         """Make the folder of a new study, or check that of one that goes on.
+
+        No other process can open it until `close`.
 
         Args:
             path: the folder.
@@ -40,14 +53,25 @@ class Folder:
             resume: whether to go on with a study that was begun there.
 
         Raises:
-            ValueError: if the folder is not empty and `resume` is false; if it holds
-                another study, foreign or damaged files; if it cannot be written to.
+            ValueError: if the folder is not empty and `resume` is false; if it is true
+                and nothing was begun there; if it holds another study, foreign or
+                damaged files; if it cannot be written to or another process has it.
+            WriteError: if the disk is full.
         """
+        require_begun(path, resume)
         _require_writable(path)
-        asked = json.loads(json.dumps(dict(identity)))
-        if all(p.name.startswith(_TEMPORARY) for p in path.iterdir()):
+        lock.take(path)
+        try:
+            return cls._open(path, json.loads(json.dumps(dict(identity))), resume)
+        except BaseException:
+            lock.release(path)
+            raise
+
+    @classmethod
+    def _open(cls, path: Path, asked: dict[str, Any], resume: Resume) -> "Folder":
+        if _is_empty(path):
             folder = cls(path, asked, {})
-            folder._save()
+            write_atomically(path / MANIFEST, folder._text({}))
             return folder
         if not resume:
             raise ValueError(
@@ -58,6 +82,10 @@ class Folder:
         _require_same(path, folder.identity, asked)
         return folder
 
+    def close(self) -> None:
+        """Let other processes have the folder."""
+        lock.release(self.path)
+
     @classmethod
     def read(cls, path: Path) -> "Folder":
         """The folder of a study that was begun, with all files checked.
@@ -66,11 +94,7 @@ class Folder:
             FileNotFoundError: if it is no folder of a study.
             ValueError: if it holds foreign or damaged files.
         """
-        if not (path / MANIFEST).is_file():
-            raise FileNotFoundError(
-                f"`DIR` must be the folder of a study: got {path} without {MANIFEST}. "
-                "Name a folder that `anajax run` wrote, or another --out."
-            )
+        require_study(path)
         try:
             data = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
             known = data["format"], data["version"]
@@ -95,6 +119,7 @@ class Folder:
 
         Raises:
             ValueError: if there is a file of this name that is not the study's.
+            WriteError: if the disk does not take it; then all is as it was.
         """
         target = self.path / name
         digest = hashlib.sha256(content).hexdigest()
@@ -103,14 +128,40 @@ class Folder:
                 f"`{target}` must be a file of this study: got a foreign one. "
                 "Move it away, then go on with --resume."
             )
-        target.parent.mkdir(exist_ok=True)
-        temporary = _temporary(target, content)
-        if self.files.get(name) != digest:
-            target.unlink(missing_ok=True)  # else it would differ from the manifest
-        self.files[name] = digest
-        self._save()
-        os.replace(temporary, target)
+        with writing(target):
+            target.parent.mkdir(exist_ok=True)
+            self._swap(self.files | {name: digest}, target, content)
         return target
+
+    def remove(self, name: str) -> None:
+        """Delete a file of the study, if it is there.
+
+        Raises:
+            WriteError: if the disk does not take the new manifest.
+        """
+        if name in self.files:
+            files = {n: digest for n, digest in self.files.items() if n != name}
+            with writing(self.path / MANIFEST):
+                self._swap(files, self.path / name, None)
+
+    def _swap(self, files: dict[str, str], target: Path, content: bytes | None) -> None:
+        """A new manifest and a new file, or none; room for both is found first."""
+        name = target.relative_to(self.path).as_posix()
+        with contextlib.ExitStack() as undo:
+
+            def temporary(path: Path, content: bytes) -> str:
+                made = write_temporary(path, content)
+                undo.callback(Path(made).unlink, missing_ok=True)
+                return made
+
+            new = None if content is None else temporary(target, content)
+            manifest = temporary(self.path / MANIFEST, self._text(files))
+            if self.files.get(name) != files.get(name):
+                target.unlink(missing_ok=True)  # else it would differ from the manifest
+            os.replace(manifest, self.path / MANIFEST)
+            self.files = files
+            if new is not None:
+                os.replace(new, target)
 
     def has(self, name: str) -> bool:
         """Whether the study has written this file."""
@@ -120,15 +171,14 @@ class Folder:
         """What the file holds."""
         return (self.path / name).read_bytes()
 
-    def _save(self) -> None:
+    def _text(self, files: dict[str, str]) -> bytes:
         data = {
             "format": _FORMAT,
             "version": _VERSION,
             "identity": self.identity,
-            "files": dict(sorted(self.files.items())),
+            "files": dict(sorted(files.items())),
         }
-        text = json.dumps(data, indent=1) + "\n"
-        write_atomically(self.path / MANIFEST, text.encode())
+        return f"{json.dumps(data, indent=1)}\n".encode()
 
     def _check(self) -> None:
         for name in self.files:
@@ -139,8 +189,9 @@ class Folder:
                 )
         for path in sorted(p for p in self.path.rglob("*") if p.is_file()):
             name = path.relative_to(self.path).as_posix()
-            if path.name.startswith(_TEMPORARY):
-                path.unlink()  # half a file of a run that was killed
+            if path.name.startswith(TEMPORARY):
+                if path.name != lock.LOCK:
+                    path.unlink()  # half a file of a run that was killed
             elif name != MANIFEST:
                 self._check_file(path, name)
 
@@ -157,33 +208,56 @@ class Folder:
             )
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees all of it or nothing."""
-    os.replace(_temporary(path, content), path)
+def require_study(path: Path) -> None:
+    """Refuse a folder that no study was begun in.
+
+    Raises:
+        FileNotFoundError: if it is no folder of a study.
+    """
+    if not (path / MANIFEST).is_file():
+        raise FileNotFoundError(
+            f"`DIR` must be the folder of a study: got {path} without {MANIFEST}. "
+            "Name a folder that `anajax run` wrote, or another --out."
+        )
 
 
-def _temporary(path: Path, content: bytes) -> str:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-    except BaseException:
-        os.unlink(name)
-        raise
-    return name
+def require_begun(path: Path, resume: Resume) -> None:
+    """Refuse to go on with what was never begun; names folders that are spelled alike.
+
+    Raises:
+        ValueError: if there is nothing in the folder and `resume` is true.
+    """
+    if resume is not True or (path.is_dir() and not _is_empty(path)):
+        return
+    raise ValueError(
+        f"`--resume` must go on with a study that was begun: got {path}, which "
+        f"{'is empty' if path.is_dir() else 'does not exist'}.{_alike(path)} Leave out "
+        "--resume, or write --resume auto to begin or go on."
+    )
+
+
+def _alike(path: Path) -> str:
+    names = [p.parent.name for p in path.resolve().parent.glob(f"*/{MANIFEST}")]
+    near = difflib.get_close_matches(path.resolve().name, names)
+    here = [str(path.parent / name) for name in near]
+    return f" Did you mean {' or '.join(here)}?" if here else ""
+
+
+def _is_empty(path: Path) -> bool:
+    return all(p.name.startswith(TEMPORARY) for p in path.iterdir())
 
 
 def _require_writable(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path, prefix=_TEMPORARY)
+        handle, name = tempfile.mkstemp(dir=path, prefix=TEMPORARY)
         os.close(handle)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
     except OSError as error:
+        if error.errno in FULL:
+            with writing(path):
+                raise
         raise ValueError(
             f"`--out` must be a folder that can be written to: got {path} "
             f"({error.strerror}). Name another folder."

@@ -13,10 +13,10 @@ process per GPU:
     #SBATCH --ntasks-per-node=4
     #SBATCH --gpus-per-node=4
     #SBATCH --cpus-per-task=8
-    srun anajax run study.yaml --out out --devices all --cluster auto --resume
+    srun anajax run study.yaml --out out --devices all --cluster auto --resume auto
 
-With `--resume` the same script begins the study, and goes on with it after a job that
-was killed. Only process 0 reads and writes `--out`; the others need no common disk. All
+With `--resume auto` the same script begins the study, and goes on with it after a job
+that was killed. Only process 0 reads and writes `--out`; the others need no common disk. All
 need the config, device files and data. Strategies are searched for in every process
 alike, chips are shared; where hosts compute differently, the values of process 0 count.
 """
@@ -32,7 +32,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from anajax.studies.folder import Folder
+from anajax.studies.folder import Folder, Resume
 
 
 def connect(cluster: str) -> None:
@@ -92,7 +92,9 @@ def together() -> Iterator[None]:
         )
 
 
-def open_folder(path: Path, identity: Mapping[str, Any], *, resume: bool) -> Folder:
+def open_folder(
+    path: Path, identity: Mapping[str, Any], *, resume: Resume
+) -> Folder:
     """The folder of a study: on the disk of process 0, for all processes.
 
     Raises:

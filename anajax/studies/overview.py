@@ -10,7 +10,7 @@ import numpy as np
 
 from anajax.studies import figures, results
 from anajax.studies.devices_page import of_device
-from anajax.studies.folder import write_atomically
+from anajax._files import write_atomically, writing
 
 if TYPE_CHECKING:  # costs a second to import
     import xarray as xr
@@ -42,6 +42,7 @@ def write_overview(paths: Sequence[Path], out: Path) -> list[Path]:
     Raises:
         FileNotFoundError: if a folder holds no finished study.
         ValueError: if results are damaged, of another kind, or two of one network.
+        WriteError: an OSError, if the disk does not take a file.
     """
     tables = [_read(path) for path in paths]
     names = [t.attrs["workload"] for t in tables]
@@ -51,7 +52,8 @@ def write_overview(paths: Sequence[Path], out: Path) -> list[Path]:
             f"`DIRS` must be studies of different networks: got {twice} twice. Name "
             "one of each."
         )
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     contents = figures.render(lambda: figure(tables))
     contents |= {"csv": table(tables).encode()}
     written = [out / f"overview.{kind}" for kind in contents]

@@ -4,8 +4,8 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anajax.studies import results
-from anajax.studies.folder import Folder
+from anajax.studies import lock, results
+from anajax.studies.folder import Folder, require_study
 
 if TYPE_CHECKING:  # costs a second to import
     import xarray as xr
@@ -26,14 +26,18 @@ def write_report(path: Path) -> Path:
 
     Raises:
         FileNotFoundError: if the folder holds no finished study.
-        ValueError: if a file in it is foreign, truncated or changed.
+        ValueError: if a file in it is foreign, truncated or changed, or another process
+            works there.
+        WriteError: an OSError, if the disk does not take a file.
     """
-    folder = Folder.read(path)
-    data = results.read_results(path)
-    drawn, html = page_of(data).build(data, path)
-    for name, content in drawn.items():
-        folder.write(f"figures/{name}", content)
-    return folder.write(PAGE, html)
+    require_study(path)
+    with lock.held(path):
+        folder = Folder.read(path)
+        data = results.read_results(path)
+        drawn, html = page_of(data).build(data, path)
+        for name, content in drawn.items():
+            folder.write(f"figures/{name}", content)
+        return folder.write(PAGE, html)
 
 
 def page_of(data: "xr.Dataset") -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anajax._files import writing
 from anajax.workloads.base import Workload
 
 if TYPE_CHECKING:  # costs a second to import
@@ -160,8 +161,13 @@ def _metric_attrs(work: Workload) -> dict[str, str]:
 
 
 def to_netcdf(data: "xr.Dataset") -> bytes:
-    """The content of a netCDF file."""
-    with tempfile.TemporaryDirectory() as folder:
+    """The content of a netCDF file.
+
+    Raises:
+        WriteError: an OSError, if there is no room for a temporary file.
+    """
+    place = Path(tempfile.gettempdir()) / RESULTS
+    with writing(place), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / RESULTS
         data.to_netcdf(path, engine="h5netcdf")
         return path.read_bytes()
@@ -327,63 +333,6 @@ def gap_to_digital(
     of_items = difference.std(-1, ddof=1) / np.sqrt(difference.shape[-1])
     mean, of_chips = mean_and_error(per_chip.sel(strategy=label).values)
     return sign * (digital.mean(-1) - mean), np.hypot(of_items, of_chips)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Results B minus results A, for the strategies and times that both have."""
-
-    strategies: list[str]
-    times: np.ndarray
-    difference: np.ndarray
-    """Mean difference of the metric `[strategies times]`."""
-    error: np.ndarray
-    """Its standard error `[strategies times]`."""
-    paired: bool
-    """Whether the chips are the same ones, so that differences are chip by chip."""
-
-
-def compare(a: "xr.Dataset", b: "xr.Dataset") -> Comparison:
-    """Differences of two results; paired where seed, network and chips agree.
-
-    Raises:
-        ValueError: if the results are of other kinds, have different metrics or nothing
-            in common.
-    """
-    kinds = [d.attrs["study"] for d in (a, b)]
-    if kinds != ["strategies", "strategies"]:
-        raise ValueError(
-            f"`A` and `B` must be studies of strategies: got {' and '.join(kinds)}. "
-            "Compare runs of configs with `study: strategies`."
-        )
-    name = a.attrs["metric"]
-    if b.attrs["metric"] != name:
-        raise ValueError(
-            f"`A` and `B` must have the same metric: got {name} and "
-            f"{b.attrs['metric']}. Compare results of the same workload."
-        )
-    labels = [str(s) for s in a.strategy.values if s in b.strategy.values]
-    times = np.intersect1d(a.time.values, b.time.values)
-    if not labels or not times.size:
-        raise ValueError(
-            "`A` and `B` must have strategies and times in common: got "
-            f"{[*map(str, a.strategy.values)]} and {[*map(str, b.strategy.values)]} at "
-            f"{a.time.values} and {b.time.values} s. Compare others."
-        )
-    first, second = (d[name].sel(strategy=labels, time=times) for d in (a, b))
-    paired = first.shape == second.shape and all(
-        a.attrs.get(k) == b.attrs.get(k) for k in ("seed", "data_source", "weights")
-    )
-    if paired:
-        mean, error = mean_and_error(second.values - first.values)
-    else:
-        (mean_a, error_a), (mean_b, error_b) = (
-            mean_and_error(d.values) for d in (first, second)
-        )
-        mean, error = mean_b - mean_a, np.hypot(error_a, error_b)
-    return Comparison(
-        strategies=labels, times=times, difference=mean, error=error, paired=paired
-    )
 
 
 def attributes(identity: dict[str, Any], **more: Any) -> dict[str, Any]:

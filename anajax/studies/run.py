@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from anajax.studies import hosts
 from anajax.studies.config import StudyConfig
-from anajax.studies.folder import Folder
+from anajax.studies.folder import Folder, Resume, require_begun
 from anajax.studies.parts import Notify
 from anajax.studies.versions import versions
 from anajax.workloads.base import Workload
@@ -60,7 +60,7 @@ def prepare(
     *,
     out: Path,
     data: Path | None = None,
-    resume: bool = False,
+    resume: Resume = False,
     mesh: Mesh | None = None,
 ) -> Prepared:
     """Load and check all inputs of a study, then open its folder.
@@ -69,14 +69,16 @@ def prepare(
         config: from `load_config`.
         out: folder of the results.
         data: folder with local data sets, see `anajax.workloads.load`.
-        resume: whether to go on with the study that was begun in `out`.
+        resume: whether to go on with the study that was begun in `out`; "auto": begin
+            it or go on.
         mesh: devices that share the chips; the default one does all without.
 
     Raises:
         FileNotFoundError: for data or a device file that is missing.
         ModuleNotFoundError: for a missing package that carries data.
         ValueError: for inputs that do not fit each other, or a folder that is in use
-            or cannot be written to.
+            or cannot be written to, or holds nothing to go on with.
+        WriteError: an OSError, if the disk is full.
     """
     module = importlib.import_module(f"anajax.studies.{MODULES[config.study]}")
     if mesh is not None and not module.MESH:
@@ -85,6 +87,8 @@ def prepare(
             "devices. Leave it out: these studies run on one device."
         )
     with hosts.together(), _exact():
+        if hosts.leads():
+            require_begun(out, resume)
         work = load(config.workload.name, data=data, items=config.workload.items)
         study = module.prepare(config, work, mesh)
         asked = identity(config, work)
@@ -93,7 +97,7 @@ def prepare(
 
 
 def run(prepared: Prepared, *, notify: Notify = lambda text, done: None) -> Any:
-    """Do all parts that are not done, and write the results.
+    """Do all parts that are not done, write the results, and close the folder.
 
     Args:
         prepared: from `prepare`.
@@ -101,9 +105,16 @@ def run(prepared: Prepared, *, notify: Notify = lambda text, done: None) -> Any:
 
     Returns:
         The results as an xarray Dataset, as written to `results.nc`.
+
+    Raises:
+        WriteError: an OSError, if the disk does not take a file. What was saved is
+            whole; a study that goes on has the same results.
     """
-    with _exact():
-        return prepared.study.run(prepared.folder, notify=notify)
+    try:
+        with _exact():
+            return prepared.study.run(prepared.folder, notify=notify)
+    finally:
+        prepared.folder.close()
 
 
 def _exact() -> contextlib.AbstractContextManager[None]:

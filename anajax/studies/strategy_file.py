@@ -15,7 +15,7 @@ import numpy as np
 
 from anajax.chip import Strategies
 from anajax.mapping import Strategy, UnitCell
-from anajax.studies.folder import write_atomically
+from anajax._files import write_atomically
 
 FILE = "strategy.json"
 """Its name in the folder of a study."""

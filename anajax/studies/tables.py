@@ -9,6 +9,7 @@ from rich.table import Table
 from anajax.devices.base import Device
 from anajax.devices.fit import FitResult
 from anajax.studies import page, report, results
+from anajax.studies.comparison import Comparison
 from anajax.studies.durations import human
 
 if TYPE_CHECKING:  # costs a second to import
@@ -33,10 +34,12 @@ def summary(data: "xr.Dataset") -> list[Table]:
     return [_plain(block) for block in report.page_of(data).tables(data)]
 
 
-def comparison(found: results.Comparison, metric: str) -> Table:
+def comparison(found: Comparison, metric: str) -> Table:
     """Differences of two results with their standard errors."""
     shown = results.shown(metric)
-    how = "paired, chip by chip" if found.paired else "unpaired: other chips"
+    how = "paired, chip by chip"
+    if not found.paired:
+        how = f"unpaired; {'; '.join(found.unlike)}"
     table = _table(f"B - A, {shown.title} ({shown.unit}), {how}", found.times)
     for row, label in enumerate(found.strategies):
         numbers = zip(found.difference[row], found.error[row], strict=True)

@@ -105,9 +105,13 @@ def test_elasticities_are_zero_where_nothing_is_lost_yet(key):
     w = jnp.array([[1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])
     layers = chip.encode_weights({"kernel": w}, strategies.single_pair(device))
     x = jnp.eye(3)
+
+    def loss(outputs, reference):
+        return jnp.sum((outputs - reference) ** 2)
+
     first, later = (
         device_elasticities(
-            apply, {"kernel": w}, device, layers, x, t, key=key, chips=2
+            apply, {"kernel": w}, device, layers, x, t, key=key, chips=2, loss=loss
         )
         for t in (0.0, 1.0)
     )

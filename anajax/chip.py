@@ -19,12 +19,12 @@ from anajax._tree import pytree, replace
 from anajax._types import PRNGKey, PyTree
 from anajax.compensation import Recalibrations, hold
 from anajax.devices import base as _device
-from anajax.devices.base import Cells, Device
+from anajax.devices.base import FIRST_READ, Cells, Device
 from anajax.mapping import Normalize, Normalized, Strategy, encode, normalized
 
 Select = Callable[[str, Any], bool]
 Strategies = Strategy | Mapping[str, Strategy]
-Scope = Literal["network", "layer", "column", "none"]
+Scope = Literal["layer", "network", "column", "none"]
 """Over which weights one drift compensation factor is shared."""
 Through = Callable[[str, JArray], JArray]
 """`through(path, g [*weights devices])`: conductances as they act, behind wires."""
@@ -45,8 +45,10 @@ class Layer:
     column: Float[JArray, "*columns"] = 1.0  # pyright: ignore[reportAssignmentType]
     """Digital scale of each column (last axis of the weights), or of all."""
     drift: Float[JArray, ""] = 0.0  # pyright: ignore[reportAssignmentType]
-    """Exponent a of a scheduled correction (1 + t / 20 s)^a on top of the measured
+    """Exponent a of a scheduled correction (1 + t / t0)^a on top of the measured
     drift compensation."""
+    t0: Float[JArray, ""] = FIRST_READ  # pyright: ignore[reportAssignmentType]
+    """Seconds that this schedule counts in, see `devices.base.first_read`."""
 
     @property
     def unit(self) -> Float[JArray, "*columns"]:
@@ -235,7 +237,7 @@ def recalibrate(
 
 def schedule(layer: Layer, t: Float[JArray, ""] | float) -> JArray:
     """The scheduled part of a layer's drift compensation at `t` (s)."""
-    return (1 + jnp.asarray(t, layer.w_max.dtype) / _FIRST_READ) ** layer.drift
+    return (1 + jnp.asarray(t, layer.w_max.dtype) / layer.t0) ** layer.drift
 
 
 def finish(layer: Layer, analog: JArray) -> JArray:
@@ -324,7 +326,6 @@ def path_name(path: tuple) -> str:
 
 
 _TINY = 1e-12
-_FIRST_READ = 20.0  # s from programming to the first read
 
 
 def _leaves(params: PyTree) -> list[tuple[str, Any]]:

@@ -142,6 +142,25 @@ def test_the_slope_through_steps_is_that_of_their_noise(key, x64):
     np.testing.assert_allclose(mean, secant, rtol=0.1)
 
 
+@pytest.mark.slow
+def test_elasticities_are_zero_where_nothing_is_lost_yet(key):
+    """Drift alone at 0 s; and a device without any number has no elasticity."""
+    device = bare(
+        replace(
+            devices.state_independent(nu=0.0),
+            programming=devices.NoProgrammingError(),
+            read=devices.NoReadNoise(),
+        )
+    )
+    model = nnx.Linear(6, 4, rngs=nnx.Rngs(0))
+    system, hardware, layers, x = setup(model, PeripherySection(), device)
+    x = x.astype(jnp.float32)
+    found = elasticities(system, hardware, layers, x, 0.0, key=key, chips=2)
+    drift = [p.startswith("device/drift") for p in found.parameters]
+    assert sum(drift) > 3 and np.all(found.elasticity[:, drift] == 0)
+    assert np.all(np.isfinite(found.elasticity)) and np.all(np.isfinite(found.error))
+
+
 @pytest.mark.parametrize(
     ("changes", "match"), [(dict(chips=1), "chips"), (dict(t=-1.0), "t")]
 )

@@ -147,6 +147,14 @@ def test_targets_come_back_from_their_file(tmp_path, key):
     chex.assert_trees_all_equal(digital, {"bias": jnp.arange(2.0)})
 
 
+def test_targets_of_the_first_schema_count_in_20_s(tmp_path, key):
+    layer = chip.encode_weights({"kernel": jr.normal(key, (3, 2))}, LSP)
+    arrays = {f"kernel:{n}": np.asarray(v) for n, v in vars(layer["kernel"]).items()}
+    del arrays["kernel:t0"]
+    (tmp_path / "a").write_bytes(save(arrays, metadata={"schema": "anajax targets 1"}))
+    assert load_targets(tmp_path / "a")[0]["kernel"].t0 == 20.0
+
+
 def test_damaged_files_of_targets_are_named(tmp_path, key):
     path = tmp_path / "a.safetensors"
     with pytest.raises(FileNotFoundError, match="`path` must be a file"):
@@ -157,10 +165,10 @@ def test_damaged_files_of_targets_are_named(tmp_path, key):
     with pytest.raises(ValueError, match="a.safetensors` must be a safetensors file"):
         load_targets(path)
     path.write_bytes(save({"kernel:targets": np.ones(2)}))
-    with pytest.raises(ValueError, match="must be of schema 'anajax targets 1'"):
+    with pytest.raises(ValueError, match="must be of schema 'anajax targets 2'"):
         load_targets(path)
     path.write_bytes(
-        save({"kernel:targets": np.ones(2)}, metadata={"schema": "anajax targets 1"})
+        save({"kernel:targets": np.ones(2)}, metadata={"schema": "anajax targets 2"})
     )
     with pytest.raises(ValueError, match="'w_max'.* differ at 'kernel'"):
         load_targets(path)

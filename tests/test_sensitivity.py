@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from anajax import chip, density, devices, strategies
+from anajax._tree import replace
 from anajax.devices import scale_noise
 from anajax.programming.sensitivity import (
     _device_gradients,
@@ -14,7 +15,7 @@ from anajax.programming.sensitivity import (
     fisher,
 )
 from anajax.programming.targets import distillation
-from anajax.studies.evaluate import evaluate
+from anajax.studies.evaluate import evaluate, rms_error
 from anajax.studies.required import crossing, required_device
 
 MONTH = 30 * 86400.0
@@ -92,6 +93,41 @@ def test_elasticities_are_central_differences_of_the_loss(key, x64):
         np.testing.assert_allclose(found[path].value, numeric / middle, rtol=1e-2)
         assert found[path].error > 0
     assert "g_max" not in found
+
+
+def test_elasticities_are_zero_where_nothing_is_lost_yet(key):
+    """Drift alone at 0 s: no error but rounding, which no parameter changes."""
+    device = replace(
+        devices.state_independent(nu=0.0),
+        programming=devices.NoProgrammingError(),
+        read=devices.NoReadNoise(),
+    )
+    w = jnp.array([[1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])
+    layers = chip.encode_weights({"kernel": w}, strategies.single_pair(device))
+    x = jnp.eye(3)
+
+    def loss(outputs, reference):
+        return jnp.sum((outputs - reference) ** 2)
+
+    first, later = (
+        device_elasticities(
+            apply, {"kernel": w}, device, layers, x, t, key=key, chips=2, loss=loss
+        )
+        for t in (0.0, 1.0)
+    )
+    assert all(np.all(np.asarray(e.value) == 0) for e in first.values())
+    assert all(np.all(np.asarray(e.error) == 0) for e in first.values())
+    assert later["drift/spread_scale"].value == pytest.approx(2.0, abs=0.05)
+
+
+def test_the_rms_error_has_no_slope_at_zero():
+    w = jnp.array([[0.5, 1.0]])
+    layers = chip.encode_weights({"w": w}, strategies.single_pair(devices.ideal()))
+    slope = jax.grad(lambda v: rms_error({"w": v}, {"w": w}, layers))
+    np.testing.assert_array_equal(slope(w), 0)
+    assert np.all(np.isfinite(slope(w + 1e-3)))
+    broken = rms_error({"w": w * jnp.nan}, {"w": w}, layers)
+    assert np.isnan(broken)
 
 
 def test_crossing_is_linear_in_the_logarithm():

@@ -17,9 +17,10 @@ from anajax.programming.targets import (
     _step,
     chip_loss,
     distillation,
+    finish,
     optimize_targets,
 )
-from anajax.programming.task import Task, layer_moments, noisy_weights
+from anajax.programming.task import Task, layer_moments, make_task, noisy_weights
 from anajax.studies.evaluate import evaluate
 from anajax.weight_error import moment_table
 
@@ -93,6 +94,26 @@ def test_a_search_begins_with_the_targets_of_its_strategy(key):
         for path, layer in expected.items():
             np.testing.assert_allclose(found[path].targets, layer.targets, atol=1e-3)
             np.testing.assert_allclose(found[path].unit, layer.unit, rtol=1e-6)
+
+
+def test_a_scheduled_correction_counts_in_the_time_of_its_device(key):
+    """A drift exponent shared by all cells is undone by itself, whatever its t0."""
+    params = {"w": jnp.array([[0.3, -1.0], [0.7, 0.2]])}
+    ideal = {"w": normalized(params["w"])}
+    for t0 in (1.0, 20.0, 300.0):
+        steady = replace(
+            devices.state_independent(nu=0.06, nu_sd=0.0).drift, t0=jnp.asarray(t0)
+        )
+        device = replace(devices.ideal(), drift=steady)
+        begin = start_from(strategies.lsp_first(device), device, params)
+        begin = replace(begin, drift={"w": jnp.asarray(0.06)})
+        task = make_task(
+            params, ideal, device, jnp.ones((1, 2)), None, TIMES, ("drift",), key
+        )
+        _, layers = finish(task, begin, strategies.lsp_first(device).cell)
+        part = chip.program(device, layers, key=key)
+        found = chip.read(device, part, t=TIMES[1], index=1, scope="none")
+        np.testing.assert_allclose(found["w"], params["w"], rtol=1e-4, atol=1e-4)
 
 
 def test_gradients_match_central_differences_with_common_keys(key, x64):

@@ -51,6 +51,11 @@ class AbstractProgramming(abc.ABC):
         """Quadrature of the programmed conductance, one set of nodes per target."""
 
 
+FIRST_READ = 20.0
+"""Time from programming to the first read where a device names none, s: that of the
+phase-change array most models here come from."""
+
+
 class AbstractDrift(abc.ABC):
     """How a programmed conductance changes with time (device-to-device, frozen)."""
 
@@ -213,6 +218,16 @@ def read(device: Device, cells: Cells, *, t: Time, key: PRNGKey) -> G:
     if device.read_high is not None:
         g = jnp.minimum(g, device.read_high)
     return g if device.faults is None else device.faults.silence(g, cells.faults)
+
+
+def first_read(device: Device) -> Float[JArray, ""]:
+    """Time from programming to the first read, s: the `t0` of its drift or read stage.
+
+    `FIRST_READ` for a device that has none, such as one of tables over time.
+    """
+    stages = (device.drift, device.read)
+    own = [stage.t0 for stage in stages if hasattr(stage, "t0")]
+    return jnp.asarray(own[0] if own else FIRST_READ, dtype=float)
 
 
 def check_times(

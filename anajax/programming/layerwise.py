@@ -22,6 +22,7 @@ from anajax.devices.base import Device
 from anajax.mapping import Normalize, Strategy, normalized
 from anajax.programming.program import chain, start_from
 from anajax.programming.targets import (
+    WEIGHT_RATE,
     Apply,
     OptimizedTargets,
     descend,
@@ -155,7 +156,7 @@ def optimize_layer_by_layer(
     chips: int = 2,
     batch: int = 64,
     learning_rate: float = 0.01,
-    weight_rate: float = 0.002,
+    weight_rate: float = WEIGHT_RATE,
     select: chip.Select = chip.default_select,
     normalize: Normalize = "layer",
     box: Box | None = None,

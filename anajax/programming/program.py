@@ -7,6 +7,7 @@ drift correction, and the parameters that stay digital (biases, norms).
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from jaxtyping import Float
 from anajax import chip
 from anajax._tree import pytree, replace
 from anajax._types import PyTree
-from anajax.devices.base import Device
+from anajax.devices.base import FIRST_READ, Device
 from anajax.mapping import Normalized, Strategy, UnitCell
 from anajax.programming.unknowns import (
     Box,
@@ -28,7 +29,8 @@ from anajax.programming.unknowns import (
     to_strategy,
 )
 
-LEARNABLE = ("strategy", "columns", "weights", "drift", "digital")
+Learnable = Literal["strategy", "columns", "weights", "drift", "digital"]
+LEARNABLE = get_args(Learnable)
 
 
 @pytree
@@ -52,19 +54,37 @@ class Program:
         return to_strategy(found, device, cell)  # pyright: ignore[reportArgumentType]
 
     def layers(
-        self, ideal: dict[str, Normalized], device: Device, cell: UnitCell
+        self,
+        ideal: dict[str, Normalized],
+        device: Device,
+        cell: UnitCell,
+        *,
+        t0: Float[JArray, ""] | float = FIRST_READ,
     ) -> dict[str, chip.Layer]:
-        """The layers that a chip gets, for the trained weights `ideal` by path."""
+        """The layers that a chip gets, for the trained weights `ideal` by path.
+
+        Args:
+            ideal: what is to be programmed.
+            device: gives the range of targets.
+            cell: the cell of the strategies.
+            t0: seconds that the scheduled drift correction counts in.
+        """
         return {
-            path: self._layer(path, w, self.strategy(path, device, cell))
+            path: self._layer(path, w, self.strategy(path, device, cell), t0)
             for path, w in ideal.items()
         }
 
-    def _layer(self, path: str, w: Normalized, strategy: Strategy) -> chip.Layer:
+    def _layer(
+        self,
+        path: str,
+        w: Normalized,
+        strategy: Strategy,
+        t0: Float[JArray, ""] | float,
+    ) -> chip.Layer:
         shifted = replace(w, u=w.u + self.shift[path])
         layer = chip.as_layer(shifted, strategy)
         column = w.column * jnp.exp(self.log_column[path])
-        return replace(layer, column=column, drift=self.drift[path])
+        return replace(layer, column=column, drift=self.drift[path], t0=t0)
 
 
 def start_from(

@@ -20,6 +20,9 @@ from anajax.programming.targets import Apply, Loss, distillation
 from anajax.programming.task import noisy_weights
 from anajax.weight_error import moment_table
 
+CHIPS = 16
+"""Of elasticities, unless told otherwise."""
+
 
 def fisher(
     apply: Apply,
@@ -80,7 +83,8 @@ class Elasticity:
     """Relative change of the loss per relative change of one parameter."""
 
     value: Float[JArray, "..."]
-    """(parameter / loss) d loss / d parameter, shaped as the parameter."""
+    """(parameter / loss) d loss / d parameter, shaped as the parameter; 0 where nothing
+    is lost but rounding, as from drift alone at 0 s: no parameter changes it there."""
     error: Float[JArray, "..."]
     """Its standard error over chips."""
     gradient: Float[JArray, "..."]
@@ -96,7 +100,7 @@ def device_elasticities(
     t: float,
     *,
     key: PRNGKey,
-    chips: int = 16,
+    chips: int = CHIPS,
     loss: Loss = distillation,
 ) -> dict[str, Elasticity]:
     """Which parameters of the device the network's loss depends on, and how strongly.
@@ -125,14 +129,18 @@ def device_elasticities(
     _checks.times("t", np.atleast_1d(t))
     if chips < 2:
         _checks.fail("chips", "be at least 2", chips, "Errors need two chips.")
-    per_chip = _device_gradients(
-        device, params, layers, jnp.asarray(inputs), jnp.asarray([t], float), key,
+    inputs = jnp.asarray(inputs)
+    losses, grads = _device_gradients(
+        device, params, layers, inputs, jnp.asarray([t], float), key,
         apply=apply, loss=loss, chips=chips,
     )  # fmt: skip
-    losses, grads = per_chip
+    ideal = chip.weights(params, select=lambda path, _: path in layers)
+    least = loss(
+        apply(chip.insert(params, rounded(ideal)), inputs), apply(params, inputs)
+    )
     leaves = dict(_parameters(device))
     return {
-        path: _elasticity(leaves[path], g, losses)
+        path: _elasticity(leaves[path], g, losses, least)
         for path, g in _parameters(grads)
         if path.rpartition("/")[2] not in RANGE
     }
@@ -143,7 +151,12 @@ def _parameters(device: Device) -> list[tuple[str, JArray]]:
     return [(chip.path_name(path), leaf) for path, leaf in flat]
 
 
-def _elasticity(p: JArray, grads: JArray, losses: JArray) -> Elasticity:
+def rounded(weights: dict[str, JArray]) -> dict[str, JArray]:
+    """Weights that differ as rounding may make them: a loss of theirs is no loss."""
+    return {p: w * (1 + 8 * jnp.finfo(w.dtype).eps) for p, w in weights.items()}
+
+
+def _elasticity(p: JArray, grads: JArray, losses: JArray, least: JArray) -> Elasticity:
     """Ratio of means; its error by linearization."""
     count, mean = losses.shape[0], jnp.mean(losses)
     gradient = jnp.mean(grads, 0)
@@ -151,7 +164,12 @@ def _elasticity(p: JArray, grads: JArray, losses: JArray) -> Elasticity:
     lift = losses.reshape(-1, *[1] * p.ndim)
     residual = p * grads / mean - value * lift / mean
     error = jnp.std(residual, 0, ddof=1) / jnp.sqrt(count)
-    return Elasticity(value=value, error=error, gradient=gradient)
+    lost = mean > least
+    return Elasticity(
+        value=jnp.where(lost, value, 0),
+        error=jnp.where(lost, error, 0),
+        gradient=gradient,
+    )
 
 
 @partial(jax.jit, static_argnames=("apply", "loss", "chips"))

@@ -14,7 +14,7 @@ from anajax import _checks, chip
 from anajax._normal import normal16
 from anajax._tree import pytree, replace
 from anajax._types import PRNGKey, PyTree
-from anajax.devices.base import Device
+from anajax.devices.base import FIRST_READ, Device, first_read
 from anajax.devices.presets import only_range
 from anajax.mapping import Normalized, Strategy
 from anajax.moments import Moments, MomentTable
@@ -42,6 +42,8 @@ class Task:
     """Which parts are learned, from `anajax.programming.program.learned`."""
     fixed: Any = None
     """Layers by path that are programmed already, or none."""
+    t0: JArray = FIRST_READ  # pyright: ignore[reportAssignmentType]
+    """Seconds that a scheduled drift correction counts in: the device's own."""
 
 
 def make_task(
@@ -66,6 +68,7 @@ def make_task(
         device=only_range(device),
         key=key,
         parts=learned(learn),
+        t0=first_read(device),
     )
 
 

@@ -18,7 +18,10 @@ from pydantic import (
     model_validator,
 )
 
+from anajax.chip import Scope
 from anajax.mapping import Normalize
+from anajax.programming.gradient import optimize_strategy
+from anajax.programming.objective import Aggregate
 from anajax.studies._messages import message
 from anajax.studies._overrides import override
 from anajax.studies.durations import parse_duration
@@ -27,6 +30,7 @@ from anajax.studies.sections import (
     Factor,
     Positive,
     Section,
+    default,
     increasing,
     one_of,
     refuse,
@@ -140,7 +144,7 @@ class CompensationSection(Section):
     11, 2473, 2020).
     """
 
-    scope: Literal["layer", "network", "column", "none"] = Field(
+    scope: Scope = Field(
         default="layer", description='"layer", "network", "column" or "none"'
     )
     recalibrate: Times | None = Field(
@@ -165,18 +169,29 @@ class OptimizerSection(Section):
     """The search for the best strategy, see `anajax.programming.optimize_strategy`."""
 
     pairs: int = Field(default=2, ge=1, le=8, description="1 to 8 pairs a weight")
-    knots: int = Field(default=11, ge=3, le=101, description="3 to 101 knots")
-    starts: int = Field(default=8, ge=0, le=256, description="0 to 256 random starts")
-    steps: int = Field(
-        default=600, ge=1, le=100_000, description="1 to 100000 steps of each round"
+    knots: int = Field(
+        default=default(optimize_strategy, "knots"),
+        ge=3,
+        le=101,
+        description="3 to 101 knots",
     )
-    learning_rate: Positive = 0.03
+    starts: int = Field(
+        default=default(optimize_strategy, "starts"),
+        ge=0,
+        le=256,
+        description="0 to 256 random starts",
+    )
+    steps: int = Field(
+        default=default(optimize_strategy, "steps"),
+        ge=1,
+        le=100_000,
+        description="1 to 100000 steps of each round",
+    )
+    learning_rate: Positive = default(optimize_strategy, "learning_rate")
     per_layer: bool = Field(
         default=False, description="true for a strategy of its own in every layer"
     )
-    aggregate: Literal["mean", "minimax"] = Field(
-        default="mean", description='"mean" or "minimax"'
-    )
+    aggregate: Aggregate = Field(default="mean", description='"mean" or "minimax"')
     never_worse: bool = Field(
         default=False,
         description="true for no more error than any hand strategy at any time",

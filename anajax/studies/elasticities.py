@@ -19,6 +19,7 @@ from anajax import _checks, chip, rng
 from anajax._tree import pytree, static
 from anajax._types import PRNGKey
 from anajax.devices.variation import RANGE
+from anajax.programming.sensitivity import CHIPS, rounded
 from anajax.programming.targets import distillation
 from anajax.programming.task import layer_moments
 from anajax.studies.evaluate import rms_error
@@ -39,7 +40,8 @@ class Elasticities:
     value: Float[np.ndarray, "parameters"]
     """Each number itself."""
     elasticity: Float[np.ndarray, "outputs parameters"]
-    """d ln output / d ln parameter, a ratio of means over chips."""
+    """d ln output / d ln parameter, a ratio of means over chips; 0 where the output is
+    no more than rounding, as from drift alone at 0 s: nothing changes it there."""
     error: Float[np.ndarray, "outputs parameters"]
     """Its standard error over chips."""
     output: Float[np.ndarray, "outputs chips"]
@@ -54,7 +56,7 @@ def elasticities(
     t: float,
     *,
     key: PRNGKey,
-    chips: int = 16,
+    chips: int = CHIPS,
 ) -> Elasticities:
     """What the outputs depend on, and how strongly, with targets as they are.
 
@@ -92,7 +94,9 @@ def elasticities(
             products.append(flat[..., i])
     outputs = np.asarray(values, float)  # [chips outputs]
     mean = outputs.mean(0)
-    relative = np.asarray(products, float) / mean  # [parameters chips outputs]
+    products = np.reshape(np.asarray(products, float), (-1, *outputs.shape))
+    mean = np.where(mean > _least(system, layers, inputs), mean, np.inf)
+    relative = products / mean  # [parameters chips outputs]
     found = relative.mean(1)
     rest = relative - found[:, None] * (outputs / mean)  # of a ratio, linearized
     return Elasticities(
@@ -131,6 +135,16 @@ def per_chip(
         return value, slopes
 
     return jax.lax.map(one, keys)
+
+
+def _least(
+    system: System, layers: dict[str, chip.Layer], inputs: JArray | np.ndarray
+) -> np.ndarray:
+    """What rounding of the weights makes of both outputs."""
+    apply, params, x = system.work.apply, system.work.params, jnp.asarray(inputs)
+    near = rounded(system.ideal)
+    loss = distillation(apply(chip.insert(params, near), x), apply(params, x))
+    return np.asarray([loss, rms_error(near, system.ideal, layers)], float)
 
 
 def drawn_weights(

@@ -13,7 +13,7 @@ from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Device
 from anajax.devices.variation import scale_noise
 from anajax.studies.evaluate import Metric, evaluate
-from anajax.studies.strategy_config import PARAMETERS, RAY
+from anajax.studies.strategy_config import FACTORS, PARAMETERS, RAY
 
 Program = chip.Strategies | Mapping[str, chip.Layer]
 
@@ -48,7 +48,7 @@ def required_device(
     t: float,
     key: PRNGKey,
     parameters: Sequence[str] = (*RAY, "ray"),
-    factors: Sequence[float] = tuple(np.geomspace(0.25, 8.0, 11)),
+    factors: Sequence[float] = FACTORS,
     chips: int = 25,
     higher_is_better: bool = True,
     digital: float | None = None,

@@ -1,6 +1,7 @@
 """What all sections of a config are made of."""
 
 import difflib
+import inspect
 from typing import Annotated, Any, NoReturn
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -44,6 +45,11 @@ def require_small(data: Any, *, most: int = 100_000) -> None:
             )
         if isinstance(value, dict | list | tuple | set):
             todo += value.values() if isinstance(value, dict) else value
+
+
+def default(function: Any, name: str) -> Any:
+    """The default of an argument: a section has that of what it is handed to."""
+    return inspect.signature(function).parameters[name].default
 
 
 Positive = Annotated[float, Field(gt=0, description="a number above 0")]

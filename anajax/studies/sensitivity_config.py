@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from anajax.programming.sensitivity import CHIPS
 from anajax.studies.hardware import IMPERFECTIONS
 from anajax.studies.hardware_config import HardwareConfig
 from anajax.studies.sections import Factors, Positive, Section, one_of, refuse
@@ -40,7 +41,7 @@ class OneAtATimeSection(Section):
 class GradientsSection(Section):
     """Elasticities by one backward pass per chip."""
 
-    chips: int = Field(default=16, ge=2, description="2 chips or more")
+    chips: int = Field(default=CHIPS, ge=2, description="2 chips or more")
     inputs: int = Field(default=128, ge=1, description="1 calibration input or more")
 
 

@@ -11,11 +11,15 @@ from pydantic import (
     model_validator,
 )
 
+from anajax.programming.product_descent import ProductDescent
+from anajax.programming.program import Learnable
+from anajax.programming.targets import optimize_targets
 from anajax.studies.sections import (
     Factor,
     Factors,
     Positive,
     Section,
+    default,
     one_of,
     refuse,
 )
@@ -24,6 +28,8 @@ RAY = ("programming", "drift_spread", "read")
 """Imperfections of a device that a ray scales together."""
 PARAMETERS = (*RAY, "drift_mean", "ray")
 """What `required_device` scales."""
+FACTORS = tuple(2.0 ** (i / 2) for i in range(-4, 7))
+"""By how much, unless told otherwise."""
 
 HAND = ("single_pair", "msp_first", "lsp_first", "equal_split", "offset_device")
 """Strategies that people program by hand."""
@@ -62,8 +68,8 @@ no labels), or the labels of the training split."""
 class LearnSection(Section):
     """How `targets` are learned, see `anajax.programming.optimize_targets`."""
 
-    parts: list[Literal["strategy", "columns", "weights", "drift", "digital"]] = Field(
-        default_factory=lambda: ["strategy", "weights"],
+    parts: list[Learnable] = Field(
+        default_factory=lambda: list(default(optimize_targets, "learn")),
         min_length=1,
         description='some of "strategy", "columns", "weights", "drift", "digital"',
     )
@@ -72,11 +78,23 @@ class LearnSection(Section):
     )
     """Layer: every layer in turn reproduces its own outputs; steps are shared out."""
     goal: Goal = "digital"
-    steps: int = Field(default=400, ge=1, description="1 gradient step or more")
-    chips: int = Field(default=2, ge=1, description="1 chip a step or more")
-    batch: int = Field(default=64, ge=1, description="1 input a step or more")
-    learning_rate: Positive = 0.01
-    weight_rate: Positive = 0.01
+    steps: int = Field(
+        default=default(optimize_targets, "steps"),
+        ge=1,
+        description="1 gradient step or more",
+    )
+    chips: int = Field(
+        default=default(optimize_targets, "chips"),
+        ge=1,
+        description="1 chip a step or more",
+    )
+    batch: int = Field(
+        default=default(optimize_targets, "batch"),
+        ge=1,
+        description="1 input a step or more",
+    )
+    learning_rate: Positive = default(optimize_targets, "learning_rate")
+    weight_rate: Positive = default(optimize_targets, "weight_rate")
 
     @model_validator(mode="after")
     def _by_layer(self) -> "LearnSection":
@@ -113,8 +131,14 @@ class DescentSection(Section):
     """Programming by products, see `anajax.programming.ProductDescent`."""
 
     pulse: Factor = Field(default=0.3, description="noise of a pulse, 0 uS or more")
-    turns: int = Field(default=10, ge=1, description="1 turn or more")
-    vectors: int = Field(default=256, ge=1, description="1 product a turn or more")
+    turns: int = Field(
+        default=default(ProductDescent, "turns"), ge=1, description="1 turn or more"
+    )
+    vectors: int = Field(
+        default=default(ProductDescent, "vectors"),
+        ge=1,
+        description="1 product a turn or more",
+    )
 
 
 class RequiredSection(Section):
@@ -130,9 +154,7 @@ class RequiredSection(Section):
         min_length=1,
         description=f"some of {', '.join(PARAMETERS)}",
     )
-    factors: Factors = Field(
-        default_factory=lambda: [2.0 ** (i / 2) for i in range(-4, 7)]
-    )
+    factors: Factors = Field(default_factory=lambda: list(FACTORS))
 
     @field_validator("parameters")
     @classmethod

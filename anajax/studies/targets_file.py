@@ -16,14 +16,17 @@ from anajax._types import Array, PyTree
 FOLDER = "targets"
 TRAINED = "trained"
 """Folder of networks after hardware-aware training."""
-SCHEMA = "anajax targets 1"
+SCHEMA = "anajax targets 2"
+BEFORE = "anajax targets 1"
+"""Schema without `t0`, which was 20 s for all devices."""
 UNITS = {
     "targets": "uS, last axis the devices of a weight",
     "coefficients": "normalized weight per uS, signed, one per device",
     "offset": "normalized weight, subtracted digitally",
     "w_max": "largest |weight| of the layer, in the network's units",
     "column": "digital scale of each output column",
-    "drift": "exponent a of the scheduled correction (1 + t / 20 s)^a",
+    "drift": "exponent a of the scheduled correction (1 + t / t0)^a",
+    "t0": "s",
 }
 """Arrays of each layer, named `<path of the weight>:<name>`."""
 DIGITAL = "digital"
@@ -97,6 +100,9 @@ def _arrays(content: bytes, name: str) -> dict[str, np.ndarray]:
         ) from None
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     schema = header.get("__metadata__", {}).get("schema")
+    if schema == BEFORE:
+        places = [name.removesuffix(":drift") for name in arrays if ":drift" in name]
+        return arrays | {f"{p}:t0": np.asarray(20.0, np.float32) for p in places}
     if schema != SCHEMA:
         raise ValueError(
             f"`{name}` must be of schema {SCHEMA!r}: got {schema!r}. Use a file that a "

@@ -1,6 +1,7 @@
 """Frozen dataclasses that are JAX pytrees: the records that everything is made of."""
 
 import dataclasses
+import math
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
@@ -16,10 +17,23 @@ def static(**kwargs: Any) -> Any:
     return dataclasses.field(metadata={"static": True}, **kwargs)
 
 
+def within(low: float, high: float = math.inf, **kwargs: Any) -> Any:
+    """A dataclass field whose numbers lie between `low` and `high`.
+
+    If it holds a record, such as a curve, its values lie there. A fit stays inside.
+    """
+    return dataclasses.field(metadata={"within": (low, high)}, **kwargs)
+
+
+def inherited(**kwargs: Any) -> Any:
+    """A dataclass field that lies where the field that holds its record has to lie."""
+    return dataclasses.field(metadata={"inherited": True}, **kwargs)
+
+
 @dataclass_transform(
     frozen_default=True,
     kw_only_default=True,
-    field_specifiers=(dataclasses.field, static),
+    field_specifiers=(dataclasses.field, static, within, inherited),
 )
 def pytree(cls: type[T]) -> type[T]:
     """Make `cls` a frozen keyword-only dataclass and a pytree.

@@ -46,6 +46,7 @@ def check(device: Device, data: Measured) -> None:
         device.drift, NoDrift | PowerLawDrift | RelaxationDrift | ThresholdDrift
     ):
         _unknown("drift", device.drift)
+    _check_errors(device, data)
     if isinstance(device.read, NoReadNoise):
         if isinstance(device.drift, PowerLawDrift):
             _unknown("read (none, with a drift exponent)", device.read)
@@ -56,6 +57,43 @@ def check(device: Device, data: Measured) -> None:
                 f"{data.time.shape[1]} reads",
                 "Give the form a read noise.",
             )
+
+
+def _check_errors(device: Device, data: Measured) -> None:
+    """Refuse data that scatter where a form is exact, and that are exact where not."""
+    programmed, valid = data.programmed[:, None], data.valid > 0
+    written = jnp.maximum(data.target, 0)
+    off = int(jnp.sum(~_equal(data.programmed, written)))
+    if _exact(device) and off:
+        _checks.fail(
+            "form.programming",
+            "have an error, since programmed values are off their targets",
+            f"none, {off} of {data.target.size} cells off",
+            "Give the form a programming error.",
+        )
+    low = 0.0 if device.read_low is None else device.read_low
+    shown = jnp.clip(programmed, low, device.read_high)
+    moved = valid & ~_equal(data.read, shown)
+    quiet = isinstance(device.read, NoReadNoise)
+    if quiet and isinstance(device.drift, NoDrift) and jnp.any(moved):
+        _checks.fail(
+            "form.read",
+            "have noise, since the data scatter at reads",
+            f"no read noise and no drift, {int(jnp.sum(moved))} reads that are not "
+            "what was programmed",
+            "Give the form a read noise.",
+        )
+    if not quiet and not jnp.any(moved):
+        _checks.fail(
+            "form.read",
+            "be without noise, since all reads are the programmed values",
+            type(device.read).__name__,
+            "Use NoReadNoise and NoDrift, or add reads that are measured anew.",
+        )
+
+
+def _equal(a: JArray, b: JArray) -> JArray:
+    return jnp.abs(a - b) <= 1e-6 * jnp.maximum(jnp.abs(a), jnp.abs(b))
 
 
 def programming_z(device: Device, data: Measured) -> tuple[PerCell, PerCell, PerCell]:
@@ -73,10 +111,12 @@ def programming_z(device: Device, data: Measured) -> tuple[PerCell, PerCell, Per
         ok = (target > 0) & (g > 0)
         ratio = jnp.where(ok, g, 1.0) / jnp.where(ok, target, 1.0)
         slope = -jnp.log(sd * jnp.where(ok, g, 1.0))
-        return jnp.log(ratio) / sd, jnp.where(ok, slope, 0.0), none
+        both = jnp.where((target > 0) | (g > 0), -jnp.inf, 0.0)  # zeros stay zeros
+        return jnp.log(ratio) / sd, jnp.where(ok, slope, both), none
     mean, sd = form._statistics(target)
     safe = jnp.where(sd > 0, sd, 1.0)
-    slope = jnp.where(sd > 0, -jnp.log(safe), 0.0)
+    hit = _equal(g, jnp.maximum(mean, 0) if form.floor else mean)
+    slope = jnp.where(sd > 0, -jnp.log(safe), jnp.where(hit, 0.0, -jnp.inf))
     z = jnp.where(sd > 0, (g - mean) / safe, 0.0)
     return z, slope, jnp.where((g <= 0) & (sd > 0), 1.0, 0.0)
 
@@ -200,7 +240,10 @@ def _log_joint(device: Device, data: Measured, facts: JArray) -> JArray:
     if device.read_high is not None:
         above = norm.logcdf((g - device.read_high) / safe)
         density = jnp.where(r >= device.read_high, above, density)
-    density = jnp.where(quiet, 0.0, density) * data.valid[:, None, :]
+    shown = jnp.clip(g, low, device.read_high)
+    exact = jnp.where(_equal(r, shown), 0.0, -jnp.inf)
+    density = jnp.where(quiet, exact, density)
+    density = jnp.where(data.valid[:, None, :] > 0, density, 0.0)
     prior = _log_prior(device, data, facts)
     prior = jnp.zeros_like(prior) if isinstance(device.drift, NoDrift) else prior
     return prior + jnp.sum(density, -1)

@@ -13,7 +13,7 @@ from jaxtyping import Array as JArray
 from jaxtyping import Float
 
 from anajax import _checks
-from anajax._tree import pytree, static
+from anajax._tree import inherited, pytree, static, within
 from anajax.devices.base import Number, Numbers
 
 X = Float[JArray, "..."]
@@ -31,7 +31,7 @@ class AbstractCurve(abc.ABC):
 class Constant(AbstractCurve):
     """The same value at every conductance."""
 
-    value: Number
+    value: Number = inherited()
 
     def __call__(self, x: X) -> X:
         return jnp.zeros_like(x) + self.value
@@ -56,8 +56,8 @@ class ClippedLog(AbstractCurve):
 
     slope: Number
     offset: Number
-    low: Number
-    high: Number
+    low: Number = inherited()
+    high: Number = inherited()
     x_floor: float = static(default=1e-7)
 
     def __call__(self, x: X) -> X:
@@ -69,9 +69,9 @@ class ClippedLog(AbstractCurve):
 class CappedPower(AbstractCurve):
     """min(factor / x^exponent, cap), with x floored at `x_floor`."""
 
-    factor: Number
+    factor: Number = inherited()
     exponent: Number
-    cap: Number
+    cap: Number = inherited()
     x_floor: float = static(default=1e-6)
 
     def __call__(self, x: X) -> X:
@@ -83,8 +83,8 @@ class CappedPower(AbstractCurve):
 class Saturating(AbstractCurve):
     """amplitude (1 - exp(-x / width))."""
 
-    amplitude: Number
-    width: Number
+    amplitude: Number = inherited()
+    width: Number = within(0.0)
 
     def __call__(self, x: X) -> X:
         return -self.amplitude * jnp.expm1(-x / self.width)
@@ -95,8 +95,8 @@ class Piecewise(AbstractCurve):
     """`below` for x < threshold, `above` from there on."""
 
     threshold: Number
-    below: Any
-    above: Any
+    below: Any = inherited()
+    above: Any = inherited()
 
     def __call__(self, x: X) -> X:
         return jnp.where(x < self.threshold, self.below(x), self.above(x))
@@ -112,7 +112,7 @@ class Table(AbstractCurve):
     """
 
     x: Numbers
-    value: Numbers
+    value: Numbers = inherited()
 
     def __post_init__(self) -> None:
         _checks.finite("x", self.x)

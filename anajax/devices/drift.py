@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array as JArray
 
-from anajax._tree import pytree
+from anajax._tree import pytree, within
 from anajax._types import PRNGKey
 from anajax.devices import _quadrature
 from anajax.devices.base import AbstractDrift, G, Nodes, Number, Time
@@ -37,9 +37,9 @@ class PowerLawDrift(AbstractDrift):
     counted from the first read, which happens t0 after programming.
     """
 
-    nu_mean: AbstractCurve
+    nu_mean: AbstractCurve = within(0.0)
     """Mean exponent as a curve of x, dimensionless."""
-    nu_sd: AbstractCurve
+    nu_sd: AbstractCurve = within(0.0)
     """Spread of the exponent between cells as a curve of x, dimensionless."""
     g_max: Number
     """Conductance that normalizes x, uS."""

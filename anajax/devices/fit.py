@@ -1,16 +1,17 @@
 """A device from measurements: maximum likelihood, uncertainty, and a test of the form.
 
 `fit_device(measurements, form=...)` estimates the parameters of a form, which is any
-device whose constants serve as the start: a published preset, or `table_form` with a
-stated number of knots. All three stages are fitted at once.
+device whose constants serve as one start of the search; the other comes from the data.
+A form may be a published preset, or `table_form` with a stated number of knots. All
+three stages are fitted at once.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,18 +19,20 @@ import numpy as np
 
 from anajax import _checks
 from anajax._tree import replace
-from anajax.devices import _clips, _likelihood, _likelihood_binary
-from anajax.devices._parameters import Layout, Vector, layout
+from anajax.devices import _clips, _likelihood, _likelihood_binary, _spans, _starts
+from anajax.devices._parameters import Layout, layout
 from anajax.devices._residuals import FormTest, Residuals, form_tests, residuals
+from anajax.devices._search import TOLERANCE, Found, search
 from anajax.devices._ties import tied
+from anajax.devices._uncertainty import uncertainty
 from anajax.devices.base import Device
 from anajax.devices.curves import Table
 from anajax.devices.drift import PowerLawDrift
-from anajax.devices.measurements import Measured, group
+from anajax.devices.measurements import Measured, group, without_repeats
 from anajax.devices.measurements import Table as Columns
 from anajax.devices.mram import RetentionFlips
 from anajax.devices.programming import GaussianProgramming
-from anajax.devices.read_noise import FlickerRead
+from anajax.devices.read_noise import FlickerRead, NoReadNoise
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,13 @@ class Parameter:
     """One estimated constant."""
 
     name: str
-    """Dotted place in the device, with its index in brackets."""
+    """Dotted place in the device, with its index in the form in brackets."""
     value: float
     se: float
     """Standard error from the observed information; infinite if the data do not
-    determine the parameter, such as a clip of a curve that no cell reaches, or whose
-    absence explains the data as well (likelihood ratio, 5 %). The other constants of
-    that curve are then estimated with the clip out of reach."""
+    determine the parameter."""
+    undetermined: str = ""
+    """Why the data do not determine it, in words; empty if they do."""
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -56,13 +59,16 @@ class FitResult:
     """A fitted device, how sure it is, and whether its form explains the data."""
 
     device: Device
+    """Its range and its valid times end where the measurements end."""
     parameters: tuple[Parameter, ...]
     covariance: np.ndarray
     """Of the parameters, `[parameters parameters]`; NaN where undetermined."""
     log_likelihood: float
     converged: bool
-    """Whether the last step promised less than 1e-3 of log likelihood, or the last
-    seven gained less than 0.02."""
+    """Whether this is a maximum: no step gains more than 1e-3 of log likelihood, and
+    no deviation falls below zero between the targets."""
+    reason: str
+    """Why the search ended, or what is wrong where it did."""
     residuals: Residuals
     tests: tuple[FormTest, ...]
     """Tests of the form, each with its p-value."""
@@ -73,6 +79,11 @@ class FitResult:
         """The parameter of that name."""
         return next(p for p in self.parameters if p.name == name)
 
+    @property
+    def undetermined(self) -> Mapping[str, str]:
+        """The parameters that the data do not determine, and why."""
+        return {p.name: p.undetermined for p in self.parameters if p.undetermined}
+
 
 def fit_device(
     measurements: Columns | str | Path,
@@ -82,56 +93,71 @@ def fit_device(
     name: str = "fitted",
     source: str = "fitted to measurements",
     steps: int = 60,
+    units: str = "uS",
 ) -> FitResult:
     """Estimate the parameters of a device form from measurements.
 
-    Maximum likelihood with gradients (damped Gauss-Newton on the scores of the cells),
-    in double precision. The frozen fact of each cell is integrated out.
+    Maximum likelihood by Newton's method in double precision, with the frozen fact of
+    each cell integrated out. Parameters stay in the domains that their records
+    declare. The search starts from the form and from moments of the data; the better
+    end counts. Tables are cut where the targets end.
 
     Args:
-        measurements: columns cell, target, programmed, time, read (uS, s; one row per
+        measurements: columns cell, target, programmed, time (s), read (one row per
             read), as a mapping or the path of a CSV or Parquet file. `programmed` is
-            the conductance measured right after programming.
-        form: a device; its constants are where the search starts, and those that are
-            not free (ranges, times of the experiment, thresholds) are kept.
+            the conductance measured right after programming; reads at time 0 that
+            repeat it are left out.
+        form: a device; its constants are a start of the search, and those that are
+            not free (times of the experiment, thresholds) are kept.
         free: dotted names such as "drift.nu_mean" of what is estimated; all by default.
         name: name of the fitted device.
         source: where the measurements come from.
-        steps: largest number of steps of the search.
+        steps: largest number of steps of each search; 0 takes the form as it is.
+        units: of the conductances: S, mS, uS, nS, or ohm for resistances.
 
     Returns:
         The fitted device with uncertainty, residuals and tests of the form.
 
     Raises:
-        ValueError: if the measurements are incomplete or not finite, the form has no
-            likelihood, or `free` names nothing.
+        ValueError: if the measurements are incomplete, not finite, fewer than the
+            parameters or of one target only; if they scatter where the form is exact;
+            if the form has no likelihood, or `free` names nothing.
     """
     with jax.enable_x64(True):
-        data = jax.tree.map(_double, group(measurements))
-        start = tied(jax.tree.map(_double, replace(form, name=name, source=source)))
-        places = layout(start, free)
-        likelihood = _chosen(start, data)
-        vector, value, converged = _search(likelihood, places, data, steps)
-        covariance, se = _uncertainty(likelihood, places, data, vector)
+        data = jax.tree.map(_double, group(measurements, units=units))
+        form = replace(form, name="form", source="form", valid_times=(0.0, 0.0))
+        form = tied(jax.tree.map(_double, form))
+        if not isinstance(form.read, NoReadNoise):
+            data = without_repeats(data)
+        likelihood = _chosen(form, data)
+        cut, knots = _spans.ended(form, data)
+        places = layout(cut, free, knots)
+        _require_cells(places, data)
+        found = _best(likelihood, places, data, steps)
         if steps:
-            vector, value = _unclipped(likelihood, places, data, vector, value, se)
-            covariance, se = _uncertainty(likelihood, places, data, vector)
+            found = _unclipped(likelihood, places, data, found)
+        covariance, se, reasons = uncertainty(likelihood, places, data, found.point)
+        vector = places.values(jnp.asarray(found.point.at))
         device = places.device(vector)
-        rest = residuals(device, data)
+        rest, wrong = residuals(device, data), _spans.beyond(device, data)
         tests = form_tests(rest)
-    values = [
-        Parameter(name=n, value=float(v), se=float(s))
-        for n, v, s in zip(places.names, vector, se, strict=True)
-    ]
+        device = _spans.measured_range(form, device, data)
+        values = [
+            Parameter(n, float(v), float(s), reasons.get(i, ""))
+            for i, (n, v, s) in enumerate(zip(places.names, vector, se, strict=True))
+        ]
+        values, covariance = _with_dropped(values, covariance, form, free, device)
+    device = jax.tree.map(lambda v: jnp.asarray(np.asarray(v), float), device)
     return FitResult(
-        device=jax.tree.map(lambda v: jnp.asarray(np.asarray(v), float), device),
+        device=replace(device, name=name, source=source),
         parameters=tuple(values),
         covariance=covariance,
-        log_likelihood=float(value),
-        converged=converged,
+        log_likelihood=found.point.value,
+        converged=found.converged and not wrong,
+        reason=wrong or found.reason,
         residuals=rest,
         tests=tests,
-        form_rejected=bool(min(t.p for t in tests) * len(tests) < 0.01),
+        form_rejected=bool(min((t.p for t in tests), default=1.0) * len(tests) < 0.01),
     )
 
 
@@ -185,130 +211,76 @@ def _double(value: jax.Array) -> jax.Array:
 
 
 def _chosen(form: Device, data: Measured) -> ModuleType:
+    _spans.check_range(form, data)
     if isinstance(form.drift, RetentionFlips):
         return _likelihood_binary
     _likelihood.check(form, data)
     return _likelihood
 
 
-def _search(
-    likelihood: ModuleType, places: Layout, data: Measured, steps: int
-) -> tuple[Vector, float, bool]:
-    """Damped Gauss-Newton: the information is the sum of squared scores of cells."""
-    vector, damping, converged = places.vector(), 1e-3, False
-    value, window = _value(likelihood, places, vector, data)
-    if not np.isfinite(value):
-        _checks.fail("form", "give the data a likelihood", value, "Start elsewhere.")
-    scores = _scores(likelihood, places, vector, data, window)
-    path = [float(value)]
-    for _ in range(steps):
-        gradient, information = map(np.asarray, scores)
-        step = _step(gradient, information, damping)
-        promised = 0.5 * float(gradient @ step)
-        trial = vector + jnp.asarray(step)
-        new, window = _value(likelihood, places, trial, data)
-        if np.isfinite(new) and float(new) > float(value) - 1e-9:
-            vector, value, damping = trial, new, damping / 5
-            scores = _scores(likelihood, places, vector, data, window)
-            converged = promised < 1e-3 and damping < 1e-2
-        else:
-            damping = max(damping, 1e-4) * 6
-            converged = promised < 1e-4
-        path.append(float(value))  # at kinks the promise is not kept: then the gain
-        converged = converged or (len(path) > 8 and path[-1] - path[-8] < 0.02)
-        if converged:
-            break
-    return vector, float(value), converged
+def _require_cells(places: Layout, data: Measured) -> None:
+    if data.target.size <= len(places.names):
+        _checks.fail(
+            "measurements",
+            f"have more cells than the form has parameters, {len(places.names)}",
+            f"{data.target.size} cells",
+            "Measure more cells, or take a form with fewer constants or knots.",
+        )
+
+
+def _best(likelihood: ModuleType, places: Layout, data: Measured, steps: int) -> Found:
+    """The best end of the searches from the form and from moments of the data."""
+    starts = [places.coordinates()]
+    if steps and likelihood is _likelihood:
+        other = _starts.from_moments(places, data)
+        starts += [] if other is None else [other]
+    ends = [search(likelihood, places, data, start, steps) for start in starts]
+    best = max(ends, key=lambda end: end.point.value)
+    if not np.isfinite(best.point.value):
+        remedy = "Start elsewhere, or give it errors where the data have them."
+        _checks.fail("form", "give the data a likelihood", best.point.value, remedy)
+    as_good = [e for e in ends if e.point.value > best.point.value - TOLERANCE]
+    return max(as_good, key=lambda end: end.converged)
 
 
 def _unclipped(
-    likelihood: ModuleType,
-    places: Layout,
-    data: Measured,
-    vector: Vector,
-    value: float,
-    se: np.ndarray,
-) -> tuple[Vector, float]:
+    likelihood: ModuleType, places: Layout, data: Measured, found: Found
+) -> Found:
     """The fit without the clips that the data do not ask for, one after the other."""
+    vector = places.values(jnp.asarray(found.point.at))
+    _, se, _ = uncertainty(likelihood, places, data, found.point)
     for i, edge in _clips.doubtful(places, vector, se, data):
         start = _clips.moved(places, vector, i, edge)
-        other, less, _ = _search(likelihood, start, data, 20)
-        if 2 * (value - less) < _clips.LIKELIHOOD_RATIO:
-            vector, value = other, less
-    return vector, value
+        other = search(likelihood, start, data, start.coordinates(), 20)
+        if 2 * (found.point.value - other.point.value) < _clips.LIKELIHOOD_RATIO:
+            found, vector = other, places.values(jnp.asarray(other.point.at))
+    return found
 
 
-@partial(jax.jit, static_argnums=0)
-def _value(
-    likelihood: ModuleType, places: Layout, vector: Vector, data: Measured
-) -> tuple[jax.Array, Any]:
-    device = places.device(vector)
-    window = likelihood.windows(device, data)
-    return jnp.sum(likelihood.log_likelihood(device, data, window)), window
+def _with_dropped(
+    values: list[Parameter],
+    covariance: np.ndarray,
+    form: Device,
+    free: Sequence[str] | None,
+    device: Device,
+) -> tuple[list[Parameter], np.ndarray]:
+    """The parameters of the whole form: knots without data are named as such."""
+    known = {p.name: i for i, p in enumerate(values)}
+    all_names = layout(form, free).names
+    span = f"{float(device.g_min):.4g} to {float(device.g_max):.4g} uS"
+    full = np.full((len(all_names), len(all_names)), np.nan)
+    places = [known.get(n) for n in all_names]
+    there = np.array([p is not None for p in places])
+    index = [p for p in places if p is not None]
+    full[np.ix_(there, there)] = covariance[np.ix_(index, index)]
 
+    def held(name: str) -> float:
+        table, number = re.fullmatch(r"(.*)\.value\[(\d+)\]", name).groups()
+        x = attrgetter(table)(form).x[int(number)]
+        return float(attrgetter(table)(device)(x))
 
-@partial(jax.jit, static_argnums=0)
-def _scores(
-    likelihood: ModuleType, places: Layout, vector: Vector, data: Measured, window: Any
-) -> tuple[jax.Array, jax.Array]:
-    """Gradient of the log likelihood, and sum of squared scores of the cells."""
-
-    def score(row: tuple[Measured, Any]) -> jax.Array:
-        cell = jax.tree.map(lambda v: v[None], row)
-        return jax.grad(
-            lambda v: likelihood.log_likelihood(places.device(v), *cell)[0]
-        )(vector)
-
-    rows = jax.vmap(score)((data, window))
-    return jnp.sum(rows, 0), rows.T @ rows
-
-
-@partial(jax.jit, static_argnums=0)
-def _curvature(
-    likelihood: ModuleType, places: Layout, vector: Vector, data: Measured
-) -> jax.Array:
-    """Observed information, one column after the other."""
-    window = likelihood.windows(places.device(vector), data)
-
-    def loss(v: Vector) -> jax.Array:
-        return -jnp.sum(likelihood.log_likelihood(places.device(v), data, window))
-
-    def column(tangent: Vector) -> Vector:
-        return jax.jvp(jax.grad(loss), (vector,), (tangent,))[1]
-
-    return jax.lax.map(column, jnp.eye(vector.size, dtype=vector.dtype))
-
-
-def _step(gradient: np.ndarray, information: np.ndarray, damping: float) -> np.ndarray:
-    scale = np.sqrt(np.maximum(np.diag(information), 1e-30))
-    scaled = information / np.outer(scale, scale)
-    scaled[np.diag_indices_from(scaled)] += damping + 1e-12
-    return np.linalg.solve(scaled, gradient / scale) / scale
-
-
-def _uncertainty(
-    likelihood: ModuleType, places: Layout, data: Measured, vector: Vector
-) -> tuple[np.ndarray, np.ndarray]:
-    """Inverse of the observed information; infinite where it has no curvature."""
-    information = np.asarray(_curvature(likelihood, places, vector, data))
-    information = (information + information.T) / 2
-    diagonal = np.diag(information)
-    size = np.asarray(vector) ** 2
-    known = (
-        np.isfinite(diagonal)
-        & (diagonal > 0)
-        & ((size == 0) | (diagonal * size > 1e-6))
-    )
-    scale = np.sqrt(np.where(known, diagonal, 1.0))
-    scaled = (information / np.outer(scale, scale))[np.ix_(known, known)]
-    values, vectors = np.linalg.eigh(scaled)
-    loose = values < 1e-9
-    inverse = (vectors / np.where(loose, np.inf, values)) @ vectors.T
-    covariance = np.full(information.shape, np.nan)
-    covariance[np.ix_(known, known)] = (
-        inverse / np.outer(scale, scale)[np.ix_(known, known)]
-    )
-    se = np.sqrt(np.where(known, np.diag(covariance), np.inf))
-    undetermined = np.zeros(len(se), bool)
-    undetermined[known] = np.any(np.abs(vectors[:, loose]) > 0.1, axis=-1)
-    return covariance, np.where(undetermined, np.inf, se)
+    reason = f"no target between its neighbors; the targets are {span}: dropped"
+    return [
+        values[known[n]] if n in known else Parameter(n, held(n), np.inf, reason)
+        for n in all_names
+    ], full

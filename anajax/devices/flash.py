@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import jax.random as jr
 
-from anajax._tree import pytree
+from anajax._tree import pytree, within
 from anajax._types import PRNGKey
 from anajax.devices import _quadrature
 from anajax.devices.base import (
@@ -44,12 +44,12 @@ class SonosShift(AbstractSurface):
     gain: Number
     """uS."""
     gain_exponent: Number
-    gain_width: Number
+    gain_width: Number = within(0.0)
     """w, of x."""
     loss: Number
     """uS."""
     loss_exponent: Number
-    loss_width: Number
+    loss_width: Number = within(0.0)
     """v, of x."""
 
     def __call__(self, x: X, t: Time) -> X:
@@ -127,7 +127,7 @@ class ThresholdProgramming(AbstractProgramming):
     Cycle-to-cycle: fresh at every programming. Below threshold only.
     """
 
-    sd: Number
+    sd: Number = within(0.0)
     """Standard deviation of the threshold voltage, V."""
     swing: Number
     """n kT/q, V."""
@@ -153,7 +153,7 @@ class ThresholdDrift(AbstractDrift):
 
     loss: Number
     """k, V per decade: charge loss lowers the threshold of all cells."""
-    sd: Number
+    sd: Number = within(0.0)
     """s, V per root of a decade: spread between cells."""
     swing: Number
     """n kT/q, V."""

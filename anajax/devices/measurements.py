@@ -10,7 +10,7 @@ from jaxtyping import Array as JArray
 from jaxtyping import Float
 
 from anajax import _checks, rng
-from anajax._tree import pytree
+from anajax._tree import pytree, replace
 from anajax._types import PRNGKey
 from anajax.devices.base import Device, age, program, read
 from anajax.devices.mram import RetentionFlips
@@ -18,6 +18,12 @@ from anajax.devices.read_noise import NoReadNoise
 from anajax.devices.tables import read_csv
 
 COLUMNS = ("cell", "target", "programmed", "time", "read")
+CONDUCTANCES = ("target", "programmed", "read")
+UNITS = {"S": 1e6, "mS": 1e3, "uS": 1.0, "nS": 1e-3, "ohm": 1e6}
+"""uS in one of each unit; of ohm, uS times ohm."""
+PLAUSIBLE = (1e-3, 1e4)
+"""Between these (uS) is the largest conductance of any memory cell: beyond, a cell of
+1 gigaohm is the best conductor, or one of 100 ohm is there, less than its wires."""
 Table = Mapping[str, Sequence[float] | np.ndarray]
 
 
@@ -63,16 +69,18 @@ def read_measurements(path: str | Path) -> dict[str, np.ndarray]:
     return {str(name): frame[name].to_numpy() for name in frame}
 
 
-def group(table: Table | str | Path) -> Measured:
+def group(table: Table | str | Path, *, units: str = "uS") -> Measured:
     """Measurements by cell from a table with one row per read.
 
     Args:
-        table: columns cell (id), target, programmed, read (uS) and time (s), as a
-            mapping of equally long columns or the path of a CSV or Parquet file.
+        table: columns cell (id), target, programmed, read and time (s), as a mapping
+            of equally long columns or the path of a CSV or Parquet file.
+        units: of target, programmed and read: S, mS, uS, nS, or ohm for resistances.
 
     Raises:
-        ValueError: if a column is missing, lengths differ, a number is not finite or
-            a time negative, or a cell has several targets or programmed values.
+        ValueError: if a column is missing, lengths differ, a number is not finite,
+            a time or conductance negative or no memory's, or a cell has several
+            targets or programmed values; if the units are not known.
     """
     if isinstance(table, str | Path):
         table = read_measurements(table)
@@ -88,6 +96,8 @@ def group(table: Table | str | Path) -> Measured:
         columns[name] = np.asarray(columns[name], float)
         _checks.finite(f"measurements[{name!r}]", columns[name])
     _checks.positive("measurements['time']", columns["time"], strictly=False)
+    for name in CONDUCTANCES:
+        columns[name] = _in_microsiemens(name, columns[name], units)
     _, cell, counts = np.unique(
         columns["cell"], return_inverse=True, return_counts=True
     )
@@ -107,6 +117,54 @@ def group(table: Table | str | Path) -> Measured:
         time=jnp.asarray(columns["time"][rows]),
         read=jnp.asarray(columns["read"][rows]),
         valid=jnp.asarray((np.arange(counts.max()) < counts[:, None]).astype(float)),
+    )
+
+
+def _in_microsiemens(name: str, value: np.ndarray, units: str) -> np.ndarray:
+    label = f"measurements[{name!r}]"
+    if units not in UNITS:
+        _checks.fail("units", f"be one of {', '.join(UNITS)}", repr(units), "Choose.")
+    if np.any(value < 0):
+        remedy = "Set them to 0: a conductance of 0 is taken for any at or below it."
+        if units == "ohm":
+            remedy = "Drop these rows."
+        _checks.fail(label, "not be negative", f"{np.sum(value < 0)} values", remedy)
+    if units == "ohm":
+        _checks.positive(label, value)
+        value = UNITS[units] / value
+    else:
+        value = value * UNITS[units]
+    low, high = PLAUSIBLE
+    if not low <= np.max(value) <= high:
+        _checks.fail(
+            label,
+            f"have its largest conductance in {low:g} to {high:g} uS, as cells do",
+            f"{np.max(value):.3g} uS, read as {units}",
+            f"State the units of the table: one of {', '.join(UNITS)}.",
+        )
+    return value
+
+
+def without_repeats(data: Measured) -> Measured:
+    """Without reads at time 0 that are the programmed value itself.
+
+    Such a read is no second measurement. Single ones may be equal by chance, where a
+    converter rounds: they go if nine in ten of the reads at time 0 are equal.
+    """
+    valid, read, time = (np.asarray(v) for v in (data.valid, data.read, data.time))
+    first = (valid > 0) & (time == 0)
+    same = first & (read == np.asarray(data.programmed)[:, None])
+    if same.sum() < 0.9 * max(first.sum(), 1):
+        return data
+    valid = np.where(same, 0.0, valid)
+    order = np.argsort(-valid, axis=1, kind="stable")
+    order = order[:, : max(int(valid.sum(-1).max()), 1)]
+    return replace(
+        data,
+        **{
+            name: jnp.asarray(np.take_along_axis(value, order, 1))
+            for name, value in (("valid", valid), ("read", read), ("time", time))
+        },
     )
 
 

@@ -5,7 +5,7 @@ import jax.random as jr
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
-from anajax._tree import pytree
+from anajax._tree import pytree, within
 from anajax._types import PRNGKey
 from anajax.devices import _quadrature
 from anajax.devices.base import (
@@ -34,7 +34,7 @@ class BinaryProgramming(AbstractProgramming):
     """uS."""
     high: Number
     """uS."""
-    error: Number
+    error: Number = within(0.0, 1.0)
     """Probability of a write error."""
     scale: Number = 1.0
     """Factor on that probability (at most 1 in all), for sweeps."""
@@ -70,13 +70,13 @@ class RetentionFlips(AbstractDrift):
     either state (exact for t much less than tau).
     """
 
-    g_on: Number
+    g_on: Number = within(0.0)
     """Median conductance of the parallel state, uS."""
-    g_sd: Number
+    g_sd: Number = within(0.0)
     """Spread of ln g, dimensionless."""
-    tmr: Number
+    tmr: Number = within(0.0)
     """Mean tunnelling magnetoresistance ratio, dimensionless."""
-    tmr_sd: Number
+    tmr_sd: Number = within(0.0)
     """Spread of the ratio."""
     stability: Number
     """Thermal stability factor Delta, dimensionless."""

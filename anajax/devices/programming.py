@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import jax.random as jr
 
-from anajax._tree import pytree, static
+from anajax._tree import pytree, static, within
 from anajax._types import PRNGKey
 from anajax.devices import _quadrature
 from anajax.devices.base import AbstractProgramming, G, Nodes, Number
@@ -32,7 +32,7 @@ class GaussianProgramming(AbstractProgramming):
     for models of which only the spread after relaxation is known.
     """
 
-    sd: AbstractCurve
+    sd: AbstractCurve = within(0.0)
     """Standard deviation in uS as a curve of x."""
     g_max: Number
     """Conductance that normalizes x, uS."""

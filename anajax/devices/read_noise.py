@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from anajax._tree import pytree, static
+from anajax._tree import pytree, static, within
 from anajax.devices.base import AbstractRead, G, Number, Time
 from anajax.devices.curves import AbstractCurve
 
@@ -22,7 +22,7 @@ class GaussianRead(AbstractRead):
     Cycle-to-cycle: fresh at every read.
     """
 
-    sd_curve: AbstractCurve
+    sd_curve: AbstractCurve = within(0.0)
     """Standard deviation in uS as a curve of x."""
     g_max: Number
     """Conductance that normalizes x, uS."""
@@ -41,7 +41,7 @@ class LogFlickerRead(AbstractRead):
     unit, and before 1 s as at 1 s. Cycle-to-cycle: fresh at every read.
     """
 
-    amplitude: Number
+    amplitude: Number = within(0.0)
     """uS."""
     unit: Number
     """Conductance at which the noise vanishes, uS."""
@@ -67,7 +67,7 @@ class FlickerRead(AbstractRead):
     of most papers use the programmed value.
     """
 
-    q: AbstractCurve
+    q: AbstractCurve = within(0.0)
     """Relative noise amplitude as a curve of x, dimensionless."""
     g_max: Number
     """Conductance that normalizes x, uS."""

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import jax.random as jr
 
-from anajax._tree import pytree, static
+from anajax._tree import inherited, pytree, static, within
 from anajax._types import PRNGKey
 from anajax.devices import _quadrature
 from anajax.devices.base import AbstractDrift, G, Nodes, Number, Numbers, Time
@@ -25,9 +25,9 @@ class AbstractSurface(abc.ABC):
 class LogTime(AbstractSurface):
     """slope ln(t / 1 s) + offset at every conductance; as at 1 s before."""
 
-    slope: Number
+    slope: Number = inherited()
     """Change per e-fold of time, uS."""
-    offset: Number
+    offset: Number = inherited()
     """Value at 1 s, uS."""
 
     def __call__(self, x: X, t: Time) -> X:
@@ -64,11 +64,11 @@ class SaturatingInTime(AbstractSurface):
 
     times: tuple[float, ...] = static()
     """Measured times, s, increasing."""
-    amplitude: Numbers
+    amplitude: Numbers = inherited()
     """A, uS, at `times`."""
-    width: Numbers
+    width: Numbers = within(0.0)
     """B, dimensionless (of x), at `times`."""
-    growth: Number
+    growth: Number = inherited()
     """Growth of A per decade of time beyond the last, uS."""
 
     def __call__(self, x: X, t: Time) -> X:
@@ -84,7 +84,7 @@ class SaturatingInTime(AbstractSurface):
 class Growth(AbstractSurface):
     """What independent noise adds since `first`: sqrt(total(t)^2 - total(first)^2)."""
 
-    total: Any
+    total: Any = inherited()
     """An `AbstractSurface`: the whole standard deviation measured at each time."""
     first: float = static()
     """Time (s) at which the programming error was measured."""
@@ -104,7 +104,7 @@ class RelaxationDrift(AbstractDrift):
     what relaxation adds is an assumption. x = target / g_max.
     """
 
-    spread: Any
+    spread: Any = within(0.0)
     """An `AbstractSurface`: standard deviation that relaxation adds, uS."""
     g_max: Number
     """Conductance that normalizes x, uS."""

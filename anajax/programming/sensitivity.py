@@ -12,7 +12,7 @@ from jaxtyping import Array as JArray
 from jaxtyping import Float
 
 from anajax import _checks, chip, rng
-from anajax._tree import pytree
+from anajax._tree import Arrays, pytree
 from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Device
 from anajax.devices.variation import RANGE
@@ -28,6 +28,7 @@ def fisher(
     *,
     key: PRNGKey,
     select: chip.Select = chip.default_select,
+    layout: chip.Layouts = None,
 ) -> dict[str, JArray]:
     """Fisher information of every weight, in units of 1 / w_max^2 of its layer.
 
@@ -41,23 +42,32 @@ def fisher(
         inputs: unlabeled inputs `[items ...]`.
         key: draws the labels.
         select: which leaves are weights.
+        layout: what axes are, where names and shapes do not tell, see `chip.table`.
 
     Returns:
         By path, arrays shaped as the weights: the `importance` of
-        `anajax.density.from_weights`, as they are or averaged over each layer.
+        `anajax.weight_density`, as they are or averaged over each layer.
 
     Raises:
         ValueError: if inputs are not finite.
     """
     _checks.finite("inputs", inputs)
-    return _fisher(params, jnp.asarray(inputs), key, apply=apply, select=select)
+    found = chip.normalized_weights(params, select=select, layout=layout)
+    largest = {path: w.w_max for path, w in found.items()}
+    return _fisher(Arrays(params), largest, jnp.asarray(inputs), key, apply=apply)
 
 
-@partial(jax.jit, static_argnames=("apply", "select"))
+@partial(jax.jit, static_argnames="apply")
 def _fisher(
-    params: PyTree, inputs: JArray, key: PRNGKey, *, apply: Apply, select: chip.Select
+    network: Arrays,
+    largest: dict[str, JArray],
+    inputs: JArray,
+    key: PRNGKey,
+    *,
+    apply: Apply,
 ) -> dict[str, JArray]:
-    ideal = chip.weights(params, select=select)
+    params = network.tree
+    ideal = chip.weights(params, select=lambda path, _: path in largest)
 
     def log_p(weights: dict[str, JArray], x: JArray, key: PRNGKey) -> JArray:
         logits = apply(chip.insert(params, weights), x[None])
@@ -72,7 +82,7 @@ def _fisher(
     zero = jax.tree.map(jnp.zeros_like, ideal)
     count = inputs.shape[0]
     total, _ = jax.lax.scan(add, zero, jnp.arange(count))
-    return {p: v * jnp.max(jnp.abs(ideal[p])) ** 2 / count for p, v in total.items()}
+    return {p: v * largest[p] ** 2 / count for p, v in total.items()}
 
 
 @pytree
@@ -126,8 +136,8 @@ def device_elasticities(
     if chips < 2:
         _checks.fail("chips", "be at least 2", chips, "Errors need two chips.")
     per_chip = _device_gradients(
-        device, params, layers, jnp.asarray(inputs), jnp.asarray([t], float), key,
-        apply=apply, loss=loss, chips=chips,
+        device, Arrays(params), layers, jnp.asarray(inputs), jnp.asarray([t], float),
+        key, apply=apply, loss=loss, chips=chips,
     )  # fmt: skip
     losses, grads = per_chip
     leaves = dict(_parameters(device))
@@ -157,7 +167,7 @@ def _elasticity(p: JArray, grads: JArray, losses: JArray) -> Elasticity:
 @partial(jax.jit, static_argnames=("apply", "loss", "chips"))
 def _device_gradients(
     device: Device,
-    params: PyTree,
+    network: Arrays,
     layers: dict[str, chip.Layer],
     inputs: JArray,
     times: JArray,
@@ -167,6 +177,7 @@ def _device_gradients(
     loss: Loss,
     chips: int,
 ) -> tuple[JArray, Device]:
+    params = network.tree
     reference = apply(params, inputs)
 
     def value(device: Device, key: PRNGKey) -> JArray:

@@ -96,3 +96,59 @@ def as_leaf(value: Any) -> Any:
 def replace(record: T, **changes: Any) -> T:
     """A copy of `record` with the named fields changed (validated anew)."""
     return dataclasses.replace(record, **changes)  # pyright: ignore
+
+
+class _Fixed:
+    """A leaf that is no array, as structure: equal to another by its own rules."""
+
+    def __init__(self, value: Any):
+        self.value = value
+
+    def __eq__(self, other: Any) -> bool:
+        if not isinstance(other, _Fixed) or type(self.value) is not type(other.value):
+            return False
+        return self.value is other.value or bool(self.value == other.value)
+
+    def __hash__(self) -> int:
+        try:
+            return hash(self.value)
+        except TypeError:
+            return id(type(self.value))
+
+
+@jax.tree_util.register_pytree_node_class
+class Arrays:
+    """A pytree as its arrays alone: what else it holds (functions, words) is structure.
+
+    So a network with such leaves can be an argument of a jitted function.
+    """
+
+    def __init__(self, tree: Any):
+        leaves, treedef = jax.tree.flatten(tree)
+        self._arrays = [v for v in leaves if is_array(v)]
+        rest = tuple(None if is_array(v) else _Fixed(v) for v in leaves)
+        self._structure = treedef, rest
+
+    @property
+    def tree(self) -> Any:
+        """The pytree."""
+        treedef, rest = self._structure
+        arrays = iter(self._arrays)
+        leaves = [next(arrays) if v is None else v.value for v in rest]
+        return jax.tree.unflatten(treedef, leaves)
+
+    def tree_flatten(self) -> tuple[list, tuple]:
+        """The arrays, and all else."""
+        return self._arrays, self._structure
+
+    @classmethod
+    def tree_unflatten(cls, structure: tuple, arrays: Any) -> "Arrays":
+        """The pytree of arrays, and all else."""
+        made = object.__new__(cls)
+        made._arrays, made._structure = list(arrays), structure
+        return made
+
+
+def is_array(value: Any) -> bool:
+    """Whether a leaf is an array or a NumPy number (not of Python's own types)."""
+    return hasattr(value, "dtype") and hasattr(value, "shape")

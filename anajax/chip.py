@@ -1,12 +1,12 @@
 """A network on a chip: program, age and read a pytree of weights.
 
 The same physics serves any pytree of parameters (plain dicts, flax linen, flax nnx
-state, equinox): weights are chosen by a predicate on their path, and their noise is
-keyed by that path, so that adding a layer changes no other layer's noise.
+state, equinox): weights are chosen by names and shapes (`table` says how), and their
+noise is keyed by their path, so that adding a layer changes no other layer's noise.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +15,25 @@ from jaxtyping import Array as JArray
 from jaxtyping import Float
 
 from anajax import _checks, rng
-from anajax._tree import pytree, replace
+from anajax._tree import pytree, replace, static
 from anajax._types import PRNGKey, PyTree
 from anajax.compensation import Recalibrations, hold
 from anajax.devices import base as _device
 from anajax.devices.base import FIRST_READ, Cells, Device
-from anajax.mapping import Normalize, Normalized, Strategy, encode, normalized
+from anajax.layout import ONE_LAYER, Layout
+from anajax.mapping import Normalize, Normalized, Strategy, encode
+from anajax.selection import Layouts as Layouts
+from anajax.selection import Select as Select
+from anajax.selection import Table as Table
+from anajax.selection import default_select as default_select
+from anajax.selection import insert as insert
+from anajax.selection import layouts as layouts
+from anajax.selection import normalized_weights as normalized_weights
+from anajax.selection import others as others
+from anajax.selection import path_name as path_name
+from anajax.selection import table as table
+from anajax.selection import weights as weights
 
-Select = Callable[[str, Any], bool]
 Strategies = Strategy | Mapping[str, Strategy]
 Scope = Literal["layer", "network", "column", "none"]
 """Over which weights one drift compensation factor is shared."""
@@ -32,7 +43,10 @@ Through = Callable[[str, JArray], JArray]
 
 @pytree
 class Layer:
-    """One weight array as targets: what is programmed, and how it is read back."""
+    """One weight array as targets: what is programmed, and how it is read back.
+
+    It may hold a stack of layers, each with a range and drift factors of its own.
+    """
 
     targets: Float[JArray, "*weights devices"]
     """Target conductances, uS."""
@@ -40,15 +54,18 @@ class Layer:
     """Normalized weight per uS of each device: signed significance over K."""
     offset: Float[JArray, ""]
     """Subtracted digitally, in normalized weight."""
-    w_max: Float[JArray, ""]
-    """Largest |weight|, in the units of the network."""
+    w_max: Float[JArray, "*layers"]
+    """Largest |weight|, in the units of the network; of each layer of a stack, in axes
+    that broadcast against the weights."""
     column: Float[JArray, "*columns"] = 1.0  # pyright: ignore[reportAssignmentType]
-    """Digital scale of each column (last axis of the weights), or of all."""
-    drift: Float[JArray, ""] = 0.0  # pyright: ignore[reportAssignmentType]
+    """Digital scale of each column, broadcasting against the weights, or of all."""
+    drift: Float[JArray, "*layers"] = 0.0  # pyright: ignore[reportAssignmentType]
     """Exponent a of a scheduled correction (1 + t / t0)^a on top of the measured
     drift compensation."""
     t0: Float[JArray, ""] = FIRST_READ  # pyright: ignore[reportAssignmentType]
     """Seconds that this schedule counts in, see `devices.base.first_read`."""
+    layout: Layout = static(default=ONE_LAYER)
+    """What the axes of the weights are."""
 
     @property
     def unit(self) -> Float[JArray, "*columns"]:
@@ -56,8 +73,16 @@ class Layer:
         return self.w_max * self.column
 
     def write(self, device: Device, *, key: PRNGKey) -> Cells:
-        """Program the devices of this layer on one chip."""
-        return _device.program(device, self.targets, key=key)
+        """Program the devices of this layer on one chip.
+
+        Raises:
+            ValueError: if lines may be dead, and rows and columns are not known.
+        """
+        shape, layout = self.targets.shape[:-1], self.layout
+        if not _has_lines(device) or layout.trailing(len(shape)):
+            return _device.program(device, self.targets, key=key)
+        cells = _device.program(device, layout.matrices(self.targets, more=1), key=key)
+        return jax.tree.map(lambda v: layout.restored(v, shape), cells)
 
 
 @pytree
@@ -72,38 +97,6 @@ class Chip:
     """Parent of the keys of its reads."""
 
 
-def default_select(path: str, leaf: Any) -> bool:
-    """Floating arrays of two or more axes, except embeddings."""
-    floating = hasattr(leaf, "ndim") and jnp.issubdtype(leaf.dtype, jnp.floating)
-    return bool(floating) and leaf.ndim >= 2 and "embedding" not in path.lower()
-
-
-def weights(params: PyTree, *, select: Select = default_select) -> dict[str, JArray]:
-    """The selected weight arrays by path, such as `{"conv/kernel": ...}`.
-
-    Raises:
-        ValueError: if no array is selected.
-    """
-    chosen = {p: v for p, v in _leaves(params) if select(p, v)}
-    if not chosen:
-        names = [p for p, _ in _leaves(params)]
-        _checks.fail(
-            "select", "choose a weight array", f"none of {names}", "Widen the rule."
-        )
-    return chosen
-
-
-def others(params: PyTree, *, select: Select = default_select) -> dict[str, JArray]:
-    """The floating arrays by path that are not selected: they stay digital."""
-    return {
-        path: leaf
-        for path, leaf in _leaves(params)
-        if hasattr(leaf, "dtype")
-        and jnp.issubdtype(leaf.dtype, jnp.floating)
-        and not select(path, leaf)
-    }
-
-
 def as_layer(weights: Normalized, strategy: Strategy) -> Layer:
     """The targets of normalized weights by a strategy."""
     c = strategy.cell.coefficients(strategy.significance)
@@ -113,6 +106,7 @@ def as_layer(weights: Normalized, strategy: Strategy) -> Layer:
         offset=strategy.offset / strategy.scale,
         w_max=weights.w_max,
         column=weights.column,
+        layout=weights.layout,
     )
 
 
@@ -122,6 +116,7 @@ def encode_weights(
     *,
     select: Select = default_select,
     normalize: Normalize = "layer",
+    layout: Layouts = None,
 ) -> dict[str, Layer]:
     """Targets of all selected weights.
 
@@ -130,13 +125,17 @@ def encode_weights(
         strategy: one for all, or one per path.
         select: which leaves are weights, by path and value.
         normalize: whose largest |weight| fills the range, see `mapping.normalized`.
+        layout: what axes are, where names and shapes do not tell, see `table`.
 
     Raises:
-        ValueError: if a weight is not finite, or a path has no strategy.
+        ValueError: if a weight is not finite, a path has no strategy, or an axis that
+            counts is not known.
     """
+    found = normalized_weights(
+        params, select=select, normalize=normalize, layout=layout
+    )
     return {
-        path: _encode_layer(w, _strategy_for(strategy, path), path, normalize)
-        for path, w in weights(params, select=select).items()
+        path: as_layer(w, _strategy_for(strategy, path)) for path, w in found.items()
     }
 
 
@@ -253,8 +252,11 @@ def compensation(
 ) -> dict[str, JArray]:
     """Factors alpha by path: mean |first read-out| over mean |read-out now|.
 
-    A network's factor weighs each layer's weights in the network's units; a column is
-    the last axis of a weight array (its outputs).
+    A network's factor weighs each layer's weights in the network's units; a layer of a
+    stack has a factor of its own, and so has each column (output).
+
+    Raises:
+        ValueError: by columns, where these are not known.
     """
     if scope == "none":
         return {path: jnp.ones(()) for path in now}
@@ -262,15 +264,13 @@ def compensation(
         units = {path: layer.unit for path, layer in layers.items()}
         above = sum(jnp.sum(jnp.abs(u * first[p])) for p, u in units.items())
         below = sum(jnp.sum(jnp.abs(u * now[p])) for p, u in units.items())
-        return {path: above / jnp.maximum(below, _TINY) for path in now}
-    return {path: _factor(first[path], now[path], scope) for path in now}
-
-
-def insert(params: PyTree, new: Mapping[str, JArray]) -> PyTree:
-    """The pytree `params` with the arrays of `new` at their paths."""
-    flat, tree = jax.tree_util.tree_flatten_with_path(params)
-    leaves = [new.get(path_name(path), leaf) for path, leaf in flat]
-    return jax.tree.unflatten(tree, leaves)
+        shrunk = below > 0  # in the network's units: no size of its own is small
+        alpha = jnp.where(shrunk, above / jnp.where(shrunk, below, 1.0), 1.0)
+        return dict.fromkeys(now, alpha)
+    return {
+        path: _factor(first[path], now[path], layers[path].layout, scope, path)
+        for path in now
+    }
 
 
 def perturb(
@@ -283,6 +283,7 @@ def perturb(
     select: Select = default_select,
     scope: Scope = "layer",
     normalize: Normalize = "layer",
+    layout: Layouts = None,
 ) -> PyTree:
     """Parameters as one chip holds them at time `t`: pytree in, pytree out.
 
@@ -295,42 +296,45 @@ def perturb(
         select: which leaves are weights, by path and value.
         scope: the weights that share one drift compensation factor.
         normalize: whose largest |weight| fills the range, see `mapping.normalized`.
+        layout: what axes are, where names and shapes do not tell, see `table`.
 
     Returns:
-        The same pytree with perturbed weights; other leaves are untouched.
+        The same pytree with perturbed weights, of the same dtypes; other leaves are
+        untouched.
 
     Raises:
-        ValueError: if weights or times are out of range, or nothing is selected.
+        ValueError: if weights or times are out of range, nothing is selected, or an
+            axis that counts is not known.
     """
     _checks.positive("t", t, strictly=False)
-    layers = encode_weights(params, strategy, select=select, normalize=normalize)
+    layers = encode_weights(
+        params, strategy, select=select, normalize=normalize, layout=layout
+    )
+    check_columns(layers, scope)
     chip = program(device, layers, key=key)
     return insert(params, read(device, chip, t=t, index=1, scope=scope))
 
 
-def path_name(path: tuple) -> str:
-    """A pytree path as names joined by "/", whatever container it goes through.
+def check_columns(layers: Mapping[str, Layer], scope: Scope) -> None:
+    """Refuse layers whose columns are not known where factors are by column.
 
-    What Flax wraps around names is left out: `params` in front, a variable's `.value`
-    behind.
+    Raises:
+        ValueError: names the first of them.
     """
-    if path and path[-1] == jax.tree_util.GetAttrKey("value"):
-        path = path[:-1]
-    if path and path[0] == jax.tree_util.DictKey("params"):
-        path = path[1:]
-    kinds = ("key", "name", "idx")
-    return "/".join(
-        str(next(getattr(entry, k) for k in kinds if hasattr(entry, k)))
-        for entry in path
-    )
+    if scope == "column":
+        for path, layer in layers.items():
+            layer.layout.need_columns(path, layer.targets.shape[:-1])
 
 
 _TINY = 1e-12
 
 
-def _leaves(params: PyTree) -> list[tuple[str, Any]]:
-    flat, _ = jax.tree_util.tree_flatten_with_path(params)
-    return [(path_name(path), leaf) for path, leaf in flat]
+def _has_lines(device: Device) -> bool:
+    """Whether rows or columns may be dead, as far as is known."""
+    lines = device.faults and (device.faults.dead_rows, device.faults.dead_columns)
+    return lines is not None and not (
+        _checks.concrete(lines) and not any(np.any(np.asarray(v)) for v in lines)
+    )
 
 
 def _strategy_for(strategy: Strategies, path: str) -> Strategy:
@@ -344,15 +348,6 @@ def _strategy_for(strategy: Strategies, path: str) -> Strategy:
             "Add it, or leave this weight out of `select`.",
         )
     return strategy[path]
-
-
-def _encode_layer(
-    w: JArray, strategy: Strategy, path: str, normalize: Normalize
-) -> Layer:
-    _checks.finite(path, w, "Find the layer whose training diverged.")
-    if isinstance(w, np.ndarray):
-        w = jnp.asarray(w)
-    return as_layer(normalized(w, normalize), strategy)
 
 
 def _read_all(
@@ -372,7 +367,13 @@ def _read_all(
     return {path: one(path, layer) for path, layer in chip.layers.items()}
 
 
-def _factor(first: JArray, now: JArray, scope: Scope) -> JArray:
-    axes = tuple(range(now.ndim - 1)) if scope == "column" else None
-    above, below = (jnp.mean(jnp.abs(w), axes) for w in (first, now))
+def _factor(
+    first: JArray, now: JArray, layout: Layout, scope: Scope, path: str
+) -> JArray:
+    def mean(w: JArray) -> JArray:
+        if scope == "column":
+            return layout.per_column(jnp.mean, jnp.abs(w), path)
+        return layout.per_layer(jnp.mean, jnp.abs(w))
+
+    above, below = mean(first), mean(now)
     return jnp.where(below > _TINY, above / jnp.maximum(below, _TINY), 1.0)

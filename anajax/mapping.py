@@ -21,6 +21,7 @@ from jaxtyping import Float
 
 from anajax import _checks
 from anajax._tree import pytree, replace, static
+from anajax.layout import ONE_LAYER, Layout
 
 Weights = Float[JArray, "*weights"]
 Targets = Float[JArray, "*weights devices"]
@@ -165,37 +166,55 @@ class Strategy:
 
 @pytree
 class Normalized:
-    """The weights of one layer as shares of what fills the range of the table."""
+    """Weights as shares of what fills the range of the table."""
 
     u: Weights
-    w_max: Float[JArray, ""]
-    """Largest |weight| of the layer, in the units of the network."""
+    w_max: Float[JArray, "*layers"]
+    """Largest |weight| of the layer, in the units of the network; of each layer of a
+    stack, in axes that broadcast against the weights."""
     column: Float[JArray, "*columns"] = 1.0  # pyright: ignore[reportAssignmentType]
-    """That of each column (last axis) over `w_max`, or 1."""
+    """That of each column over `w_max`, broadcasting against the weights, or 1."""
+    layout: Layout = static(default=ONE_LAYER)
+    """What the axes of the weights are."""
+
+    @property
+    def unit(self) -> Float[JArray, "*columns"]:
+        """What a normalized weight of 1 is in the network, by column or for all."""
+        return self.w_max * self.column
 
 
-def normalized(w: Weights, normalize: Normalize = "layer") -> Normalized:
+def normalized(
+    w: Weights,
+    normalize: Normalize = "layer",
+    layout: Layout = ONE_LAYER,
+    *,
+    path: str = "",
+) -> Normalized:
     """Weights as shares of the largest |weight| of the layer, or of their column.
 
     Args:
-        w: weights of one layer; columns are the last axis (its outputs).
+        w: weights of one layer, or of a stack of layers.
         normalize: `"column"` lets each column use the whole range, to be scaled
             digitally behind its ADC, as `weight_scaling_columnwise` of aihwkit does. A
             column of zeros keeps the scale of the layer.
+        layout: which axes number layers, and which are columns (its outputs).
+        path: what messages call the weights.
 
     Raises:
-        ValueError: for another word.
+        ValueError: for another word, or by columns where these are not known.
     """
     if normalize not in get_args(Normalize):
         rule = f"be one of {get_args(Normalize)}"
         _checks.fail("normalize", rule, repr(normalize), 'Use "layer".')
-    w_max = jnp.max(jnp.abs(w))
+    size = jnp.abs(w)
+    w_max = layout.per_layer(jnp.max, size)
     safe = jnp.where(w_max > 0, w_max, 1)
     if normalize == "layer":
-        return Normalized(u=w / safe, w_max=w_max)
-    column = jnp.max(jnp.abs(w), tuple(range(w.ndim - 1))) / safe
+        return Normalized(u=w / safe, w_max=w_max, layout=layout)
+    column = layout.per_column(jnp.max, size, path) / safe
     column = jnp.where(column > 0, column, 1)
-    return Normalized(u=w / (safe * column), w_max=w_max, column=column)
+    u = w / (safe * column)
+    return Normalized(u=u, w_max=w_max, column=column, layout=layout)
 
 
 def encode(strategy: Strategy, weights: Weights) -> Targets:

@@ -23,10 +23,11 @@ import optax
 
 from anajax import _checks, chip, rng
 from anajax._normal import normal16
-from anajax._tree import pytree
+from anajax._tree import pytree, replace, static
 from anajax._types import Float, JArray, PRNGKey, PyTree
 from anajax.converters import Number
 from anajax.devices.base import Device
+from anajax.layout import Layout
 from anajax.mapping import Normalize
 from anajax.programming.targets import distillation as distillation
 from anajax.programming.task import noisy_weights
@@ -43,25 +44,32 @@ class Noise(Protocol):
     ) -> PyTree: ...
 
 
-def gaussian_noise(sd: Number, *, select: chip.Select = chip.default_select) -> Noise:
-    """Noise of deviation `sd * max|w|` on each weight array (Joshi et al., 2020).
+def gaussian_noise(
+    sd: Number,
+    *,
+    select: chip.Select = chip.default_select,
+    layout: chip.Layouts = None,
+) -> Noise:
+    """Noise of deviation `sd * max|w|` on each layer (Joshi et al., 2020).
 
     Args:
-        sd: relative to the largest weight of the array.
+        sd: relative to the largest weight of the layer.
         select: which leaves are weights.
+        layout: what axes are, where names and shapes do not tell, see `chip.table`.
 
     Raises:
         ValueError: if `sd` is negative.
     """
     _checks.positive("sd", sd, strictly=False)
 
-    def one(path: str, w: JArray, key: PRNGKey) -> JArray:
-        deviation = jnp.asarray(sd, w.dtype) * jnp.max(jnp.abs(w))
+    def one(path: str, w: JArray, axes: Layout, key: PRNGKey) -> JArray:
+        deviation = jnp.asarray(sd, w.dtype) * axes.per_layer(jnp.max, jnp.abs(w))
         return w + deviation * normal16(rng.path_key(key, path), w.shape, w.dtype)
 
     def noise(params: PyTree, key: PRNGKey, strength: Number = 1.0) -> PyTree:
         frozen = jax.lax.stop_gradient(chip.weights(params, select=select))
-        new = {path: one(path, w, key) for path, w in frozen.items()}
+        axes = chip.layouts(params, select=select, layout=layout)
+        new = {path: one(path, w, axes[path], key) for path, w in frozen.items()}
         return _toward(params, new, strength, select)
 
     return noise
@@ -76,6 +84,7 @@ def device_noise(
     select: chip.Select = chip.default_select,
     scope: chip.Scope = "layer",
     normalize: Normalize = "layer",
+    layout: chip.Layouts = None,
 ) -> Noise:
     """The device model itself: program, age to a random one of `times`, read.
 
@@ -91,6 +100,7 @@ def device_noise(
         scope: the weights that share one drift compensation factor (where `exact`;
             otherwise a layer's).
         normalize: whose largest |weight| fills the range, see `mapping.normalized`.
+        layout: what axes are, where names and shapes do not tell, see `chip.table`.
 
     Raises:
         ValueError: if times are out of range.
@@ -114,7 +124,11 @@ def device_noise(
     def noise(params: PyTree, key: PRNGKey, strength: Number = 1.0) -> PyTree:
         frozen = jax.lax.stop_gradient(chip.weights(params, select=select))
         layers = chip.encode_weights(
-            frozen, strategy, select=lambda *_: True, normalize=normalize
+            frozen,
+            strategy,
+            select=lambda *_: True,
+            normalize=normalize,
+            layout=chip.layouts(params, select=select, layout=layout),
         )
         return _toward(params, chip_weights(layers, key), strength, select)
 
@@ -161,6 +175,7 @@ def clip_weights(
     limit: Number | None = None,
     sigmas: Number | None = None,
     select: chip.Select = chip.default_select,
+    layout: chip.Layouts = None,
 ) -> optax.GradientTransformation:
     """Keep weights within bounds after each update; last in a chain.
 
@@ -168,8 +183,9 @@ def clip_weights(
 
     Args:
         limit: largest magnitude, in the units of the network.
-        sigmas: largest magnitude in standard deviations of the array.
+        sigmas: largest magnitude in standard deviations of the layer.
         select: which leaves are weights.
+        layout: what axes are, where names and shapes do not tell, see `chip.table`.
 
     Raises:
         ValueError: unless exactly one of the two is given, and positive.
@@ -179,13 +195,15 @@ def clip_weights(
         _checks.fail("limit", rule, (limit, sigmas), "Choose one of the two.")
     _checks.positive("limit or sigmas", limit if sigmas is None else sigmas)
 
-    def clip(w: JArray) -> JArray:
-        bound: Any = limit if sigmas is None else jnp.std(w) * sigmas
+    def clip(w: JArray, axes: Layout) -> JArray:
+        bound: Any = limit if sigmas is None else axes.per_layer(jnp.std, w) * sigmas
         return jnp.clip(w, -bound, bound)
 
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple:
         moved = _moved(params, updates)
-        new = {p: clip(w) for p, w in chip.weights(moved, select=select).items()}
+        axes = chip.layouts(moved, select=select, layout=layout)
+        found = chip.weights(moved, select=select)
+        new = {path: clip(w, axes[path]) for path, w in found.items()}
         return _difference(chip.insert(moved, new), params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
@@ -193,7 +211,7 @@ def clip_weights(
 
 @pytree
 class Columns:
-    """Parameters with a digital scale for each column (last axis) of the weights.
+    """Parameters with a digital scale for each column of the weights.
 
     The scales are what `chip.Layer.column` multiplies on the chip, see `program`.
     """
@@ -201,7 +219,9 @@ class Columns:
     params: PyTree
     """Parameters whose weights are to be multiplied by `scale`."""
     scale: dict[str, Float[JArray, "columns"]]
-    """Scale of each column, by path of the weight array."""
+    """Scale of each column, by path of the weight array; broadcasts against it."""
+    layouts: Any = static(default=None)
+    """What the axes of the weights are: pairs of path and layout."""
 
     def merged(self) -> PyTree:
         """The parameters of the network: weights times scales."""
@@ -213,12 +233,24 @@ class Columns:
 
 
 def split_columns(
-    params: PyTree, *, select: chip.Select = chip.default_select
+    params: PyTree,
+    *,
+    select: chip.Select = chip.default_select,
+    layout: chip.Layouts = None,
 ) -> Columns:
-    """Scales of 1 for all weights: where training with `remap_columns` starts."""
+    """Scales of 1 for all weights: where training with `remap_columns` starts.
+
+    Raises:
+        ValueError: if the columns of a weight are not known.
+    """
     found = chip.weights(params, select=select)
-    ones = {p: jnp.ones(w.shape[-1], w.dtype) for p, w in found.items()}
-    return Columns(params=params, scale=ones)
+    axes = chip.layouts(params, select=select, layout=layout)
+    for path, w in found.items():
+        axes[path].need_columns(path, w.shape)
+    ones = {
+        p: jnp.ones(axes[p].column_shape(w.shape), w.dtype) for p, w in found.items()
+    }
+    return Columns(params=params, scale=ones, layouts=tuple(axes.items()))
 
 
 def remap_columns(*, every: int = 1) -> optax.GradientTransformation:
@@ -236,12 +268,14 @@ def remap_columns(*, every: int = 1) -> optax.GradientTransformation:
     def remap(columns: Columns) -> Columns:
         weights, scales = {}, {}
         found = chip.weights(columns.params, select=lambda p, _: p in columns.scale)
+        axes = dict(columns.layouts)
         for path, w in found.items():
-            largest = jnp.max(jnp.abs(w), axis=tuple(range(w.ndim - 1)))
+            largest = axes[path].per_column(jnp.max, jnp.abs(w), path)
             largest = jnp.where(largest > 0, largest, 1)
             weights[path] = w / largest
             scales[path] = columns.scale[path] * largest
-        return Columns(params=chip.insert(columns.params, weights), scale=scales)
+        new = chip.insert(columns.params, weights)
+        return replace(columns, params=new, scale=scales)
 
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple:
         moved = _moved(params, updates)

@@ -67,7 +67,7 @@ def test_compensation_restores_a_uniform_loss(key, scope):
 
 def test_column_factors_are_one_per_output(key):
     first = {"a": jnp.array([[1.0, 2.0], [3.0, 4.0]])}
-    layers = chip.encode_weights({"a": first["a"]}, LSP)
+    layers = chip.encode_weights({"a": first["a"]}, LSP, layout="in_out")
     now = {"a": first["a"] * jnp.array([0.5, 0.25])}
     alpha = chip.compensation(first, now, layers, "column")["a"]
     np.testing.assert_allclose(alpha, [2.0, 4.0])
@@ -79,7 +79,7 @@ def test_columns_that_fill_the_range_are_noisy_in_proportion(key):
     """Whatever its scale, a column is programmed the same, and scaled digitally."""
     w = jr.normal(key, (3, 8, 6)).at[..., 4].set(0.0)
     scale = jnp.array([1.0, 0.1, 0.01, 3.0, 1.0, 0.5])
-    how = {"t": DAY, "key": key, "normalize": "column"}
+    how = {"t": DAY, "key": key, "normalize": "column", "layout": "in_out"}
     one, two = (
         chip.perturb({"kernel": v}, PCM, LSP, **how)["kernel"] for v in (w, scale * w)
     )
@@ -94,7 +94,10 @@ def test_columns_that_fill_the_range_are_noisy_in_proportion(key):
 
 def test_a_network_factor_weighs_columns_in_its_units(key):
     layers = chip.encode_weights(
-        {"a": jnp.array([[2.0, 0.2], [-2.0, 0.2]])}, LSP, normalize="column"
+        {"a": jnp.array([[2.0, 0.2], [-2.0, 0.2]])},
+        LSP,
+        normalize="column",
+        layout="in_out",
     )
     np.testing.assert_allclose(layers["a"].unit, [2.0, 0.2])
     first, now = ({"a": jnp.array([[1.0, a], [1.0, a]])} for a in (1.0, 0.5))

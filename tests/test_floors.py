@@ -12,6 +12,7 @@ ROOT = Path(anajax.__file__).parent
 FLOORS = {  # module or package under anajax -> floor
     "_tree": 0, "_types": 0, "_checks": 0, "_files": 0, "rng": 0,
     "devices": 1,
+    "layout": 2, "selection": 2,
     "density": 2, "mapping": 2, "moments": 2, "weight_error": 2, "strategies": 2,
     "converters": 2, "periphery": 2, "tiling": 2, "crossbar": 2,
     "wires": 2, "wires_nonlinear": 2,

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from anajax import chip, density, devices, strategies
-from anajax._tree import replace
+from anajax._tree import Arrays, replace
 from anajax.devices.presets import only_range
-from anajax.mapping import normalized
 from anajax.programming import Box, task
 from anajax.programming.program import chain, learned, start_from
 from anajax.programming.targets import (
@@ -88,7 +87,7 @@ def test_a_search_begins_with_the_targets_of_its_strategy(key):
     strategy, params = strategies.lsp_first(NOISY), network(key)
     for how in ("layer", "column"):
         expected = chip.encode_weights(params, strategy, normalize=how)
-        ideal = {p: normalized(w, how) for p, w in chip.weights(params).items()}
+        ideal = chip.normalized_weights(params, normalize=how)
         begin = start_from(strategy, NOISY, params)
         found = begin.layers(ideal, NOISY, strategy.cell)
         for path, layer in expected.items():
@@ -121,7 +120,7 @@ def test_gradients_match_central_differences_with_common_keys(key, x64):
     device = devices.scale_noise(devices.pcm(), programming=2.0)
     params = jax.tree.map(lambda v: v.astype(jnp.float64), network(key))
     strategy = strategies.lsp_first(device, f=2.3, k=1.1)
-    ideal = {p: normalized(w) for p, w in chip.weights(params).items()}
+    ideal = chip.normalized_weights(params)
     begin = start_from(strategy, device, params)
     nudge = jax.tree.map(lambda y: 0.05 + 0.9 * y, begin.unknowns)
     begin = replace(
@@ -143,7 +142,7 @@ def test_gradients_match_central_differences_with_common_keys(key, x64):
             read=replace(device.read, scale=scales[2]),
         )
         task = Task(
-            params=params,
+            params=Arrays(params),
             ideal=ideal,
             inputs=x,
             labels=None,
@@ -180,9 +179,9 @@ def test_memory_of_a_step_does_not_grow_with_chips(key):
     strategy = strategies.lsp_first(NOISY)
     begin = start_from(strategy, NOISY, params)
     optimizer = chain(strategy.cell, Box(), rate=0.01, weight_rate=0.01, steps=10)
-    ideal = {p: normalized(w) for p, w in chip.weights(params).items()}
+    ideal = chip.normalized_weights(params)
     task = Task(
-        params=params, ideal=ideal, inputs=jnp.ones((2000, 6)), labels=None,
+        params=Arrays(params), ideal=ideal, inputs=jnp.ones((2000, 6)), labels=None,
         times=TIMES, table=moment_table(NOISY, TIMES),
         device=only_range(NOISY), key=key, parts=learned(("weights",)),
     )  # fmt: skip

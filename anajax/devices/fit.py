@@ -275,7 +275,7 @@ def _with_dropped(
     full[np.ix_(there, there)] = covariance[np.ix_(index, index)]
 
     def held(name: str) -> float:
-        table, number = re.fullmatch(r"(.*)\.value\[(\d+)\]", name).groups()
+        table, number = name.removesuffix("]").rsplit(".value[", 1)
         x = attrgetter(table)(form).x[int(number)]
         return float(attrgetter(table)(device)(x))
 

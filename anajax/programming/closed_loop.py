@@ -141,15 +141,17 @@ def closed_loop_layers(
     *,
     select: chip.Select = chip.default_select,
     normalize: Normalize = "layer",
+    layout: chip.Layouts = None,
 ) -> dict[str, chip.Layer]:
     """The layers of a network for `chip.program` and `evaluate`, by path."""
-    open_loop = chip.encode_weights(
-        params, policy.strategy, select=select, normalize=normalize
+    ideal = chip.normalized_weights(
+        params, select=select, normalize=normalize, layout=layout
     )
-    ideal = chip.weights(params, select=select)
     return {
-        path: ClosedLoopLayer(**vars(layer), policy=policy, u=ideal[path] / layer.unit)
-        for path, layer in open_loop.items()
+        path: ClosedLoopLayer(
+            **vars(chip.as_layer(w, policy.strategy)), policy=policy, u=w.u
+        )
+        for path, w in ideal.items()
     }
 
 

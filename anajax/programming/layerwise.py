@@ -19,7 +19,7 @@ from anajax import _checks, chip, rng
 from anajax._tree import pytree, replace, static
 from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Device
-from anajax.mapping import Normalize, Strategy, normalized
+from anajax.mapping import Normalize, Strategy
 from anajax.programming.program import chain, start_from
 from anajax.programming.targets import (
     WEIGHT_RATE,
@@ -28,7 +28,7 @@ from anajax.programming.targets import (
     descend,
     finish,
 )
-from anajax.programming.task import check, first_of, make_task
+from anajax.programming.task import check, check_columns, first_of, make_task
 from anajax.programming.unknowns import Box
 
 
@@ -160,6 +160,7 @@ def optimize_layer_by_layer(
     select: chip.Select = chip.default_select,
     normalize: Normalize = "layer",
     box: Box | None = None,
+    layout: chip.Layouts = None,
 ) -> OptimizedTargets:
     """Minimize the relative squared error of each unit's outputs, one unit at a time.
 
@@ -180,6 +181,7 @@ def optimize_layer_by_layer(
         select: which leaves are weights.
         normalize: whose largest |weight| fills the range, see `mapping.normalized`.
         box: bounds of F and K.
+        layout: what axes are, where names and shapes do not tell, see `chip.table`.
 
     Returns:
         As of `optimize_targets`; the history is that of all units, one after another.
@@ -188,8 +190,10 @@ def optimize_layer_by_layer(
         ValueError: if an argument is out of range, or a weight is in no unit.
     """
     check(times, learn, inputs, None, steps=steps, chips=chips, batch=batch)
-    chosen = chip.weights(params, select=select)
-    ideal = {p: normalized(w, normalize) for p, w in chosen.items()}
+    ideal = chip.normalized_weights(
+        params, select=select, normalize=normalize, layout=layout
+    )
+    check_columns(ideal, learn)
     _check_units(units, learn, list(ideal))
     one = first_of(strategy, device, learn)
     options = dict(rate=learning_rate, weight_rate=weight_rate, steps=steps)
@@ -207,7 +211,11 @@ def optimize_layer_by_layer(
             key=rng.stream(key, rng.Stage.INIT, index),
         )
         begin = start_from(
-            strategy, device, params, select=lambda p, v, own=own: p in own
+            strategy,
+            device,
+            params,
+            select=lambda p, v, own=own: p in own,
+            layout=lambda p, v, own=own: own[p].layout,
         )
         begin = replace(begin, digital={})  # other units' weights are among them
         end, losses = descend(

@@ -132,7 +132,7 @@ def program_by_products(
 class ProductDescentLayer(chip.Layer):
     """A layer of a chip that is trimmed by its products, as one tile.
 
-    All axes of the weights but the last are rows.
+    So is each layer of a stack.
     """
 
     loop: ProductDescent
@@ -141,17 +141,19 @@ class ProductDescentLayer(chip.Layer):
     """Normalized weights."""
 
     def write(self, device: Device, *, key: PRNGKey) -> Cells:
-        tile = self.u.reshape(-1, self.u.shape[-1])
-        cells = program_by_products(
-            self.loop, device, self.strategy, tile, key=key
-        ).cells
-        devices = cells.target.shape[-1:]
+        tiles = self.layout.matrices(self.u)
 
-        def shaped(leaf: JArray) -> JArray:
-            of_each = leaf.shape == tile.shape + devices
-            return leaf.reshape(self.u.shape + devices) if of_each else leaf
+        def one(tile: JArray, key: PRNGKey) -> Cells:
+            return program_by_products(
+                self.loop, device, self.strategy, tile, key=key
+            ).cells
 
-        return jax.tree.map(shaped, cells)
+        if self.layout.stack:
+            own = rng.streams(key, rng.Stage.PRODUCT, jnp.arange(tiles.shape[0]))
+            cells = jax.vmap(one)(tiles, own)
+        else:
+            cells = jax.tree.map(lambda leaf: leaf[None], one(tiles[0], key))
+        return jax.tree.map(lambda v: self.layout.restored(v, self.u.shape), cells)
 
 
 def product_descent_layers(
@@ -161,15 +163,23 @@ def product_descent_layers(
     *,
     select: chip.Select = chip.default_select,
     normalize: Normalize = "layer",
+    layout: chip.Layouts = None,
 ) -> dict[str, chip.Layer]:
-    """The layers of a network for `chip.program` and `evaluate`, by path."""
-    layers = chip.encode_weights(params, strategy, select=select, normalize=normalize)
-    ideal = chip.weights(params, select=select)
+    """The layers of a network for `chip.program` and `evaluate`, by path.
+
+    Raises:
+        ValueError: if rows and columns of a weight are not known.
+    """
+    ideal = chip.normalized_weights(
+        params, select=select, normalize=normalize, layout=layout
+    )
+    for path, w in ideal.items():
+        w.layout.need_columns(path, w.u.shape)
     return {
         path: ProductDescentLayer(
-            **vars(layer), loop=loop, strategy=strategy, u=ideal[path] / layer.unit
+            **vars(chip.as_layer(w, strategy)), loop=loop, strategy=strategy, u=w.u
         )
-        for path, layer in layers.items()
+        for path, w in ideal.items()
     }
 
 

@@ -42,8 +42,9 @@ class Program:
     shift: dict[str, JArray]
     """Added to the normalized weights before encoding."""
     log_column: dict[str, JArray]
-    """Log of a digital scale of each column (last axis), on top of what it has."""
-    drift: dict[str, Float[JArray, ""]]
+    """Log of a digital scale of each column, on top of what it has; of the whole array
+    where columns are not known."""
+    drift: dict[str, Float[JArray, "*layers"]]
     """Exponent of the scheduled drift correction, see `chip.Layer`."""
     digital: dict[str, JArray]
     """Parameters of the network that are not on the chip, by path."""
@@ -94,9 +95,10 @@ def start_from(
     *,
     per_layer: bool = True,
     select: chip.Select = chip.default_select,
+    layout: chip.Layouts = None,
 ) -> Program:
     """The program of a strategy, with nothing else changed."""
-    ideal = chip.weights(params, select=select)
+    ideal = chip.normalized_weights(params, select=select, layout=layout)
 
     def begin(s: Strategy) -> Unknowns:
         return from_strategy(s, device, max(11, s.knots.shape[0]))
@@ -107,9 +109,12 @@ def start_from(
         unknowns = dict.fromkeys(ideal if per_layer else [""], begin(strategy))
     return Program(
         unknowns=unknowns,
-        shift={p: jnp.zeros_like(w) for p, w in ideal.items()},
-        log_column={p: jnp.zeros(w.shape[-1], w.dtype) for p, w in ideal.items()},
-        drift={p: jnp.zeros((), w.dtype) for p, w in ideal.items()},
+        shift={p: jnp.zeros_like(w.u) for p, w in ideal.items()},
+        log_column={
+            p: jnp.zeros(w.layout.column_shape(w.u.shape), w.u.dtype)
+            for p, w in ideal.items()
+        },
+        drift={p: jnp.zeros_like(w.w_max) for p, w in ideal.items()},
         digital=chip.others(params, select=select),
     )
 

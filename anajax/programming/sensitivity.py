@@ -12,7 +12,7 @@ from jaxtyping import Array as JArray
 from jaxtyping import Float
 
 from anajax import _checks, chip, rng
-from anajax._tree import pytree
+from anajax._tree import Arrays, pytree
 from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Device
 from anajax.devices.variation import RANGE
@@ -31,6 +31,7 @@ def fisher(
     *,
     key: PRNGKey,
     select: chip.Select = chip.default_select,
+    layout: chip.Layouts = None,
 ) -> dict[str, JArray]:
     """Fisher information of every weight, in units of 1 / w_max^2 of its layer.
 
@@ -44,23 +45,32 @@ def fisher(
         inputs: unlabeled inputs `[items ...]`.
         key: draws the labels.
         select: which leaves are weights.
+        layout: what axes are, where names and shapes do not tell, see `chip.table`.
 
     Returns:
         By path, arrays shaped as the weights: the `importance` of
-        `anajax.density.from_weights`, as they are or averaged over each layer.
+        `anajax.weight_density`, as they are or averaged over each layer.
 
     Raises:
         ValueError: if inputs are not finite.
     """
     _checks.finite("inputs", inputs)
-    return _fisher(params, jnp.asarray(inputs), key, apply=apply, select=select)
+    found = chip.normalized_weights(params, select=select, layout=layout)
+    largest = {path: w.w_max for path, w in found.items()}
+    return _fisher(Arrays(params), largest, jnp.asarray(inputs), key, apply=apply)
 
 
-@partial(jax.jit, static_argnames=("apply", "select"))
+@partial(jax.jit, static_argnames="apply")
 def _fisher(
-    params: PyTree, inputs: JArray, key: PRNGKey, *, apply: Apply, select: chip.Select
+    network: Arrays,
+    largest: dict[str, JArray],
+    inputs: JArray,
+    key: PRNGKey,
+    *,
+    apply: Apply,
 ) -> dict[str, JArray]:
-    ideal = chip.weights(params, select=select)
+    params = network.tree
+    ideal = chip.weights(params, select=lambda path, _: path in largest)
 
     def log_p(weights: dict[str, JArray], x: JArray, key: PRNGKey) -> JArray:
         logits = apply(chip.insert(params, weights), x[None])
@@ -75,7 +85,7 @@ def _fisher(
     zero = jax.tree.map(jnp.zeros_like, ideal)
     count = inputs.shape[0]
     total, _ = jax.lax.scan(add, zero, jnp.arange(count))
-    return {p: v * jnp.max(jnp.abs(ideal[p])) ** 2 / count for p, v in total.items()}
+    return {p: v * largest[p] ** 2 / count for p, v in total.items()}
 
 
 @pytree
@@ -131,7 +141,7 @@ def device_elasticities(
         _checks.fail("chips", "be at least 2", chips, "Errors need two chips.")
     inputs = jnp.asarray(inputs)
     losses, grads = _device_gradients(
-        device, params, layers, inputs, jnp.asarray([t], float), key,
+        device, Arrays(params), layers, inputs, jnp.asarray([t], float), key,
         apply=apply, loss=loss, chips=chips,
     )  # fmt: skip
     ideal = chip.weights(params, select=lambda path, _: path in layers)
@@ -175,7 +185,7 @@ def _elasticity(p: JArray, grads: JArray, losses: JArray, least: JArray) -> Elas
 @partial(jax.jit, static_argnames=("apply", "loss", "chips"))
 def _device_gradients(
     device: Device,
-    params: PyTree,
+    network: Arrays,
     layers: dict[str, chip.Layer],
     inputs: JArray,
     times: JArray,
@@ -185,6 +195,7 @@ def _device_gradients(
     loss: Loss,
     chips: int,
 ) -> tuple[JArray, Device]:
+    params = network.tree
     reference = apply(params, inputs)
 
     def value(device: Device, key: PRNGKey) -> JArray:

@@ -28,14 +28,21 @@ from anajax import chip, rng
 from anajax._tree import pytree, static
 from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Device
-from anajax.mapping import Normalize, Strategy, UnitCell, normalized
+from anajax.mapping import Normalize, Strategy, UnitCell
 from anajax.programming.program import (
     Program,
     admissible,
     chain,
     start_from,
 )
-from anajax.programming.task import Task, check, first_of, make_task, noisy_weights
+from anajax.programming.task import (
+    Task,
+    check,
+    check_columns,
+    first_of,
+    make_task,
+    noisy_weights,
+)
 from anajax.programming.unknowns import Box
 
 Apply = Callable[[PyTree, JArray], JArray]
@@ -107,6 +114,7 @@ def optimize_targets(
     box: Box | None = None,
     digital: Apply | None = None,
     notify: Notify = lambda step, loss: None,
+    layout: chip.Layouts = None,
 ) -> OptimizedTargets:
     """Minimize the expected loss over chips and times by Adam.
 
@@ -137,6 +145,7 @@ def optimize_targets(
         digital: the network whose outputs with `params` are to be met, where it is not
             `apply`, as where batch norms are measured on the chip.
         notify: told of every step.
+        layout: what axes are, where names and shapes do not tell, see `chip.table`.
 
     Returns:
         Layers for `chip.program` and `evaluate`, the parameters that go with them,
@@ -147,9 +156,10 @@ def optimize_targets(
     """
     check(times, learn, inputs, labels, steps=steps, chips=chips, batch=batch)
     one = first_of(strategy, device, learn)
-    begin = start_from(strategy, device, params, per_layer=per_layer, select=select)
-    chosen = chip.weights(params, select=select)
-    ideal = {p: normalized(w, normalize) for p, w in chosen.items()}
+    which: Any = {"select": select, "layout": layout}
+    begin = start_from(strategy, device, params, per_layer=per_layer, **which)
+    ideal = chip.normalized_weights(params, normalize=normalize, **which)
+    check_columns(ideal, learn)
     task = make_task(params, ideal, device, inputs, labels, times, learn, key)
     if optimizer is None:
         optimizer = chain(
@@ -204,7 +214,7 @@ def chip_loss(
         )
         for path, layer in layers.items()
     }
-    params = chip.insert(chip.insert(task.params, program.digital), new)
+    params = chip.insert(chip.insert(task.params.tree, program.digital), new)
     return loss(apply(params, x), reference)
 
 
@@ -309,7 +319,7 @@ def _draw(
     if jitter:
         spread = jitter * jnp.std(task.inputs)
         x = x + spread * jr.normal(rng.stream(key, rng.Stage.DATA, 1), x.shape)
-    y = digital(task.params, x) if task.labels is None else task.labels[rows]
+    y = digital(task.params.tree, x) if task.labels is None else task.labels[rows]
     return x, y
 
 

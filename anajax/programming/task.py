@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from anajax import _checks, chip
 from anajax._normal import normal16
-from anajax._tree import pytree, replace
+from anajax._tree import Arrays, pytree, replace
 from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import FIRST_READ, Device, first_read
 from anajax.devices.presets import only_range
@@ -26,7 +26,7 @@ from anajax.weight_error import mean_abs, moment_table
 class Task:
     """What a search of targets works on."""
 
-    params: Any
+    params: Arrays
     ideal: dict[str, Normalized]
     """Trained weights that are searched, by path."""
     inputs: JArray
@@ -59,7 +59,7 @@ def make_task(
     """What a search works on, with the moments of the device tabulated."""
     times = jnp.asarray(times, dtype=float)
     return Task(
-        params=params,
+        params=Arrays(params),
         ideal=ideal,
         inputs=jnp.asarray(inputs),
         labels=None if labels is None else jnp.asarray(labels),
@@ -83,14 +83,17 @@ def layer_moments(
         times: seconds, for the scheduled part of the compensation.
 
     Returns:
-        Mean and variance at `times`, and the factor there, in the limit of many
-        weights.
+        Mean and variance at `times`, and the factor there (of each layer of a stack),
+        in the limit of many weights.
     """
     mean, var = _analog_moments(layer, table)
-    axes = tuple(range(1, mean.ndim))
+    stack = layer.layout.on(mean.ndim - 1).stack
+    axes = tuple(a + 1 for a in range(mean.ndim - 1) if a not in stack)
     size = jnp.mean(mean_abs(mean, var), axes, keepdims=True)
     late = jax.vmap(lambda t: chip.schedule(layer, t))(times)
-    alpha = late.reshape(size[1:].shape) * size[0] / size[1:]
+    if late.ndim == 1:
+        late = late.reshape(-1, *[1] * (mean.ndim - 1))
+    alpha = late * size[0] / size[1:]
     return Moments(mean=mean[1:], var=var[1:]), alpha
 
 
@@ -193,3 +196,14 @@ def check(
     for name, number in counts.items():
         if number < 1:
             _checks.fail(name, "be at least 1", number, "Use the default.")
+
+
+def check_columns(ideal: dict[str, Normalized], learn: Sequence[str]) -> None:
+    """Refuse weights whose columns are not known where scales of columns are learned.
+
+    Raises:
+        ValueError: names the first of them.
+    """
+    if "columns" in learn:
+        for path, w in ideal.items():
+            w.layout.need_columns(path, w.u.shape)

@@ -37,7 +37,7 @@ class Deployed:
     @property
     def w_max(self) -> dict[str, float]:
         """Largest weight by path of the layer."""
-        return {path: float(layer.w_max) for path, layer in self.layers.items()}
+        return {path: float(np.max(layer.w_max)) for path, layer in self.layers.items()}
 
 
 def deploy(config: HardwareConfig, work: Workload) -> Deployed:
@@ -120,6 +120,7 @@ def strategy_layers(
         config=config,
         device=device,
         weights=chip.weights(work.params),
+        layouts=chip.layouts(work.params),
         times=np.asarray(config.times),
         key=rng.stream(jax.random.key(config.seed), rng.Stage.INIT),
     )

@@ -16,9 +16,10 @@ from jaxtyping import Array as JArray
 from jaxtyping import Float
 
 from anajax import _checks, chip, rng
-from anajax._tree import pytree
+from anajax._tree import Arrays, pytree
 from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Device
+from anajax.mapping import Normalize
 from anajax.studies.sharding import CHIPS, padded, place
 
 Metric = Callable[..., JArray]
@@ -28,6 +29,8 @@ with noise of its own, such as that of products, is `metric(params, key)`."""
 
 Small = tuple[Device, JArray, PRNGKey, JArray | None]
 """Device, times, key, and times of recalibrations: whole on every device."""
+Large = tuple[Arrays, dict[str, chip.Layer], dict[str, JArray]]
+"""Parameters, what is programmed, and the trained weights."""
 
 
 @pytree
@@ -56,6 +59,8 @@ def evaluate(
     keyed: bool = False,
     through: chip.Through | None = None,
     mesh: Mesh | None = None,
+    normalize: Normalize = "layer",
+    layout: chip.Layouts = None,
 ) -> Evaluation:
     """Program every chip once, read it at all times, and measure the network.
 
@@ -64,7 +69,8 @@ def evaluate(
 
     Args:
         metric: function of the parameters, jittable; closes over data and model.
-        params: pytree of trained weights.
+        params: pytree of trained weights; what is no array in it (functions, words)
+            reaches the metric as it is.
         device: the device model.
         strategy: one for all weights, one per path, or targets already chosen: the
             layers of `chip.encode_weights` or `optimize_targets`.
@@ -80,9 +86,13 @@ def evaluate(
         through: what wires make of the conductances; keep one object for one trace.
         mesh: from `sharding.make_mesh`: its devices share chips, weights and items.
             In several processes all call this, and all have the result.
+        normalize: whose largest |weight| fills the range, see `mapping.normalized`;
+            layers already chosen have their own.
+        layout: what axes are, where names and shapes do not tell, see `chip.table`.
 
     Raises:
-        ValueError: if times, chips or weights are out of range.
+        ValueError: if times, chips or weights are out of range, or an axis that counts
+            is not known.
     """
     _checks.times("times", times)
     if recalibrate is not None:
@@ -90,11 +100,12 @@ def evaluate(
         _checks.times("recalibrate", recalibrate)
     _checks.whole("chunk", chunk, least=1)
     index = _indices(chips)
-    layers = _layers(params, strategy, select)
+    layers = _layers(params, strategy, select, normalize, layout)
+    chip.check_columns(layers, scope)
     ideal = chip.weights(params, select=select)
     metric = metric if isinstance(metric, Partial) else Partial(metric)
     small = device, jnp.asarray(times, dtype=float), key, recalibrate
-    large = params, layers, ideal
+    large = Arrays(params), layers, ideal
     count = index.size
     if mesh is not None:
         index = place(padded(index, mesh), mesh)
@@ -118,12 +129,15 @@ def _layers(
     params: PyTree,
     strategy: chip.Strategies | Mapping[str, chip.Layer],
     select: chip.Select,
+    normalize: Normalize,
+    layout: chip.Layouts,
 ) -> dict[str, chip.Layer]:
     if isinstance(strategy, Mapping) and all(
         isinstance(v, chip.Layer) for v in strategy.values()
     ):
         return dict(strategy)  # pyright: ignore
-    return chip.encode_weights(params, strategy, select=select)  # pyright: ignore
+    how = {"select": select, "normalize": normalize, "layout": layout}
+    return chip.encode_weights(params, strategy, **how)  # pyright: ignore
 
 
 class _How(NamedTuple):
@@ -140,7 +154,7 @@ def _evaluate(
     index: JArray,
     metric: Partial,
     small: Small,
-    large: tuple[PyTree, dict[str, chip.Layer], dict[str, JArray]],
+    large: Large,
     *,
     how: _How,
     mesh: Mesh | None,
@@ -165,7 +179,7 @@ def _scan(
     index: JArray,
     metric: Partial,
     small: Small,
-    large: tuple[PyTree, dict[str, chip.Layer], dict[str, JArray]],
+    large: Large,
     *,
     how: _How,
 ) -> Evaluation:
@@ -186,7 +200,7 @@ def _scan(
             weights = chip.read(device, part, t=t, index=j, held=held, **hardware)
             noise = (rng.stream(own, rng.Stage.PRODUCT, j),) if how.keyed else ()
             return Evaluation(
-                metric=metric(chip.insert(params, weights), *noise),
+                metric=metric(chip.insert(params.tree, weights), *noise),
                 weight_rms_error=rms_error(weights, ideal, layers),
             )
 
@@ -200,9 +214,13 @@ def rms_error(
     weights: dict[str, JArray], ideal: dict[str, JArray], layers: dict[str, chip.Layer]
 ) -> JArray:
     """Root mean square over all weights of (read - ideal) / w_max of their layer."""
-    square = sum(
-        jnp.sum(((weights[p] - ideal[p]) / layers[p].w_max) ** 2) for p in layers
-    )
-    mean = jnp.asarray(square) / sum(w.size for w in ideal.values())
+
+    def square(path: str) -> JArray:
+        w_max = layers[path].w_max
+        safe = jnp.where(w_max > 0, w_max, 1)
+        return jnp.sum(((weights[path] - ideal[path]) / safe) ** 2)
+
+    total = jnp.asarray(sum(square(path) for path in layers))
+    mean = total / sum(w.size for w in ideal.values())
     none = mean == 0  # where a root has no slope
     return jnp.where(none, 0, jnp.sqrt(jnp.where(none, 1, mean)))

@@ -199,7 +199,8 @@ def _expected(
         bias = chip.finish(layer, alpha * found.mean) - w
         spread = (alpha * layer.unit) ** 2 * found.var
         axes = tuple(range(1, bias.ndim))
-        return jnp.sum(bias**2 + spread, axes) / layer.w_max**2
+        safe = jnp.where(layer.w_max > 0, layer.w_max, 1)
+        return jnp.sum((bias**2 + spread) / safe**2, axes)
 
     total = sum(square(layer, ideal[path]) for path, layer in layers.items())
     return jnp.sqrt(total / sum(w.size for w in ideal.values()))

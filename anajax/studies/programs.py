@@ -15,7 +15,8 @@ from anajax.chip import Strategies
 from anajax.compensation import in_force
 from anajax.density import WeightDensity, from_weights
 from anajax.devices.base import Device
-from anajax.mapping import Normalize, Normalized, Strategy, normalized, pairs
+from anajax.layout import Layout
+from anajax.mapping import Normalize, Normalized, Strategy, pairs
 from anajax.moments import MomentTable
 from anajax.programming import optimize_strategy
 from anajax.studies.config import StudyConfig
@@ -37,6 +38,8 @@ class Programmer:
     device: Device
     weights: dict[str, Array]
     """Weight arrays of the network by path."""
+    layouts: dict[str, Layout]
+    """What their axes are."""
     times: np.ndarray
     """Seconds; part of the times of the config."""
     key: PRNGKey
@@ -91,8 +94,12 @@ class Programmer:
 
     @functools.cached_property
     def _normalized(self) -> dict[str, Normalized]:
-        how = self.config.normalize
-        return {p: normalized(jnp.asarray(w), how) for p, w in self.weights.items()}
+        return chip.normalized_weights(
+            self.weights,
+            select=lambda *_: True,
+            normalize=self.config.normalize,
+            layout=self.layouts,
+        )
 
     @functools.cached_property
     def _squares(self) -> dict[str, np.ndarray]:
@@ -230,17 +237,25 @@ def targets(
     One and two pairs then share a trace, and the draws of the devices that both use.
     """
     chosen, low = chip.weights(params), device.g_min
+    axes = tuple(chip.layouts(params).items())
     if isinstance(strategy, Strategy):
-        return _encode(chosen, _uniform(strategy), low, normalize)
+        return _encode(chosen, _uniform(strategy), low, normalize, axes)
     return {
-        path: _encode({path: w}, _uniform(strategy[path]), low, normalize)[path]
-        for path, w in chosen.items()
+        path: _encode(
+            {path: chosen[path]}, _uniform(strategy[path]), low, normalize, (own,)
+        )[path]
+        for own in axes
+        for path in own[:1]
     }
 
 
-@functools.partial(jax.jit, static_argnames="normalize")
+@functools.partial(jax.jit, static_argnames=("normalize", "axes"))
 def _encode(
-    weights: dict[str, Array], strategy: Strategy, low: Array, normalize: Normalize
+    weights: dict[str, Array],
+    strategy: Strategy,
+    low: Array,
+    normalize: Normalize,
+    axes: tuple[tuple[str, Layout], ...],
 ) -> dict[str, chip.Layer]:
     def pad(layer: chip.Layer) -> chip.Layer:
         g, missing = layer.targets, max(0, _DEVICES - layer.targets.shape[-1])
@@ -251,7 +266,13 @@ def _encode(
             coefficients=jnp.pad(layer.coefficients, (0, missing)),
         )
 
-    layers = chip.encode_weights(weights, strategy, normalize=normalize)
+    layers = chip.encode_weights(
+        weights,
+        strategy,
+        select=lambda *_: True,
+        normalize=normalize,
+        layout=dict(axes),
+    )
     return {path: pad(layer) for path, layer in layers.items()}
 
 

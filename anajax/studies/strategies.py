@@ -329,6 +329,7 @@ class Runner:
             config=self.study.config,
             device=self.case.bare,
             weights=chip.weights(params),
+            layouts=chip.layouts(params),
             times=self.case.times,
             key=self._init_key,
         )

@@ -197,7 +197,7 @@ def _of_device(case: Case, data: "xr.Dataset") -> "xr.Dataset":
 
 def _density(work: Workload) -> tuple[np.ndarray, np.ndarray]:
     """Share of the normalized weights in bins of -1..1, and the bins' centers."""
-    arrays = chip.weights(work.params).values()
-    u = np.concatenate([np.ravel(w / np.max(np.abs(w))) for w in arrays])
+    found = chip.normalized_weights(work.params).values()
+    u = np.concatenate([np.ravel(w.u) for w in found])
     count, edges = np.histogram(u, bins=201, range=(-1, 1))
     return (edges[:-1] + edges[1:]) / 2, count / count.sum()

@@ -21,7 +21,7 @@ from anajax import _checks, chip, rng
 from anajax._tree import pytree
 from anajax._types import PRNGKey, PyTree
 from anajax.convert import Rule, set_key, to_analog
-from anajax.mapping import Normalize, normalized
+from anajax.mapping import Normalize
 from anajax.nn.calibration import behind_adc, calibrate_ranges
 from anajax.nn.norm import batch_norms, batch_statistics, recalibrate_norms
 from anajax.nn.programmed import analog_by_path
@@ -161,8 +161,8 @@ def make_system(
     def scales(params: PyTree) -> dict[str, JArray] | None:
         if normalize == "layer":
             return None
-        ideal = chip.weights(params)
-        return {p: normalized(ideal[_kernel(p)], normalize).column for p in layers}
+        ideal = chip.normalized_weights(params, normalize=normalize)
+        return {p: ideal[_kernel(p)].column for p in layers}
 
     def units(params: PyTree) -> dict[str, JArray]:
         largest = {p: jnp.max(jnp.abs(w)) for p, w in chip.weights(params).items()}

@@ -1,5 +1,6 @@
 """Learned programs as files: what a chip team takes away, layer by layer."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors.numpy import load, save
 
 from anajax import chip
 from anajax._types import Array, PyTree
+from anajax.layout import ONE_LAYER, Layout
 
 FOLDER = "targets"
 TRAINED = "trained"
@@ -49,7 +51,10 @@ def to_bytes(layers: Mapping[str, chip.Layer], params: PyTree) -> bytes:
     rest = chip.others(params, select=lambda path, _: path in layers)
     arrays |= {f"{DIGITAL}:{path}": np.asarray(v) for path, v in rest.items()}
     arrays = {name: np.ascontiguousarray(v) for name, v in arrays.items()}
-    return save(arrays, metadata={"schema": SCHEMA, "units": json.dumps(UNITS)})
+    layouts = {path: dataclasses.asdict(v.layout) for path, v in layers.items()}
+    about = {"schema": SCHEMA, "units": UNITS, "layouts": layouts}
+    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in about.items()}
+    return save(arrays, metadata=texts)
 
 
 def load_targets(path: str | Path) -> tuple[dict[str, chip.Layer], dict[str, Array]]:
@@ -76,6 +81,8 @@ def from_bytes(
 ) -> tuple[dict[str, chip.Layer], dict[str, Array]]:
     """Layers and digital parameters by path, from the content of a file.
 
+    Files of before layouts were kept give layers whose columns are not known.
+
     Args:
         content: of the file.
         name: of the file, in messages.
@@ -84,14 +91,19 @@ def from_bytes(
         ValueError: if it is no complete file of targets.
     """
     found: dict[str, dict[str, Array]] = {}
-    for key, value in _arrays(content, name).items():
+    arrays, axes = _arrays(content, name)
+    for key, value in arrays.items():
         place, _, what = key.rpartition(":")
         found.setdefault(place, {})[what] = jnp.asarray(value)
     digital = found.pop(DIGITAL, {})
-    return {place: _layer(name, place, v) for place, v in found.items()}, digital
+    made = {place: _layer(name, place, v, axes) for place, v in found.items()}
+    return made, digital
 
 
-def _arrays(content: bytes, name: str) -> dict[str, np.ndarray]:
+def _arrays(
+    content: bytes, name: str
+) -> tuple[dict[str, np.ndarray], dict[str, Layout]]:
+    """Arrays by name, and layouts of weights by path."""
     try:
         arrays = load(content)
     except SafetensorError as error:
@@ -99,16 +111,19 @@ def _arrays(content: bytes, name: str) -> dict[str, np.ndarray]:
             f"`{name}` must be a safetensors file: got {error}. Run the study again."
         ) from None
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    schema = header.get("__metadata__", {}).get("schema")
+    about = header.get("__metadata__", {})
+    schema = about.get("schema")
     if schema == BEFORE:
         places = [name.removesuffix(":drift") for name in arrays if ":drift" in name]
-        return arrays | {f"{p}:t0": np.asarray(20.0, np.float32) for p in places}
+        t0 = {f"{place}:t0": np.asarray(20.0, np.float32) for place in places}
+        return arrays | t0, {}
     if schema != SCHEMA:
         raise ValueError(
             f"`{name}` must be of schema {SCHEMA!r}: got {schema!r}. Use a file that a "
             "study with learned targets wrote."
         )
-    return arrays
+    axes = json.loads(about.get("layouts", "{}"))
+    return arrays, {path: Layout(**given) for path, given in axes.items()}
 
 
 def params_to_bytes(params: PyTree) -> bytes:
@@ -122,11 +137,13 @@ def params_from_bytes(content: bytes, like: PyTree) -> PyTree:
     return chip.insert(like, {p: jnp.asarray(v) for p, v in load(content).items()})
 
 
-def _layer(name: str, place: str, arrays: dict[str, Array]) -> chip.Layer:
+def _layer(
+    name: str, place: str, arrays: dict[str, Array], axes: dict[str, Layout]
+) -> chip.Layer:
     if set(arrays) != set(UNITS):
         missing = sorted(set(UNITS) ^ set(arrays))
         raise ValueError(
             f"`{name}` must hold {', '.join(UNITS)} of each layer: {missing} differ at "
             f"{place!r}. Run the study again."
         )
-    return chip.Layer(**arrays)
+    return chip.Layer(**arrays, layout=axes.get(place, ONE_LAYER))

@@ -10,6 +10,7 @@ import pytest
 from anajax import chip, density, devices, strategies
 from anajax._tree import Arrays, replace
 from anajax.devices.presets import only_range
+from anajax.mapping import normalized
 from anajax.programming import Box, task
 from anajax.programming.program import chain, learned, start_from
 from anajax.programming.targets import (

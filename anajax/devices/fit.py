@@ -6,7 +6,6 @@ A form may be a published preset, or `table_form` with a stated number of knots.
 three stages are fitted at once.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter

@@ -329,7 +329,9 @@ def to_digital(model: M) -> M:
             return node
         kind = back[type(node)]
         if "analog" in vars(node) and node.analog.offset.get_value() is not None:
-            node.kernel[...] = node.kernel[...] - node.analog.offset.get_value()
+            kernel = node.kernel[...]
+            offset = node.analog.offset.get_value().astype(kernel.dtype)
+            node.kernel[...] = kernel - offset
         return retype(node, kind, drop=("analog",), **HOOKS.get(kind, {}))
 
     return nnx.recursive_map(swap, nnx.clone(model), graph=True)

@@ -83,6 +83,20 @@ LAYERS = {
 }
 
 
+EMPTY = {"general_batch": (2, 0, 3), "conv2d_pads": (3, 0, 5, 4, 2)}
+"""Shapes of an empty batch where it is not the first axis that may be empty."""
+
+NO_WINDOW = [
+    ("conv2d_valid", (2, 1, 1, 4)),
+    ("conv2d_valid", (2, 0, 9, 4)),
+    ("conv2d", (2, 0, 6, 3)),
+    ("conv1d_causal", (2, 0, 3)),
+    ("transposed", (2, 0, 5, 3)),
+    ("transposed_valid", (2, 0, 5, 3)),
+]
+"""Layers, and shapes of inputs that are too small for one position of their kernel."""
+
+
 def _mask(shape):
     import jax.numpy as jnp
 

@@ -82,7 +82,8 @@ def insert_weights(
                 rule = f"have the kernel's shape {shape} at {path!r}"
                 _checks.fail(name, rule, array.shape, "Read this network's own chip.")
     for path, array in weights.items():
-        found[path].kernel[...] = array
+        kernel = found[path].kernel
+        kernel[...] = array.astype(kernel[...].dtype)
     for path, array in variance.items():
         found[path].analog.variance.set_value(array)
     for path, array in offset.items():

@@ -101,12 +101,13 @@ def start_from(
     ideal = chip.normalized_weights(params, select=select, layout=layout)
 
     def begin(s: Strategy) -> Unknowns:
-        return from_strategy(s, device, max(11, s.knots.shape[0]))
+        found = from_strategy(s, device, max(11, s.knots.shape[0]))
+        return jax.tree.map(jnp.array, found)  # no two layers share a buffer
 
     if isinstance(strategy, dict):
         unknowns = {p: begin(strategy[p]) for p in ideal}
     else:
-        unknowns = dict.fromkeys(ideal if per_layer else [""], begin(strategy))
+        unknowns = {p: begin(strategy) for p in (ideal if per_layer else [""])}
     return Program(
         unknowns=unknowns,
         shift={p: jnp.zeros_like(w.u) for p, w in ideal.items()},

@@ -232,6 +232,7 @@ def _plot(device: Any, path: Path) -> None:
 
 def _draw(figure: Callable[[], Any], path: Path) -> None:
     from anajax.studies.figures import render
+
     write_atomically(path, render(figure)[path.suffix.lstrip(".")])
     typer.echo(f"Figure: {path}")
 

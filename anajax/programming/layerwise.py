@@ -23,6 +23,7 @@ from anajax.mapping import Normalize, Strategy, normalized
 from anajax.programming.program import chain, start_from
 from anajax.programming.targets import (
     Apply,
+    Checkpoint,
     OptimizedTargets,
     descend,
     finish,
@@ -159,6 +160,7 @@ def optimize_layer_by_layer(
     select: chip.Select = chip.default_select,
     normalize: Normalize = "layer",
     box: Box | None = None,
+    checkpoint: Callable[[int], Checkpoint | None] = lambda unit: None,
 ) -> OptimizedTargets:
     """Minimize the relative squared error of each unit's outputs, one unit at a time.
 
@@ -179,6 +181,7 @@ def optimize_layer_by_layer(
         select: which leaves are weights.
         normalize: whose largest |weight| fills the range, see `mapping.normalized`.
         box: bounds of F and K.
+        checkpoint: of each unit, where its descent goes on from and is kept.
 
     Returns:
         As of `optimize_targets`; the history is that of all units, one after another.
@@ -212,6 +215,7 @@ def optimize_layer_by_layer(
         end, losses = descend(
             part, begin, apply=unit.outputs, loss=relative_error, cell=one.cell,
             optimizer=optimizer, steps=steps, chips=chips, batch=batch, jitter=0.0,
+            checkpoint=checkpoint(index),
         )  # fmt: skip
         strategies, done = finish(part, end, one.cell)
         found |= strategies

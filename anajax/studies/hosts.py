@@ -16,9 +16,10 @@ process per GPU:
     srun anajax run study.yaml --out out --devices all --cluster auto --resume auto
 
 With `--resume auto` the same script begins the study, and goes on with it after a job
-that was killed. Only process 0 reads and writes `--out`; the others need no common disk. All
-need the config, device files and data. Strategies are searched for in every process
-alike, chips are shared; where hosts compute differently, the values of process 0 count.
+that was killed. Only process 0 reads and writes `--out`; the others need no common
+disk. All need the config, device files and data. Strategies are searched for in every
+process alike, chips are shared; where hosts compute differently, the values of process
+0 count.
 """
 
 import contextlib
@@ -92,9 +93,7 @@ def together() -> Iterator[None]:
         )
 
 
-def open_folder(
-    path: Path, identity: Mapping[str, Any], *, resume: Resume
-) -> Folder:
+def open_folder(path: Path, identity: Mapping[str, Any], *, resume: Resume) -> Folder:
     """The folder of a study: on the disk of process 0, for all processes.
 
     Raises:
@@ -128,6 +127,11 @@ class SharedFolder(Folder):
         if leads():
             return super().write(name, content)
         return self.path / name
+
+    def remove(self, name: str) -> None:
+        """Delete in process 0, see `Folder.remove`."""
+        if leads():
+            super().remove(name)
 
     def has(self, name: str) -> bool:
         """Whether process 0 has the file."""

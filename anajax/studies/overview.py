@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anajax._files import write_atomically, writing
 from anajax.studies import figures, results
 from anajax.studies.devices_page import of_device
-from anajax._files import write_atomically, writing
 
 if TYPE_CHECKING:  # costs a second to import
     import xarray as xr

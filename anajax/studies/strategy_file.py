@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 import jax.numpy as jnp
 import numpy as np
 
+from anajax._files import write_atomically
 from anajax.chip import Strategies
 from anajax.mapping import Strategy, UnitCell
-from anajax._files import write_atomically
 
 FILE = "strategy.json"
 """Its name in the folder of a study."""

@@ -24,6 +24,7 @@ from anajax.programming.program import chain, start_from
 from anajax.programming.targets import (
     WEIGHT_RATE,
     Apply,
+    Checkpoint,
     OptimizedTargets,
     descend,
     finish,
@@ -161,6 +162,7 @@ def optimize_layer_by_layer(
     normalize: Normalize = "layer",
     box: Box | None = None,
     layout: chip.Layouts = None,
+    checkpoint: Callable[[int], Checkpoint | None] = lambda unit: None,
 ) -> OptimizedTargets:
     """Minimize the relative squared error of each unit's outputs, one unit at a time.
 
@@ -182,6 +184,7 @@ def optimize_layer_by_layer(
         normalize: whose largest |weight| fills the range, see `mapping.normalized`.
         box: bounds of F and K.
         layout: what axes are, where names and shapes do not tell, see `chip.table`.
+        checkpoint: of each unit, where its descent goes on from and is kept.
 
     Returns:
         As of `optimize_targets`; the history is that of all units, one after another.
@@ -221,6 +224,7 @@ def optimize_layer_by_layer(
         end, losses = descend(
             part, begin, apply=unit.outputs, loss=relative_error, cell=one.cell,
             optimizer=optimizer, steps=steps, chips=chips, batch=batch, jitter=0.0,
+            checkpoint=checkpoint(index),
         )  # fmt: skip
         strategies, done = finish(part, end, one.cell)
         found |= strategies

@@ -14,7 +14,7 @@ from the per-device sampler, see `anajax.evaluate`.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +56,18 @@ On held-out data small networks chose 0.001 to 0.01, deep ones less: 0.0003 for
 ResNet-20 and ResNet-32, 0.00001 for MiniLM."""
 Notify = Callable[[int, JArray], None]
 """`notify(step, loss)` after each step; reading the loss waits for it."""
+
+
+class Checkpoint(Protocol):
+    """Where a descent is kept, such as `anajax.training.Checkpoints`."""
+
+    def restore(self, like: PyTree) -> tuple[int, PyTree]:
+        """The latest step and state; `(0, like)` if there is none."""
+        ...
+
+    def save(self, step: int, state: PyTree) -> Any:
+        """Save `state` after `step` steps, if it is due."""
+        ...
 
 
 @pytree
@@ -115,6 +127,7 @@ def optimize_targets(
     digital: Apply | None = None,
     notify: Notify = lambda step, loss: None,
     layout: chip.Layouts = None,
+    checkpoint: Checkpoint | None = None,
 ) -> OptimizedTargets:
     """Minimize the expected loss over chips and times by Adam.
 
@@ -146,6 +159,7 @@ def optimize_targets(
             `apply`, as where batch norms are measured on the chip.
         notify: told of every step.
         layout: what axes are, where names and shapes do not tell, see `chip.table`.
+        checkpoint: where the descent goes on from and is kept; the result is the same.
 
     Returns:
         Layers for `chip.program` and `evaluate`, the parameters that go with them,
@@ -172,7 +186,7 @@ def optimize_targets(
     end, history = descend(
         task, begin, apply=apply, loss=loss, cell=one.cell, optimizer=optimizer,
         steps=steps, chips=chips, batch=batch, jitter=jitter, digital=digital,
-        notify=notify,
+        notify=notify, checkpoint=checkpoint,
     )  # fmt: skip
     found, layers = finish(task, end, one.cell)
     return OptimizedTargets(
@@ -232,6 +246,7 @@ def descend(
     jitter: float,
     digital: Apply | None = None,
     notify: Notify = lambda step, loss: None,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[Program, JArray]:
     """The program after `steps` steps, and the loss of each.
 
@@ -239,7 +254,11 @@ def descend(
     are many times slower on CPUs, and a loop can report.
     """
     carry, history = (begin, _init(optimizer, begin)), []
-    for i in range(steps):
+    done, losses = 0, jnp.zeros(steps)
+    if checkpoint is not None:
+        done, (carry, losses) = checkpoint.restore((carry, losses))
+        history = list(losses[:done])
+    for i in range(done, steps):
         carry, value = _step(
             task, carry, jnp.asarray(i), apply=apply, loss=loss, cell=cell,
             optimizer=optimizer, chips=chips, batch=batch, jitter=jitter,
@@ -247,7 +266,15 @@ def descend(
         )  # fmt: skip
         history.append(value)
         notify(i, value)
+        if checkpoint is not None:
+            jax.block_until_ready(history[max(0, i - _AHEAD)])
+            losses = losses.at[i].set(value)
+            checkpoint.save(i + 1, (carry, losses))
     return carry[0], jnp.stack(history)
+
+
+_AHEAD = 4
+"""Steps under way at once where they are kept: a checkpoint must not wait for all."""
 
 
 @partial(jax.jit, static_argnums=0)

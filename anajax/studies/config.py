@@ -249,9 +249,11 @@ class ProgrammedConfig(StudyConfig):
     periphery: PeripherySection | None = None
     training: TrainingSection | None = None
     save_every: int | None = Field(
-        default=None, ge=1, description="chips, 1 or more, or null for all together"
+        default=None,
+        ge=1,
+        description="chips, 1 or more, or null for several times a minute",
     )
-    """Chips of a strategy that are saved together: what a killed run loses at most."""
+    """Chips after which they are saved, besides several times a minute."""
 
     @model_validator(mode="after")
     def _trained(self) -> "ProgrammedConfig":

@@ -12,12 +12,13 @@ import numpy as np
 
 from anajax import _checks
 from anajax._types import PRNGKey, PyTree
+from anajax.studies.drafts import Arrays, Draft
 from anajax.studies.system import over_chips
 
 METHODS = ("sobol", "morris", "latin")
 CONFIDENCE = 0.9
 """Level of all intervals."""
-Save = Callable[[str, Callable[[], dict[str, Any]]], dict[str, np.ndarray]]
+Save = Callable[[str, Callable[[Draft | None], dict[str, Any]]], Arrays]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,7 +120,7 @@ def evaluate_design(
     chunk: int = 1,
     call: int | None = None,
     block: int = 64,
-    save: Save = lambda name, compute: compute(),
+    save: Save = lambda name, compute: compute(None),
 ) -> dict[str, np.ndarray]:
     """Outputs `[points]` by name of a function at all points of a design, in one trace.
 
@@ -132,14 +133,17 @@ def evaluate_design(
         chunk: chips at once (vmapped), of any points: bounds the memory.
         call: chips in one call, of any points.
         block: points that are saved at once.
-        save: `save(name, compute)` gives what was saved under that name, or computes.
+        save: `save(name, compute)` gives what was saved under that name, or computes,
+            with a draft for what is half done.
     """
     found = []
     for i, start in enumerate(range(0, len(design.points), block)):
         points = numbers(design.points[start : start + block])
 
-        def compute(points: np.ndarray = points) -> dict[str, Any]:
-            outputs = over_chips(function, points, keys, shared, chunk=chunk, call=call)
+        def compute(draft: Draft | None, points: np.ndarray = points) -> dict[str, Any]:
+            step = None if draft is None else draft.step
+            how: Any = {"chunk": chunk, "call": call, "step": step}
+            outputs = over_chips(function, points, keys, shared, **how)
             return {name: np.mean(v, 1, dtype=float) for name, v in outputs.items()}
 
         found.append(save(f"{design.method}-{i:04d}", compute))

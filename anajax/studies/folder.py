@@ -143,6 +143,8 @@ class Folder:
             files = {n: digest for n, digest in self.files.items() if n != name}
             with writing(self.path / MANIFEST):
                 self._swap(files, self.path / name, None)
+            with contextlib.suppress(OSError):  # others are in it
+                (self.path / name).parent.rmdir()
 
     def _swap(self, files: dict[str, str], target: Path, content: bytes | None) -> None:
         """A new manifest and a new file, or none; room for both is found first."""

@@ -128,6 +128,11 @@ class SharedFolder(Folder):
             return super().write(name, content)
         return self.path / name
 
+    def remove(self, name: str) -> None:
+        """Delete in process 0, see `Folder.remove`."""
+        if leads():
+            super().remove(name)
+
     def has(self, name: str) -> bool:
         """Whether process 0 has the file."""
         there = leads() and super().has(name)

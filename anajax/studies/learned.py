@@ -1,6 +1,7 @@
 """What an entry of a config becomes on a chip: by a table, or learned through chips."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from anajax.programming.product_descent import (
     product_descent_layers,
 )
 from anajax.programming.sensitivity import fisher
-from anajax.programming.targets import Apply, optimize_targets
+from anajax.programming.targets import Apply, Checkpoint, optimize_targets
 from anajax.programming.task import layer_moments
 from anajax.studies.programs import Programmer, targets
 from anajax.studies.strategy_config import (
@@ -45,6 +46,8 @@ class Built:
     program has none (a loop)."""
 
 
+LOOPS = ("closed_loop", "product_descent")
+"""Entries whose targets are trimmed by a loop."""
 START = StrategySection(name="lsp_first_tuned")
 """What everything that is learned or trained starts from."""
 
@@ -82,6 +85,7 @@ def learn(
     programmer: Programmer,
     work: Workload,
     apply: Apply,
+    checkpoint: Callable[[int, int], Checkpoint | None] = lambda unit, steps: None,
 ) -> tuple[dict[str, chip.Layer], dict[str, Array]]:
     """Targets from the network's own loss, and what stays digital, by path.
 
@@ -90,6 +94,8 @@ def learn(
         programmer: devices and times.
         work: the digital network, and what to learn from.
         apply: of the network on a chip; layer by layer it is the digital one.
+        checkpoint: of a unit and its steps, where its descent is kept; end to end there
+            is unit 0 only.
     """
     options = LearnSection() if entry.learn is None else entry.learn
     inputs = unlabeled(work)
@@ -107,14 +113,16 @@ def learn(
     where = work.params, programmer.device, programmer.build(START)
     if options.by == "layer":
         units = units_of(work.model, inputs)
+        steps = max(1, options.steps // len(units))
         found = optimize_layer_by_layer(
-            units, *where, inputs, programmer.times,
-            steps=max(1, options.steps // len(units)), **shared,
+            units, *where, inputs, programmer.times, steps=steps,
+            checkpoint=lambda unit: checkpoint(unit, steps), **shared,
         )  # fmt: skip
     else:
         found = optimize_targets(
             apply, *where, inputs, programmer.times,
-            steps=options.steps, digital=work.apply, **shared,
+            steps=options.steps, digital=work.apply,
+            checkpoint=checkpoint(0, options.steps), **shared,
         )  # fmt: skip
     rest = chip.others(found.params, select=lambda path, _: path in found.layers)
     return found.layers, rest
@@ -159,7 +167,7 @@ def _closed_loop(
     ).policy
     how = programmer.config.normalize
     layers = closed_loop_layers(params, policy, normalize=how)
-    return _of_loop(params, layers, programmer)
+    return of_loop(params, layers, programmer)
 
 
 def _product_descent(
@@ -169,12 +177,13 @@ def _product_descent(
     loop = ProductDescent(**(entry.descent or DescentSection()).model_dump())
     start, how = _loop_start(programmer), programmer.config.normalize
     layers = product_descent_layers(params, start, loop, normalize=how)
-    return _of_loop(params, layers, programmer)
+    return of_loop(params, layers, programmer)
 
 
-def _of_loop(
+def of_loop(
     params: PyTree, layers: dict[str, chip.Layer], programmer: Programmer
 ) -> Built:
+    """A program of targets that a loop trims: nothing is expected of it."""
     unknown = np.full(len(programmer.times), np.nan)
     return Built(params=params, layers=layers, strategies=None, expected_error=unknown)
 

@@ -1,13 +1,10 @@
 """Parts of a study: arrays that are computed once, saved, and read back."""
 
-import io
 from collections.abc import Callable, Mapping
 
-import numpy as np
-
+from anajax.studies.drafts import Arrays, Draft, as_arrays, packed, unpacked
 from anajax.studies.folder import Folder
 
-Arrays = dict[str, np.ndarray]
 Notify = Callable[[str, bool], None]
 """`notify(text, done)`: a part was begun (`done` false) or finished."""
 
@@ -22,7 +19,7 @@ class Parts:
     def get(
         self,
         name: str,
-        compute: Callable[[], Mapping[str, object]],
+        compute: Callable[[Draft], Mapping[str, object]],
         *,
         title: str | None = None,
     ) -> Arrays:
@@ -30,18 +27,26 @@ class Parts:
 
         Args:
             name: of the part, fit for a file name.
-            compute: makes arrays by name.
+            compute: makes arrays by name; keeps what is half done in a draft.
             title: what is notified, the name by default.
         """
-        file, title = f"parts/{name}.npz", title or name
+        title = title or name
         self.notify(title, False)
-        if not self.folder.has(file):
-            arrays = {n: np.asarray(v) for n, v in compute().items()}
-            buffer = io.BytesIO()
-            np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
-            self.folder.write(file, buffer.getvalue())
-        content = io.BytesIO(self.folder.content(file))
-        with np.load(content, allow_pickle=False) as data:
-            arrays = {n: data[n] for n in data.files}
+        found = self.find(name)
+        if found is None:
+            draft = Draft(self.folder, f"{name}.npz")
+            content = packed(as_arrays(compute(draft)))
+            self.folder.write(_file(name), content)
+            draft.drop()
+            found = unpacked(self.folder.content(_file(name)))  # those of process 0
         self.notify(title, True)
-        return arrays
+        return found
+
+    def find(self, name: str) -> Arrays | None:
+        """The arrays of a part that is done; None if it is not."""
+        file = _file(name)
+        return unpacked(self.folder.content(file)) if self.folder.has(file) else None
+
+
+def _file(name: str) -> str:
+    return f"parts/{name}.npz"

@@ -29,6 +29,8 @@ from anajax.weight_error import (
     with_factors,
 )
 
+Keep = Callable[[str, Callable[[], Strategy]], Strategy]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Programmer:
@@ -46,6 +48,8 @@ class Programmer:
     """Of the random starts of searches."""
     importance: dict[str, Array] | None = None
     """What squared errors of weights are weighed by, in the searches."""
+    keep: Keep = lambda path, search: search()
+    """Gives what was found before for a layer ("" for all of them), or searches."""
 
     def build(self, entry: StrategySection) -> Strategies:
         """The strategy of an entry: one for all, or one per layer."""
@@ -148,11 +152,12 @@ class Programmer:
         self, search: Callable[[WeightDensity, PRNGKey], Strategy]
     ) -> Strategies:
         if not self.config.optimizer.per_layer:
-            return search(self.density, self.key)
-        return {
-            path: search(self._layer(path), rng.path_key(self.key, path))
-            for path in self.weights
-        }
+            return self.keep("", lambda: search(self.density, self.key))
+
+        def of_layer(path: str) -> Strategy:
+            return search(self._layer(path), rng.path_key(self.key, path))
+
+        return {p: self.keep(p, functools.partial(of_layer, p)) for p in self.weights}
 
     def _tuned(self, name: str) -> Callable[[WeightDensity, PRNGKey], Strategy]:
         return lambda density, _: self._tune(getattr(strategies, name), density)

@@ -1,6 +1,7 @@
 """Which device would do: the loosest imperfections that a network can live with."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from anajax._tree import pytree, static
 from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Device
 from anajax.devices.variation import scale_noise
+from anajax.studies.drafts import Step, at_once
 from anajax.studies.evaluate import Metric, evaluate
 from anajax.studies.strategy_config import FACTORS, PARAMETERS, RAY
 
@@ -54,6 +56,8 @@ def required_device(
     digital: float | None = None,
     resamples: int = 1000,
     notify: Callable[[str], None] = lambda text: None,
+    call: int | None = None,
+    step: Step = at_once,
     **options: Any,
 ) -> list[Requirement]:
     """The loosest device that keeps the metric within `gap` of digital at `t`.
@@ -78,6 +82,8 @@ def required_device(
         digital: metric of the digital network; that of `params` by default.
         resamples: of the bootstrap over chips.
         notify: told what is begun.
+        call: chips in one call of the compiled program, all by default.
+        step: what each call is a step of.
         **options: of `evaluate`, such as `chunk` or `scope`.
 
     Raises:
@@ -94,15 +100,29 @@ def required_device(
             notify(f"{name} x {factor:.3g}")
             scaled = scale_noise(device, **dict.fromkeys(names, factor))
             chosen = program(scaled) if callable(program) else program
-            result = evaluate(
-                metric, params, scaled, chosen, [t], chips=chips, key=key, **options
+            measure = partial(
+                _metrics, metric, params, scaled, chosen, [t], key=key, **options
             )
-            got = np.asarray(result.metric, float).reshape(chips, -1).mean(1)
+            calls = _calls(chips, call or chips)
+            rows = [step(partial(measure, chips=some)) for some in calls]
+            got = np.concatenate([r["metric"] for r in rows])[:chips]
             gaps.append(sign * (digital - got))
         found.append(
             requirement(name, np.asarray(factors), np.array(gaps), gap, resamples)
         )
     return found
+
+
+def _calls(chips: int, size: int) -> list[np.ndarray]:
+    """Indices of chips, as many in each call: the last chip fills it up."""
+    starts = range(0, chips, size)
+    return [np.minimum(np.arange(i, i + size), chips - 1) for i in starts]
+
+
+def _metrics(*args: Any, **options: Any) -> dict[str, np.ndarray]:
+    """The metric of each chip, mean over items, of `evaluate` at one time."""
+    found = np.asarray(evaluate(*args, **options).metric, float)
+    return {"metric": found.reshape(len(found), -1).mean(1)}
 
 
 def requirement(

@@ -45,20 +45,64 @@ class Part:
         """The part whose fields were saved as arrays."""
         return cls(**{**arrays, "strategies": str(arrays["strategies"])})  # pyright: ignore
 
-    @classmethod
-    def joined(cls, parts: list["Part"]) -> "Part":
-        """Parts of the same strategy on different chips as one."""
-        if len(parts) == 1:
-            return parts[0]
-        sizes = [len(p.metric) for p in parts]
-        item = np.average([p.item_metric for p in parts], axis=0, weights=sizes)
-        both = {
-            n: np.concatenate([getattr(p, n) for p in parts])
-            for n in ("metric", "weight_rms_error")
-        }
-        both["subset_metric"] = np.concatenate([p.subset_metric for p in parts], 1)
-        item = item.astype(parts[0].item_metric.dtype)
-        return dataclasses.replace(parts[0], item_metric=item, **both)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What the first chips gave: what is saved of a part that is not done."""
+
+    metric: np.ndarray | None = None
+    """`[chips times]`, None before the first chip, as all others."""
+    item_sum: np.ndarray | None = None
+    """`[times items]`, float64, the sum over chips one by one: the same bits however
+    chips are cut."""
+    subset_metric: np.ndarray | None = None
+    """`[subsets chips times]`."""
+    weight_rms_error: np.ndarray | None = None
+    """`[chips times]`."""
+
+    @property
+    def chips(self) -> int:
+        """How many there are."""
+        return 0 if self.metric is None else len(self.metric)
+
+    def with_chips(
+        self, items: np.ndarray, error: np.ndarray, subsets: Mapping[str, Any]
+    ) -> "Measured":
+        """The same with more chips.
+
+        Args:
+            items: metric `[chips times items]`.
+            error: rms weight error `[chips times]`.
+            subsets: which items are in each.
+        """
+        total = np.zeros(items.shape[1:]) if self.item_sum is None else self.item_sum
+        for one in items:
+            total = total + one
+        masks = [np.asarray(mask, bool) for mask in subsets.values()]
+        means = np.array([items[..., mask].mean(-1) for mask in masks], items.dtype)
+        return Measured(
+            metric=_joined(self.metric, items.mean(-1)),
+            item_sum=total,
+            subset_metric=_joined(
+                self.subset_metric, means.reshape(-1, *items.shape[:2]), axis=1
+            ),
+            weight_rms_error=_joined(self.weight_rms_error, error),
+        )
+
+    def part(self, **rest: Any) -> Part:
+        """The part of all its chips; `rest` are the other fields."""
+        found: Any = self
+        return Part(
+            metric=found.metric,
+            item_metric=(found.item_sum / self.chips).astype(found.metric.dtype),
+            subset_metric=found.subset_metric,
+            weight_rms_error=found.weight_rms_error,
+            **rest,
+        )
+
+
+def _joined(some: np.ndarray | None, more: np.ndarray, axis: int = 0) -> np.ndarray:
+    return more if some is None else np.concatenate([some, more], axis)
 
 
 def dataset(

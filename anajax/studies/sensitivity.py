@@ -12,6 +12,7 @@ from anajax._types import PRNGKey, PyTree
 from anajax.studies import results
 from anajax.studies.deploy import Deployed, attributes, deploy
 from anajax.studies.designs import Design, evaluate_design, make_design
+from anajax.studies.drafts import Arrays, Draft
 from anajax.studies.elasticities import elasticities
 from anajax.studies.folder import Folder
 from anajax.studies.hardware import IMPERFECTIONS, impair, present
@@ -65,16 +66,17 @@ class Sensitivity:
         """Keys of the first chips of the study."""
         return chip_keys(jax.random.key(self.config.seed), jnp.arange(chips))
 
-    def measure(self, points: np.ndarray, chips: int) -> dict[str, np.ndarray]:
+    def measure(self, points: np.ndarray, chips: int, draft: Draft) -> Arrays:
         """Measures `[points chips]` at points of `numbers`."""
-        return over_chips(
-            self.model, points, self.keys(chips), self.shared, **self.sizes
-        )
+        keys = self.keys(chips)
+        how: Any = self.sizes | {"step": draft.step}
+        return over_chips(self.model, points, keys, self.shared, **how)
 
     @property
     def sizes(self) -> dict[str, int]:
         """Chips at once and in a call: the same for all analyses, for one trace."""
-        return {"chunk": self.config.chunk, "call": self.config.chips}
+        chunk = self.config.chunk
+        return {"chunk": chunk, "call": chunk * jax.local_device_count()}
 
     def run(self, folder: Folder, *, notify: Notify) -> Any:
         """Do all parts that are not done, and write the results.
@@ -106,11 +108,12 @@ class Sensitivity:
         sign = 1.0 if self.work.higher_is_better else -1.0
         layers = len(self.deployed.layers)
 
-        def metrics(factor: float) -> np.ndarray:
-            point = numbers(layers, {name: np.asarray([factor])})
-            return self.measure(point, self.config.chips)["metric"][0].astype(float)
+        def compute(draft: Draft) -> dict[str, Any]:
+            def metrics(factor: float) -> np.ndarray:
+                point = numbers(layers, {name: np.asarray([factor])})
+                found = self.measure(point, self.config.chips, draft)
+                return found["metric"][0].astype(float)
 
-        def compute() -> dict[str, Any]:
             reference: Any = self.digital
             if section.against == "nominal":
                 reference = metrics(1.0)
@@ -132,7 +135,7 @@ class Sensitivity:
             return None
         d = self.deployed
 
-        def compute() -> dict[str, Any]:
+        def compute(_: Draft) -> dict[str, Any]:
             found = elasticities(
                 d.system,
                 d.hardware,
@@ -173,14 +176,16 @@ class Sensitivity:
             return None
         paths = list(self.deployed.layers)
 
-        def measure(masks: np.ndarray) -> dict[str, np.ndarray]:
-            found = self.measure(numbers(len(paths), {}, masks), section.chips)
+        def measure(masks: np.ndarray, draft: Draft) -> dict[str, np.ndarray]:
+            points = numbers(len(paths), {}, masks)
+            found = self.measure(points, section.chips, draft)
             return {n: found[n] for n in ("metric", "loss")}
 
-        alone = parts.get("layers", lambda: measure(np.eye(len(paths), dtype=bool)))
+        each = np.eye(len(paths), dtype=bool)
+        alone = parts.get("layers", lambda draft: measure(each, draft))
 
         def at_step(masks: np.ndarray, step: int) -> dict[str, np.ndarray]:
-            return parts.get(f"order-{step:03d}", lambda: measure(masks))
+            return parts.get(f"order-{step:03d}", lambda draft: measure(masks, draft))
 
         if section.order == "greedy":
             order, found = greedy_order(at_step, len(paths))

@@ -12,18 +12,28 @@ from jax.tree_util import Partial
 
 from anajax import chip, rng, training
 from anajax._types import PRNGKey, PyTree
+from anajax.mapping import Strategy
 from anajax.studies import results, sharding, strategy_file, targets_file
 from anajax.studies import strategies_results as arrays
 from anajax.studies.cases import Case, cases_of
 from anajax.studies.config import ProgrammedConfig
+from anajax.studies.drafts import Course, Draft
 from anajax.studies.evaluate import evaluate
 from anajax.studies.folder import Folder
 from anajax.studies.judge import Judge
-from anajax.studies.learned import START, Built, build, learn, of_targets
+from anajax.studies.learned import (
+    LOOPS,
+    START,
+    Built,
+    build,
+    learn,
+    of_loop,
+    of_targets,
+)
 from anajax.studies.parts import Notify, Parts
-from anajax.studies.programs import Programmer
+from anajax.studies.programs import Keep, Programmer
 from anajax.studies.required import Requirement, required_device
-from anajax.studies.results import Part
+from anajax.studies.results import Measured, Part
 from anajax.studies.strategy_config import DIGITAL, StrategySection
 from anajax.studies.strategy_file import from_text, to_text
 from anajax.studies.trained import exact, trainer
@@ -71,15 +81,14 @@ class StrategiesStudy:
     @property
     def parts(self) -> int:
         """How many parts there are to do."""
-        each = len(self.config.strategies) * len(self.groups)
-        return len(self.cases) * each + len(self.requirements)
+        each = len(self.config.strategies) + len(self.requirements)
+        return len(self.cases) * each
 
     @property
-    def groups(self) -> list[range]:
-        """Chips that are saved together."""
-        chips = self.config.chips
-        size = self.config.save_every or chips
-        return [range(i, min(i + size, chips)) for i in range(0, chips, size)]
+    def call(self) -> int:
+        """Chips in one call of the compiled program, whatever is saved when."""
+        devices = 1 if self.mesh is None else self.mesh.shape[sharding.CHIPS]
+        return min(self.config.chunk * devices, self.config.chips)
 
     @property
     def requirements(self) -> list[tuple[str, str]]:
@@ -109,6 +118,7 @@ class StrategiesStudy:
             parts = {e.title: runner.measure(e) for e in self.config.strategies}
             table = arrays.of_case(self.config, self.work, case, parts, digital)
             found = {key: runner.require(*key, digital) for key in self.requirements}
+            runner.drop_drafts()
             unit = table[self.work.metric].attrs["units"]
             tables.append(arrays.add_required(table, found, unit))
             programs |= self._tables(case, parts)
@@ -143,66 +153,79 @@ class Runner:
         self.folder = parts.folder
         self.key = jax.random.key(study.config.seed)
         self._built: dict[str, tuple[Built, Partial]] = {}
+        self._drafts: list[Draft] = []
+
+    def _draft(self, name: str) -> Draft:
+        self._drafts.append(Draft(self.folder, name))
+        return self._drafts[-1]
 
     def measure(self, entry: StrategySection) -> Part:
         """The results of a strategy on all chips."""
-        name = f"{self.case.label}-{entry.title}"
         title = f"{self.case.label}: {entry.title}"
-        groups = self.study.groups
-        found = []
-        for chips in groups:
-            alone = len(groups) == 1
-            part = self.parts.get(
-                name if alone else f"{name}-{chips.start:05d}",
-                lambda chips=chips: vars(self._part(entry, chips)),
-                title=title if alone else f"{title}, chips from {chips.start}",
-            )
-            found.append(Part.of(part))
-        return Part.joined(found)
-
-    def _part(self, entry: StrategySection, chips: range) -> Part:
-        if entry.name == DIGITAL:
-            return self._exact_part(self._trained_digital, len(chips))
-        built, metric = self._program(entry)
-        measured = evaluate(
-            metric,
-            built.params,
-            self.case.bare,
-            built.layers,
-            self.case.times,
-            chips=np.arange(chips.start, chips.stop),
-            key=self.key,
-            **self._how,
+        found = self.parts.get(
+            self._name(entry),
+            lambda draft: vars(self._part(entry, draft, title)),
+            title=title,
         )
-        return self._as_part(
-            np.asarray(measured.metric),
-            weight_rms_error=np.asarray(measured.weight_rms_error),
+        return Part.of(found)
+
+    def _name(self, entry: StrategySection) -> str:
+        return f"{self.case.label}-{entry.title}"
+
+    def drop_drafts(self) -> None:
+        """Delete what was kept on the way: all parts of the device are done."""
+        for draft in self._drafts:
+            draft.drop()
+
+    def _part(self, entry: StrategySection, draft: Draft, title: str) -> Part:
+        if entry.name == DIGITAL:
+            return self._exact_part(self._trained_digital)
+        built, metric = self._program(entry)
+        chips, call = self.study.config.chips, self.study.call
+        measured = Measured(**draft.load_arrays())
+        while measured.chips < chips:
+            index = np.arange(measured.chips, min(measured.chips + call, chips))
+            found = evaluate(
+                metric,
+                built.params,
+                self.case.bare,
+                built.layers,
+                self.case.times,
+                chips=np.minimum(np.arange(index[0], index[0] + call), chips - 1),
+                key=self.key,
+                **self._how,
+            )
+            items, error = (
+                np.asarray(v)[: len(index)]
+                for v in (found.metric, found.weight_rms_error)
+            )
+            measured = measured.with_chips(items, error, self.study.work.subsets)
+            every = self.study.config.save_every
+            due = every is not None and measured.chips % every < len(index)
+            draft.save_arrays(vars(measured), now=due)
+            self.parts.notify(f"{title}, {measured.chips} of {chips} chips", False)
+        return measured.part(
             expected_rms_error=built.expected_error,
             strategies=to_text(
                 {entry.title: built.strategies} if built.strategies else {}
             ),
         )
 
-    def _exact_part(self, params: PyTree, chips: int) -> Part:
+    def _exact_part(self, params: PyTree) -> Part:
         """A digital network, which all chips and times agree on."""
         items = np.asarray(jax.jit(self.study.judge.items)(params))
-        shape = (chips, len(self.case.times))
-        return self._as_part(
-            np.broadcast_to(items, (*shape, *items.shape)),
-            weight_rms_error=np.zeros(shape, items.dtype),
-            expected_rms_error=np.zeros(shape[1:], items.dtype),
-            strategies=to_text({}),
-        )
-
-    def _as_part(self, items: np.ndarray, **rest: Any) -> Part:
-        """The part of a metric of items `[chips times items]`."""
-        subsets = [np.asarray(m) for m in self.study.work.subsets.values()]
-        of_subsets = [items[..., mask].mean(-1) for mask in subsets]
-        return Part(
-            metric=items.mean(-1),
-            item_metric=items.mean(0),
-            subset_metric=np.array(of_subsets).reshape(-1, *items.shape[:2]),
-            **rest,
+        shape = (self.study.config.chips, len(self.case.times))
+        return (
+            Measured()
+            .with_chips(
+                np.broadcast_to(items, (*shape, *items.shape)),
+                np.zeros(shape, items.dtype),
+                self.study.work.subsets,
+            )
+            .part(
+                expected_rms_error=np.zeros(shape[1:], items.dtype),
+                strategies=to_text({}),
+            )
         )
 
     @property
@@ -223,7 +246,7 @@ class Runner:
         config: Any = self.study.config
         entry = next(e for e in config.strategies if e.title == label)
 
-        def compute() -> dict[str, Any]:
+        def compute(draft: Draft) -> dict[str, Any]:
             built, metric = self._program(entry)
             (found,) = required_device(
                 metric,
@@ -238,6 +261,8 @@ class Runner:
                 chips=config.chips,
                 higher_is_better=self.study.work.higher_is_better,
                 digital=float(digital.mean()),
+                call=self.study.call,
+                step=draft.step,
                 **self._how,
             )
             return vars(found)
@@ -262,18 +287,54 @@ class Runner:
     def _build(self, entry: StrategySection) -> Built:
         params = self._trained if entry.trained else self.study.work.params
         programmer = self._programmer(params)
+        if entry.name in LOOPS:
+            return self._looped(entry, programmer, params)
         if entry.name != "targets":
+            programmer = dataclasses.replace(programmer, keep=self._keep(entry))
             return build(entry, programmer, self.study.work, params)
-        name = f"{targets_file.FOLDER}/{self.case.label}-{entry.title}.safetensors"
+        name = f"{targets_file.FOLDER}/{self._name(entry)}.safetensors"
+
+        def course(unit: int, steps: int) -> Course:
+            draft = self._draft(f"{self._name(entry)}-learn-{unit:03d}.npz")
+            return Course(draft, last=steps)
 
         def make() -> bytes:
             layers, rest = learn(
-                entry, programmer, self.study.work, self.study.judge.learned
+                entry, programmer, self.study.work, self.study.judge.learned, course
             )
             return targets_file.to_bytes(layers, rest)
 
         layers, rest = targets_file.from_bytes(self._kept(name, make))
         return of_targets(layers, chip.insert(params, rest), programmer)
+
+    def _looped(
+        self, entry: StrategySection, programmer: Programmer, params: PyTree
+    ) -> Built:
+        """Targets trimmed by a loop, kept until the device is done."""
+        draft = self._draft(f"{self._name(entry)}.safetensors")
+        content = draft.load()
+        if content is None:
+            made = build(entry, programmer, self.study.work, params)
+            content = targets_file.to_bytes(made.layers, {})
+            draft.save(lambda: content, now=True)
+        layers, _ = targets_file.from_bytes(content)
+        return of_loop(params, layers, programmer)
+
+    def _keep(self, entry: StrategySection) -> Keep:
+        """Strategies that were found before the study was stopped, or for its parts."""
+        label, draft = entry.title, self._draft(f"{self._name(entry)}.json")
+        part, content = self.parts.find(self._name(entry)), draft.load()
+        text = str(part["strategies"]) if part else (content or b"").decode()
+        found: Any = from_text(text, draft.file).get(label, {}) if text else {}
+        found = {"": found} if isinstance(found, Strategy) else dict(found)
+
+        def keep(path: str, search: Callable[[], Strategy]) -> Strategy:
+            if path not in found:
+                found[path] = search()
+                draft.save(lambda: to_text({label: found}).encode())
+            return found[path]
+
+        return keep
 
     @functools.cached_property
     def _trained(self) -> PyTree:
@@ -288,7 +349,8 @@ class Runner:
                 normalize=config.normalize,
             )  # fmt: skip
             train = trainer(work, noise, config.training, apply=judge.learned)
-            return targets_file.params_to_bytes(train(self._training_key))
+            course = self._training_course(self.case.label)
+            return targets_file.params_to_bytes(train(self._training_key, course))
 
         return self._kept_params(self.case.label, make)
 
@@ -300,9 +362,13 @@ class Runner:
         def make() -> bytes:
             one = config.training.model_copy(update={"chips": 1})  # all are the same
             train = trainer(self.study.work, exact, one)
-            return targets_file.params_to_bytes(train(self._training_key))
+            course = self._training_course(DIGITAL)
+            return targets_file.params_to_bytes(train(self._training_key, course))
 
         return self._kept_params(DIGITAL, make)
+
+    def _training_course(self, label: str) -> Course:
+        return Course(self._draft(f"{targets_file.TRAINED}-{label}.npz"))
 
     @property
     def _training_key(self) -> PRNGKey:

@@ -29,6 +29,7 @@ from anajax.studies.deploy import (
     strategy_layers,
     system_of,
 )
+from anajax.studies.drafts import Arrays, Draft, Step
 from anajax.studies.folder import Folder
 from anajax.studies.hardware import Hardware
 from anajax.studies.hardware_config import HardwareConfig
@@ -41,8 +42,6 @@ from anajax.workloads.base import Workload
 
 PART = 16
 """Points that are saved at once."""
-CALL = 50
-"""Chips of any points in one call."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,7 +99,9 @@ class Sweep:
                 some = group.members[start : start + PART]
                 arrays = parts.get(
                     f"points-{i:02d}-{start:05d}",
-                    lambda some=some, group=group: self._measure(group, some),
+                    lambda draft, some=some, group=group: self._measure(
+                        group, some, draft
+                    ),
                 )
                 for name in _MEASURES:
                     found[name][some] = arrays[name]
@@ -109,7 +110,7 @@ class Sweep:
         folder.write(results.RESULTS, results.to_netcdf(data))
         return data
 
-    def _measure(self, group: Group, members: list[int]) -> dict[str, np.ndarray]:
+    def _measure(self, group: Group, members: list[int], draft: Draft) -> Arrays:
         options = self.config.sweep
         return measure(
             group.model,
@@ -119,6 +120,7 @@ class Sweep:
             chunk=self.config.chunk,
             stop_at_se=options.stop_at_se,
             batch=options.batch,
+            step=draft.step,
         )
 
 
@@ -136,7 +138,7 @@ def variant_model(system: System) -> Callable[[Any, Any], Any]:
         hardware, layers, times = shared
         alone = len(jax.tree.leaves(layers)[0]) == 1  # then nothing is copied
         own = _pick(layers, 0 if alone else j)
-        return one_chip(system, _pick(hardware, i), own, times[i], key)
+        return vars(one_chip(system, _pick(hardware, i), own, times[i], key))
 
     return model
 
@@ -154,7 +156,8 @@ def measure(
     chunk: int = 1,
     stop_at_se: float | None = None,
     batch: int = 5,
-) -> dict[str, np.ndarray]:
+    step: Step | None = None,
+) -> Arrays:
     """Measures `[variants chips times]` by name, NaN for chips that were not needed.
 
     Args:
@@ -165,6 +168,7 @@ def measure(
         chunk: chips at once (vmapped), which bounds the memory.
         stop_at_se: standard error of the metric at which a variant takes no more chips.
         batch: chips between two looks at it.
+        step: see `over_points`.
     """
     shared, layer = _stacked(variants, size)
     keys = [chip_keys(jax.random.key(v.seed), jnp.arange(chips)) for v in variants]
@@ -172,7 +176,7 @@ def measure(
     found = {n: np.full(shape, np.nan) for n in _MEASURES}
     every = batch if stop_at_se is not None else chips
     active = list(range(len(variants)))
-    call = min(CALL, size * min(every, chips))
+    how: Any = {"chunk": chunk, "call": chunk * jax.local_device_count(), "step": step}
     for first in range(0, chips, every):
         if not active:
             break
@@ -180,9 +184,9 @@ def measure(
         pairs = np.array([(i, layer[i], c) for i in active for c in here])
         own = jnp.stack([keys[i][c] for i, _, c in pairs])
         point = jnp.asarray(pairs[:, 0]), jnp.asarray(pairs[:, 1]), own
-        got = over_points(model, point, shared, chunk=chunk, call=call)
+        got = over_points(model, point, shared, **how)
         for name in _MEASURES:
-            found[name][pairs[:, 0], pairs[:, 2]] = getattr(got, name)
+            found[name][pairs[:, 0], pairs[:, 2]] = got[name]
         if stop_at_se is not None:
             active = [i for i in active if _error(found["metric"][i]) > stop_at_se]
     return found

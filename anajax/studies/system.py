@@ -27,6 +27,7 @@ from anajax.nn.norm import batch_norms, batch_statistics, recalibrate_norms
 from anajax.nn.programmed import analog_by_path
 from anajax.periphery import IO
 from anajax.programming.targets import distillation
+from anajax.studies.drafts import Step
 from anajax.studies.evaluate import rms_error
 from anajax.studies.hardware import Hardware, choose, without_periphery
 from anajax.tiling import TileRule, through_wires
@@ -312,6 +313,7 @@ def over_points(
     *,
     chunk: int = 1,
     call: int | None = None,
+    step: Step | None = None,
 ) -> PyTree:
     """`function(point, shared)` along the leading axis of `points`: one trace.
 
@@ -326,6 +328,7 @@ def over_points(
         call: points in one call of the compiled program, all of them by default; the
             last call is filled up with its last point. Sets of points of any size then
             share a trace.
+        step: what each call is a step of, where the function gives arrays by name.
 
     Returns:
         The results as NumPy arrays `[points ...]`.
@@ -339,7 +342,8 @@ def over_points(
     for start in range(0, count, call):
         index = np.minimum(np.arange(start, start + call), count - 1)
         some = jax.tree.map(lambda v, i=index: v[i], points)
-        got = _over_points(some, shared, function=function, chunk=chunk)
+        compute = partial(_over_points, some, shared, function=function, chunk=chunk)
+        got = compute() if step is None else step(compute)
         found.append(jax.tree.map(np.asarray, got))
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *found)
 
@@ -375,6 +379,7 @@ def over_chips(
     *,
     chunk: int = 1,
     call: int | None = None,
+    step: Step | None = None,
 ) -> PyTree:
     """`function((point, key), shared)` for each point on each chip: `[points chips]`.
 
@@ -385,8 +390,10 @@ def over_chips(
         shared: what all points have in common.
         chunk: chips at once, of any points.
         call: chips in one call, of any points; all of a point by default.
+        step: see `over_points`.
     """
     count, chips = len(points), len(keys)
     pairs = (jnp.repeat(jnp.asarray(points), chips, 0), jnp.tile(keys, count))
-    found = over_points(function, pairs, shared, chunk=chunk, call=call or chips)
+    how: Any = {"chunk": chunk, "call": call or chips, "step": step}
+    found = over_points(function, pairs, shared, **how)
     return jax.tree.map(lambda v: v.reshape(count, chips, *v.shape[1:]), found)

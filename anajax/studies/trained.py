@@ -9,7 +9,7 @@ import optax
 
 from anajax import training
 from anajax._types import PRNGKey, PyTree
-from anajax.programming.targets import Apply, Loss
+from anajax.programming.targets import Apply, Checkpoint, Loss
 from anajax.rng import Stage, stream, streams
 from anajax.studies.strategy_config import TrainingSection
 from anajax.training import Noise
@@ -47,8 +47,9 @@ def exact(params: PyTree, key: PRNGKey, strength: Any = 1.0) -> PyTree:
     return params
 
 
-Train = Callable[[PRNGKey], PyTree]
-"""`train(key)`: parameters after training; one trace for all keys."""
+Train = Callable[..., PyTree]
+"""`train(key, checkpoint=None)`: parameters after training; one trace for all keys. A
+`Checkpoint` is where it goes on from and is kept."""
 
 
 def trainer(
@@ -95,11 +96,16 @@ def trainer(
         updates, state = optimizer.update(grads, state, params)
         return optax.apply_updates(params, updates), state
 
-    def train(key: PRNGKey) -> PyTree:
-        params, state = reference, optimizer.init(reference)
-        for i in range(options.steps):
-            params, state = step(key, params, state, jnp.asarray(i))
+    def train(key: PRNGKey, checkpoint: Checkpoint | None = None) -> PyTree:
+        now, done = (reference, optimizer.init(reference)), 0
+        if checkpoint is not None:
+            done, now = checkpoint.restore(now)
+        for i in range(done, options.steps):
+            now = step(key, *now, jnp.asarray(i))
             notify(i)
-        return params
+            if checkpoint is not None:
+                jax.block_until_ready(now)  # else all steps would be under way
+                checkpoint.save(i + 1, now)
+        return now[0]
 
     return train

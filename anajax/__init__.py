@@ -1,7 +1,7 @@
 """anajax: analog in-memory computing in JAX, differentiable from end to end.
 
 device = anajax.devices.pcm()
-density = anajax.density.from_weights(weights)
+density = anajax.weight_density(params)
 best = anajax.optimize_strategy(device, None, density, times, key=key)
 noisy = anajax.perturb(params, device, best.strategy, t=86400.0, key=key)
 """
@@ -15,6 +15,7 @@ from anajax import rng as rng
 from anajax import strategies as strategies
 from anajax._tree import replace as replace
 from anajax.chip import perturb as perturb
+from anajax.density import weight_density as weight_density
 from anajax.devices.base import Cells as Cells
 from anajax.devices.base import Device as Device
 from anajax.devices.base import age as age
@@ -59,5 +60,6 @@ __all__ = [
     "replace",
     "rng",
     "strategies",
+    "weight_density",
     "weight_error",
 ]

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from anajax import _checks
 from anajax._tree import pytree
-from anajax.density import WeightDensity
+from anajax.density import WeightDensity, as_density
 from anajax.devices.base import Device
 from anajax.devices.presets import only_range
 from anajax.mapping import Strategy, UnitCell, pairs, singles
@@ -156,7 +156,7 @@ def tuned(
     Args:
         build: a hand strategy that takes `f` and `k`, such as `lsp_first`.
         device: the device model.
-        density: the weights to be programmed.
+        density: the weights to be programmed, such as `anajax.weight_density(params)`.
         times: times (s) over which the expected squared error is averaged.
         f: range of the significance factor, on a log grid.
         k: range of the digital scale relative to the full range, on a log grid.
@@ -165,6 +165,7 @@ def tuned(
         time_weights: weight of each time, equal by default.
         compensation: drift compensation, see `weight_error`.
     """
+    density = as_density(density, "density")
     times = jnp.asarray(times, dtype=float)
     weights = jnp.ones_like(times) if time_weights is None else time_weights
     table = moment_table(device, times)

@@ -14,8 +14,8 @@ from jaxtyping import Array as JArray
 from jaxtyping import Float
 
 from anajax import _checks
-from anajax._tree import pytree
-from anajax.density import WeightDensity
+from anajax._tree import pytree, replace
+from anajax.density import WeightDensity, as_density
 from anajax.devices.base import Device
 from anajax.mapping import Strategy, interpolation
 from anajax.moments import Moments, MomentTable, tabulate
@@ -30,13 +30,13 @@ class WeightError:
     """Expected error of normalized weights at each time."""
 
     mse: Float[JArray, "times"]
-    """Mean squared error over the density, in units of w_max^2."""
+    """Mean squared error over the density, in units of w_max^2 of a layer."""
     alpha: Float[JArray, "times"]
     """Drift compensation factor."""
     bias: Float[JArray, "times points"]
-    """Mean error at each point of the density, in units of w_max."""
+    """Mean error of normalized weights at each point of the density."""
     var: Float[JArray, "times points"]
-    """Variance at each point of the density, in units of w_max^2."""
+    """Variance of normalized weights at each point of the density."""
 
     @property
     def rms(self) -> Float[JArray, "times"]:
@@ -77,11 +77,13 @@ def weight_error(
     Returns:
         The error at each time, differentiable in strategy, table and density.
     """
+    density = as_density(density, "density")
     u = jnp.abs(density.u) if strategy.mirrored else density.u
     targets = interpolation(strategy, u) @ strategy.targets
     w = weight_moments(strategy, table(targets))
     offset = strategy.offset / strategy.scale
-    return error_of_moments(w, u, density.probability, offset, compensation)
+    error = error_of_moments(w, u, density.probability, offset, compensation)
+    return replace(error, mse=density.unit**2 * error.mse)
 
 
 def error_of_moments(
@@ -92,6 +94,8 @@ def error_of_moments(
     compensation: Compensation,
 ) -> WeightError:
     """The error of weights `u` whose analog parts c.g / K have these moments.
+
+    The mean squared error is that of normalized weights.
 
     Args:
         w: moments of the analog part at 0 s and at the times wanted.
@@ -125,7 +129,7 @@ def with_factors(
     goal = u + strategy.offset / strategy.scale
     ratio = (alpha / error.alpha)[:, None]
     bias, var = ratio * (error.bias + goal) - goal, ratio**2 * error.var
-    mse = jnp.sum(density.probability * (bias**2 + var), -1)
+    mse = density.unit**2 * jnp.sum(density.probability * (bias**2 + var), -1)
     return WeightError(mse=mse, alpha=alpha, bias=bias, var=var)
 
 

@@ -52,8 +52,7 @@ print(f"{100 * digital:.2f} % of {len(work.x)} test digits are right without a c
 # can do better, if small weights use the least significant pair alone.
 
 # %%
-arrays = anajax.chip.weights(work.params)
-density = anajax.density.from_weights(*(w / jnp.abs(w).max() for w in arrays.values()))
+density = anajax.weight_density(work.params)
 plt.bar(density.u, 100 * density.probability, width=2 / len(density.u))
 plt.xlabel("weight / w_max of its layer"), plt.ylabel("share of weights (%)")
 plt.show()

@@ -144,8 +144,7 @@ print(f"digital accuracy {100 * float(metric(params)):.1f} %")
 # process have to be? Bars are two standard errors of the mean over chips.
 
 # %%
-arrays = anajax.chip.weights(params).values()
-density = anajax.density.from_weights(*(w / jnp.abs(w).max() for w in arrays))
+density = anajax.weight_density(params)
 t = [float(mine.valid_times[0])]
 ways = {
     "single pair": strategies.single_pair(mine),

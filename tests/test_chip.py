@@ -11,7 +11,10 @@ from flax import nnx
 
 from anajax import chip, devices, strategies
 from anajax._tree import replace
+from anajax.layout import Layout
+from anajax.programming import fisher, optimize_targets
 from anajax.studies.evaluate import evaluate
+from anajax.studies.targets_file import from_bytes, to_bytes
 
 PCM, IDEAL = devices.pcm(), devices.ideal()
 LSP = strategies.lsp_first(PCM)
@@ -223,3 +226,57 @@ def test_bad_studies_are_named(key):
                 lambda p: jnp.zeros(()), params, PCM, LSP, args["times"],
                 chips=args["chips"], key=key, recalibrate=args.get("recalibrate"),
             )  # fmt: skip
+
+
+MIXED = {"act": jax.nn.relu, "name": "net", "depth": 2, "none": None}
+
+
+def mixed(key):
+    return {"layer": {"kernel": jr.normal(key, (4, 3)), "bias": jnp.ones(3)}} | MIXED
+
+
+def apply_mixed(p, x):
+    assert p["name"] == "net" and p["depth"] == 2 and p["none"] is None
+    return p["act"](x @ p["layer"]["kernel"] + p["layer"]["bias"])
+
+
+def test_leaves_that_are_no_arrays_pass_through(key):
+    params, x = mixed(key), jnp.ones((5, 4))
+    noisy = chip.perturb(params, PCM, LSP, t=DAY, key=key)
+    assert {k: noisy[k] for k in MIXED} == MIXED
+    metric = jax.jit(lambda w: jnp.mean(w), inline=True)
+    found = evaluate(
+        lambda p: metric(apply_mixed(p, x)), params, PCM, LSP, [DAY], chips=1, key=key
+    )
+    np.testing.assert_allclose(found.metric, apply_mixed(params, x).mean(), rtol=0.2)
+    learned = optimize_targets(
+        apply_mixed, params, PCM, LSP, x, [DAY], key=key, steps=1, chips=1, batch=2,
+        learn=("strategy", "columns", "weights", "digital"),
+    )  # fmt: skip
+    assert {k: learned.params[k] for k in MIXED} == MIXED
+    weights = fisher(apply_mixed, params, x[:2], key=key)
+    assert weights["layer/kernel"].shape == (4, 3)
+
+
+def test_a_network_that_is_one_array(key):
+    """Its path is empty."""
+    w, x = jr.normal(key, (4, 3)), jnp.ones((5, 4))
+    noisy = chip.perturb(w, PCM, LSP, t=DAY, key=key)
+    assert noisy.shape == w.shape and jnp.any(noisy != w)
+    found = optimize_targets(
+        lambda p, x: x @ p, w, PCM, LSP, x, [DAY], key=key, steps=1, chips=1, batch=2
+    )
+    again, digital = from_bytes(to_bytes(found.layers, w))
+    assert digital == {}
+    results = [
+        evaluate(lambda p: p.sum(), w, PCM, layers, [DAY], chips=1, key=key)
+        for layers in (found.layers, again)
+    ]
+    chex.assert_trees_all_equal(*results)
+
+
+def test_layouts_are_kept_in_files(key):
+    params = {"weight": jr.normal(key, (3, 4))}
+    layers = chip.encode_weights(params, LSP, normalize="column")
+    again, _ = from_bytes(to_bytes(layers, params))
+    assert again["weight"].layout == layers["weight"].layout == Layout((), (1,), (0,))

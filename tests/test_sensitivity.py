@@ -43,7 +43,7 @@ def test_importance_weighs_the_density():
     a, b = np.array([0.5, -1.0]), np.array([0.25, 0.75])
     both = density.from_weights(a, b, importance=[1.0, 3.0])
     u, p = np.asarray(both.u), np.asarray(both.probability)
-    for value, share in ((0.5, 1 / 8), (-1.0, 1 / 8), (0.25, 3 / 8), (0.75, 3 / 8)):
+    for value, share in ((0.5, 1 / 8), (-1.0, 1 / 8), (1 / 3, 3 / 8), (1.0, 3 / 8)):
         np.testing.assert_allclose(p[np.argmin(np.abs(u - value))], share)
     equal = density.from_weights(a, b, importance=[2.0, np.full(2, 2.0)])
     plain = density.from_weights(a, b)

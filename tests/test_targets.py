@@ -205,7 +205,7 @@ def test_learned_targets_beat_the_tuned_hand_strategy_in_the_sampler(key):
     """Chips and inputs of the report are not those of the search."""
     params = network(key)
     train, test = jr.normal(jr.fold_in(key, 1), (2, 256, 6))
-    points = density.from_weights(*chip.weights(params).values())
+    points = density.weight_density(params)
     hand = strategies.tuned(strategies.lsp_first, NOISY, points, TIMES).strategy
     digital = apply(params, test)
 

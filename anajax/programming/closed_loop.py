@@ -19,7 +19,7 @@ from jaxtyping import Float
 from anajax import _checks, chip, rng
 from anajax._tree import pytree, replace, static
 from anajax._types import PRNGKey, PyTree
-from anajax.density import WeightDensity, from_weights, merged
+from anajax.density import WeightDensity, as_density, merged
 from anajax.devices.base import Cells, Device, program, read
 from anajax.mapping import Normalize, Strategy, UnitCell, canonical
 from anajax.programming.objective import cells_error
@@ -191,7 +191,8 @@ def optimize_closed_loop(
         device: the device model.
         strategy: where the search starts from, such as the open-loop optimum; mirrored
             pairs.
-        weights: the weights themselves, or their density.
+        weights: their density, such as `anajax.weight_density(params)`, or the weights
+            of one layer.
         times: seconds after the first read over which the error is averaged.
         key: draws.
         reads: verify reads of each measured device.
@@ -215,7 +216,7 @@ def optimize_closed_loop(
             "device", "be analog", f"{device.name} with levels", "Use enumerate_levels."
         )
     begin = follow_open(strategy, device, reads=reads)
-    density = weights if isinstance(weights, WeightDensity) else from_weights(weights)
+    density = as_density(weights)
     points = merged(density)
     start = _Unknowns(
         first=from_strategy(begin.strategy, device, max(11, begin.strategy.knots.size)),
@@ -263,7 +264,7 @@ def _search(
         mse = cells_error(
             plan.strategy, device, cells, u, points.probability, times, key
         )
-        return 1e4 * jnp.mean(mse)
+        return 1e4 * points.unit**2 * jnp.mean(mse)
 
     adam = optax.adam(optax.cosine_decay_schedule(rate, steps))
 

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from anajax import _checks, rng
 from anajax._tree import pytree
 from anajax._types import PRNGKey
-from anajax.density import WeightDensity, from_weights, merged
+from anajax.density import WeightDensity, as_density, merged
 from anajax.devices.base import Device
 from anajax.devices.presets import only_range
 from anajax.mapping import Strategy, UnitCell, canonical, pairs
@@ -87,7 +87,8 @@ def optimize_strategy(
     Args:
         device: the device model.
         cell: devices of a weight, in pairs (with levels, any); two pairs if `None`.
-        weights: the weights themselves, or their density.
+        weights: their density, such as `anajax.weight_density(params)`, or the weights
+            of one layer.
         times: seconds after the first read over which the error is averaged.
         key: draws the random starts (and the chips, with `samples`).
         knots: number of knots on |u|.
@@ -111,7 +112,7 @@ def optimize_strategy(
         ValueError: if an argument is out of range; see also `make_objective`.
     """
     cell = pairs(2) if cell is None else cell
-    density = weights if isinstance(weights, WeightDensity) else from_weights(weights)
+    density = as_density(weights)
     if device.levels is not None:
         _check_exact(samples)
         found = enumerate_levels(

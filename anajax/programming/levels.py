@@ -30,7 +30,7 @@ from jaxtyping import Float
 
 from anajax import _checks
 from anajax._tree import pytree
-from anajax.density import WeightDensity, from_weights
+from anajax.density import WeightDensity, as_density
 from anajax.devices.base import Device
 from anajax.mapping import Strategy, UnitCell, full_scale
 from anajax.moments import Moments, conductance_moments
@@ -77,7 +77,8 @@ def enumerate_levels(
         device: a device with levels.
         cell: devices of a weight, such as `pairs(2)`; without pairs (`singles(4)`) a
             digital offset is found as well.
-        weights: the weights themselves, or their density.
+        weights: their density, such as `anajax.weight_density(params)`, or the weights
+            of one layer.
         times: seconds after the first read over which the error is averaged.
         significance: of the groups of the cell, such as `slices(3)` or `copies(4)`;
             by default powers of one factor F, which is searched for.
@@ -95,7 +96,7 @@ def enumerate_levels(
         ValueError: if the device has no levels, there are too many codes, or the
             significance does not fit the cell.
     """
-    density = weights if isinstance(weights, WeightDensity) else from_weights(weights)
+    density = as_density(weights)
     moments = _level_moments(device, times)
     search = _Search.of(device, cell, density, moments, time_weights)
     search = dataclasses.replace(
@@ -140,6 +141,7 @@ class _Search:
     u: np.ndarray
     """Normalized weights `[points]`, not negative for pairs."""
     p: np.ndarray
+    unit: float
     """Their shares."""
     time_weights: np.ndarray
     span: float
@@ -168,6 +170,7 @@ class _Search:
             cell=cell,
             u=np.abs(u[used]) if cell.paired else u[used],
             p=p[used] / p[used].sum(),
+            unit=float(density.unit),
             time_weights=weights / weights.sum(),
             span=float(device.g_max - device.g_min),
         )
@@ -215,6 +218,7 @@ class _Search:
                 Moments(mean=mean[:, at] / scale, var=var[:, at] / scale**2),
                 self.u,
                 self.p,
+                self.unit,
                 shift,
                 self.time_weights,
                 self.compensation,
@@ -243,6 +247,7 @@ def _evaluate(
     w: Moments,
     u: JArray,
     p: JArray,
+    unit: JArray,
     offset: JArray,
     time_weights: JArray,
     compensation: Compensation,
@@ -250,7 +255,7 @@ def _evaluate(
     ceiling: JArray | None,
 ) -> tuple[JArray, JArray]:
     error = error_of_moments(w, u, p, offset, compensation)
-    return error.alpha, combine(error.mse, time_weights, aggregate, ceiling)
+    return error.alpha, combine(unit**2 * error.mse, time_weights, aggregate, ceiling)
 
 
 def _level_moments(

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from anajax import _checks, rng
 from anajax._tree import pytree, static
 from anajax._types import PRNGKey
-from anajax.density import WeightDensity
+from anajax.density import WeightDensity, as_density
 from anajax.devices.base import Cells, Device, age, program, read
 from anajax.mapping import Strategy, decode, encode
 from anajax.moments import MomentTable
@@ -76,6 +76,7 @@ class SampledError(AbstractObjective):
         mse = sampled_error(
             strategy, self.device, u, self.density.probability, self.times, self.key
         )
+        mse = self.density.unit**2 * mse
         return combine(mse, self.time_weights, self.aggregate, self.ceiling)
 
 
@@ -188,6 +189,7 @@ def make_objective(
         _checks.fail(
             "time_weights", "match `times`", weights.shape, f"Give {times.shape[0]}."
         )
+    density = as_density(density, "density")
     limit = _as_ceiling(ceiling, times)
     if aggregate not in ("mean", "minimax"):
         _checks.fail("aggregate", 'be "mean" or "minimax"', aggregate, "Choose one.")

@@ -4,9 +4,13 @@ All converters count zero among their codes, round half to even and pass gradien
 straight through the rounding; beyond their bounds the gradient in the input is zero.
 Values have no unit: an input of 1 is the full read voltage, an output of 1 is the
 current of one cell of weight 1 at full input.
+
+Codes are found in single precision at least, whatever the type of the input; the result
+is rounded to that type once, at the end.
 """
 
 import abc
+import warnings
 from typing import TYPE_CHECKING
 
 import jax
@@ -46,6 +50,27 @@ def clip_inclusive(
     """`x` within `[low, high]`; derivative 1 up to and at the bounds; NaN stays NaN."""
     low, high = jnp.asarray(low, x.dtype), jnp.asarray(high, x.dtype)
     return jnp.where(x > high, high, jnp.where(x < low, low, x))
+
+
+def wide(x: Float[JArray, "*shape"]) -> Float[JArray, "*shape"]:
+    """`x` in single precision at least: half precision has no room for codes."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def warn_narrow(converter: "AbstractConverter", dtype: Any) -> None:
+    """Say so where results of `dtype` cannot hold the codes of a converter."""
+    codes = getattr(converter, "codes", 0)
+    if not _checks.concrete(codes) or not jnp.issubdtype(dtype, jnp.floating):
+        return
+    held = 2 ** (jnp.finfo(dtype).nmant + 1)
+    if np.max(codes) > held:
+        warnings.warn(
+            f"`x` should hold the codes of the converter, up to {np.max(codes):g}: got "
+            f"{jnp.dtype(dtype).name}, which holds {held}. The product is rounded to "
+            "that. Pass float32 inputs.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 # --- converters ---------------------------------------------------------------------
@@ -127,14 +152,16 @@ class Uniform(AbstractConverter):
         return jnp.asarray(self.bound, dtype) / self.codes
 
     def encode(self, x: Float[JArray, "*shape"]) -> Float[JArray, "*shape"]:
-        """Signed integer codes (as floats) of `x`."""
-        low = -self.codes if self.signed else 0
+        """Signed integer codes of `x`, as floats of 32 bits at least."""
+        x, low = wide(x), -self.codes if self.signed else 0
         return clip_inclusive(round_through(x / self.step(x.dtype)), low, self.codes)
 
     def __call__(self, x: Float[JArray, "*shape"]) -> Float[JArray, "*shape"]:
-        return self.encode(x) * self.step(x.dtype)
+        code = self.encode(x)
+        return (code * self.step(code.dtype)).astype(x.dtype)
 
     def overflow(self, x: Float[JArray, "*shape"]) -> JArray:
+        x = wide(x)
         code = jnp.round(x / self.step(x.dtype))
         above = code > self.codes
         return above | (code < -self.codes) if self.signed else above
@@ -160,12 +187,13 @@ class Graded(AbstractConverter):
         _checks.positive("codes", self.codes)
 
     def __call__(self, x: Float[JArray, "*shape"]) -> Float[JArray, "*shape"]:
-        codes, step = self._steps(x)
-        return clip_inclusive(round_through(x / step), -codes, codes) * step
+        codes, step = self._steps(wide(x))
+        found = clip_inclusive(round_through(wide(x) / step), -codes, codes) * step
+        return found.astype(x.dtype)
 
     def overflow(self, x: Float[JArray, "*shape"]) -> JArray:
-        codes, step = self._steps(x)
-        return jnp.abs(jnp.round(x / step)) > codes
+        codes, step = self._steps(wide(x))
+        return jnp.abs(jnp.round(wide(x) / step)) > codes
 
     def _steps(self, x: JArray) -> tuple[JArray, JArray]:
         codes = jnp.asarray(self.codes, x.dtype)
@@ -232,7 +260,7 @@ def calibrate(
     _checks.finite("values", values)
     if not 0 < quantile <= 1:
         _checks.fail("quantile", "lie in (0, 1]", quantile, "1 fits every value.")
-    size = jnp.abs(values)
+    size = jnp.abs(wide(jnp.asarray(values)))
     kept = axis is not None
     if quantile == 1:
         bound = jnp.max(size, axis, keepdims=kept)

@@ -9,6 +9,8 @@ and the bias. Padding of smaller tiles adds nothing to a sum and gets no noise.
 
 Cells with several devices come in as conductances `[in, out, devices]` by
 `from_planes`. All functions are pure; `mvm` works under `jit`, `grad`, `vmap`, `scan`.
+Products are computed in single precision at least and rounded to the type of the inputs
+at the end: inputs of bfloat16 meet all codes of an ADC, but results have its 8 bits.
 """
 
 import math
@@ -19,7 +21,8 @@ import numpy as np
 
 from anajax import _checks
 from anajax._split import even_parts, join, split_axis
-from anajax._types import Float, JArray, PRNGKey
+from anajax._types import Any, Float, JArray, PRNGKey
+from anajax.converters import warn_narrow, wide
 from anajax.periphery import IO, DropFormula, OutputNoise, Reread, WeightNoise
 from anajax.rng import Stage, stream
 from anajax.tiling import TileRule as TileRule
@@ -55,9 +58,13 @@ def mvm(
         ValueError: if `x` does not fit or (outside of traces) is not finite, or if
             there is noise and no key.
     """
+    dtype = _result_type(tiles, x)
+    warn_narrow(io.adc, dtype)
+    tiles = jax.tree.map(wide, tiles)
     y = join(_add(_partial(tiles, x, io, key)), tiles.columns, axis=1)
     y = y.reshape(*x.shape[:-1], tiles.columns)
-    return y if tiles.bias is None else y + tiles.bias
+    y = y if tiles.bias is None else y + tiles.bias
+    return y.astype(dtype)
 
 
 def partial_sums(
@@ -68,7 +75,8 @@ def partial_sums(
     key: PRNGKey | None = None,
 ) -> Float[JArray, "batch t k c"]:
     """What `mvm` adds up: each tile's result after its digital scale, without bias."""
-    return jnp.moveaxis(_partial(tiles, x, io, key), 0, 1)
+    parts = _partial(jax.tree.map(wide, tiles), x, io, key)
+    return jnp.moveaxis(parts, 0, 1).astype(_result_type(tiles, x))
 
 
 def column_sums(
@@ -83,9 +91,17 @@ def column_sums(
     `calibrate(io.adc, column_sums(tiles, x, io), axis=(1, 2))` gives every column of
     every tile a range of its own, `axis=None` one range to all.
     """
+    tiles = jax.tree.map(wide, tiles)
     scaled, _ = _scaled_input(tiles, x, io)
     values, _ = _slices(scaled[:, :, None], io)
     return _analog(tiles, values, io, _draw(tiles, values, io, key, 0))
+
+
+def _result_type(tiles: Tiles, x: JArray) -> Any:
+    """That of the inputs, where they are narrow; else the wider of both."""
+    if jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize < 4:
+        return x.dtype
+    return jnp.result_type(x, tiles.matrix)
 
 
 def _add(parts: Float[JArray, "t b k c"]) -> Float[JArray, "b k c"]:
@@ -108,7 +124,7 @@ def _scaled_input(tiles: Tiles, x: JArray, io: IO) -> tuple[JArray, JArray]:
         _checks.fail("x", rule, f"shape {x.shape}", "The last axis meets the matrix.")
     if x.size:
         _checks.finite("x", x)
-    x = x.reshape(math.prod(x.shape[:-1]), tiles.rows)
+    x = wide(x.reshape(math.prod(x.shape[:-1]), tiles.rows))
     parts = split_axis(x, even_parts(tiles.rows, tiles.grid[0]), axis=1)
     parts = jnp.moveaxis(parts, 1, 0)  # [t b r]
     scale = io.scaling.scale(parts)

@@ -5,7 +5,12 @@ is held at 0 V through one segment at one end or both; neighboring cells are one
 apart. Eliminating the wire nodes leaves one unknown per cell, its voltage d:
 (I + A G) d = v, with A the drop that cell currents cause along rows and columns. It is
 symmetric positive definite after scaling by sqrt(G), and conjugate gradients need 3 to
-10 iterations. Derivatives solve the transposed system once, implicitly.
+10 iterations (thousands at kOhms a segment). Derivatives solve the transposed system
+once, implicitly.
+
+What is not known to a thousandth is NaN: where the iterations did not reach the
+tolerance, and in single precision where wires of some 100 kOhm a segment and more leave
+less of the voltages than the rounding of them; double precision solves these.
 
 The circuit is linear: `effective_matrix` solves it once per array, and any number of
 vectors are plain products from then on. `attenuated_matrix` is a cheap estimate of it
@@ -25,6 +30,10 @@ from anajax.converters import Number
 
 MICRO = 1e-6
 """Ohm x uS is a millionth."""
+ACCURACY = 1e-3
+"""Largest relative error of the currents that is returned: else they are NaN."""
+ROUNDING = 16
+"""Machine epsilons that a residual is known to, relative to the right-hand side."""
 SIDE_BY_SIDE = 2**12
 """Cells that are worked on at once where vectors are solved side by side."""
 
@@ -64,9 +73,10 @@ class Solution:
     """Currents and voltages of an array for one or more input vectors."""
 
     current: Float[JArray, "*batch columns"]
-    """Sensed current of each column (sum over its sensed ends), uA."""
+    """Sensed current of each column (sum over its sensed ends), uA; NaN where the
+    solver did not converge."""
     voltage: Float[JArray, "*batch rows columns"]
-    """Voltage across each cell, V."""
+    """Voltage across each cell, V; NaN where the solver did not converge."""
     iterations: JArray
     """Iterations taken, per vector."""
 
@@ -77,7 +87,7 @@ def solve(
     wires: Wires,
     *,
     tolerance: float | None = None,
-    max_iterations: int = 200,
+    max_iterations: int | None = None,
 ) -> Solution:
     """Column currents and cell voltages of an array with resistive wires.
 
@@ -86,7 +96,8 @@ def solve(
         v: voltages of the row drivers, V.
         wires: resistances and ends.
         tolerance: relative residual to stop at; one machine epsilon unless told.
-        max_iterations: bound on the iterations.
+        max_iterations: bound on the iterations; by default no solvable circuit needs
+            as many.
 
     Returns:
         A `Solution`; differentiable in `g`, `v` and the resistances, to any order.
@@ -102,7 +113,7 @@ def solve(
         d, i, count = cells(g, source, wires, limits)
         return jnp.sum(i, axis=0), d, count
 
-    limits = Limits.of(g.dtype, tolerance, max_iterations)
+    limits = Limits.of(g, tolerance, max_iterations)
     found = mapped(one, flat, g.size)
     current, voltage, count = (x.reshape(*v.shape[:-1], *x.shape[1:]) for x in found)
     return Solution(current=current, voltage=voltage, iterations=count)
@@ -113,7 +124,7 @@ def effective_matrix(
     wires: Wires,
     *,
     tolerance: float | None = None,
-    max_iterations: int = 200,
+    max_iterations: int | None = None,
 ) -> Float[JArray, "rows columns"]:
     """Conductances (uS) of a wire-less array with the same currents: I = v @ result.
 
@@ -124,11 +135,12 @@ def effective_matrix(
         g: cell conductances, uS.
         wires: resistances and ends.
         tolerance: relative residual to stop at; one machine epsilon unless told.
-        max_iterations: bound on the iterations.
+        max_iterations: bound on the iterations; by default no solvable circuit needs
+            as many.
     """
     check_array(g, None)
     rows, columns = g.shape
-    limits = Limits.of(g.dtype, tolerance, max_iterations)
+    limits = Limits.of(g, tolerance, max_iterations)
     axis = 0 if rows <= columns else 1
 
     def one(line: JArray) -> JArray:
@@ -221,11 +233,18 @@ class Limits:
         _checks.positive("max_iterations", self.max_iterations)
 
     @classmethod
-    def of(cls, dtype: Any, tolerance: float | None, max_iterations: int) -> "Limits":
-        """Limits with the default tolerance of `dtype`: one machine epsilon."""
-        fitting = float(jnp.finfo(dtype).eps)
-        tolerance = fitting if tolerance is None else tolerance
-        return cls(tolerance=tolerance, max_iterations=max_iterations)
+    def of(
+        cls, g: JArray, tolerance: float | None, max_iterations: int | None
+    ) -> "Limits":
+        """Limits of an array of cells: one machine epsilon, and iterations for all.
+
+        In exact arithmetic there are no more iterations than cells.
+        """
+        epsilon, most = float(jnp.finfo(g.dtype).eps), 200 + 4 * g.size
+        return cls(
+            tolerance=epsilon if tolerance is None else tolerance,
+            max_iterations=most if max_iterations is None else max_iterations,
+        )
 
 
 def mapped(solve_one: Callable, vectors: Float[JArray, "n ..."], cells: int) -> Any:
@@ -311,9 +330,16 @@ def solve_framed(
 def _conjugate_gradients(
     s: JArray, b: JArray, drop: Callable[[JArray], JArray], limits: Limits
 ) -> tuple[JArray, JArray]:
-    """A s u, where (I + s A s) u = s b; no division by s, so open cells are exact."""
-    right = s * b
-    stop = limits.tolerance**2 * jnp.vdot(right, right)
+    """A s u, where (I + s A s) u = s b; no division by s, so open cells are exact.
+
+    No eigenvalue is below 1, so that the error of u is at most the residual, which is
+    known to rounding; u itself is s (b - A s u). NaN if that is more than `ACCURACY`.
+    """
+    size = jnp.max(jnp.abs(b))
+    size = jnp.where(size > 0, size, 1)  # squares of small numbers would vanish
+    right = s * b / size
+    whole = jnp.vdot(right, right)
+    stop = limits.tolerance**2 * whole
 
     def going(state: tuple) -> JArray:
         return (state[3] > stop) & (state[4] < limits.max_iterations)
@@ -328,8 +354,12 @@ def _conjugate_gradients(
         return lost + alpha * dropped, r, r + left / size * p, left, count + 1
 
     start = (jnp.zeros_like(b), right, right, jnp.vdot(right, right), jnp.asarray(0))
-    lost, *_, count = jax.lax.while_loop(going, step, start)
-    return lost, count
+    lost, _, _, left, count = jax.lax.while_loop(going, step, start)
+    found = right - s * lost
+    error = left + (ROUNDING * jnp.finfo(s.dtype).eps) ** 2 * whole
+    most = max(ACCURACY, limits.tolerance) ** 2
+    known = (left <= stop) & (error <= most * jnp.vdot(found, found))
+    return jnp.where(known, size * lost, jnp.nan), count
 
 
 def check_array(g: JArray, v: JArray | None) -> None:

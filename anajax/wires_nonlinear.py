@@ -15,6 +15,7 @@ from anajax._ladder import padded
 from anajax._tree import pytree
 from anajax._types import Float, JArray
 from anajax.wires import (
+    ACCURACY,
     Limits,
     Solution,
     Wires,
@@ -91,7 +92,8 @@ def solve_nonlinear(
 
     Returns:
         A `Solution`, its iterations being Newton's steps; first derivatives in `g`,
-        `v`, the resistances and the numbers of `cell`.
+        `v`, the resistances and the numbers of `cell`. NaN where the last
+        step still changed the voltages by a thousandth.
 
     Raises:
         ValueError: if shapes do not fit, or conductances are negative (outside traces).
@@ -99,7 +101,7 @@ def solve_nonlinear(
     check_array(g, v)
     if max_iterations < 1:
         _checks.fail("max_iterations", "be positive", max_iterations, "Use 20.")
-    limits = Limits.of(g.dtype, None, 200)
+    limits = Limits.of(g, None, None)
     stop = 16 * limits.tolerance if tolerance is None else tolerance
     rows, columns = g.shape
     pad = [(0, padded(rows) - rows), (0, padded(columns) - columns)]
@@ -137,8 +139,9 @@ def solve_nonlinear(
 
         infinite = jnp.asarray(jnp.inf, source.dtype)
         start = (jnp.zeros_like(source), infinite, jnp.asarray(0))
-        d, _, count = jax.lax.while_loop(going, body, start)
-        return d, count
+        d, change, count = jax.lax.while_loop(going, body, start)
+        most = jnp.maximum(limit, ACCURACY * jnp.max(jnp.abs(d)))
+        return jnp.where(change <= most, d, jnp.nan), count
 
     def one(v: JArray) -> tuple:
         source = jnp.broadcast_to(v[:, None], g.shape)

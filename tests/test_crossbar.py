@@ -228,6 +228,25 @@ def test_quantized_gradient_is_straight_through(x64):
     np.testing.assert_allclose(grad, jnp.tile(w.sum(1), (7, 1)), rtol=1e-9)
 
 
+def test_inputs_of_half_precision_meet_all_codes_of_an_adc(key):
+    """As in single precision, rounded once at the end; and what that loses is said."""
+    w = jr.normal(key, (24, 8))
+    x = jr.normal(jr.fold_in(key, 1), (50, 24)).astype(jnp.bfloat16)
+    io = pp.IO(scaling=pp.AbsMax(), dac=uniform(8, 1.0), adc=uniform(12, 12.0))
+    tiles = cb.from_weights(w)
+    single = cb.mvm(tiles, x.astype(jnp.float32), io)
+    with pytest.warns(UserWarning, match="codes.* 2047: got bfloat16, which holds 256"):
+        half = cb.mvm(tiles, x, io)
+    np.testing.assert_array_equal(half, single.astype(jnp.bfloat16))
+    sums = cb.column_sums(tiles, x, io)
+    assert sums.dtype == jnp.float32
+    codes = io.adc.encode(sums.astype(jnp.bfloat16))
+    assert codes.dtype == jnp.float32 and np.all(np.asarray(codes) % 1 == 0)
+    assert len(np.unique(io.adc.encode(sums))) > 300
+    fitting = replace(io, adc=uniform(9, 12.0))  # no more codes than bfloat16 holds
+    assert cb.mvm(tiles, x, fitting).dtype == jnp.bfloat16
+
+
 def test_calibrated_adcs_do_not_clip_and_have_a_range_per_column():
     w = normal(20, 7) * jnp.linspace(0.1, 5, 7)
     x = normal(50, 20, seed=1)

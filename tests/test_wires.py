@@ -20,7 +20,7 @@ from anajax.wires_nonlinear import MiloCell, OhmicCell, solve_nonlinear
 
 run = jax.jit(solve)
 matrix = jax.jit(effective_matrix)
-nonlinear = jax.jit(solve_nonlinear)
+nonlinear = jax.jit(solve_nonlinear, static_argnames="max_iterations")
 
 
 def both(ohm, **ends):
@@ -110,6 +110,41 @@ def test_loss_of_output_is_that_of_other_simulators():
         assert 100 * lost == pytest.approx(percent, abs=0.15)
 
 
+@pytest.mark.parametrize("ohm", [1e4, 1e6, 1e8])
+def test_wires_that_take_nearly_all_voltage_are_solved_or_nan(ohm):
+    """At 1 MOhm a segment 200 iterations were 7 % off; never a wrong number."""
+    for shape in ((16, 16), (64, 48)):
+        g, v = array(*shape, 50.0, 225.0)
+        want, voltage = nodal(g * 1e-6, v, ohm, ohm)
+        with jax.enable_x64(True):
+            got = run(jnp.asarray(g), jnp.asarray(v), both(ohm))
+            assert off(got.current, want * 1e6) < 1e-8
+            assert off(got.voltage, voltage) < 1e-8
+            assert off(v @ matrix(jnp.asarray(g), both(ohm)), want * 1e6) < 1e-8
+        single = run(
+            jnp.asarray(g, jnp.float32), jnp.asarray(v, jnp.float32), both(ohm)
+        )
+        for current, exact in zip(single.current, want, strict=True):
+            unknown = bool(np.all(np.isnan(current)))
+            assert unknown or off(current, exact * 1e6) < 2e-3
+            assert unknown == (ohm == 1e8) or ohm == 1e6
+
+
+def test_inputs_of_any_size_have_the_same_solution():
+    """Their squares would vanish in single precision."""
+    g, v = (jnp.asarray(a, jnp.float32) for a in array(16, 16))
+    one, tiny = run(g, v, both(50.0)), run(g, 1e-25 * v, both(50.0))
+    np.testing.assert_allclose(1e25 * tiny.current, one.current, rtol=1e-5)
+
+
+def test_newtons_steps_that_do_not_settle_are_nan():
+    g, v = (jnp.asarray(a, jnp.float32) for a in array(16, 16, 50.0, 225.0))
+    cell = MiloCell()
+    assert np.all(np.isnan(nonlinear(g, v, both(50.0), cell, max_iterations=1).current))
+    settled = nonlinear(g, v, both(50.0), cell)
+    assert np.all(np.isfinite(settled.current)) and np.max(settled.iterations) < 20
+
+
 # --- derivatives --------------------------------------------------------------------
 
 
@@ -193,6 +228,7 @@ def test_iterations_stop_at_their_bound():
     g, v = (jnp.asarray(a, jnp.float32) for a in array(64, 64))
     short = solve(g, v, both(5.0), max_iterations=1)
     assert np.all(np.asarray(short.iterations) == 1)
+    assert np.all(np.isnan(short.current)) and np.all(np.isnan(short.voltage))
     rough = solve(g, v, both(5.0), tolerance=1e-2)
     assert np.max(rough.iterations) < np.min(run(g, v, both(5.0)).iterations)
 

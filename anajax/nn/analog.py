@@ -19,6 +19,7 @@ from flax import nnx
 from anajax import _checks, crossbar
 from anajax._tree import pytree, replace
 from anajax._types import Float, JArray, PRNGKey
+from anajax.converters import warn_narrow, wide
 from anajax.crossbar import TileRule, Tiles
 from anajax.periphery import IO, LearnedRange
 from anajax.rng import Stage, streams
@@ -173,7 +174,9 @@ class Analog(nnx.Module):
             _checks.finite(f"inputs of {self.name}", x, remedy)
         if self.observer is not None:
             self.observer(x, 0 if self.index is None else self.index[...])
-        io, key = self.periphery(), self._key_for(x)
+        io, key, dtype = self.periphery(), self._key_for(x), x.dtype
+        warn_narrow(io.adc, dtype)
+        x, kernel = wide(x), wide(kernel)
         offset = self.offset.get_value()
         if offset is not None:  # the same in all rows
             offset = matrices(offset.astype(kernel.dtype))[:, :1]
@@ -186,9 +189,9 @@ class Analog(nnx.Module):
 
         if x.shape[0] == 1:
             first = jax.tree.map(lambda part: part[0], parts)
-            return one(x[0], first, key)[None]
+            return one(x[0], first, key)[None].astype(dtype)
         keys = None if key is None else streams(key, Stage.TILE, jnp.arange(x.shape[0]))
-        return jax.vmap(one)(x, parts, keys)
+        return jax.vmap(one)(x, parts, keys).astype(dtype)
 
     def _planes(
         self, kernel: JArray, matrices: Reshape

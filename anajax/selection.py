@@ -54,7 +54,7 @@ class Entry(NamedTuple):
         layers, rows, columns = self.layout.sizes(self.shape)
         stack = f"{layers} layers of " if self.layout.stack else ""
         if not self.layout.known:
-            return f"{stack}rows and columns not known, pass `layout`"
+            return f"{stack}rows and columns not known: by column, pass `layout`"
         return f"{stack}{rows} x {columns} by {self.source}"
 
 

@@ -276,7 +276,9 @@ def test_a_network_that_is_one_array(key):
 
 
 def test_layouts_are_kept_in_files(key):
-    params = {"weight": jr.normal(key, (3, 4))}
+    params = {"weight": jr.normal(key, (3, 4)), "bias": jnp.ones(3, jnp.bfloat16)}
     layers = chip.encode_weights(params, LSP, normalize="column")
-    again, _ = from_bytes(to_bytes(layers, params))
+    again, digital = from_bytes(to_bytes(layers, params))
+    back = chip.insert(params, digital)["bias"]
+    assert back.dtype == jnp.bfloat16 and jnp.all(back == 1)
     assert again["weight"].layout == layers["weight"].layout == Layout((), (1,), (0,))

@@ -49,8 +49,8 @@ def to_bytes(layers: Mapping[str, chip.Layer], params: PyTree) -> bytes:
         for name in UNITS
     }
     rest = chip.others(params, select=lambda path, _: path in layers)
-    arrays |= {f"{DIGITAL}:{path}": np.asarray(v) for path, v in rest.items()}
-    arrays = {name: np.ascontiguousarray(v) for name, v in arrays.items()}
+    arrays |= {f"{DIGITAL}:{path}": v for path, v in rest.items()}
+    arrays = {name: _plain(v) for name, v in arrays.items()}
     layouts = {path: dataclasses.asdict(v.layout) for path, v in layers.items()}
     about = {"schema": SCHEMA, "units": UNITS, "layouts": layouts}
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in about.items()}
@@ -126,10 +126,16 @@ def _arrays(
     return arrays, {path: Layout(**given) for path, given in axes.items()}
 
 
+def _plain(value: Array) -> np.ndarray:
+    """An array in a dtype of NumPy's own: those of 16 bits and less in 32, exactly."""
+    array = np.ascontiguousarray(value)
+    return array.astype(np.float32) if array.dtype.kind == "V" else array
+
+
 def params_to_bytes(params: PyTree) -> bytes:
     """A safetensors file of all parameters of a network, by path."""
     flat, _ = jax.tree_util.tree_flatten_with_path(params)
-    return save({chip.path_name(p): np.ascontiguousarray(v) for p, v in flat})
+    return save({chip.path_name(p): _plain(v) for p, v in flat})
 
 
 def params_from_bytes(content: bytes, like: PyTree) -> PyTree:

@@ -243,8 +243,8 @@ def _swap_layer(
     if rule is None:
         return node, stays
     _check_convertible(node, name)
-    shape = node.kernel.get_value().shape  # pyright: ignore[reportAttributeAccessIssue]
-    stack = _stack(node, shape, name)
+    kernel = node.kernel.get_value()  # pyright: ignore[reportAttributeAccessIssue]
+    stack = _stack(node, kernel.shape, name)
     analog = Analog(
         rule.io,
         tiles=rule.tiles,
@@ -256,7 +256,7 @@ def _swap_layer(
     new = retype(node, LAYERS[kind], drop=tuple(HOOKS[kind]), analog=analog)
     if kind is nnx.LinearGeneral:
         new.dot_general_cls = None
-    one = jax.ShapeDtypeStruct(shape[len(stack) :], float)
+    one = jax.ShapeDtypeStruct(kernel.shape[len(stack) :], kernel.dtype)
     groups, rows, columns = jax.eval_shape(new.matrices, one).shape
     groups *= math.prod(stack)
     row_parts, column_parts = rule.tiles.parts(rows, columns)

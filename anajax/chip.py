@@ -19,8 +19,21 @@ from anajax._tree import pytree, replace
 from anajax._types import PRNGKey, PyTree
 from anajax.compensation import Recalibrations, hold
 from anajax.devices import base as _device
-from anajax.devices.base import FIRST_READ, Cells, Device
-from anajax.mapping import Normalize, Normalized, Strategy, encode, normalized
+from anajax.devices.base import (
+    FIRST_READ,
+    Cells,
+    Device,
+    check_device,
+    check_targets,
+)
+from anajax.mapping import (
+    Normalize,
+    Normalized,
+    Strategy,
+    check_strategy,
+    encode,
+    normalized,
+)
 
 Select = Callable[[str, Any], bool]
 Strategies = Strategy | Mapping[str, Strategy]
@@ -84,6 +97,7 @@ def weights(params: PyTree, *, select: Select = default_select) -> dict[str, JAr
     Raises:
         ValueError: if no array is selected.
     """
+    _checks.function("select", select, 'lambda path, leaf: path.endswith("kernel")')
     chosen = {p: v for p, v in _leaves(params) if select(p, v)}
     if not chosen:
         names = [p for p, _ in _leaves(params)]
@@ -154,7 +168,13 @@ def program(
         layers: targets by path.
         key: one key is one chip.
         through: what wires make of the conductances as read; nothing by default.
+
+    Raises:
+        ValueError: if targets are outside the range of the device.
     """
+    check_device(device)
+    for path, layer in layers.items():
+        check_targets(device, layer.targets, what=f"{path!r} with ")
     cells = {
         path: layer.write(device, key=rng.path_key(key, path))
         for path, layer in layers.items()
@@ -173,6 +193,7 @@ def read(
     scope: Scope = "layer",
     held: Recalibrations | None = None,
     through: Through | None = None,
+    extrapolate: bool = False,
 ) -> dict[str, JArray]:
     """The weights of a chip at time `t`, drift-compensated, in the network's units.
 
@@ -185,7 +206,16 @@ def read(
             read-out.
         held: factors from `recalibrate`, in place of those.
         through: what wires make of the conductances as read, as in `program`.
+        extrapolate: whether `t` may lie outside what the device's source covers.
+
+    Raises:
+        ValueError: if `t` is not one time that the source of the device covers, or
+            the chip is not one of this device.
     """
+    _device.check_time(device, t, extrapolate=extrapolate)
+    _checks.word("scope", scope, Scope)
+    for layer in chip.layers.values():
+        check_targets(device, layer.targets, name="chip")
     key = rng.stream(chip.key, rng.Stage.TIME, index)
     now = _read_all(device, chip, t, key, through)
     if held is None:
@@ -205,6 +235,7 @@ def recalibrate(
     *,
     scope: Scope = "layer",
     through: Through | None = None,
+    extrapolate: bool = False,
 ) -> Recalibrations:
     """Measure the drift compensation of a chip at the times of a schedule only.
 
@@ -220,11 +251,13 @@ def recalibrate(
         times: seconds since the first read, increasing.
         scope: the weights that share one factor.
         through: what wires make of the conductances as read, as in `program`.
+        extrapolate: whether times may lie outside what the device's source covers.
 
     Raises:
         ValueError: if times are out of range.
     """
-    _checks.times("times", times)
+    _device.check_times(device, times, extrapolate=extrapolate)
+    _checks.word("scope", scope, Scope)
     times = jnp.asarray(times, dtype=float)
 
     def measure(t_i: tuple[JArray, JArray]) -> dict[str, JArray]:
@@ -256,6 +289,7 @@ def compensation(
     A network's factor weighs each layer's weights in the network's units; a column is
     the last axis of a weight array (its outputs).
     """
+    _checks.word("scope", scope, Scope)
     if scope == "none":
         return {path: jnp.ones(()) for path in now}
     if scope == "network":
@@ -283,6 +317,7 @@ def perturb(
     select: Select = default_select,
     scope: Scope = "layer",
     normalize: Normalize = "layer",
+    extrapolate: bool = False,
 ) -> PyTree:
     """Parameters as one chip holds them at time `t`: pytree in, pytree out.
 
@@ -295,17 +330,22 @@ def perturb(
         select: which leaves are weights, by path and value.
         scope: the weights that share one drift compensation factor.
         normalize: whose largest |weight| fills the range, see `mapping.normalized`.
+        extrapolate: whether `t` may lie outside what the device's source covers.
 
     Returns:
         The same pytree with perturbed weights; other leaves are untouched.
 
     Raises:
-        ValueError: if weights or times are out of range, or nothing is selected.
+        ValueError: if weights or times are out of range, or nothing is selected; if
+            the strategy is not one for this device.
     """
-    _checks.positive("t", t, strictly=False)
+    _device.check_time(device, t, extrapolate=extrapolate)
+    check_strategy(strategy, device)
+    _checks.word("scope", scope, Scope)
     layers = encode_weights(params, strategy, select=select, normalize=normalize)
     chip = program(device, layers, key=key)
-    return insert(params, read(device, chip, t=t, index=1, scope=scope))
+    found = read(device, chip, t=t, index=1, scope=scope, extrapolate=True)
+    return insert(params, found)
 
 
 def path_name(path: tuple) -> str:
@@ -365,8 +405,9 @@ def _read_all(
     """The analog parts c.g / K of all weights in one read-out."""
 
     def one(path: str, layer: Layer) -> JArray:
-        aged = _device.age(device, chip.cells[path], t=t)
-        g = _device.read(device, aged, t=t, key=rng.path_key(key, path))
+        anyway: Any = {"t": t, "extrapolate": True}
+        aged = _device.age(device, chip.cells[path], **anyway)
+        g = _device.read(device, aged, key=rng.path_key(key, path), **anyway)
         return (g if through is None else through(path, g)) @ layer.coefficients
 
     return {path: one(path, layer) for path, layer in chip.layers.items()}

@@ -11,7 +11,8 @@ rarest large weights are then clipped by the table.
 """
 
 import dataclasses
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from jaxtyping import Float
 
 from anajax import _checks
 from anajax._tree import pytree, replace, static
+from anajax.devices.base import Device, check_device, check_targets
 
 Weights = Float[JArray, "*weights"]
 Targets = Float[JArray, "*weights devices"]
@@ -186,9 +188,7 @@ def normalized(w: Weights, normalize: Normalize = "layer") -> Normalized:
     Raises:
         ValueError: for another word.
     """
-    if normalize not in get_args(Normalize):
-        rule = f"be one of {get_args(Normalize)}"
-        _checks.fail("normalize", rule, repr(normalize), 'Use "layer".')
+    _checks.word("normalize", normalize, Normalize)
     w_max = jnp.max(jnp.abs(w))
     safe = jnp.where(w_max > 0, w_max, 1)
     if normalize == "layer":
@@ -196,6 +196,31 @@ def normalized(w: Weights, normalize: Normalize = "layer") -> Normalized:
     column = jnp.max(jnp.abs(w), tuple(range(w.ndim - 1))) / safe
     column = jnp.where(column > 0, column, 1)
     return Normalized(u=w / (safe * column), w_max=w_max, column=column)
+
+
+def check_strategy(strategy: Any, device: Device) -> None:
+    """Refuse what is no strategy, or one whose targets a device does not have.
+
+    Args:
+        strategy: one, or one per path.
+        device: the device model.
+
+    Raises:
+        ValueError: says what to pass in its place.
+    """
+    check_device(device)
+    every = strategy.values() if isinstance(strategy, Mapping) else [strategy]
+    for one in every:
+        if not isinstance(one, Strategy):
+            name = getattr(one, "__name__", one if isinstance(one, str) else None)
+            _checks.fail(
+                "strategy",
+                "be a Strategy",
+                f"{one!r:.60}",
+                f"Call it: anajax.strategies.{name or 'lsp_first'}(device).",
+            )
+        what = f"{one.name!r} with targets of "
+        check_targets(device, one.targets, name="strategy", what=what)
 
 
 def encode(strategy: Strategy, weights: Weights) -> Targets:

@@ -6,6 +6,7 @@ product. Building is pure, differentiable and cheap enough for every training st
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,9 @@ from anajax._tree import pytree, replace, static
 from anajax._types import Float, JArray
 from anajax.converters import Number
 from anajax.wires import Wires, effective_matrix, effective_planes
+
+Scaling = Literal["none", "tile", "column"]
+"""What is scaled to the same largest weight."""
 
 
 @pytree
@@ -77,7 +81,7 @@ def from_weights(
     weights: Float[JArray, "rows columns"],
     rule: TileRule = TileRule(),  # noqa: B008
     *,
-    normalize: str = "none",
+    normalize: Scaling = "none",
     omega: Number = 1.0,
     variance: Float[JArray, "rows columns"] | None = None,
     bias: Float[JArray, "columns"] | None = None,
@@ -118,7 +122,7 @@ def from_planes(
     combine: str | tuple[int, ...] = "analog",
     unit: Number = 1.0,
     scale: Number = 1.0,
-    normalize: str = "none",
+    normalize: Scaling = "none",
     omega: Number = 1.0,
     variance: Float[JArray, "rows columns devices"] | None = None,
     bias: Float[JArray, "columns"] | None = None,
@@ -211,12 +215,10 @@ def _column_scale(scale: JArray, columns: int, rule: TileRule) -> JArray:
     return split_axis(scale, rule.parts(1, columns)[1], axis=0)[None]
 
 
-def _normalized(tiles: Tiles, normalize: str, omega: Number) -> Tiles:
+def _normalized(tiles: Tiles, normalize: Scaling, omega: Number) -> Tiles:
+    _checks.word("normalize", normalize, Scaling)
     if normalize == "none":
         return tiles
-    if normalize not in ("tile", "column"):
-        remedy = 'Use "none", "tile" or "column".'
-        _checks.fail("normalize", "be a known way to scale", normalize, remedy)
     t, r, *rest = tiles.matrix.shape
     flat = jax.lax.stop_gradient(tiles.matrix).reshape(t, r, -1)
     # a loop over 2-D maxima: on CPU several times faster than one batched maximum

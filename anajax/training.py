@@ -26,8 +26,8 @@ from anajax._normal import normal16
 from anajax._tree import pytree
 from anajax._types import Float, JArray, PRNGKey, PyTree
 from anajax.converters import Number
-from anajax.devices.base import Device
-from anajax.mapping import Normalize
+from anajax.devices.base import Device, check_times
+from anajax.mapping import Normalize, check_strategy
 from anajax.programming.targets import distillation as distillation
 from anajax.programming.task import noisy_weights
 from anajax.weight_error import moment_table
@@ -76,6 +76,7 @@ def device_noise(
     select: chip.Select = chip.default_select,
     scope: chip.Scope = "layer",
     normalize: Normalize = "layer",
+    extrapolate: bool = False,
 ) -> Noise:
     """The device model itself: program, age to a random one of `times`, read.
 
@@ -91,13 +92,18 @@ def device_noise(
         scope: the weights that share one drift compensation factor (where `exact`;
             otherwise a layer's).
         normalize: whose largest |weight| fills the range, see `mapping.normalized`.
+        extrapolate: whether times may lie outside what the device's source covers.
 
     Raises:
-        ValueError: if times are out of range.
+        ValueError: if times are out of range, or the strategy is not one for this
+            device.
     """
-    _checks.times("times", times)
+    check_times(device, times, extrapolate=extrapolate)
+    check_strategy(strategy, device)
+    _checks.word("scope", scope, chip.Scope)
+    _checks.word("normalize", normalize, Normalize)
     seconds = jnp.asarray(times, dtype=float)
-    table = None if exact else moment_table(device, seconds)
+    table = None if exact else moment_table(device, seconds, extrapolate=True)
 
     def chip_weights(layers: dict[str, chip.Layer], key: PRNGKey) -> dict[str, JArray]:
         index = jr.randint(rng.stream(key, rng.Stage.TIME), (), 0, seconds.shape[0])

@@ -21,6 +21,7 @@ from anajax.converters import warn_narrow, wide
 from anajax.crossbar import TileRule, Tiles
 from anajax.periphery import IO, LearnedRange
 from anajax.rng import Stage, streams
+from anajax.tiling import Scaling
 
 T = TypeVar("T")
 Reshape = Callable[[JArray], JArray]
@@ -80,10 +81,11 @@ class Analog(nnx.Module):
         io: IO,
         *,
         tiles: TileRule,
-        normalize: str = "none",
+        normalize: Scaling = "none",
         name: str = "layer",
         patches: int = 2**24,
     ):
+        _checks.word("normalize", normalize, Scaling)
         self.io = Periphery(io)
         scaling = io.scaling
         learned = isinstance(scaling, LearnedRange)

@@ -16,7 +16,7 @@ from flax import nnx
 
 from anajax import _checks, compensation, crossbar, rng
 from anajax._types import Float, JArray, PRNGKey
-from anajax.compensation import Recalibrations, hold
+from anajax.compensation import Per, Recalibrations, hold
 from anajax.nn.analog import Analog, Parts
 from anajax.periphery import LearnedRange
 from anajax.rng import Stage
@@ -84,7 +84,7 @@ def insert_weights(
 
 
 def read_outs(
-    model: nnx.Module, *, key: PRNGKey, per: str = "global"
+    model: nnx.Module, *, key: PRNGKey, per: Per = "global"
 ) -> dict[str, JArray]:
     """What each layer answers to one-hot inputs through its periphery, without bias.
 
@@ -100,6 +100,7 @@ def read_outs(
         By path, the answer to each input: of each tile `[groups in t k c]` for factors
         per tile, else of the layer `[groups in out]`.
     """
+    _checks.word("per", per, Per)
     found = analog_by_path(model).items()
     part = crossbar.partial_sums if per == "tile" else crossbar.mvm
     return {p: _read_out(layer, part, rng.path_key(key, p)) for p, layer in found}
@@ -125,7 +126,7 @@ def _read_out(layer: Any, product: Callable[..., JArray], key: PRNGKey) -> JArra
 
 
 def compensation_factors(
-    reference: Mapping[str, JArray], now: Mapping[str, JArray], *, per: str = "global"
+    reference: Mapping[str, JArray], now: Mapping[str, JArray], *, per: Per = "global"
 ) -> dict[str, JArray]:
     """Factors by path from two read-outs: the first of a chip, and today's.
 
@@ -137,13 +138,14 @@ def compensation_factors(
     Raises:
         ValueError: for an unknown `per`, or read-outs of unlike networks.
     """
+    _checks.word("per", per, Per)
     if set(reference) != set(now):
         got = sorted(set(reference) ^ set(now))
         _checks.fail("now", "hold the layers of `reference`", got, "Read both alike.")
     return {p: _factor(reference[p], now[p], per) for p in now}
 
 
-def _factor(reference: JArray, now: JArray, per: str) -> JArray:
+def _factor(reference: JArray, now: JArray, per: Per) -> JArray:
     factor = compensation.compensation_factor(reference, now, per=per)
     return factor[..., 0] if per == "global" else factor
 
@@ -171,7 +173,7 @@ def recalibrations(
     times: Float[JArray, "recalibrations"],
     *,
     key: PRNGKey,
-    per: str = "global",
+    per: Per = "global",
 ) -> Recalibrations:
     """Measure the factors of one chip at every time of a schedule.
 
@@ -191,8 +193,9 @@ def recalibrations(
     Raises:
         ValueError: if times are out of range, or for an unknown `per`.
     """
-    times = jnp.asarray(times, dtype=float)
+    _checks.word("per", per, Per)
     _checks.times("times", times)
+    times = jnp.asarray(times, dtype=float)
 
     def outs(t: JArray, index: int) -> dict[str, JArray]:
         own = rng.stream(key, Stage.TIME, index)

@@ -18,8 +18,8 @@ from jaxtyping import Float
 from anajax import _checks, chip, rng
 from anajax._tree import pytree, replace, static
 from anajax._types import PRNGKey, PyTree
-from anajax.devices.base import Device
-from anajax.mapping import Normalize, Strategy, normalized
+from anajax.devices.base import Device, check_times
+from anajax.mapping import Normalize, Strategy, check_strategy, normalized
 from anajax.programming.program import chain, start_from
 from anajax.programming.targets import (
     WEIGHT_RATE,
@@ -160,6 +160,7 @@ def optimize_layer_by_layer(
     select: chip.Select = chip.default_select,
     normalize: Normalize = "layer",
     box: Box | None = None,
+    extrapolate: bool = False,
 ) -> OptimizedTargets:
     """Minimize the relative squared error of each unit's outputs, one unit at a time.
 
@@ -180,6 +181,7 @@ def optimize_layer_by_layer(
         select: which leaves are weights.
         normalize: whose largest |weight| fills the range, see `mapping.normalized`.
         box: bounds of F and K.
+        extrapolate: whether times may lie outside what the device's source covers.
 
     Returns:
         As of `optimize_targets`; the history is that of all units, one after another.
@@ -187,6 +189,9 @@ def optimize_layer_by_layer(
     Raises:
         ValueError: if an argument is out of range, or a weight is in no unit.
     """
+    check_times(device, times, extrapolate=extrapolate)
+    check_strategy(strategy, device)
+    _checks.word("normalize", normalize, Normalize)
     check(times, learn, inputs, None, steps=steps, chips=chips, batch=batch)
     chosen = chip.weights(params, select=select)
     ideal = {p: normalized(w, normalize) for p, w in chosen.items()}

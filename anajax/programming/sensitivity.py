@@ -14,7 +14,7 @@ from jaxtyping import Float
 from anajax import _checks, chip, rng
 from anajax._tree import pytree
 from anajax._types import PRNGKey, PyTree
-from anajax.devices.base import Device
+from anajax.devices.base import Device, check_targets, check_time
 from anajax.devices.variation import RANGE
 from anajax.programming.targets import Apply, Loss, distillation
 from anajax.programming.task import noisy_weights
@@ -102,6 +102,7 @@ def device_elasticities(
     key: PRNGKey,
     chips: int = CHIPS,
     loss: Loss = distillation,
+    extrapolate: bool = False,
 ) -> dict[str, Elasticity]:
     """Which parameters of the device the network's loss depends on, and how strongly.
 
@@ -118,6 +119,7 @@ def device_elasticities(
         key: draws the chips.
         chips: how many.
         loss: of analog and digital outputs.
+        extrapolate: whether `t` may lie outside what the device's source covers.
 
     Returns:
         By the path of the parameter, such as "programming/scale".
@@ -125,8 +127,10 @@ def device_elasticities(
     Raises:
         ValueError: if an argument is out of range.
     """
+    check_time(device, t, extrapolate=extrapolate)
+    for layer in layers.values():
+        check_targets(device, layer.targets, name="layers")
     _checks.finite("inputs", inputs)
-    _checks.times("t", np.atleast_1d(t))
     if chips < 2:
         _checks.fail("chips", "be at least 2", chips, "Errors need two chips.")
     inputs = jnp.asarray(inputs)

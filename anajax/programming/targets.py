@@ -24,11 +24,11 @@ import optax
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
-from anajax import chip, rng
+from anajax import _checks, chip, rng
 from anajax._tree import pytree, static
 from anajax._types import PRNGKey, PyTree
-from anajax.devices.base import Device
-from anajax.mapping import Normalize, Strategy, UnitCell, normalized
+from anajax.devices.base import Device, check_times
+from anajax.mapping import Normalize, Strategy, UnitCell, check_strategy, normalized
 from anajax.programming.program import (
     Program,
     admissible,
@@ -107,6 +107,7 @@ def optimize_targets(
     box: Box | None = None,
     digital: Apply | None = None,
     notify: Notify = lambda step, loss: None,
+    extrapolate: bool = False,
 ) -> OptimizedTargets:
     """Minimize the expected loss over chips and times by Adam.
 
@@ -137,6 +138,7 @@ def optimize_targets(
         digital: the network whose outputs with `params` are to be met, where it is not
             `apply`, as where batch norms are measured on the chip.
         notify: told of every step.
+        extrapolate: whether times may lie outside what the device's source covers.
 
     Returns:
         Layers for `chip.program` and `evaluate`, the parameters that go with them,
@@ -145,6 +147,9 @@ def optimize_targets(
     Raises:
         ValueError: if an argument is out of range; names it.
     """
+    check_times(device, times, extrapolate=extrapolate)
+    check_strategy(strategy, device)
+    _checks.word("normalize", normalize, Normalize)
     check(times, learn, inputs, labels, steps=steps, chips=chips, batch=batch)
     one = first_of(strategy, device, learn)
     begin = start_from(strategy, device, params, per_layer=per_layer, select=select)

@@ -18,7 +18,8 @@ from jaxtyping import Float
 from anajax import _checks, chip, rng
 from anajax._tree import pytree
 from anajax._types import PRNGKey, PyTree
-from anajax.devices.base import Device
+from anajax.devices.base import Device, check_targets, check_times
+from anajax.mapping import check_strategy
 from anajax.studies.sharding import CHIPS, padded, place
 
 Metric = Callable[..., JArray]
@@ -56,6 +57,7 @@ def evaluate(
     keyed: bool = False,
     through: chip.Through | None = None,
     mesh: Mesh | None = None,
+    extrapolate: bool = False,
 ) -> Evaluation:
     """Program every chip once, read it at all times, and measure the network.
 
@@ -80,17 +82,22 @@ def evaluate(
         through: what wires make of the conductances; keep one object for one trace.
         mesh: from `sharding.make_mesh`: its devices share chips, weights and items.
             In several processes all call this, and all have the result.
+        extrapolate: whether times may lie outside what the device's source covers.
 
     Raises:
-        ValueError: if times, chips or weights are out of range.
+        ValueError: if times, chips or weights are out of range, the targets are not
+            for this device, or the metric is no function of jax arrays.
     """
-    _checks.times("times", times)
+    check_times(device, times, extrapolate=extrapolate)
+    _checks.word("scope", scope, chip.Scope)
+    _checks.function("metric", metric, "lambda params: accuracy(apply(params, x), y)")
     if recalibrate is not None:
         recalibrate = jnp.asarray(recalibrate, dtype=float)
         _checks.times("recalibrate", recalibrate)
+        check_times(device, recalibrate, extrapolate=extrapolate)
     _checks.whole("chunk", chunk, least=1)
     index = _indices(chips)
-    layers = _layers(params, strategy, select)
+    layers = _layers(params, device, strategy, select)
     ideal = chip.weights(params, select=select)
     metric = metric if isinstance(metric, Partial) else Partial(metric)
     small = device, jnp.asarray(times, dtype=float), key, recalibrate
@@ -116,13 +123,18 @@ def _indices(chips: int | JArray | np.ndarray) -> JArray:
 
 def _layers(
     params: PyTree,
+    device: Device,
     strategy: chip.Strategies | Mapping[str, chip.Layer],
     select: chip.Select,
 ) -> dict[str, chip.Layer]:
     if isinstance(strategy, Mapping) and all(
         isinstance(v, chip.Layer) for v in strategy.values()
     ):
+        for path, layer in strategy.items():
+            what = f"{path!r} with "
+            check_targets(device, layer.targets, name="strategy", what=what)  # pyright: ignore
         return dict(strategy)  # pyright: ignore
+    check_strategy(strategy, device)
     return chip.encode_weights(params, strategy, select=select)  # pyright: ignore
 
 
@@ -186,7 +198,7 @@ def _scan(
             weights = chip.read(device, part, t=t, index=j, held=held, **hardware)
             noise = (rng.stream(own, rng.Stage.PRODUCT, j),) if how.keyed else ()
             return Evaluation(
-                metric=metric(chip.insert(params, weights), *noise),
+                metric=_measured(metric, chip.insert(params, weights), *noise),
                 weight_rms_error=rms_error(weights, ideal, layers),
             )
 
@@ -194,6 +206,30 @@ def _scan(
 
     batch = how.chunk if how.chunk > 1 else None
     return jax.lax.map(one_chip, index, batch_size=batch)
+
+
+def _measured(metric: Metric, *args: Any) -> JArray:
+    """The metric, or what is wrong with it in the words of the argument."""
+    try:
+        value = metric(*args)
+    except Exception as error:
+        if "Tracer" not in f"{type(error).__name__} {error}":
+            raise
+        first = str(error).strip().partition("\n")[0]
+        _checks.fail(
+            "metric",
+            "compute with jax alone",
+            f"{type(error).__name__}: {first:.80}",
+            "Use jax.numpy in place of NumPy, torch, float() and if: it is traced.",
+        )
+    if not isinstance(value, jax.Array | np.ndarray | np.generic | float | int):
+        _checks.fail(
+            "metric",
+            "return one number, or one per item, as a jax array",
+            f"{type(value).__name__}",
+            "Return jnp.mean(...), without float() and item().",
+        )
+    return jnp.asarray(value)
 
 
 def rms_error(

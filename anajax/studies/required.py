@@ -10,7 +10,7 @@ from jaxtyping import Float
 from anajax import _checks, chip
 from anajax._tree import pytree, static
 from anajax._types import PRNGKey, PyTree
-from anajax.devices.base import Device
+from anajax.devices.base import Device, check_time
 from anajax.devices.variation import scale_noise
 from anajax.studies.evaluate import Metric, evaluate
 from anajax.studies.strategy_config import FACTORS, PARAMETERS, RAY
@@ -54,6 +54,7 @@ def required_device(
     digital: float | None = None,
     resamples: int = 1000,
     notify: Callable[[str], None] = lambda text: None,
+    extrapolate: bool = False,
     **options: Any,
 ) -> list[Requirement]:
     """The loosest device that keeps the metric within `gap` of digital at `t`.
@@ -78,12 +79,14 @@ def required_device(
         digital: metric of the digital network; that of `params` by default.
         resamples: of the bootstrap over chips.
         notify: told what is begun.
+        extrapolate: whether `t` may lie outside what the device's source covers.
         **options: of `evaluate`, such as `chunk` or `scope`.
 
     Raises:
         ValueError: if an argument is out of range; names it.
     """
     _check(gap, t, parameters, factors, chips)
+    check_time(device, t, extrapolate=extrapolate)
     sign = 1.0 if higher_is_better else -1.0
     digital = float(jnp.mean(metric(params))) if digital is None else digital
     found = []
@@ -95,8 +98,9 @@ def required_device(
             scaled = scale_noise(device, **dict.fromkeys(names, factor))
             chosen = program(scaled) if callable(program) else program
             result = evaluate(
-                metric, params, scaled, chosen, [t], chips=chips, key=key, **options
-            )
+                metric, params, scaled, chosen, [t], chips=chips, key=key,
+                extrapolate=True, **options,
+            )  # fmt: skip
             got = np.asarray(result.metric, float).reshape(chips, -1).mean(1)
             gaps.append(sign * (digital - got))
         found.append(
@@ -155,7 +159,7 @@ def _check(
     chips: int,
 ) -> None:
     _checks.positive("gap", gap)
-    _checks.positive("t", t, strictly=False)
+    _checks.time("t", t)
     _checks.positive("factors", np.asarray(factors))
     _checks.increasing("factors", np.asarray(factors))
     unknown = sorted(set(parameters) - set(PARAMETERS))

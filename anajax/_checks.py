@@ -96,7 +96,7 @@ def increasing(name: str, value: Any) -> None:
 
 def times(name: str, value: Any) -> None:
     """Times in s since the first read: several, finite, not negative, increasing."""
-    _no_text(name, value)
+    in_seconds(name, value)
     if not isinstance(value, list | tuple) and np.ndim(value) == 0:
         fail(name, "be a list of times in s", value, f"Write {name}=[{value}].")
     positive(name, value, strictly=False)
@@ -105,7 +105,7 @@ def times(name: str, value: Any) -> None:
 
 def time(name: str, value: Any) -> None:
     """One time in s since the first read: finite and not negative."""
-    _no_text(name, value)
+    in_seconds(name, value)
     if isinstance(value, list | tuple) or np.ndim(value):
         fail(
             name,
@@ -117,7 +117,8 @@ def time(name: str, value: Any) -> None:
     positive(name, value, strictly=False)
 
 
-def _no_text(name: str, value: Any) -> None:
+def in_seconds(name: str, value: Any) -> None:
+    """Refuse times as text: they are written in s."""
     texts = value if isinstance(value, list | tuple) else [value]
     for text in texts:
         if isinstance(text, str | bytes):

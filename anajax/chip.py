@@ -14,26 +14,13 @@ import numpy as np
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
-from anajax import _checks, rng
+from anajax import _checks, mapping, rng
 from anajax._tree import pytree, replace
 from anajax._types import PRNGKey, PyTree
 from anajax.compensation import Recalibrations, hold
 from anajax.devices import base as _device
-from anajax.devices.base import (
-    FIRST_READ,
-    Cells,
-    Device,
-    check_device,
-    check_targets,
-)
-from anajax.mapping import (
-    Normalize,
-    Normalized,
-    Strategy,
-    check_strategy,
-    encode,
-    normalized,
-)
+from anajax.devices.base import FIRST_READ, Cells, Device, check_time, check_times
+from anajax.mapping import Normalize, Normalized, Strategy, encode, normalized
 
 Select = Callable[[str, Any], bool]
 Strategies = Strategy | Mapping[str, Strategy]
@@ -165,16 +152,11 @@ def program(
 
     Args:
         device: the device model.
-        layers: targets by path.
+        layers: targets by path, refused outside the range of the device.
         key: one key is one chip.
         through: what wires make of the conductances as read; nothing by default.
-
-    Raises:
-        ValueError: if targets are outside the range of the device.
     """
-    check_device(device)
-    for path, layer in layers.items():
-        check_targets(device, layer.targets, what=f"{path!r} with ")
+    mapping.check_layers(layers, device)
     cells = {
         path: layer.write(device, key=rng.path_key(key, path))
         for path, layer in layers.items()
@@ -209,13 +191,11 @@ def read(
         extrapolate: whether `t` may lie outside what the device's source covers.
 
     Raises:
-        ValueError: if `t` is not one time that the source of the device covers, or
-            the chip is not one of this device.
+        ValueError: if `t` or the chip is not one for this device.
     """
-    _device.check_time(device, t, extrapolate=extrapolate)
+    check_time(device, t, extrapolate=extrapolate)
     _checks.word("scope", scope, Scope)
-    for layer in chip.layers.values():
-        check_targets(device, layer.targets, name="chip")
+    mapping.check_layers(chip.layers, device)
     key = rng.stream(chip.key, rng.Stage.TIME, index)
     now = _read_all(device, chip, t, key, through)
     if held is None:
@@ -256,7 +236,7 @@ def recalibrate(
     Raises:
         ValueError: if times are out of range.
     """
-    _device.check_times(device, times, extrapolate=extrapolate)
+    check_times(device, times, extrapolate=extrapolate)
     _checks.word("scope", scope, Scope)
     times = jnp.asarray(times, dtype=float)
 
@@ -336,11 +316,11 @@ def perturb(
         The same pytree with perturbed weights; other leaves are untouched.
 
     Raises:
-        ValueError: if weights or times are out of range, or nothing is selected; if
-            the strategy is not one for this device.
+        ValueError: if weights, times or targets are out of range, or nothing is
+            selected.
     """
-    _device.check_time(device, t, extrapolate=extrapolate)
-    check_strategy(strategy, device)
+    check_time(device, t, extrapolate=extrapolate)
+    mapping.check_strategy(strategy, device)
     _checks.word("scope", scope, Scope)
     layers = encode_weights(params, strategy, select=select, normalize=normalize)
     chip = program(device, layers, key=key)
@@ -405,9 +385,9 @@ def _read_all(
     """The analog parts c.g / K of all weights in one read-out."""
 
     def one(path: str, layer: Layer) -> JArray:
-        anyway: Any = {"t": t, "extrapolate": True}
-        aged = _device.age(device, chip.cells[path], **anyway)
-        g = _device.read(device, aged, key=rng.path_key(key, path), **anyway)
+        own = rng.path_key(key, path)
+        aged = _device.age(device, chip.cells[path], t=t, extrapolate=True)
+        g = _device.read(device, aged, t=t, key=own, extrapolate=True)
         return (g if through is None else through(path, g)) @ layer.coefficients
 
     return {path: one(path, layer) for path, layer in chip.layers.items()}

@@ -223,6 +223,14 @@ def check_strategy(strategy: Any, device: Device) -> None:
         check_targets(device, one.targets, name="strategy", what=what)
 
 
+def check_layers(layers: Mapping[str, Any], device: Device) -> None:
+    """Refuse layers (by path) whose targets a device does not have; tracers pass."""
+    check_device(device)
+    for path, layer in layers.items():
+        what = f"{path!r} with "
+        check_targets(device, layer.targets, name="layers", what=what)
+
+
 def encode(strategy: Strategy, weights: Weights) -> Targets:
     """Target conductances of normalized weights.
 

@@ -162,6 +162,7 @@ def tabulate(
             less than 2.
     """
     check_device(device)
+    _checks.in_seconds("times", times)
     _checks.positive("times", times, strictly=False)
     outside("times", device, times, extrapolate)
     if points < 2:

@@ -353,10 +353,10 @@ def check_range(
         return
     given = np.asarray(targets)
     least, most = float(given.min()), float(given.max())
-    low, high = float(np.min(low)), float(np.max(high))
+    low, high = float(np.asarray(low).min()), float(np.asarray(high).max())
     floating = jnp.issubdtype(given.dtype, jnp.floating)
     epsilon = float(jnp.finfo(given.dtype).eps) if floating else 0.0
-    near = high * max(1e-5, 4 * epsilon)
+    near = high * max(1e-5, epsilon)
     if not (low - near <= least and most <= high + near):
         _checks.fail(
             name,
@@ -385,7 +385,8 @@ def _check_levels(device: Device) -> None:
     if not _checks.concrete(device.levels, device.g_min, device.g_max):
         return
     levels = np.asarray(device.levels)
-    low, high = float(np.min(device.g_min)), float(np.max(device.g_max))
+    low, high = (np.asarray(g) for g in (device.g_min, device.g_max))
+    low, high = float(low.min()), float(high.max())
     if levels.size and (levels.min() < low or levels.max() > high * (1 + 1e-6)):
         _checks.fail(
             "levels",

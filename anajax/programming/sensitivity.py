@@ -14,8 +14,9 @@ from jaxtyping import Float
 from anajax import _checks, chip, rng
 from anajax._tree import pytree
 from anajax._types import PRNGKey, PyTree
-from anajax.devices.base import Device, check_targets, check_time
+from anajax.devices.base import Device, check_time
 from anajax.devices.variation import RANGE
+from anajax.mapping import check_layers
 from anajax.programming.targets import Apply, Loss, distillation
 from anajax.programming.task import noisy_weights
 from anajax.weight_error import moment_table
@@ -128,8 +129,7 @@ def device_elasticities(
         ValueError: if an argument is out of range.
     """
     check_time(device, t, extrapolate=extrapolate)
-    for layer in layers.values():
-        check_targets(device, layer.targets, name="layers")
+    check_layers(layers, device)
     _checks.finite("inputs", inputs)
     if chips < 2:
         _checks.fail("chips", "be at least 2", chips, "Errors need two chips.")

@@ -18,8 +18,9 @@ from jaxtyping import Float
 from anajax import _checks, chip, rng
 from anajax._tree import pytree, static
 from anajax._types import PRNGKey
-from anajax.devices.base import check_targets, check_time
+from anajax.devices.base import check_time
 from anajax.devices.variation import RANGE
+from anajax.mapping import check_layers
 from anajax.programming.sensitivity import CHIPS, rounded
 from anajax.programming.targets import distillation
 from anajax.programming.task import layer_moments
@@ -85,8 +86,7 @@ def elasticities(
     if chips < 2:
         _checks.fail("chips", "be at least 2", chips, "Errors need two chips.")
     check_time(hardware.device, t, extrapolate=extrapolate)
-    for layer in layers.values():
-        check_targets(hardware.device, layer.targets, name="layers")
+    check_layers(layers, hardware.device)
     keys = chip_keys(key, jnp.arange(chips))
     values, slopes = per_chip(
         system, hardware, layers, jnp.asarray(inputs), jnp.asarray([t], float), keys

@@ -18,8 +18,8 @@ from jaxtyping import Float
 from anajax import _checks, chip, rng
 from anajax._tree import pytree
 from anajax._types import PRNGKey, PyTree
-from anajax.devices.base import Device, check_targets, check_times
-from anajax.mapping import check_strategy
+from anajax.devices.base import Device, check_times
+from anajax.mapping import check_layers, check_strategy
 from anajax.studies.sharding import CHIPS, padded, place
 
 Metric = Callable[..., JArray]
@@ -92,9 +92,9 @@ def evaluate(
     _checks.word("scope", scope, chip.Scope)
     _checks.function("metric", metric, "lambda params: accuracy(apply(params, x), y)")
     if recalibrate is not None:
-        recalibrate = jnp.asarray(recalibrate, dtype=float)
         _checks.times("recalibrate", recalibrate)
         check_times(device, recalibrate, extrapolate=extrapolate)
+        recalibrate = jnp.asarray(recalibrate, dtype=float)
     _checks.whole("chunk", chunk, least=1)
     index = _indices(chips)
     layers = _layers(params, device, strategy, select)
@@ -130,9 +130,7 @@ def _layers(
     if isinstance(strategy, Mapping) and all(
         isinstance(v, chip.Layer) for v in strategy.values()
     ):
-        for path, layer in strategy.items():
-            what = f"{path!r} with "
-            check_targets(device, layer.targets, name="strategy", what=what)  # pyright: ignore
+        check_layers(strategy, device)
         return dict(strategy)  # pyright: ignore
     check_strategy(strategy, device)
     return chip.encode_weights(params, strategy, select=select)  # pyright: ignore

@@ -1,6 +1,7 @@
 """Messages for bad input: the argument, the rule, what came, the remedy."""
 
-from typing import Any, NoReturn
+import difflib
+from typing import Any, NoReturn, get_args
 
 import jax
 import numpy as np
@@ -36,6 +37,20 @@ def numbers(name: str, value: Any) -> None:
             raise TypeError(f"dtype {value.dtype}")
     except (TypeError, ValueError, OverflowError) as error:
         fail(name, "be a number or an array of numbers", error, "Convert it.")
+
+
+def word(name: str, value: Any, known: Any) -> None:
+    """Refuse a word that is not among the known ones: a tuple, or a `Literal`."""
+    known = get_args(known) or tuple(known)
+    if not isinstance(value, str) or value not in known:
+        close = difflib.get_close_matches(str(value), known, n=1) or known[:1]
+        fail(name, f"be one of {known}", repr(value), f'Use "{close[0]}".')
+
+
+def function(name: str, value: Any, example: str) -> None:
+    """Refuse what cannot be called."""
+    if not callable(value):
+        fail(name, "be a function", repr(value)[:60], f"Write {example}.")
 
 
 def whole(name: str, value: Any, *, least: int) -> None:
@@ -80,6 +95,31 @@ def increasing(name: str, value: Any) -> None:
 
 
 def times(name: str, value: Any) -> None:
-    """Times in s since the first read: finite, not negative, increasing."""
+    """Times in s since the first read: several, finite, not negative, increasing."""
+    in_seconds(name, value)
+    if not isinstance(value, list | tuple) and np.ndim(value) == 0:
+        fail(name, "be a list of times in s", value, f"Write {name}=[{value}].")
     positive(name, value, strictly=False)
     increasing(name, value)
+
+
+def time(name: str, value: Any) -> None:
+    """One time in s since the first read: finite and not negative."""
+    in_seconds(name, value)
+    if isinstance(value, list | tuple) or np.ndim(value):
+        fail(
+            name,
+            "be one time in s",
+            f"shape {np.shape(value)}",
+            f"Map over it, jax.vmap(lambda {name}: ...)(times), or use evaluate, "
+            "which takes times=[...].",
+        )
+    positive(name, value, strictly=False)
+
+
+def in_seconds(name: str, value: Any) -> None:
+    """Refuse times as text: they are written in s."""
+    texts = value if isinstance(value, list | tuple) else [value]
+    for text in texts:
+        if isinstance(text, str | bytes):
+            fail(name, "be in seconds", repr(text), "Write 30 * 86400.0 for a month.")

@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
-from anajax import _checks, rng
+from anajax import _checks, mapping, rng
 from anajax._tree import pytree, replace, static
 from anajax._types import PRNGKey, PyTree
 from anajax.compensation import Recalibrations, hold
 from anajax.devices import base as _device
-from anajax.devices.base import FIRST_READ, Cells, Device
+from anajax.devices.base import FIRST_READ, Cells, Device, check_time, check_times
 from anajax.layout import ONE_LAYER, Layout
 from anajax.mapping import Normalize, Normalized, Strategy, encode
 from anajax.selection import Layouts as Layouts
@@ -150,10 +150,11 @@ def program(
 
     Args:
         device: the device model.
-        layers: targets by path.
+        layers: targets by path, refused outside the range of the device.
         key: one key is one chip.
         through: what wires make of the conductances as read; nothing by default.
     """
+    mapping.check_layers(layers, device)
     cells = {
         path: layer.write(device, key=rng.path_key(key, path))
         for path, layer in layers.items()
@@ -172,6 +173,7 @@ def read(
     scope: Scope = "layer",
     held: Recalibrations | None = None,
     through: Through | None = None,
+    extrapolate: bool = False,
 ) -> dict[str, JArray]:
     """The weights of a chip at time `t`, drift-compensated, in the network's units.
 
@@ -184,7 +186,14 @@ def read(
             read-out.
         held: factors from `recalibrate`, in place of those.
         through: what wires make of the conductances as read, as in `program`.
+        extrapolate: whether `t` may lie outside what the device's source covers.
+
+    Raises:
+        ValueError: if `t` or the chip is not one for this device.
     """
+    check_time(device, t, extrapolate=extrapolate)
+    _checks.word("scope", scope, Scope)
+    mapping.check_layers(chip.layers, device)
     key = rng.stream(chip.key, rng.Stage.TIME, index)
     now = _read_all(device, chip, t, key, through)
     if held is None:
@@ -204,6 +213,7 @@ def recalibrate(
     *,
     scope: Scope = "layer",
     through: Through | None = None,
+    extrapolate: bool = False,
 ) -> Recalibrations:
     """Measure the drift compensation of a chip at the times of a schedule only.
 
@@ -219,11 +229,13 @@ def recalibrate(
         times: seconds since the first read, increasing.
         scope: the weights that share one factor.
         through: what wires make of the conductances as read, as in `program`.
+        extrapolate: whether times may lie outside what the device's source covers.
 
     Raises:
         ValueError: if times are out of range.
     """
-    _checks.times("times", times)
+    check_times(device, times, extrapolate=extrapolate)
+    _checks.word("scope", scope, Scope)
     times = jnp.asarray(times, dtype=float)
 
     def measure(t_i: tuple[JArray, JArray]) -> dict[str, JArray]:
@@ -258,6 +270,7 @@ def compensation(
     Raises:
         ValueError: by columns, where these are not known.
     """
+    _checks.word("scope", scope, Scope)
     if scope == "none":
         return {path: jnp.ones(()) for path in now}
     if scope == "network":
@@ -284,6 +297,7 @@ def perturb(
     scope: Scope = "layer",
     normalize: Normalize = "layer",
     layout: Layouts = None,
+    extrapolate: bool = False,
 ) -> PyTree:
     """Parameters as one chip holds them at time `t`: pytree in, pytree out.
 
@@ -297,22 +311,26 @@ def perturb(
         scope: the weights that share one drift compensation factor.
         normalize: whose largest |weight| fills the range, see `mapping.normalized`.
         layout: what axes are, where names and shapes do not tell, see `table`.
+        extrapolate: whether `t` may lie outside what the device's source covers.
 
     Returns:
         The same pytree with perturbed weights, of the same dtypes; other leaves are
         untouched.
 
     Raises:
-        ValueError: if weights or times are out of range, nothing is selected, or an
-            axis that counts is not known.
+        ValueError: if weights, times or targets are out of range, nothing is selected,
+            or an axis that counts is not known.
     """
-    _checks.positive("t", t, strictly=False)
+    check_time(device, t, extrapolate=extrapolate)
+    mapping.check_strategy(strategy, device)
+    _checks.word("scope", scope, Scope)
     layers = encode_weights(
         params, strategy, select=select, normalize=normalize, layout=layout
     )
     check_columns(layers, scope)
     chip = program(device, layers, key=key)
-    return insert(params, read(device, chip, t=t, index=1, scope=scope))
+    found = read(device, chip, t=t, index=1, scope=scope, extrapolate=True)
+    return insert(params, found)
 
 
 def check_columns(layers: Mapping[str, Layer], scope: Scope) -> None:
@@ -360,8 +378,9 @@ def _read_all(
     """The analog parts c.g / K of all weights in one read-out."""
 
     def one(path: str, layer: Layer) -> JArray:
-        aged = _device.age(device, chip.cells[path], t=t)
-        g = _device.read(device, aged, t=t, key=rng.path_key(key, path))
+        own = rng.path_key(key, path)
+        aged = _device.age(device, chip.cells[path], t=t, extrapolate=True)
+        g = _device.read(device, aged, t=t, key=own, extrapolate=True)
         return (g if through is None else through(path, g)) @ layer.coefficients
 
     return {path: one(path, layer) for path, layer in chip.layers.items()}

@@ -7,7 +7,7 @@ magnitudes multiplies its outputs from then on (Joshi et al., Nat. Commun. 11, 2
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 
@@ -16,7 +16,8 @@ from anajax._tree import pytree
 from anajax._types import Float, JArray
 from anajax.converters import Number
 
-PER = ("global", "column", "tile")
+Per = Literal["global", "column", "tile"]
+PER = get_args(Per)
 """What a factor is taken over: the whole matrix, an output column, a tile."""
 
 
@@ -44,7 +45,7 @@ def compensation_factor(
     reference: Float[JArray, "..."],
     now: Float[JArray, "..."],
     *,
-    per: str = "global",
+    per: Per = "global",
     floor: Number = 1e-4,
 ) -> Float[JArray, "..."]:
     """The factor alpha = mean |reference| / mean |now| for the outputs of today.
@@ -64,8 +65,7 @@ def compensation_factor(
     Raises:
         ValueError: for an unknown `per`, read-outs of unlike size, or `floor` <= 0.
     """
-    if per not in PER:
-        _checks.fail("per", f"be one of {PER}", repr(per), 'Use "global".')
+    _checks.word("per", per, Per)
     _checks.positive("floor", floor)
     axes = 4 if per == "tile" else 2
     if now.ndim < axes or reference.shape[-axes:] != now.shape[-axes:]:

@@ -27,6 +27,7 @@ from anajax.crossbar import TileRule
 from anajax.nn import layers, recurrent
 from anajax.nn.analog import Analog, named, retype
 from anajax.periphery import IO, ideal
+from anajax.tiling import Scaling
 
 M = TypeVar("M", bound=nnx.Module)
 
@@ -83,7 +84,7 @@ class Rule:
     """Largest tile."""
     max_tiles: int | None = None
     """Most tiles that one layer may take; `None`: no limit."""
-    normalize: str = "none"
+    normalize: Scaling = "none"
     """`"none"`, `"tile"` or `"column"`: scale the largest weight to 1, see
     `crossbar.from_weights`. ADC ranges and noise count in units of that weight."""
     patches: int = 2**24
@@ -96,9 +97,7 @@ class Rule:
         except re.error as error:
             remedy = f"Correct it ({error})."
             _checks.fail("path", "be a regular expression", repr(self.path), remedy)
-        if self.normalize not in ("none", "tile", "column"):
-            remedy = 'Use "none", "tile" or "column".'
-            _checks.fail("normalize", "be a known way to scale", self.normalize, remedy)
+        _checks.word("normalize", self.normalize, Scaling)
         for name in ("max_tiles", "patches"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -11,7 +11,8 @@ rarest large weights are then clipped by the table.
 """
 
 import dataclasses
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from jaxtyping import Float
 
 from anajax import _checks
 from anajax._tree import pytree, replace, static
+from anajax.devices.base import Device, check_device, check_targets
 from anajax.layout import ONE_LAYER, Layout
 
 Weights = Float[JArray, "*weights"]
@@ -203,9 +205,7 @@ def normalized(
     Raises:
         ValueError: for another word, or by columns where these are not known.
     """
-    if normalize not in get_args(Normalize):
-        rule = f"be one of {get_args(Normalize)}"
-        _checks.fail("normalize", rule, repr(normalize), 'Use "layer".')
+    _checks.word("normalize", normalize, Normalize)
     size = jnp.abs(w)
     w_max = layout.per_layer(jnp.max, size)
     safe = jnp.where(w_max > 0, w_max, 1)
@@ -215,6 +215,39 @@ def normalized(
     column = jnp.where(column > 0, column, 1)
     u = w / (safe * column)
     return Normalized(u=u, w_max=w_max, column=column, layout=layout)
+
+
+def check_strategy(strategy: Any, device: Device) -> None:
+    """Refuse what is no strategy, or one whose targets a device does not have.
+
+    Args:
+        strategy: one, or one per path.
+        device: the device model.
+
+    Raises:
+        ValueError: says what to pass in its place.
+    """
+    check_device(device)
+    every = strategy.values() if isinstance(strategy, Mapping) else [strategy]
+    for one in every:
+        if not isinstance(one, Strategy):
+            name = getattr(one, "__name__", one if isinstance(one, str) else None)
+            _checks.fail(
+                "strategy",
+                "be a Strategy",
+                f"{one!r:.60}",
+                f"Call it: anajax.strategies.{name or 'lsp_first'}(device).",
+            )
+        what = f"{one.name!r} with targets of "
+        check_targets(device, one.targets, name="strategy", what=what)
+
+
+def check_layers(layers: Mapping[str, Any], device: Device) -> None:
+    """Refuse layers (by path) whose targets a device does not have; tracers pass."""
+    check_device(device)
+    for path, layer in layers.items():
+        what = f"{path!r} with "
+        check_targets(device, layer.targets, name="layers", what=what)
 
 
 def encode(strategy: Strategy, weights: Weights) -> Targets:

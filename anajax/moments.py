@@ -15,7 +15,15 @@ from jaxtyping import Float
 from anajax import _checks
 from anajax._tree import pytree
 from anajax.devices._quadrature import clipped_mean, clipped_square
-from anajax.devices.base import Device, Time, to_levels
+from anajax.devices.base import (
+    Device,
+    Time,
+    check_device,
+    check_targets,
+    check_time,
+    outside,
+    to_levels,
+)
 
 G = Float[JArray, "*cells"]
 
@@ -28,22 +36,27 @@ class Moments:
     var: Float[JArray, "..."]
 
 
-def conductance_moments(device: Device, target: G, *, t: Time) -> Moments:
+def conductance_moments(
+    device: Device, target: G, *, t: Time, extrapolate: bool = False
+) -> Moments:
     """Mean and variance of the read conductance of cells with these targets.
 
     Args:
         device: the device model.
         target: target conductances, uS, any shape.
         t: seconds since the first read.
+        extrapolate: whether `t` may lie outside what the device's source covers.
 
     Returns:
         Moments shaped as `target`, differentiable in target, time and device.
 
     Raises:
-        ValueError: if `t` is negative or not finite, or `target` not finite.
+        ValueError: if `t` is not one time that the source of the device covers, or
+            `target` not finite or outside the range of the device.
     """
-    _checks.positive("t", t, strictly=False)
+    check_time(device, t, extrapolate=extrapolate)
     _checks.finite("target", target)
+    check_targets(device, target, name="target")
     target = to_levels(target, device.levels)
     healthy = _healthy(device, target, t=t)
     if device.faults is None:
@@ -130,14 +143,28 @@ class MomentTable:
 
 
 def tabulate(
-    device: Device, times: Float[JArray, "times"] | np.ndarray, *, points: int = 257
+    device: Device,
+    times: Float[JArray, "times"] | np.ndarray,
+    *,
+    points: int = 257,
+    extrapolate: bool = False,
 ) -> MomentTable:
     """Tabulate the moments of `device` at `times` (s) over its range.
 
+    Args:
+        device: the device model.
+        times: seconds since the first read, in any order.
+        points: of the table, over the range.
+        extrapolate: whether times may lie outside what the device's source covers.
+
     Raises:
-        ValueError: if `times` are negative or not finite, or `points` is less than 2.
+        ValueError: if `times` are negative, not finite or not covered, or `points` is
+            less than 2.
     """
+    check_device(device)
+    _checks.in_seconds("times", times)
     _checks.positive("times", times, strictly=False)
+    outside("times", device, times, extrapolate)
     if points < 2:
         _checks.fail("points", "be at least 2", points, "257 serve every device.")
     root = jnp.linspace(0.0, 1.0, points)
@@ -145,7 +172,7 @@ def tabulate(
 
     def both(t: JArray) -> tuple[JArray, JArray]:
         def at(g: JArray) -> JArray:
-            m = conductance_moments(device, g, t=t)
+            m = conductance_moments(device, g, t=t, extrapolate=True)
             return jnp.stack([m.mean, m.var])
 
         return jax.jvp(at, (g,), (jnp.ones_like(g),))

@@ -30,6 +30,7 @@ def program_layers(
     *,
     t: Float[JArray, ""] | float,
     combine: Combine = "analog",
+    extrapolate: bool = False,
 ) -> M:
     """A clone of a converted model with the cells of a chip at time `t` as weights.
 
@@ -47,13 +48,16 @@ def program_layers(
             `crossbar.from_planes`: `"analog"` (all), `"digital"` (one each), or the
             group of each device, such as (0, 0, 1, 1) for pairs. Each conversion then
             sees its devices with a full one as the largest weight.
+        extrapolate: whether `t` may lie outside what the device's source covers.
 
     Raises:
         ValueError: if a layer is not analog, or `combine` does not fit its devices.
     """
+    base.check_time(device, t, extrapolate=extrapolate)
     weights, variance, offset, parts = {}, {}, {}, {}
     for path, layer in programmed.layers.items():
-        cells = base.age(device, programmed.cells[path], t=t)
+        base.check_targets(device, layer.targets, name="programmed")
+        cells = base.age(device, programmed.cells[path], t=t, extrapolate=True)
         sd = device.read.sd(
             cells.g, target=cells.target, programmed=cells.programmed, t=t
         )

@@ -111,6 +111,7 @@ def table(
         ValueError: if two arrays have one path, `params` holds the state of an
             optimizer, or `layout` does not fit.
     """
+    _checks.function("select", select, 'lambda path, leaf: path.endswith("kernel")')
     _refuse_optimizers(params)
     found = [(p, v) for p, v in leaves(params) if _is_array(v)]
     shapes = _evidence.Shapes({p: v.shape for p, v in found if _floating(v)})

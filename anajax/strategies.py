@@ -16,7 +16,7 @@ from jaxtyping import Float
 from anajax import _checks
 from anajax._tree import pytree
 from anajax.density import WeightDensity, as_density
-from anajax.devices.base import Device
+from anajax.devices.base import Device, check_device, check_times
 from anajax.devices.presets import only_range
 from anajax.mapping import Strategy, UnitCell, pairs, singles
 from anajax.moments import MomentTable
@@ -85,6 +85,7 @@ def equal_split(
         f: significance factors, see `lsp_first`.
         k: digital scale relative to the full range; above 1 large weights clip.
     """
+    check_device(device)
     _checks.positive("k", k)
     factors = _significance(f)
     low, high = device.g_min, device.g_max
@@ -110,6 +111,7 @@ def offset_device(
         high: normalized weight at g_max.
         k: digital scale relative to the full range; above 1 both ends clip.
     """
+    check_device(device)
     if not low < high:
         _checks.fail("low", "be less than `high`", f"{low}, {high}", "Exchange them.")
     middle, half = (low + high) / 2, (high - low) / (2 * jnp.asarray(k, dtype=float))
@@ -150,6 +152,7 @@ def tuned(
     rounds: int = 4,
     time_weights: Float[JArray, "times"] | None = None,
     compensation: Compensation = "mean_abs",
+    extrapolate: bool = False,
 ) -> Tuned:
     """Choose F and K of a hand strategy by a grid that closes in on the best point.
 
@@ -164,11 +167,18 @@ def tuned(
         rounds: how often the grid shrinks around its best point.
         time_weights: weight of each time, equal by default.
         compensation: drift compensation, see `weight_error`.
+        extrapolate: whether times may lie outside what the device's source covers.
+
+    Raises:
+        ValueError: if an argument is out of range; names it.
     """
     density = as_density(density, "density")
+    check_times(device, times, extrapolate=extrapolate)
+    _checks.word("compensation", compensation, Compensation)
+    _checks.function("build", build, "strategies.lsp_first, without calling it")
     times = jnp.asarray(times, dtype=float)
     weights = jnp.ones_like(times) if time_weights is None else time_weights
-    table = moment_table(device, times)
+    table = moment_table(device, times, extrapolate=True)
     search = _grid_search(build, points, rounds, compensation)
     bounds = jnp.log(jnp.array([f, k]))
     return search(only_range(device), density, table, weights, bounds)
@@ -229,6 +239,7 @@ def _fill(
     k: Number,
 ) -> Strategy:
     """Pairs filled one after the other, a knot where each is full."""
+    check_device(device)
     _checks.positive("k", k)
     span = device.g_max - device.g_min
     scale = k * jnp.sum(factors) * span

@@ -6,6 +6,7 @@ product. Building is pure, differentiable and cheap enough for every training st
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,8 @@ from anajax.wires import Wires, effective_matrix, effective_planes
 
 Known = JArray | np.ndarray
 """NumPy where the numbers are known, so that no trace computes with them."""
+Scaling = Literal["none", "tile", "column"]
+"""What is scaled to the same largest weight."""
 
 
 @pytree
@@ -80,7 +83,7 @@ def from_weights(
     weights: Float[JArray, "rows columns"],
     rule: TileRule = TileRule(),  # noqa: B008
     *,
-    normalize: str = "none",
+    normalize: Scaling = "none",
     omega: Number = 1.0,
     variance: Float[JArray, "rows columns"] | None = None,
     bias: Float[JArray, "columns"] | None = None,
@@ -121,7 +124,7 @@ def from_planes(
     combine: str | tuple[int, ...] = "analog",
     unit: Number = 1.0,
     scale: Number = 1.0,
-    normalize: str = "none",
+    normalize: Scaling = "none",
     omega: Number = 1.0,
     variance: Float[JArray, "rows columns devices"] | None = None,
     bias: Float[JArray, "columns"] | None = None,
@@ -237,12 +240,10 @@ def _column_scale(scale: JArray, columns: int, rule: TileRule) -> JArray:
     return split_axis(scale, rule.parts(1, columns)[1], axis=0)[None]
 
 
-def _normalized(tiles: Tiles, normalize: str, omega: Number) -> Tiles:
+def _normalized(tiles: Tiles, normalize: Scaling, omega: Number) -> Tiles:
+    _checks.word("normalize", normalize, Scaling)
     if normalize == "none":
         return tiles
-    if normalize not in ("tile", "column"):
-        remedy = 'Use "none", "tile" or "column".'
-        _checks.fail("normalize", "be a known way to scale", normalize, remedy)
     t, r, *rest = tiles.matrix.shape
     flat = jax.lax.stop_gradient(tiles.matrix).reshape(t, r, -1)
     # a loop over 2-D maxima: on CPU several times faster than one batched maximum

@@ -26,9 +26,9 @@ from anajax._normal import normal16
 from anajax._tree import pytree, replace, static
 from anajax._types import Float, JArray, PRNGKey, PyTree
 from anajax.converters import Number
-from anajax.devices.base import Device
+from anajax.devices.base import Device, check_times
 from anajax.layout import Layout
-from anajax.mapping import Normalize
+from anajax.mapping import Normalize, check_strategy
 from anajax.programming.targets import distillation as distillation
 from anajax.programming.task import noisy_weights
 from anajax.weight_error import moment_table
@@ -85,6 +85,7 @@ def device_noise(
     scope: chip.Scope = "layer",
     normalize: Normalize = "layer",
     layout: chip.Layouts = None,
+    extrapolate: bool = False,
 ) -> Noise:
     """The device model itself: program, age to a random one of `times`, read.
 
@@ -101,13 +102,18 @@ def device_noise(
             otherwise a layer's).
         normalize: whose largest |weight| fills the range, see `mapping.normalized`.
         layout: what axes are, where names and shapes do not tell, see `chip.table`.
+        extrapolate: whether times may lie outside what the device's source covers.
 
     Raises:
-        ValueError: if times are out of range.
+        ValueError: if times are out of range, or the strategy is not one for this
+            device.
     """
-    _checks.times("times", times)
+    check_times(device, times, extrapolate=extrapolate)
+    check_strategy(strategy, device)
+    _checks.word("scope", scope, chip.Scope)
+    _checks.word("normalize", normalize, Normalize)
     seconds = jnp.asarray(times, dtype=float)
-    table = None if exact else moment_table(device, seconds)
+    table = None if exact else moment_table(device, seconds, extrapolate=True)
 
     def chip_weights(layers: dict[str, chip.Layer], key: PRNGKey) -> dict[str, JArray]:
         index = jr.randint(rng.stream(key, rng.Stage.TIME), (), 0, seconds.shape[0])

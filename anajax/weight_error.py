@@ -16,7 +16,7 @@ from jaxtyping import Float
 from anajax import _checks
 from anajax._tree import pytree, replace
 from anajax.density import WeightDensity, as_density
-from anajax.devices.base import Device
+from anajax.devices.base import Device, check_range, check_times
 from anajax.mapping import Strategy, interpolation
 from anajax.moments import Moments, MomentTable, tabulate
 
@@ -45,16 +45,32 @@ class WeightError:
 
 
 def moment_table(
-    device: Device, times: Float[JArray, "times"], *, points: int = 257
+    device: Device,
+    times: Float[JArray, "times"],
+    *,
+    points: int = 257,
+    extrapolate: bool = False,
 ) -> MomentTable:
-    """Moments at the first read (0 s) and at `times`, as `weight_error` wants them."""
-    _checks.times("times", times)
+    """Moments at the first read (0 s) and at `times`, as `weight_error` wants them.
+
+    Args:
+        device: the device model.
+        times: seconds since the first read, increasing.
+        points: of the table, over the range of the device.
+        extrapolate: whether times may lie outside what the device's source covers.
+
+    Raises:
+        ValueError: if times are out of range.
+    """
+    check_times(device, times, extrapolate=extrapolate)
     every = jnp.concatenate([jnp.zeros(1), jnp.asarray(times, dtype=float)])
     return _tabulate(device, every, points)
 
 
 _tabulate = jax.jit(
-    lambda device, times, points: tabulate(device, times, points=points),
+    lambda device, times, points: tabulate(
+        device, times, points=points, extrapolate=True
+    ),
     static_argnums=2,
 )
 
@@ -76,8 +92,15 @@ def weight_error(
 
     Returns:
         The error at each time, differentiable in strategy, table and density.
+
+    Raises:
+        ValueError: if the strategy has targets outside the table, or for an unknown
+            compensation.
     """
     density = as_density(density, "density")
+    check_range(
+        strategy.targets, table.g[0], table.g[-1], of="the table", name="strategy"
+    )
     u = jnp.abs(density.u) if strategy.mirrored else density.u
     targets = interpolation(strategy, u) @ strategy.targets
     w = weight_moments(strategy, table(targets))
@@ -156,6 +179,7 @@ def mean_abs(mean: JArray, var: JArray) -> JArray:
 def _factors(
     w: Moments, u: JArray, p: JArray, offset: JArray, compensation: Compensation
 ) -> JArray:
+    _checks.word("compensation", compensation, Compensation)
     if compensation == "none":
         return jnp.ones_like(w.mean[1:, 0])
     if compensation == "least_squares":

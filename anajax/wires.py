@@ -18,6 +18,7 @@ for training.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -46,26 +47,18 @@ class Wires:
     """Resistance of a row segment (from cell to cell, and to the driver), Ohm."""
     column: Number
     """Resistance of a column segment, Ohm."""
-    drive: str = static(default="left")
+    drive: Literal["left", "right", "both"] = static(default="left")
     """Where rows are driven: "left", "right" or "both" ends."""
-    sense: str = static(default="bottom")
+    sense: Literal["bottom", "top", "both"] = static(default="bottom")
     """Where columns are sensed at 0 V: "bottom" (last row), "top" or "both" ends."""
-    layout: str = static(default="separate")
+    layout: Literal["separate", "interleaved"] = static(default="separate")
     """Devices of a cell: "separate" arrays, or "interleaved" columns of one array."""
 
     def __post_init__(self) -> None:
         _checks.positive("row", self.row, strictly=False)
         _checks.positive("column", self.column, strictly=False)
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                _checks.fail(name, f"be one of {known}", getattr(self, name), "")
-
-
-_CHOICES = {
-    "drive": ("left", "right", "both"),
-    "sense": ("bottom", "top", "both"),
-    "layout": ("separate", "interleaved"),
-}
+        for name in ("drive", "sense", "layout"):
+            _checks.word(name, getattr(self, name), Wires.__annotations__[name])
 
 
 @pytree

@@ -6,6 +6,7 @@ import jax
 
 from anajax import devices
 from anajax._tree import replace
+from anajax.devices.base import ANY_TIME
 
 TABLES = devices.tabulated(
     g_max=25.0,
@@ -40,7 +41,7 @@ quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level":
 
 def structure(device):
     """The device without its name and source, so that equal structures share a jit."""
-    return replace(device, name="", source="", valid_times=(0.0, 0.0))
+    return replace(device, name="", source="", valid_times=ANY_TIME)
 
 
 def times_of(device):

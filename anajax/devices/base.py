@@ -51,6 +51,8 @@ class AbstractProgramming(abc.ABC):
         """Quadrature of the programmed conductance, one set of nodes per target."""
 
 
+ANY_TIME = (0.0, float("inf"))
+"""Valid times (s) of a device that covers all, or whose times are checked already."""
 FIRST_READ = 20.0
 """Time from programming to the first read where a device names none, s: that of the
 phase-change array most models here come from."""
@@ -113,7 +115,7 @@ class Device:
     """A `Faults` record; none if all cells work."""
     source: str = static(default="user-defined")
     """Where the model comes from: paper, figure, and what is an assumption."""
-    valid_times: tuple[float, float] = static(default=(0.0, float("inf")))
+    valid_times: tuple[float, float] = static(default=ANY_TIME)
     """Times (s) that the source covers; beyond, the model extrapolates."""
 
     def __post_init__(self) -> None:
@@ -159,7 +161,12 @@ def program(device: Device, targets: G, *, key: PRNGKey) -> Cells:
 
     Returns:
         The cells, unaged.
+
+    Raises:
+        ValueError: if targets are outside the range of the device.
     """
+    check_device(device)
+    check_targets(device, targets)
     targets = to_levels(targets, device.levels)
     g = device.programming.sample(targets, key=rng.stream(key, rng.Stage.PROGRAM))
     faults = None
@@ -168,7 +175,7 @@ def program(device: Device, targets: G, *, key: PRNGKey) -> Cells:
         g = device.faults.apply(g, faults, device)
     facts = device.drift.init(targets, g, key=rng.stream(key, rng.Stage.FREEZE))
     cells = Cells(target=targets, programmed=g, g=g, facts=facts, faults=faults)
-    return age(device, cells, t=0.0)
+    return age(device, cells, t=0.0, extrapolate=True)
 
 
 def to_levels(targets: G, levels: Float[JArray, "levels"] | None) -> G:
@@ -180,25 +187,36 @@ def to_levels(targets: G, levels: Float[JArray, "levels"] | None) -> G:
     return levels[jnp.searchsorted(between, targets)].astype(targets.dtype)
 
 
-def age(device: Device, cells: Cells, *, t: Time) -> Cells:
+def age(device: Device, cells: Cells, *, t: Time, extrapolate: bool = False) -> Cells:
     """The same chip at time `t`: always counted from programming, never added up.
 
     Args:
         device: the device model.
         cells: cells as programmed or as aged to any other time.
         t: seconds since the first read after programming.
+        extrapolate: whether `t` may lie outside what the device's source covers.
 
     Returns:
         The cells with `g` at time `t`.
+
+    Raises:
+        ValueError: if `t` is not one time that the source of the device covers.
     """
-    _checks.positive("t", t, strictly=False)
+    check_time(device, t, extrapolate=extrapolate)
     g = device.drift.evolve(cells.target, cells.programmed, cells.facts, t=t)
     if device.faults is not None:
         g = device.faults.apply(g, cells.faults, device)
     return replace(cells, g=g)
 
 
-def read(device: Device, cells: Cells, *, t: Time, key: PRNGKey) -> G:
+def read(
+    device: Device,
+    cells: Cells,
+    *,
+    t: Time,
+    key: PRNGKey,
+    extrapolate: bool = False,
+) -> G:
     """One read-out at time `t` of cells aged to `t`, with fresh read noise.
 
     Args:
@@ -206,10 +224,15 @@ def read(device: Device, cells: Cells, *, t: Time, key: PRNGKey) -> G:
         cells: cells from `age(device, cells, t=t)`.
         t: seconds since the first read; enters the 1/f noise accumulated so far.
         key: consumed; one key is one read-out.
+        extrapolate: whether `t` may lie outside what the device's source covers.
 
     Returns:
         Conductances in uS, not below `read_low`, shaped as the cells.
+
+    Raises:
+        ValueError: if `t` is not one time that the source of the device covers.
     """
+    check_time(device, t, extrapolate=extrapolate)
     sd = device.read.sd(cells.g, target=cells.target, programmed=cells.programmed, t=t)
     key = rng.stream(key, rng.Stage.READ)
     xi = jr.normal(key, jnp.shape(cells.g), jnp.result_type(cells.g))
@@ -236,7 +259,7 @@ def check_times(
     *,
     extrapolate: bool = False,
 ) -> np.ndarray:
-    """Which `times` (s) lie outside what the device's source covers.
+    """Which `times` (s) lie outside what the device's source covers; the one rule.
 
     Args:
         device: the device model.
@@ -250,18 +273,97 @@ def check_times(
         ValueError: if `times` are negative, not finite or not increasing; if any lies
             outside `device.valid_times` and `extrapolate` is false.
     """
+    check_device(device)
     _checks.times("times", times)
+    return outside("times", device, times, extrapolate)
+
+
+def check_time(device: Device, t: Time, *, extrapolate: bool = False) -> None:
+    """Refuse what is not one time (s) that the device's source covers; tracers pass.
+
+    Args:
+        device: the device model.
+        t: seconds since the first read.
+        extrapolate: whether it may lie outside what the source covers.
+
+    Raises:
+        ValueError: if it is several, negative, not finite, or outside.
+    """
+    check_device(device)
+    _checks.time("t", t)
+    outside("t", device, t, extrapolate)
+
+
+def outside(name: str, device: Device, times: Any, extrapolate: bool) -> np.ndarray:
+    """The rule of `check_times` for an argument of any name and shape."""
+    if not _checks.concrete(times):
+        return np.zeros(np.shape(times), bool)
     seconds = np.asarray(times, float)
     low, high = device.valid_times
-    outside = (seconds < low * (1 - 1e-6)) | (seconds > high * (1 + 1e-6))
-    if np.any(outside) and not extrapolate:
+    beyond = (seconds < low * (1 - 1e-6)) | (seconds > high * (1 + 1e-6))
+    if np.any(beyond) and not extrapolate:
         _checks.fail(
-            "times",
+            name,
             f"lie in {low:g} to {high:g} s, what the source of {device.name!r} covers",
-            f"{seconds[outside].tolist()} s",
-            "Drop them, or allow extrapolation: it is then marked in the results.",
+            f"{seconds[beyond].tolist()} s",
+            "Drop what is outside, or allow it by extrapolate=True.",
         )
-    return outside
+    return beyond
+
+
+def check_device(device: Any) -> None:
+    """Refuse what is no `Device`, such as the name of one."""
+    if isinstance(device, Device):
+        return
+    name = getattr(device, "__name__", device if isinstance(device, str) else "pcm")
+    _checks.fail(
+        "device", "be a Device", f"{device!r:.60}", f"Pass anajax.devices.{name}()."
+    )
+
+
+def check_targets(
+    device: Device, targets: Any, *, name: str = "targets", what: str = ""
+) -> None:
+    """Refuse target conductances (uS) outside the range of a device; tracers pass.
+
+    Args:
+        device: the device model.
+        targets: uS, any shape.
+        name: of the argument, in the message.
+        what: where they come from, in the message.
+    """
+    ends = device.g_min, device.g_max
+    check_range(targets, *ends, of=repr(device.name), name=name, what=what)
+
+
+def check_range(
+    targets: Any, low: Any, high: Any, *, of: str, name: str, what: str = ""
+) -> None:
+    """Refuse targets (uS) outside `low` to `high`, but for rounding; tracers pass.
+
+    Args:
+        targets: uS, any shape.
+        low: uS.
+        high: uS.
+        of: whose range that is, in the message.
+        name: of the argument, in the message.
+        what: where the targets come from, in the message.
+    """
+    if not _checks.concrete(targets, low, high) or not np.size(targets):
+        return
+    given = np.asarray(targets)
+    least, most = float(given.min()), float(given.max())
+    low, high = float(np.asarray(low).min()), float(np.asarray(high).max())
+    floating = jnp.issubdtype(given.dtype, jnp.floating)
+    epsilon = float(jnp.finfo(given.dtype).eps) if floating else 0.0
+    near = high * max(1e-5, epsilon)
+    if not (low - near <= least and most <= high + near):
+        _checks.fail(
+            name,
+            f"have targets in {low:g} to {high:g} uS, the range of {of}",
+            f"{what}{least:.6g} to {most:.6g} uS",
+            "Build the strategy for this device: strategies.lsp_first(device).",
+        )
 
 
 def _check_texts(device: Device) -> None:
@@ -283,7 +385,8 @@ def _check_levels(device: Device) -> None:
     if not _checks.concrete(device.levels, device.g_min, device.g_max):
         return
     levels = np.asarray(device.levels)
-    low, high = float(np.min(device.g_min)), float(np.max(device.g_max))
+    low, high = (np.asarray(g) for g in (device.g_min, device.g_max))
+    low, high = float(low.min()), float(high.max())
     if levels.size and (levels.min() < low or levels.max() > high * (1 + 1e-6)):
         _checks.fail(
             "levels",

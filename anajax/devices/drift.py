@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array as JArray
 
+from anajax import _checks
 from anajax._tree import pytree, within
 from anajax._types import PRNGKey
 from anajax.devices import _quadrature
@@ -49,6 +50,9 @@ class PowerLawDrift(AbstractDrift):
     """Factor on the mean exponent, for sweeps."""
     spread_scale: Number = 1.0
     """Factor on the spread of the exponent, for sweeps."""
+
+    def __post_init__(self) -> None:
+        _checks.positive("t0", self.t0)
 
     def init(self, target: G, programmed: G, *, key: PRNGKey) -> G:
         mean, sd = self._statistics(target)

@@ -87,6 +87,7 @@ def pcm(
     Source: Nandakumar et al., ICECS 2019; Joshi et al., Nat. Commun. 11, 2473 (2020).
     Fitted on 0..25 uS up to one day; the power law is used to one year.
     """
+    _checks.word("q_argument", q_argument, ("programmed", "target"))
     return Device(
         name="pcm",
         g_min=0.0,

@@ -1,7 +1,10 @@
 """Read noise: what one read-out adds to the conductance of the moment."""
 
+from typing import Literal
+
 import jax.numpy as jnp
 
+from anajax import _checks
 from anajax._tree import pytree, static, within
 from anajax.devices.base import AbstractRead, G, Number, Time
 from anajax.devices.curves import AbstractCurve
@@ -77,15 +80,13 @@ class FlickerRead(AbstractRead):
     """Duration of one read, s."""
     scale: Number = 1.0
     """Factor on the standard deviation, for sweeps."""
-    argument: str = static(default="programmed")
+    argument: Literal["programmed", "target"] = static(default="programmed")
     """Which conductance Q is a function of: "programmed" or "target"."""
 
     def __post_init__(self) -> None:
-        if self.argument not in ("programmed", "target"):
-            raise ValueError(
-                '`argument` must be "programmed" or "target": '
-                f"got {self.argument!r}. Choose one of the two."
-            )
+        _checks.word("argument", self.argument, ("programmed", "target"))
+        _checks.positive("t0", self.t0, strictly=False)
+        _checks.positive("t_read", self.t_read)
 
     def sd(self, g: G, *, target: G, programmed: G, t: Time) -> G:
         reference = programmed if self.argument == "programmed" else target

@@ -23,6 +23,7 @@ from anajax.converters import warn_narrow, wide
 from anajax.crossbar import TileRule, Tiles
 from anajax.periphery import IO, LearnedRange
 from anajax.rng import Stage, streams
+from anajax.tiling import Scaling
 
 M = TypeVar("M", bound=nnx.Module)
 T = TypeVar("T")
@@ -91,11 +92,13 @@ class Analog(nnx.Module):
         io: IO,
         *,
         tiles: TileRule,
-        normalize: str = "none",
+        normalize: Scaling = "none",
         name: str = "layer",
         patches: int = 2**24,
         stack: tuple[int, ...] = (),
     ):
+        _checks.word("normalize", normalize, Scaling)
+
         def own(leaf: JArray) -> JArray:  # a copy: no two layers share a buffer
             return jnp.array(jnp.broadcast_to(leaf, (*stack, *leaf.shape)))
 

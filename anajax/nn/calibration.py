@@ -4,7 +4,7 @@ model = calibrate_ranges(model, [x[:256]], inputs=0.999, key=key)
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ def calibrate_ranges(
     *,
     inputs: float = 1.0,
     outputs: float = 1.0,
-    per: str = "layer",
+    per: Literal["layer", "tile", "column"] = "layer",
     vectors: int = 4096,
     scales: Mapping[str, JArray] | None = None,
     key: PRNGKey | None = None,
@@ -62,8 +62,7 @@ def calibrate_ranges(
         ValueError: if there is no batch, a layer met no input or inputs that are not
             finite, or an argument is out of range.
     """
-    if per not in SHARED:
-        _checks.fail("per", f"be one of {tuple(SHARED)}", repr(per), 'Use "layer".')
+    _checks.word("per", per, tuple(SHARED))
     if vectors < 1:
         _checks.fail("vectors", "be at least 1", vectors, "Use the default.")
     met = _inputs(model, batches, vectors)

@@ -17,7 +17,7 @@ from flax import nnx
 from anajax import _checks, compensation, crossbar, rng
 from anajax._tree import replace
 from anajax._types import Float, JArray, PRNGKey
-from anajax.compensation import Recalibrations, hold
+from anajax.compensation import Per, Recalibrations, hold
 from anajax.nn.analog import Analog, Parts, over_stack
 from anajax.periphery import LearnedRange
 from anajax.rng import Stage
@@ -96,7 +96,7 @@ def insert_weights(
 
 
 def read_outs(
-    model: nnx.Module, *, key: PRNGKey, per: str = "global"
+    model: nnx.Module, *, key: PRNGKey, per: Per = "global"
 ) -> dict[str, JArray]:
     """What each layer answers to one-hot inputs through its periphery, without bias.
 
@@ -112,6 +112,7 @@ def read_outs(
         By path, the answer to each input: of each tile `[groups in t k c]` for factors
         per tile, else of the layer `[groups in out]`. Stacks lead by their axes.
     """
+    _checks.word("per", per, Per)
     part = crossbar.partial_sums if per == "tile" else crossbar.mvm
 
     def one(layer: Any, key: PRNGKey) -> JArray:
@@ -143,7 +144,7 @@ def _read_out(layer: Any, product: Callable[..., JArray], key: PRNGKey) -> JArra
 
 
 def compensation_factors(
-    reference: Mapping[str, JArray], now: Mapping[str, JArray], *, per: str = "global"
+    reference: Mapping[str, JArray], now: Mapping[str, JArray], *, per: Per = "global"
 ) -> dict[str, JArray]:
     """Factors by path from two read-outs: the first of a chip, and today's.
 
@@ -155,13 +156,14 @@ def compensation_factors(
     Raises:
         ValueError: for an unknown `per`, or read-outs of unlike networks.
     """
+    _checks.word("per", per, Per)
     if set(reference) != set(now):
         got = sorted(set(reference) ^ set(now))
         _checks.fail("now", "hold the layers of `reference`", got, "Read both alike.")
     return {p: _factor(reference[p], now[p], per) for p in now}
 
 
-def _factor(reference: JArray, now: JArray, per: str) -> JArray:
+def _factor(reference: JArray, now: JArray, per: Per) -> JArray:
     factor = compensation.compensation_factor(reference, now, per=per)
     return factor[..., 0] if per == "global" else factor
 
@@ -189,7 +191,7 @@ def recalibrations(
     times: Float[JArray, "recalibrations"],
     *,
     key: PRNGKey,
-    per: str = "global",
+    per: Per = "global",
 ) -> Recalibrations:
     """Measure the factors of one chip at every time of a schedule.
 
@@ -209,8 +211,9 @@ def recalibrations(
     Raises:
         ValueError: if times are out of range, or for an unknown `per`.
     """
-    times = jnp.asarray(times, dtype=float)
+    _checks.word("per", per, Per)
     _checks.times("times", times)
+    times = jnp.asarray(times, dtype=float)
 
     def outs(t: JArray, index: int) -> dict[str, JArray]:
         own = rng.stream(key, Stage.TIME, index)

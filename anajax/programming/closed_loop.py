@@ -20,8 +20,8 @@ from anajax import _checks, chip, rng
 from anajax._tree import pytree, replace, static
 from anajax._types import PRNGKey, PyTree
 from anajax.density import WeightDensity, as_density, merged
-from anajax.devices.base import Cells, Device, program, read
-from anajax.mapping import Normalize, Strategy, UnitCell, canonical
+from anajax.devices.base import Cells, Device, check_targets, check_times, program, read
+from anajax.mapping import Normalize, Strategy, UnitCell, canonical, check_strategy
 from anajax.programming.objective import cells_error
 from anajax.programming.unknowns import (
     Box,
@@ -71,6 +71,7 @@ def follow_open(strategy: Strategy, device: Device, *, reads: int = 1) -> Policy
 
     Each later pair puts the residual, as far as it goes, into one of its devices.
     """
+    check_strategy(strategy, device)
     strategy = canonical(strategy)
     later, span = strategy.cell.factors - 1, device.g_max - device.g_min
     knots = jnp.linspace(0.0, 1.0, 6)
@@ -90,6 +91,8 @@ def program_closed_loop(
         u: normalized weights, usually in -1..1.
         key: consumed; one key is one chip.
     """
+    check_strategy(policy.strategy, device)
+    check_targets(device, policy.follow, name="policy")
     strategy, span = policy.strategy, device.g_max - device.g_min
     table = strategy.targets[:, :2]
     residual = strategy.scale * u
@@ -119,8 +122,11 @@ def _mirrored(x: JArray, knots: JArray, table: JArray) -> JArray:
 
 
 def _verify(device: Device, cells: Cells, reads: int, key: PRNGKey) -> JArray:
+    def one(key: PRNGKey) -> JArray:
+        return read(device, cells, t=0.0, key=key, extrapolate=True)
+
     keys = rng.streams(key, rng.Stage.READ, jnp.arange(reads))
-    return jnp.mean(jax.vmap(lambda k: read(device, cells, t=0.0, key=k))(keys), 0)
+    return jnp.mean(jax.vmap(one)(keys), 0)
 
 
 @pytree
@@ -184,6 +190,7 @@ def optimize_closed_loop(
     steps: int = 600,
     learning_rate: float = 0.02,
     box: Box | None = None,
+    extrapolate: bool = False,
 ) -> OptimizedPolicy:
     """Optimise a policy by gradients through the drawn loop.
 
@@ -201,11 +208,13 @@ def optimize_closed_loop(
         steps: Adam steps, with cosine decay.
         learning_rate: of fractions of the range and logs of F and K.
         box: bounds of F and K.
+        extrapolate: whether times may lie outside what the device's source covers.
 
     Raises:
         ValueError: if an argument is out of range; names it.
     """
-    _checks.times("times", times)
+    check_times(device, times, extrapolate=extrapolate)
+    check_strategy(strategy, device)
     for name, number, least in (
         ("steps", steps, 1), ("samples", samples, 1), ("knots", knots, 3),
     ):  # fmt: skip

@@ -23,7 +23,7 @@ from anajax import _checks, rng
 from anajax._tree import pytree
 from anajax._types import PRNGKey
 from anajax.density import WeightDensity, as_density, merged
-from anajax.devices.base import Device
+from anajax.devices.base import Device, check_times
 from anajax.devices.presets import only_range
 from anajax.mapping import Strategy, UnitCell, canonical, pairs
 from anajax.programming.levels import Enumerated, enumerate_levels
@@ -77,6 +77,7 @@ def optimize_strategy(
     ceiling: JArray | np.ndarray | None = None,
     compensation: Compensation = "mean_abs",
     samples: int | None = None,
+    extrapolate: bool = False,
 ) -> Optimized:
     """Find the targets, F and K with the least expected squared weight error.
 
@@ -104,6 +105,7 @@ def optimize_strategy(
             as the least of hand strategies; none by default.
         compensation: how alpha(t) is chosen, see `weight_error`.
         samples: draws per density point for the sampled objective; exact if `None`.
+        extrapolate: whether times may lie outside what the device's source covers.
 
     Returns:
         The best strategy and the course of the search.
@@ -111,6 +113,9 @@ def optimize_strategy(
     Raises:
         ValueError: if an argument is out of range; see also `make_objective`.
     """
+    check_times(device, times, extrapolate=extrapolate)
+    _checks.word("aggregate", aggregate, Aggregate)
+    _checks.word("compensation", compensation, Compensation)
     cell = pairs(2) if cell is None else cell
     density = as_density(weights)
     if device.levels is not None:
@@ -124,10 +129,10 @@ def optimize_strategy(
             aggregate=aggregate,
             ceiling=ceiling,
             compensation=compensation,
+            extrapolate=True,
         )
         return _as_optimized(found)
     _check(cell, knots, starts, steps, warm)
-    _checks.times("times", times)
     box = Box() if box is None else box
     objective = make_objective(
         device,
@@ -139,6 +144,7 @@ def optimize_strategy(
         compensation=compensation,
         samples=samples,
         key=rng.stream(key, rng.Stage.PROGRAM),
+        extrapolate=True,
     )
     bounds = only_range(device)
     begin = _starts(bounds, cell, knots, starts, tuple(warm), box, key)

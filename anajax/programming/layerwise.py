@@ -18,8 +18,8 @@ from jaxtyping import Float
 from anajax import _checks, chip, rng
 from anajax._tree import pytree, replace, static
 from anajax._types import PRNGKey, PyTree
-from anajax.devices.base import Device
-from anajax.mapping import Normalize, Strategy
+from anajax.devices.base import Device, check_times
+from anajax.mapping import Normalize, Strategy, check_strategy
 from anajax.programming.program import chain, start_from
 from anajax.programming.targets import (
     WEIGHT_RATE,
@@ -163,6 +163,7 @@ def optimize_layer_by_layer(
     box: Box | None = None,
     layout: chip.Layouts = None,
     checkpoint: Callable[[int], Checkpoint | None] = lambda unit: None,
+    extrapolate: bool = False,
 ) -> OptimizedTargets:
     """Minimize the relative squared error of each unit's outputs, one unit at a time.
 
@@ -185,6 +186,7 @@ def optimize_layer_by_layer(
         box: bounds of F and K.
         layout: what axes are, where names and shapes do not tell, see `chip.table`.
         checkpoint: of each unit, where its descent goes on from and is kept.
+        extrapolate: whether times may lie outside what the device's source covers.
 
     Returns:
         As of `optimize_targets`; the history is that of all units, one after another.
@@ -192,6 +194,9 @@ def optimize_layer_by_layer(
     Raises:
         ValueError: if an argument is out of range, or a weight is in no unit.
     """
+    check_times(device, times, extrapolate=extrapolate)
+    check_strategy(strategy, device)
+    _checks.word("normalize", normalize, Normalize)
     check(times, learn, inputs, None, steps=steps, chips=chips, batch=batch)
     ideal = chip.normalized_weights(
         params, select=select, normalize=normalize, layout=layout

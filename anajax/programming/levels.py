@@ -31,7 +31,7 @@ from jaxtyping import Float
 from anajax import _checks
 from anajax._tree import pytree
 from anajax.density import WeightDensity, as_density
-from anajax.devices.base import Device
+from anajax.devices.base import Device, check_times
 from anajax.mapping import Strategy, UnitCell, full_scale
 from anajax.moments import Moments, conductance_moments
 from anajax.programming._codes import best_scale, codes, envelope
@@ -70,6 +70,7 @@ def enumerate_levels(
     aggregate: Aggregate = "mean",
     ceiling: JArray | np.ndarray | None = None,
     compensation: Compensation = "mean_abs",
+    extrapolate: bool = False,
 ) -> Enumerated:
     """The codes with the least expected squared weight error, weight by weight.
 
@@ -88,6 +89,7 @@ def enumerate_levels(
         ceiling: squared error (w_max^2) at each time that is not to be exceeded, as
             far as one of these tables does not; none by default.
         compensation: how alpha(t) is chosen, see `weight_error`.
+        extrapolate: whether times may lie outside what the device's source covers.
 
     Returns:
         A stepped strategy, and the values of the factors that were tried.
@@ -96,6 +98,9 @@ def enumerate_levels(
         ValueError: if the device has no levels, there are too many codes, or the
             significance does not fit the cell.
     """
+    check_times(device, times, extrapolate=extrapolate)
+    _checks.word("aggregate", aggregate, Aggregate)
+    _checks.word("compensation", compensation, Compensation)
     density = as_density(weights)
     moments = _level_moments(device, times)
     search = _Search.of(device, cell, density, moments, time_weights)
@@ -262,7 +267,6 @@ def _level_moments(
     device: Device, times: JArray | Sequence[float] | np.ndarray
 ) -> Moments:
     """Exact moments `[1 + times, levels]` at 0 s and at the times."""
-    _checks.times("times", times)
     if device.levels is None:
         _checks.fail(
             "device",

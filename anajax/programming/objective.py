@@ -18,7 +18,7 @@ from anajax import _checks, rng
 from anajax._tree import pytree, static
 from anajax._types import PRNGKey
 from anajax.density import WeightDensity, as_density
-from anajax.devices.base import Cells, Device, age, program, read
+from anajax.devices.base import Cells, Device, age, check_times, program, read
 from anajax.mapping import Strategy, decode, encode
 from anajax.moments import MomentTable
 from anajax.weight_error import Compensation, moment_table, weight_error
@@ -139,6 +139,7 @@ def combine(
     What exceeds the ceiling of a time costs more than it could bring: an exact penalty,
     whose minimum is the constrained one wherever that exists.
     """
+    _checks.word("aggregate", aggregate, Aggregate)
     if ceiling is not None:
         over = jnp.maximum(mse / ceiling - 1, 0)
         cost = 2.0 * jnp.mean(ceiling) * jnp.sum(over)
@@ -162,6 +163,7 @@ def make_objective(
     compensation: Compensation = "mean_abs",
     samples: int | None = None,
     key: PRNGKey | None = None,
+    extrapolate: bool = False,
 ) -> AbstractObjective:
     """The exact objective, or the sampled one where `samples` are asked for.
 
@@ -176,11 +178,14 @@ def make_objective(
         compensation: drift compensation of the exact objective.
         samples: draws per point of the density; `None` for the exact objective.
         key: key of the common random numbers, needed with `samples`.
+        extrapolate: whether times may lie outside what the device's source covers.
 
     Raises:
         ValueError: if an argument is out of range, or `samples` comes without `key`.
     """
-    _checks.times("times", times)
+    check_times(device, times, extrapolate=extrapolate)
+    _checks.word("aggregate", aggregate, Aggregate)
+    _checks.word("compensation", compensation, Compensation)
     times = jnp.asarray(times, dtype=float)
     weights = jnp.ones_like(times) if time_weights is None else time_weights
     weights = jnp.asarray(weights, dtype=float)
@@ -191,11 +196,9 @@ def make_objective(
         )
     density = as_density(density, "density")
     limit = _as_ceiling(ceiling, times)
-    if aggregate not in ("mean", "minimax"):
-        _checks.fail("aggregate", 'be "mean" or "minimax"', aggregate, "Choose one.")
     if samples is None:
         return ExactError(
-            table=moment_table(device, times),
+            table=moment_table(device, times, extrapolate=True),
             density=density,
             time_weights=weights,
             ceiling=limit,

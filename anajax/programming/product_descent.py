@@ -18,7 +18,7 @@ from anajax import _checks, chip, rng
 from anajax._tree import pytree, replace, static
 from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Cells, Device, Number, age, program
-from anajax.mapping import Normalize, Strategy, decode, encode
+from anajax.mapping import Normalize, Strategy, check_strategy, decode, encode
 
 
 @pytree
@@ -89,6 +89,7 @@ def program_by_products(
     Raises:
         ValueError: if `u` is not a matrix, or the strategy has no pairs.
     """
+    check_strategy(strategy, device)
     if jnp.ndim(u) != 2:
         _checks.fail("u", "be a matrix", jnp.shape(u), "Give one tile.")
     if not strategy.cell.paired:
@@ -121,7 +122,7 @@ def program_by_products(
         cells.target, cells.programmed, key=rng.stream(key, rng.Stage.FREEZE)
     )
     return Trimmed(
-        cells=age(device, replace(cells, facts=facts), t=0.0),
+        cells=age(device, replace(cells, facts=facts), t=0.0, extrapolate=True),
         pulses=pulses,
         products=loop.turns * loop.vectors,
         history=history,

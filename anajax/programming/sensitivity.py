@@ -14,8 +14,9 @@ from jaxtyping import Float
 from anajax import _checks, chip, rng
 from anajax._tree import Arrays, pytree
 from anajax._types import PRNGKey, PyTree
-from anajax.devices.base import Device
+from anajax.devices.base import Device, check_time
 from anajax.devices.variation import RANGE
+from anajax.mapping import check_layers
 from anajax.programming.targets import Apply, Loss, distillation
 from anajax.programming.task import noisy_weights
 from anajax.weight_error import moment_table
@@ -112,6 +113,7 @@ def device_elasticities(
     key: PRNGKey,
     chips: int = CHIPS,
     loss: Loss = distillation,
+    extrapolate: bool = False,
 ) -> dict[str, Elasticity]:
     """Which parameters of the device the network's loss depends on, and how strongly.
 
@@ -128,6 +130,7 @@ def device_elasticities(
         key: draws the chips.
         chips: how many.
         loss: of analog and digital outputs.
+        extrapolate: whether `t` may lie outside what the device's source covers.
 
     Returns:
         By the path of the parameter, such as "programming/scale".
@@ -135,8 +138,9 @@ def device_elasticities(
     Raises:
         ValueError: if an argument is out of range.
     """
+    check_time(device, t, extrapolate=extrapolate)
+    check_layers(layers, device)
     _checks.finite("inputs", inputs)
-    _checks.times("t", np.atleast_1d(t))
     if chips < 2:
         _checks.fail("chips", "be at least 2", chips, "Errors need two chips.")
     inputs = jnp.asarray(inputs)

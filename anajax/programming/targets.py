@@ -24,11 +24,11 @@ import optax
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
-from anajax import chip, rng
+from anajax import _checks, chip, rng
 from anajax._tree import pytree, static
 from anajax._types import PRNGKey, PyTree
-from anajax.devices.base import Device
-from anajax.mapping import Normalize, Strategy, UnitCell
+from anajax.devices.base import Device, check_times
+from anajax.mapping import Normalize, Strategy, UnitCell, check_strategy
 from anajax.programming.program import (
     Program,
     admissible,
@@ -128,6 +128,7 @@ def optimize_targets(
     notify: Notify = lambda step, loss: None,
     layout: chip.Layouts = None,
     checkpoint: Checkpoint | None = None,
+    extrapolate: bool = False,
 ) -> OptimizedTargets:
     """Minimize the expected loss over chips and times by Adam.
 
@@ -160,6 +161,7 @@ def optimize_targets(
         notify: told of every step.
         layout: what axes are, where names and shapes do not tell, see `chip.table`.
         checkpoint: where the descent goes on from and is kept; the result is the same.
+        extrapolate: whether times may lie outside what the device's source covers.
 
     Returns:
         Layers for `chip.program` and `evaluate`, the parameters that go with them,
@@ -168,6 +170,9 @@ def optimize_targets(
     Raises:
         ValueError: if an argument is out of range; names it.
     """
+    check_times(device, times, extrapolate=extrapolate)
+    check_strategy(strategy, device)
+    _checks.word("normalize", normalize, Normalize)
     check(times, learn, inputs, labels, steps=steps, chips=chips, batch=batch)
     one = first_of(strategy, device, learn)
     which: Any = {"select": select, "layout": layout}

@@ -64,7 +64,7 @@ def make_task(
         inputs=jnp.asarray(inputs),
         labels=None if labels is None else jnp.asarray(labels),
         times=times,
-        table=moment_table(device, times),
+        table=moment_table(device, times, extrapolate=True),
         device=only_range(device),
         key=key,
         parts=learned(learn),

@@ -17,7 +17,13 @@ from anajax import _checks, rng
 from anajax._tree import pytree
 from anajax._types import PRNGKey
 from anajax.devices.base import Device
-from anajax.mapping import Strategy, UnitCell, full_scale, resample
+from anajax.mapping import (
+    Strategy,
+    UnitCell,
+    check_strategy,
+    full_scale,
+    resample,
+)
 from anajax.strategies import equal_split, lsp_first, msp_first
 
 
@@ -63,12 +69,14 @@ def from_strategy(strategy: Strategy, device: Device, knots: int) -> Unknowns:
     """Unknowns of a strategy on `knots` knots, its own kinks among them.
 
     Raises:
-        ValueError: if the strategy is stepped: it has no slopes to descend.
+        ValueError: if the strategy is stepped, so that it has no slopes to descend, or
+            has targets that the device does not.
     """
     if strategy.stepped:
         _checks.fail(
             "strategy", "not be stepped", strategy.name, "Start from `lsp_first`."
         )
+    check_strategy(strategy, device)
     span = device.g_max - device.g_min
     grid = place_knots(np.asarray(strategy.knots), knots)
     on_grid = resample(strategy, grid)

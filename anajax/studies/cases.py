@@ -7,7 +7,7 @@ import numpy as np
 
 from anajax import devices
 from anajax._tree import replace
-from anajax.devices.base import Device
+from anajax.devices.base import ANY_TIME, Device
 from anajax.studies.config import (
     DevicesConfig,
     DeviceSection,
@@ -30,7 +30,7 @@ class Case:
     @property
     def bare(self) -> Device:
         """The device without its texts, so that equal structures share a trace."""
-        return replace(self.device, name="", source="", valid_times=(0.0, 0.0))
+        return replace(self.device, name="", source="", valid_times=ANY_TIME)
 
 
 def cases_of(config: ProgrammedConfig) -> list[Case]:

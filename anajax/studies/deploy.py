@@ -9,7 +9,7 @@ import numpy as np
 from anajax import chip, rng
 from anajax._tree import replace
 from anajax._types import Array
-from anajax.devices.base import Device
+from anajax.devices.base import ANY_TIME, Device
 from anajax.periphery import IO
 from anajax.studies.cases import make_device, uncovered
 from anajax.studies.hardware import Hardware
@@ -106,7 +106,7 @@ def hardware_of(
 
 def bare(device: Device) -> Device:
     """The device without its texts, so that equal structures share a trace."""
-    return replace(device, name="", source="", valid_times=(0.0, 0.0))
+    return replace(device, name="", source="", valid_times=ANY_TIME)
 
 
 def strategy_layers(

@@ -6,7 +6,7 @@ Jansen, first order by Saltelli), Morris' elementary effects, Latin hypercubes.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from anajax._types import PRNGKey, PyTree
 from anajax.studies.drafts import Arrays, Draft
 from anajax.studies.system import over_chips
 
-METHODS = ("sobol", "morris", "latin")
+Method = Literal["sobol", "morris", "latin"]
+METHODS = get_args(Method)
 CONFIDENCE = 0.9
 """Level of all intervals."""
 Save = Callable[[str, Callable[[Draft | None], dict[str, Any]]], Arrays]
@@ -64,7 +65,7 @@ class Indices:
 
 
 def make_design(
-    method: str,
+    method: Method,
     names: Sequence[str],
     bounds: Sequence[tuple[float, float]] | np.ndarray,
     samples: int,
@@ -199,9 +200,10 @@ def indices(design: Design, y: np.ndarray) -> Indices:
 _LEVELS = 4
 
 
-def _check(method: str, names: Sequence[str], bounds: np.ndarray, count: int) -> None:
-    if method not in METHODS:
-        _checks.fail("method", f"be one of {METHODS}", repr(method), "Choose one.")
+def _check(
+    method: Method, names: Sequence[str], bounds: np.ndarray, count: int
+) -> None:
+    _checks.word("method", method, Method)
     if bounds.shape != (len(names), 2) or np.any(bounds[:, 0] >= bounds[:, 1]):
         rule = f"be {len(names)} pairs that increase"
         _checks.fail("bounds", rule, bounds.tolist(), "Give a low and a high end each.")

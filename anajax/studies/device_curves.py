@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from anajax._tree import replace
-from anajax.devices.base import Device
+from anajax.devices.base import ANY_TIME, Device
 from anajax.devices.read_noise import NoReadNoise
 from anajax.moments import conductance_moments
 
@@ -27,7 +27,7 @@ def device_curves(
     g = np.linspace(float(device.g_min), float(device.g_max), points)
     t = time_grid(device, times)
     mean, sd, still_mean, still_sd, read_sd = _curves(
-        replace(device, name="", source="", valid_times=(0.0, 0.0)),
+        replace(device, name="", source="", valid_times=ANY_TIME),
         jnp.asarray(g, dtype=float),
         jnp.asarray(t, dtype=float),
     )

@@ -18,7 +18,9 @@ from jaxtyping import Float
 from anajax import _checks, chip, rng
 from anajax._tree import pytree, static
 from anajax._types import PRNGKey
+from anajax.devices.base import check_time
 from anajax.devices.variation import RANGE
+from anajax.mapping import check_layers
 from anajax.programming.sensitivity import CHIPS, rounded
 from anajax.programming.targets import distillation
 from anajax.programming.task import layer_moments
@@ -57,6 +59,7 @@ def elasticities(
     *,
     key: PRNGKey,
     chips: int = CHIPS,
+    extrapolate: bool = False,
 ) -> Elasticities:
     """What the outputs depend on, and how strongly, with targets as they are.
 
@@ -73,14 +76,17 @@ def elasticities(
         t: seconds after the first read.
         key: draws the chips.
         chips: how many.
+        extrapolate: whether `t` may lie outside what the device's source covers.
 
     Raises:
         ValueError: if an argument is out of range.
     """
     _checks.finite("inputs", inputs)
-    _checks.positive("t", t, strictly=False)
+    _checks.time("t", t)
     if chips < 2:
         _checks.fail("chips", "be at least 2", chips, "Errors need two chips.")
+    check_time(hardware.device, t, extrapolate=extrapolate)
+    check_layers(layers, hardware.device)
     keys = chip_keys(key, jnp.arange(chips))
     values, slopes = per_chip(
         system, hardware, layers, jnp.asarray(inputs), jnp.asarray([t], float), keys

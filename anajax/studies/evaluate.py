@@ -18,8 +18,8 @@ from jaxtyping import Float
 from anajax import _checks, chip, rng
 from anajax._tree import Arrays, pytree
 from anajax._types import PRNGKey, PyTree
-from anajax.devices.base import Device
-from anajax.mapping import Normalize
+from anajax.devices.base import Device, check_times
+from anajax.mapping import Normalize, check_layers, check_strategy
 from anajax.studies.sharding import CHIPS, padded, place
 
 Metric = Callable[..., JArray]
@@ -61,6 +61,7 @@ def evaluate(
     mesh: Mesh | None = None,
     normalize: Normalize = "layer",
     layout: chip.Layouts = None,
+    extrapolate: bool = False,
 ) -> Evaluation:
     """Program every chip once, read it at all times, and measure the network.
 
@@ -89,18 +90,23 @@ def evaluate(
         normalize: whose largest |weight| fills the range, see `mapping.normalized`;
             layers already chosen have their own.
         layout: what axes are, where names and shapes do not tell, see `chip.table`.
+        extrapolate: whether times may lie outside what the device's source covers.
 
     Raises:
-        ValueError: if times, chips or weights are out of range, or an axis that counts
-            is not known.
+        ValueError: if times, chips or weights are out of range, an axis that counts is
+            not known, the targets are not for this device, or the metric is no function
+            of jax arrays.
     """
-    _checks.times("times", times)
+    check_times(device, times, extrapolate=extrapolate)
+    _checks.word("scope", scope, chip.Scope)
+    _checks.function("metric", metric, "lambda params: accuracy(apply(params, x), y)")
     if recalibrate is not None:
-        recalibrate = jnp.asarray(recalibrate, dtype=float)
         _checks.times("recalibrate", recalibrate)
+        check_times(device, recalibrate, extrapolate=extrapolate)
+        recalibrate = jnp.asarray(recalibrate, dtype=float)
     _checks.whole("chunk", chunk, least=1)
     index = _indices(chips)
-    layers = _layers(params, strategy, select, normalize, layout)
+    layers = _layers(params, device, strategy, select, normalize, layout)
     chip.check_columns(layers, scope)
     ideal = chip.weights(params, select=select)
     metric = metric if isinstance(metric, Partial) else Partial(metric)
@@ -127,6 +133,7 @@ def _indices(chips: int | JArray | np.ndarray) -> JArray:
 
 def _layers(
     params: PyTree,
+    device: Device,
     strategy: chip.Strategies | Mapping[str, chip.Layer],
     select: chip.Select,
     normalize: Normalize,
@@ -135,7 +142,9 @@ def _layers(
     if isinstance(strategy, Mapping) and all(
         isinstance(v, chip.Layer) for v in strategy.values()
     ):
+        check_layers(strategy, device)
         return dict(strategy)  # pyright: ignore
+    check_strategy(strategy, device)
     how = {"select": select, "normalize": normalize, "layout": layout}
     return chip.encode_weights(params, strategy, **how)  # pyright: ignore
 
@@ -200,7 +209,7 @@ def _scan(
             weights = chip.read(device, part, t=t, index=j, held=held, **hardware)
             noise = (rng.stream(own, rng.Stage.PRODUCT, j),) if how.keyed else ()
             return Evaluation(
-                metric=metric(chip.insert(params.tree, weights), *noise),
+                metric=_measured(metric, chip.insert(params.tree, weights), *noise),
                 weight_rms_error=rms_error(weights, ideal, layers),
             )
 
@@ -208,6 +217,30 @@ def _scan(
 
     batch = how.chunk if how.chunk > 1 else None
     return jax.lax.map(one_chip, index, batch_size=batch)
+
+
+def _measured(metric: Metric, *args: Any) -> JArray:
+    """The metric, or what is wrong with it in the words of the argument."""
+    try:
+        value = metric(*args)
+    except Exception as error:
+        if "Tracer" not in f"{type(error).__name__} {error}":
+            raise
+        first = str(error).strip().partition("\n")[0]
+        _checks.fail(
+            "metric",
+            "compute with jax alone",
+            f"{type(error).__name__}: {first:.80}",
+            "Use jax.numpy in place of NumPy, torch, float() and if: it is traced.",
+        )
+    if not isinstance(value, jax.Array | np.ndarray | np.generic | float | int):
+        _checks.fail(
+            "metric",
+            "return one number, or one per item, as a jax array",
+            f"{type(value).__name__}",
+            "Return jnp.mean(...), without float() and item().",
+        )
+    return jnp.asarray(value)
 
 
 def rms_error(

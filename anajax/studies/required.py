@@ -11,7 +11,7 @@ from jaxtyping import Float
 from anajax import _checks, chip
 from anajax._tree import pytree, static
 from anajax._types import PRNGKey, PyTree
-from anajax.devices.base import Device
+from anajax.devices.base import Device, check_time
 from anajax.devices.variation import scale_noise
 from anajax.studies.drafts import Step, at_once
 from anajax.studies.evaluate import Metric, evaluate
@@ -58,6 +58,7 @@ def required_device(
     notify: Callable[[str], None] = lambda text: None,
     call: int | None = None,
     step: Step = at_once,
+    extrapolate: bool = False,
     **options: Any,
 ) -> list[Requirement]:
     """The loosest device that keeps the metric within `gap` of digital at `t`.
@@ -84,12 +85,14 @@ def required_device(
         notify: told what is begun.
         call: chips in one call of the compiled program, all by default.
         step: what each call is a step of.
+        extrapolate: whether `t` may lie outside what the device's source covers.
         **options: of `evaluate`, such as `chunk` or `scope`.
 
     Raises:
         ValueError: if an argument is out of range; names it.
     """
     _check(gap, t, parameters, factors, chips)
+    check_time(device, t, extrapolate=extrapolate)
     sign = 1.0 if higher_is_better else -1.0
     digital = float(jnp.mean(metric(params))) if digital is None else digital
     found = []
@@ -101,7 +104,15 @@ def required_device(
             scaled = scale_noise(device, **dict.fromkeys(names, factor))
             chosen = program(scaled) if callable(program) else program
             measure = partial(
-                _metrics, metric, params, scaled, chosen, [t], key=key, **options
+                _metrics,
+                metric,
+                params,
+                scaled,
+                chosen,
+                [t],
+                key=key,
+                extrapolate=True,
+                **options,
             )
             calls = _calls(chips, call or chips)
             rows = [step(partial(measure, chips=some)) for some in calls]
@@ -175,7 +186,7 @@ def _check(
     chips: int,
 ) -> None:
     _checks.positive("gap", gap)
-    _checks.positive("t", t, strictly=False)
+    _checks.time("t", t)
     _checks.positive("factors", np.asarray(factors))
     _checks.increasing("factors", np.asarray(factors))
     unknown = sorted(set(parameters) - set(PARAMETERS))

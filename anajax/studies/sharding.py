@@ -32,6 +32,8 @@ def make_mesh(devices: int | Literal["all"] = "all", *, parts: int = 1) -> Mesh:
     Raises:
         ValueError: if there are not as many devices, or `parts` does not divide them.
     """
+    if isinstance(devices, str):
+        _checks.word("devices", devices, ("all",))
     known = jax.devices()
     count = len(known) if devices == "all" else devices
     if not 1 <= count <= len(known):
@@ -64,6 +66,7 @@ def place(tree: T, mesh: Mesh, *, cut: Cut = "none") -> T:
         cut: "weights": along the longest axis that `parts` divides; "items": along
             axis 1 of `[batches items ...]`, if `parts` divides it; "none": whole.
     """
+    _checks.word("cut", cut, Cut)
     there = [_lies_on(leaf, mesh) for leaf in jax.tree.leaves(tree)]
     if there and all(there):
         return tree

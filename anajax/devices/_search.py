@@ -7,6 +7,7 @@ never vanishes: there the smallest mean of the gradients that were met close by
 counts, which is zero on top of a ridge.
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
@@ -56,13 +57,13 @@ def search(
 ) -> Found:
     """Climb from `start`, at most `steps` steps."""
     here, damping = look(likelihood, places, start, data), 1e-3
-    met, short, bounded = [here], np.inf, places.bounded()
+    met, short, bounded = [here], math.inf, places.bounded()
     if not np.isfinite(here.value):
         return Found(here, False, "the form gives the data no likelihood at its start")
     for _ in range(steps):
         gradient = _smallest(here, met)
         scale, sizes, axes = _axes(here.curvature)
-        slope = axes.T @ (gradient / scale)
+        slope, before = axes.T @ (gradient / scale), short
         short = 0.5 * float(np.sum(slope**2 / np.maximum(np.abs(sizes), LOOSE)))
         if short < TOLERANCE:
             other = _over_a_saddle(likelihood, places, data, here)
@@ -77,7 +78,7 @@ def search(
             met.append(there)
         if there.value > here.value:
             here, damping = there, damping / 5
-        else:
+        elif short > 0.9 * before:  # what was met last did not tell of a kink
             damping = max(damping, 1e-4) * 6
         if damping > 1e12:
             break

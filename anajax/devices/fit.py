@@ -6,7 +6,6 @@ A form may be a published preset, or `table_form` with a stated number of knots.
 three stages are fitted at once.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -157,7 +156,7 @@ def fit_device(
         reason=wrong or found.reason,
         residuals=rest,
         tests=tests,
-        form_rejected=bool(min((t.p for t in tests), default=1.0) * len(tests) < 0.01),
+        form_rejected=any(t.p * len(tests) < 0.01 for t in tests),
     )
 
 
@@ -275,7 +274,7 @@ def _with_dropped(
     full[np.ix_(there, there)] = covariance[np.ix_(index, index)]
 
     def held(name: str) -> float:
-        table, number = re.fullmatch(r"(.*)\.value\[(\d+)\]", name).groups()
+        table, number = name.removesuffix("]").split(".value[")
         x = attrgetter(table)(form).x[int(number)]
         return float(attrgetter(table)(device)(x))
 

@@ -34,6 +34,10 @@ from anajax.devices.programming import GaussianProgramming
 from anajax.devices.read_noise import FlickerRead, NoReadNoise
 
 
+HEATS = 15
+"""Steps that the search goes from every start."""
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One estimated constant."""
@@ -98,8 +102,8 @@ def fit_device(
 
     Maximum likelihood by Newton's method in double precision, with the frozen fact of
     each cell integrated out. Parameters stay in the domains that their records
-    declare. The search starts from the form and from moments of the data; the better
-    end counts. Tables are cut where the targets end.
+    declare. The search starts from the form and from moments of the data; the best
+    counts. Tables are cut where the targets end.
 
     Args:
         measurements: columns cell, target, programmed, time (s), read (one row per
@@ -228,18 +232,24 @@ def _require_cells(places: Layout, data: Measured) -> None:
 
 
 def _best(likelihood: ModuleType, places: Layout, data: Measured, steps: int) -> Found:
-    """The best end of the searches from the form and from moments of the data."""
+    """The best end of the searches from the form and from moments of the data.
+
+    All go a part of the way, and the best of them to the end.
+    """
     starts = [places.coordinates()]
     if steps and likelihood is _likelihood:
-        other = _starts.from_moments(places, data)
-        starts += [] if other is None else [other]
-    ends = [search(likelihood, places, data, start, steps) for start in starts]
+        starts = _starts.starts(places, data)
+    part = steps if len(starts) == 1 else min(steps, HEATS)
+    ends = [search(likelihood, places, data, start, part) for start in starts]
     best = max(ends, key=lambda end: end.point.value)
     if not np.isfinite(best.point.value):
         remedy = "Start elsewhere, or give it errors where the data have them."
         _checks.fail("form", "give the data a likelihood", best.point.value, remedy)
     as_good = [e for e in ends if e.point.value > best.point.value - TOLERANCE]
-    return max(as_good, key=lambda end: end.converged)
+    best = max(as_good, key=lambda end: end.converged)
+    if best.converged or part == steps:
+        return best
+    return search(likelihood, places, data, jnp.asarray(best.point.at), steps)
 
 
 def _unclipped(

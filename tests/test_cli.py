@@ -161,7 +161,7 @@ def test_fit_device_that_is_not_right_writes_no_file(tmp_path):
     """Exit 3 and why; a file only by force. Units are stated or refused."""
     random = np.random.default_rng(0)
     target = random.uniform(20, 220, 200)
-    columns = (np.arange(200.0), target, target + random.laplace(size=200) ** 3)
+    columns = (np.arange(200.0), target, target + random.laplace(size=200) ** 2)
     rows = np.stack([*columns, np.zeros(200), columns[2]], -1)
     path, out = tmp_path / "data.csv", tmp_path / "mine.json"
     header = "cell,target,programmed,time,read"

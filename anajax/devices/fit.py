@@ -33,7 +33,6 @@ from anajax.devices.mram import RetentionFlips
 from anajax.devices.programming import GaussianProgramming
 from anajax.devices.read_noise import FlickerRead, NoReadNoise
 
-
 HEATS = 15
 """Steps that the search goes from every start."""
 

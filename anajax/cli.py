@@ -194,12 +194,29 @@ def fit_device(
     form: Annotated[
         str, typer.Option(help="A preset whose form is fitted, or tables.")
     ] = "tables",
-    knots: Annotated[int, typer.Option(help="Points of each of the tables.")] = 6,
+    knots: Annotated[
+        int, typer.Option(help="Points of each of the tables, at most.")
+    ] = 6,
+    units: Annotated[
+        str,
+        typer.Option(
+            metavar="S|mS|uS|nS|ohm",
+            help="Of target, programmed and read; ohm for resistances.",
+        ),
+    ] = "uS",
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Write the file of a fit that is not right, too."),
+    ] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the residuals into this .png or .svg.")
     ] = None,
 ) -> None:
-    """Fit a device to measurements: columns cell, target, programmed, time, read."""
+    """Fit a device to measurements: columns cell, target, programmed, time, read.
+
+    A fit that is not at a maximum, or whose form the data reject, writes no file and
+    ends with exit code 3.
+    """
     with _mistakes():
         from anajax.devices import files
         from anajax.studies import fitting, tables
@@ -208,16 +225,24 @@ def fit_device(
         if plot is not None:
             _require_place("--plot", plot, ("png", "svg"))
         with _working("fitting"):
-            found = fitting.fit(data, form=form, knots=knots, name=out.stem)
-        files.save_device(found.device, out)
+            found = fitting.fit(
+                data, form=form, knots=knots, name=out.stem, units=units
+            )
         tables.show(tables.parameters(found))
         tables.show(tables.form_tests(found))
         if plot is not None:
             _draw(lambda: fitting.residual_figure(found), plot)
-        if not found.converged:
-            typer.echo("Warning: the search did not converge.", err=True)
-        if found.form_rejected:
-            typer.echo(f"Warning: the data reject the form {form}.", err=True)
+        for name, reason in found.undetermined.items():
+            typer.echo(f"Not determined: {name}: {reason}.")
+        if not found.tests:
+            typer.echo("The form is not tested: that takes 80 cells.")
+        wrong = fitting.problems(found)
+        for sentence in wrong:
+            typer.echo(f"Warning: {sentence}", err=True)
+        if wrong and not force:
+            typer.echo(f"No file is written: --force writes {out}.", err=True)
+            raise typer.Exit(3)
+        files.save_device(found.device, out)
         typer.echo(f"Device: {out}")
 
 

@@ -157,6 +157,32 @@ def test_fit_device_writes_a_file_for_configs(tmp_path, key, config):
     assert "must end in .json" in refused("fit-device", path, "--out", tmp_path / "x")
 
 
+def test_fit_device_that_is_not_right_writes_no_file(tmp_path):
+    """Exit 3 and why; a file only by force. Units are stated or refused."""
+    random = np.random.default_rng(0)
+    target = random.uniform(20, 220, 200)
+    columns = (np.arange(200.0), target, target + random.laplace(size=200) ** 2)
+    rows = np.stack([*columns, np.zeros(200), columns[2]], -1)
+    path, out = tmp_path / "data.csv", tmp_path / "mine.json"
+    header = "cell,target,programmed,time,read"
+    np.savetxt(path, rows, delimiter=",", header=header, comments="")
+    result = invoke("fit-device", path, "--out", out, "--knots", 2)
+    assert result.exit_code == 3 and not out.exists(), result.output
+    assert "The data reject the form, most by the test of" in result.output
+    assert "--force writes" in result.output
+    result = invoke("fit-device", path, "--out", out, "--knots", 2, "--force")
+    assert result.exit_code == 0 and load_device(out).g_min > 20
+    rows[:, [1, 2, 4]] *= 1e-6
+    np.savetxt(path, rows, delimiter=",", header=header, comments="")
+    assert "State the units" in refused("fit-device", path, "--out", out)
+    flags = ("--out", out, "--knots", 2, "--units", "S", "--force")
+    assert invoke("fit-device", path, *flags).exit_code == 0
+    assert 200 < load_device(out).g_max < 220
+    np.savetxt(path, rows[:10], delimiter=",", header=header, comments="")
+    text = refused("fit-device", path, "--out", out, "--units", "S")
+    assert "at least 40 cells for tables: got 10" in text
+
+
 def test_command_starts_without_slow_packages():
     slow = ("xarray", "matplotlib", "flax", "pydantic", "jinja2", "anajax.studies.run")
     code = f"import sys, anajax.cli; print([m for m in {slow} if m in sys.modules])"

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 from jaxtyping import Array as JArray
@@ -61,29 +62,30 @@ def check(device: Device, data: Measured) -> None:
 
 def _check_errors(device: Device, data: Measured) -> None:
     """Refuse data that scatter where a form is exact, and that are exact where not."""
-    programmed, valid = data.programmed[:, None], data.valid > 0
-    written = jnp.maximum(data.target, 0)
-    off = int(jnp.sum(~_equal(data.programmed, written)))
+    target, programmed, read, valid = (
+        np.asarray(v) for v in (data.target, data.programmed, data.read, data.valid)
+    )
+    off = int(np.sum(~_equal(programmed, target)))
     if _exact(device) and off:
         _checks.fail(
             "form.programming",
             "have an error, since programmed values are off their targets",
-            f"none, {off} of {data.target.size} cells off",
+            f"none, {off} of {target.size} cells off",
             "Give the form a programming error.",
         )
-    low = 0.0 if device.read_low is None else device.read_low
-    shown = jnp.clip(programmed, low, device.read_high)
-    moved = valid & ~_equal(data.read, shown)
+    low = 0.0 if device.read_low is None else float(device.read_low)
+    high = np.inf if device.read_high is None else float(device.read_high)
+    moved = (valid > 0) & ~_equal(read, np.clip(programmed, low, high)[:, None])
     quiet = isinstance(device.read, NoReadNoise)
-    if quiet and isinstance(device.drift, NoDrift) and jnp.any(moved):
+    if quiet and isinstance(device.drift, NoDrift) and np.any(moved):
         _checks.fail(
             "form.read",
             "have noise, since the data scatter at reads",
-            f"no read noise and no drift, {int(jnp.sum(moved))} reads that are not "
+            f"no read noise and no drift, {int(np.sum(moved))} reads that are not "
             "what was programmed",
             "Give the form a read noise.",
         )
-    if not quiet and not jnp.any(moved):
+    if not quiet and not np.any(moved):
         _checks.fail(
             "form.read",
             "be without noise, since all reads are the programmed values",
@@ -92,8 +94,9 @@ def _check_errors(device: Device, data: Measured) -> None:
         )
 
 
-def _equal(a: JArray, b: JArray) -> JArray:
-    return jnp.abs(a - b) <= 1e-6 * jnp.maximum(jnp.abs(a), jnp.abs(b))
+def _equal(a: Any, b: Any) -> Any:
+    """Whether two conductances are the same but for rounding."""
+    return abs(a - b) <= 1e-6 * (abs(a) + abs(b))
 
 
 def programming_z(device: Device, data: Measured) -> tuple[PerCell, PerCell, PerCell]:
@@ -123,7 +126,9 @@ def programming_z(device: Device, data: Measured) -> tuple[PerCell, PerCell, Per
 
 def windows(device: Device, data: Measured) -> Window:
     """Where the frozen fact of each cell may be, given its reads: four zooms."""
-    steps = 24
+    steps, whole = 24, _prior_range(device, data)
+    if isinstance(device.read, NoReadNoise) or isinstance(device.drift, NoDrift):
+        return Window(low=whole[0], high=whole[1])
 
     def zoom(_: int, bounds: tuple[PerCell, PerCell]) -> tuple[PerCell, PerCell]:
         low, high = bounds
@@ -137,7 +142,7 @@ def windows(device: Device, data: Measured) -> Window:
         reach = jnp.maximum(7 * sd, 2 * (high - low) / steps)
         return jnp.maximum(mean - reach, low), jnp.minimum(mean + reach, high)
 
-    low, high = jax.lax.fori_loop(0, 4, zoom, _prior_range(device, data))
+    low, high = jax.lax.fori_loop(0, 4, zoom, whole)
     return Window(low=low, high=high)
 
 

@@ -4,9 +4,10 @@ A step divides the gradient by the size of the curvature in each of its directio
 so that it always goes up. The search has arrived where a further step would gain
 less than `TOLERANCE`. Clips of curves make kinks, on which the gradient jumps and
 never vanishes: there the smallest mean of the gradients that were met close by
-counts, which is zero on top of a ridge.
+counts, which is zero on top of a ridge. Many kinks close together leave a rest.
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
@@ -21,7 +22,9 @@ from anajax.devices.measurements import Measured
 
 TOLERANCE = 1e-3
 """Log likelihood that a maximum may be short of, by the search's own estimate."""
-CLOSE = 0.1
+ROUGH = 0.1
+"""The same where kinks stop every step."""
+CLOSE = 0.3
 """Standard errors within which gradients are taken for those of one point."""
 LOOSE = 1e-9
 """Curvature, in parts of that of single parameters, that counts as none."""
@@ -56,13 +59,13 @@ def search(
 ) -> Found:
     """Climb from `start`, at most `steps` steps."""
     here, damping = look(likelihood, places, start, data), 1e-3
-    met, short, bounded = [here], np.inf, places.bounded()
+    met, short, bounded = [here], math.inf, places.bounded()
     if not np.isfinite(here.value):
         return Found(here, False, "the form gives the data no likelihood at its start")
     for _ in range(steps):
         gradient = _smallest(here, met)
         scale, sizes, axes = _axes(here.curvature)
-        slope = axes.T @ (gradient / scale)
+        slope, before = axes.T @ (gradient / scale), short
         short = 0.5 * float(np.sum(slope**2 / np.maximum(np.abs(sizes), LOOSE)))
         if short < TOLERANCE:
             other = _over_a_saddle(likelihood, places, data, here)
@@ -77,10 +80,12 @@ def search(
             met.append(there)
         if there.value > here.value:
             here, damping = there, damping / 5
-        else:
+        elif short > 0.9 * before:  # what was met last did not tell of a kink
             damping = max(damping, 1e-4) * 6
-        if damping > 1e12:
+        if damping > 1e8:
             break
+    if short < ROUGH:
+        return Found(here, True, f"between kinks, no step gains more than {short:.2g}")
     return Found(here, False, _unfinished(places, here, short, steps))
 
 

@@ -22,6 +22,9 @@ CELLS, TIMES = 12, 6
 TIE = 1e-2
 """Weight of the form's own constants, which decide what the data leave open."""
 
+TILT = 1.0
+"""Logarithm by which starts differ in their share of drift and of read noise."""
+
 
 @pytree
 class Groups:
@@ -38,6 +41,27 @@ class Groups:
     sd: Float[JArray, "groups"]
     """uS."""
     weight: Float[JArray, "groups"]
+
+
+def starts(places: Layout, data: Measured) -> list[Vector]:
+    """Coordinates to start from: the form's, and those of the data.
+
+    What spreads at reads may be drift that differs or noise: of the latter there are
+    three, with the moments as they match, and with more of the one or of the other.
+    """
+    matched = from_moments(places, data)
+    if matched is None:
+        return [places.coordinates()]
+    bounded = places.bounded()
+    drift, read = (
+        np.array(
+            [b and n.startswith(s) for n, b in zip(places.names, bounded, strict=True)]
+        )
+        for s in ("drift.", "read.")
+    )
+    tilt = TILT * (1.0 * drift - 1.0 * read)
+    found = [places.coordinates(), matched]
+    return found + ([matched + tilt, matched - tilt] if np.any(read) else [])
 
 
 def from_moments(places: Layout, data: Measured) -> Vector | None:

@@ -33,6 +33,9 @@ from anajax.devices.mram import RetentionFlips
 from anajax.devices.programming import GaussianProgramming
 from anajax.devices.read_noise import FlickerRead, NoReadNoise
 
+HEATS = 15
+"""Steps that the search goes from every start."""
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -98,8 +101,8 @@ def fit_device(
 
     Maximum likelihood by Newton's method in double precision, with the frozen fact of
     each cell integrated out. Parameters stay in the domains that their records
-    declare. The search starts from the form and from moments of the data; the better
-    end counts. Tables are cut where the targets end.
+    declare. The search starts from the form and from moments of the data; the best
+    counts. Tables are cut where the targets end.
 
     Args:
         measurements: columns cell, target, programmed, time (s), read (one row per
@@ -156,7 +159,7 @@ def fit_device(
         reason=wrong or found.reason,
         residuals=rest,
         tests=tests,
-        form_rejected=bool(min((t.p for t in tests), default=1.0) * len(tests) < 0.01),
+        form_rejected=any(t.p * len(tests) < 0.01 for t in tests),
     )
 
 
@@ -228,18 +231,24 @@ def _require_cells(places: Layout, data: Measured) -> None:
 
 
 def _best(likelihood: ModuleType, places: Layout, data: Measured, steps: int) -> Found:
-    """The best end of the searches from the form and from moments of the data."""
+    """The best end of the searches from the form and from moments of the data.
+
+    All go a part of the way, and the best of them to the end.
+    """
     starts = [places.coordinates()]
     if steps and likelihood is _likelihood:
-        other = _starts.from_moments(places, data)
-        starts += [] if other is None else [other]
-    ends = [search(likelihood, places, data, start, steps) for start in starts]
+        starts = _starts.starts(places, data)
+    part = steps if len(starts) == 1 else min(steps, HEATS)
+    ends = [search(likelihood, places, data, start, part) for start in starts]
     best = max(ends, key=lambda end: end.point.value)
     if not np.isfinite(best.point.value):
         remedy = "Start elsewhere, or give it errors where the data have them."
         _checks.fail("form", "give the data a likelihood", best.point.value, remedy)
     as_good = [e for e in ends if e.point.value > best.point.value - TOLERANCE]
-    return max(as_good, key=lambda end: end.converged)
+    best = max(as_good, key=lambda end: end.converged)
+    if best.converged or part == steps:
+        return best
+    return search(likelihood, places, data, jnp.asarray(best.point.at), steps)
 
 
 def _unclipped(
@@ -274,7 +283,7 @@ def _with_dropped(
     full[np.ix_(there, there)] = covariance[np.ix_(index, index)]
 
     def held(name: str) -> float:
-        table, number = name.removesuffix("]").rsplit(".value[", 1)
+        table, number = name.removesuffix("]").split(".value[")
         x = attrgetter(table)(form).x[int(number)]
         return float(attrgetter(table)(device)(x))
 

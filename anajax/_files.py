@@ -46,7 +46,7 @@ def writing(path: str | Path) -> Iterator[None]:
             f"`{path}` must be written: got {error.strerror or error}. {remedy}, then "
             "repeat the command; a study goes on with --resume."
         )
-        raise WriteError(error.errno, message) from None
+        raise WriteError(message) from None
 
 
 def write_atomically(path: Path, content: bytes) -> None:

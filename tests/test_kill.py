@@ -26,7 +26,7 @@ def begin(config, out):
     """
     process = processes.start(
         "tiny_run.py",
-        *("run", config, "--out", out, "--resume"),
+        *("run", config, "--out", out, "--resume", "auto"),
         JAX_COMPILATION_CACHE_DIR=str(config.parent / "cache"),
         JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
         JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES="-1",

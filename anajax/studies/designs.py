@@ -142,7 +142,7 @@ def evaluate_design(
         points = numbers(design.points[start : start + block])
 
         def compute(draft: Draft | None, points: np.ndarray = points) -> dict[str, Any]:
-            step = None if draft is None else draft.step
+            step = None if draft is None else draft.steps(call or len(keys))
             how: Any = {"chunk": chunk, "call": call, "step": step}
             outputs = over_chips(function, points, keys, shared, **how)
             return {name: np.mean(v, 1, dtype=float) for name, v in outputs.items()}

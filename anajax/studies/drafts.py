@@ -6,6 +6,7 @@ same bits.
 """
 
 import io
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -41,8 +42,6 @@ class Draft:
     def __init__(self, folder: Folder, name: str):
         self.folder, self.file = folder, f"{FOLDER}/{name}"
         self._saved, self._took = time.monotonic(), 0.0
-        self._steps: Arrays | None = None
-        self._next = 0
 
     def load(self) -> bytes | None:
         """What was saved last, if anything."""
@@ -67,17 +66,24 @@ class Draft:
         """`save` arrays by name."""
         self.save(lambda: packed(as_arrays(values)), now=now)
 
-    def step(self, compute: Callable[[], Mapping[str, Any]]) -> Arrays:
-        """A `Step`; steps are known by their order, and all are in one file."""
-        if self._steps is None:
-            self._steps = self.load_arrays()
-        number, self._next = f"{self._next}:", self._next + 1
-        found = {k: v for k, v in self._steps.items() if k.startswith(number)}
-        if not found:
-            found = {f"{number}{k}": v for k, v in as_arrays(compute()).items()}
-            self._steps |= found
-            self.save_arrays(self._steps)
-        return {name.removeprefix(number): v for name, v in found.items()}
+    def steps(self, size: int) -> Step:
+        """A `Step` that keeps all steps here; they are known by their order.
+
+        Args:
+            size: of a step, such as its chips: steps of another size are not these.
+        """
+        known, order = self.load_arrays(), itertools.count()
+
+        def step(compute: Callable[[], Mapping[str, Any]]) -> Arrays:
+            mark = f"{size}x{next(order)}:"
+            found = {k: v for k, v in known.items() if k.startswith(mark)}
+            if not found:
+                found = {f"{mark}{k}": v for k, v in as_arrays(compute()).items()}
+                known.update(found)
+                self.save_arrays(known)
+            return {name.removeprefix(mark): v for name, v in found.items()}
+
+        return step
 
     def drop(self) -> None:
         """Delete it: the part is there."""

@@ -128,6 +128,8 @@ class Folder:
                 f"`{target}` must be a file of this study: got a foreign one. "
                 "Move it away, then go on with --resume."
             )
+        if self.files.get(name) == digest and _holds(target, content):
+            return target
         with writing(target):
             target.parent.mkdir(exist_ok=True)
             self._swap(self.files | {name: digest}, target, content)
@@ -208,6 +210,10 @@ class Folder:
                 f"`{path}` must be as the study wrote it: got a truncated or changed "
                 "file. Delete it; `anajax run --resume` makes it anew."
             )
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
 
 
 def require_study(path: Path) -> None:

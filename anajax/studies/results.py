@@ -2,14 +2,12 @@
 
 import dataclasses
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anajax._files import writing
 from anajax.workloads.base import Workload
 
 if TYPE_CHECKING:  # costs a second to import
@@ -205,16 +203,8 @@ def _metric_attrs(work: Workload) -> dict[str, str]:
 
 
 def to_netcdf(data: "xr.Dataset") -> bytes:
-    """The content of a netCDF file.
-
-    Raises:
-        WriteError: an OSError, if there is no room for a temporary file.
-    """
-    place = Path(tempfile.gettempdir()) / RESULTS
-    with writing(place), tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / RESULTS
-        data.to_netcdf(path, engine="h5netcdf")
-        return path.read_bytes()
+    """The content of a netCDF file; made in memory, since HDF5 dies of a full disk."""
+    return bytes(data.to_netcdf(engine="h5netcdf"))
 
 
 def read_results(path: Path) -> "xr.Dataset":

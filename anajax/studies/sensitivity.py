@@ -12,7 +12,7 @@ from anajax._types import PRNGKey, PyTree
 from anajax.studies import results
 from anajax.studies.deploy import Deployed, attributes, deploy
 from anajax.studies.designs import Design, evaluate_design, make_design
-from anajax.studies.drafts import Arrays, Draft
+from anajax.studies.drafts import Arrays, Draft, Step
 from anajax.studies.elasticities import elasticities
 from anajax.studies.folder import Folder
 from anajax.studies.hardware import IMPERFECTIONS, impair, present
@@ -66,17 +66,22 @@ class Sensitivity:
         """Keys of the first chips of the study."""
         return chip_keys(jax.random.key(self.config.seed), jnp.arange(chips))
 
-    def measure(self, points: np.ndarray, chips: int, draft: Draft) -> Arrays:
-        """Measures `[points chips]` at points of `numbers`."""
+    def measure(self, points: np.ndarray, chips: int, step: Step) -> Arrays:
+        """Measures `[points chips]` at points of `numbers`; calls are steps."""
         keys = self.keys(chips)
-        how: Any = self.sizes | {"step": draft.step}
-        return over_chips(self.model, points, keys, self.shared, **how)
+        return over_chips(
+            self.model, points, keys, self.shared, step=step, **self.sizes
+        )
 
     @property
-    def sizes(self) -> dict[str, int]:
+    def sizes(self) -> Any:
         """Chips at once and in a call: the same for all analyses, for one trace."""
-        chunk = self.config.chunk
-        return {"chunk": chunk, "call": chunk * jax.local_device_count()}
+        return {"chunk": self.config.chunk, "call": self.call}
+
+    @property
+    def call(self) -> int:
+        """Chips of any points in one call of the compiled program."""
+        return self.config.chunk * jax.local_device_count()
 
     def run(self, folder: Folder, *, notify: Notify) -> Any:
         """Do all parts that are not done, and write the results.
@@ -109,9 +114,11 @@ class Sensitivity:
         layers = len(self.deployed.layers)
 
         def compute(draft: Draft) -> dict[str, Any]:
+            step = draft.steps(self.call)
+
             def metrics(factor: float) -> np.ndarray:
                 point = numbers(layers, {name: np.asarray([factor])})
-                found = self.measure(point, self.config.chips, draft)
+                found = self.measure(point, self.config.chips, step)
                 return found["metric"][0].astype(float)
 
             reference: Any = self.digital
@@ -178,7 +185,7 @@ class Sensitivity:
 
         def measure(masks: np.ndarray, draft: Draft) -> dict[str, np.ndarray]:
             points = numbers(len(paths), {}, masks)
-            found = self.measure(points, section.chips, draft)
+            found = self.measure(points, section.chips, draft.steps(self.call))
             return {n: found[n] for n in ("metric", "loss")}
 
         each = np.eye(len(paths), dtype=bool)

@@ -262,7 +262,7 @@ class Runner:
                 higher_is_better=self.study.work.higher_is_better,
                 digital=float(digital.mean()),
                 call=self.study.call,
-                step=draft.step,
+                step=draft.steps(self.study.call),
                 **self._how,
             )
             return vars(found)

@@ -110,6 +110,11 @@ class Sweep:
         folder.write(results.RESULTS, results.to_netcdf(data))
         return data
 
+    @property
+    def call(self) -> int:
+        """Chips of any points in one call of the compiled program."""
+        return self.config.chunk * jax.local_device_count()
+
     def _measure(self, group: Group, members: list[int], draft: Draft) -> Arrays:
         options = self.config.sweep
         return measure(
@@ -120,7 +125,8 @@ class Sweep:
             chunk=self.config.chunk,
             stop_at_se=options.stop_at_se,
             batch=options.batch,
-            step=draft.step,
+            step=draft.steps(self.call),
+            call=self.call,
         )
 
 
@@ -156,6 +162,7 @@ def measure(
     chunk: int = 1,
     stop_at_se: float | None = None,
     batch: int = 5,
+    call: int | None = None,
     step: Step | None = None,
 ) -> Arrays:
     """Measures `[variants chips times]` by name, NaN for chips that were not needed.
@@ -168,6 +175,7 @@ def measure(
         chunk: chips at once (vmapped), which bounds the memory.
         stop_at_se: standard error of the metric at which a variant takes no more chips.
         batch: chips between two looks at it.
+        call: see `over_points`.
         step: see `over_points`.
     """
     shared, layer = _stacked(variants, size)
@@ -176,7 +184,7 @@ def measure(
     found = {n: np.full(shape, np.nan) for n in _MEASURES}
     every = batch if stop_at_se is not None else chips
     active = list(range(len(variants)))
-    how: Any = {"chunk": chunk, "call": chunk * jax.local_device_count(), "step": step}
+    how: Any = {"chunk": chunk, "call": call, "step": step}
     for first in range(0, chips, every):
         if not active:
             break

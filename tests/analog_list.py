@@ -6,7 +6,6 @@ import numpy as np
 
 from anajax.analog import analog
 
-
 QUICK = {"xla_backend_optimization_level": 0}
 """Compiles fast; runs slowly."""
 
@@ -19,6 +18,15 @@ def everything(f, params, x):
 
     grad, second = jax.jvp(jax.grad(loss), (params,), (params,))
     return f(params, x), grad, second
+
+
+def drawn(init, *arguments):
+    """Parameters of the shapes that `init` gives, drawn without compiling it."""
+    draw = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda s: jnp.asarray(draw.normal(size=s.shape) / 2, s.dtype),
+        jax.eval_shape(init, *arguments),
+    )
 
 
 def close(a, b, tolerance=2e-5):

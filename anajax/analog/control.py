@@ -39,7 +39,9 @@ Outcome = tuple[Action | None, list[Mark]]
 def _arrays(values: Sequence[Any], kinds: Sequence[Any]) -> list[Any]:
     """Values as arrays, also those that a jaxpr holds as numbers."""
     return [
-        value if isinstance(value, jax.Array | SumValue) else jnp.asarray(value, a.dtype)
+        value
+        if isinstance(value, jax.Array | SumValue)
+        else jnp.asarray(value, a.dtype)
         for value, a in zip(values, kinds, strict=True)
     ]
 
@@ -55,7 +57,9 @@ def _plain_values(values: Sequence[Any]) -> list[Any]:
 def _like(before: Sequence[Any], after: Sequence[Any]) -> list[Any]:
     """A carry after a step: sums only where they came in as sums."""
     pairs = zip(before, after, strict=True)
-    return [new if isinstance(old, SumValue) else plain_value(new) for old, new in pairs]
+    return [
+        new if isinstance(old, SumValue) else plain_value(new) for old, new in pairs
+    ]
 
 
 def _kept_out(plan: Plan) -> list[Mark]:

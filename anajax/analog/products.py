@@ -78,15 +78,15 @@ class Dot:
         order = (*pairs[0], *copies[0], *self._free(0), *self.rows[0])
         vectors = jnp.transpose(x, order).reshape(groups, -1, rows)
         y, more = multiply(vectors, w, None)
-        batch = [("batch", i) for i in (*self.groups, *self.copies)]
+        batch = [(-1, i) for i in (*self.groups, *self.copies)]
         free = [[(side, i) for i in self._free(side)] for side in (0, 1)]
         have = [*batch, *free[0], *free[1]]
         shape = [self._length(*name) for name in have]
         want = [*sorted(batch), *free[self.weight_first], *free[not self.weight_first]]
         return jnp.transpose(y.reshape(shape), [have.index(n) for n in want]), more
 
-    def _length(self, side: int | str, i: int) -> int:
-        return self.x[self.batch[0][i]] if side == "batch" else (self.x, self.w)[side][i]
+    def _length(self, side: int, i: int) -> int:
+        return self.x[self.batch[0][i]] if side < 0 else (self.x, self.w)[side][i]
 
 
 def dot(eqn: Any, side: int, parts: Sequence[Part]) -> Dot | None:

@@ -60,7 +60,9 @@ class Report(NamedTuple):
         for p in self.parameters:
             size = f"{p.groups} x {p.rows} x {p.columns}"
             many = f", {len(p.sites)} products" if len(p.sites) > 1 else ""
-            place = f"{size} on {p.tiles} tiles{many}" if p.sites else f"digital: {p.why}"
+            place = (
+                f"{size} on {p.tiles} tiles{many}" if p.sites else f"digital: {p.why}"
+            )
             lines.append(f"{p.path:<36} {place}")
         return "\n".join([*lines, *self.products])
 

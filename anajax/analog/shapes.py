@@ -56,7 +56,7 @@ def _broadcast(part: Part, eqn: Any) -> Parts:
 
 def _reshape(part: Part, eqn: Any) -> Parts:
     before, after = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
-    dims: list[Dim] = [()] * len(after)
+    dims: list[Dim] = [() for _ in after]
     for old, new in matched(before, after):
         whole = tuple(atom for i in old for atom in part.dims[i])
         sizes = [after[i] for i in new]
@@ -66,7 +66,9 @@ def _reshape(part: Part, eqn: Any) -> Parts:
 
 
 def matched(before: Sequence[int], after: Sequence[int]) -> list[tuple[list, list]]:
-    """Axes that a reshape turns into each other: runs of equal size, axes of 1 aside."""
+    """Axes that a reshape turns into each other: runs of equal size, without ones."""
+    if 0 in before:
+        return []
     old, new = ([i for i, n in enumerate(shape) if n > 1] for shape in (before, after))
     runs = []
     while old and new:
@@ -124,7 +126,7 @@ def _gather(part: Part, eqn: Any) -> Parts:
         return [None]
     after = eqn.outvars[0].aval.shape
     axes = tuple(axis for p in picked for axis in merged(part.dims[p]))
-    dims = [(Atom(axes, n),) if n > 1 else () for n in after]
+    dims: list[Dim] = [(Atom(axes, n),) if n > 1 else () for n in after]
     for axis, place in zip(kept, numbers.offset_dims, strict=True):
         dims[place] = part.dims[axis]
     return [dataclasses.replace(part, dims=tuple(dims), stack=part.stack + axes)]

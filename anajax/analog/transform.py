@@ -185,5 +185,7 @@ def _check_signature(apply: Callable[..., Any]) -> None:
         found = parameters.get(name)
         if found is not None and found.kind is found.KEYWORD_ONLY:
             got = "an argument of that name for `apply` itself"
-            remedy = "Wrap it: lambda params, k, *inputs: apply(params, *inputs, key=k)."
+            remedy = (
+                "Wrap it: lambda params, k, *inputs: apply(params, *inputs, key=k)."
+            )
             _checks.fail(name, "be left to the hardware", got, remedy)

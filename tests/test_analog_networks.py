@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from analog_list import assert_equal, close
 
+from anajax import periphery
 from anajax.analog import Layout, Rule, analog
 
 
@@ -280,12 +281,32 @@ def test_an_adapter_stays_digital_and_its_base_goes_on_the_chip():
 def test_adapters_in_a_stack():
     def apply(p, x):
         def block(x, q):
-            return jnp.tanh(x @ (q["w"] + q["a"] @ q["b"])), None
+            frozen = jax.lax.stop_gradient(q["w"])
+            return jnp.tanh(x @ (frozen + q["a"] @ q["b"])), None
 
         return jax.lax.scan(block, x, p)[0]
 
     params = weights(w=(3, 4, 4), a=(3, 4, 2), b=(3, 2, 4))
-    assert [p.path for p in assert_equal(apply, params, vectors(2, 4)).analog] == ["w"]
+    x = vectors(2, 4)
+    assert [p.path for p in assert_equal(apply, params, x).analog] == ["w"]
+    rules = Rule("a|b", digital=True), Rule("w")
+    report = assert_equal(apply, params, x, *rules)
+    assert [(p.path, p.groups) for p in report.analog] == [("w", 3)]
+    together = assert_equal(apply, params, x, Rule("[wab]", fold=True))
+    assert {p.sites for p in together.analog} == {("w+a+b",)}
+
+
+def test_noise_of_the_chip_meets_the_base_alone(key):
+    """The adapter's part of the product is exact."""
+
+    def apply(p, x):
+        return x @ (p["w"] + p["a"] @ p["b"])
+
+    params, x = weights(w=(4, 5), a=(4, 2), b=(2, 5)), vectors(3, 4)
+    rule = Rule("w", io=periphery.standard())
+    alone = analog(lambda p, x: x @ p["w"], rule)(params, x, key=key)
+    got = analog(apply, (rule, Rule(".*")))(params, x, key=key)
+    close(got, alone + x @ (params["a"] @ params["b"]))
 
 
 def weight_norm(p, x):

@@ -4,6 +4,7 @@ Jaxprs and their equations are `jax.extend.core`; beyond that, binding an equati
 the parameters of a few primitives, which differ between JAX 0.10, 0.11 and 0.12.
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,6 +49,36 @@ def bind(eqn: Any, values: Sequence[Any]) -> list[Any]:
         params = eqn.primitive.get_bind_params(eqn.params)
         outs = eqn.primitive.bind(*values, **params)
     return list(outs) if eqn.primitive.multiple_results else [outs]
+
+
+def precision(eqn: Any) -> contextlib.AbstractContextManager[Any]:
+    """The precision that a product asks for, for products in its place."""
+    asked = eqn.params.get("precision")
+    first = asked[0] if isinstance(asked, tuple) else asked
+    if not isinstance(first, jax.lax.Precision):
+        return contextlib.nullcontext()
+    return jax.default_matmul_precision(first.name.lower())
+
+
+def varying(*arrays: Any) -> tuple[str, ...]:
+    """Mesh axes along which arrays differ, inside a `shard_map` that keeps track."""
+    axes: set[str] = set()
+    for array in arrays:
+        kind = getattr(jax.typeof(array), "manual_axis_type", None)
+        axes |= set(getattr(kind, "varying", ()))
+    return tuple(sorted(axes))
+
+
+def constrained(values: Sequence[Any], shardings: Sequence[Any] | None) -> list[Any]:
+    """Values with the shardings that a nested call asks for, where it asks for any."""
+    if shardings is None or len(shardings) != len(values):
+        return list(values)
+    return [
+        jax.lax.with_sharding_constraint(value, sharding)
+        if isinstance(sharding, jax.sharding.Sharding)
+        else value
+        for value, sharding in zip(values, shardings, strict=True)
+    ]
 
 
 def last_uses(jaxpr: Any) -> list[list[Any]]:

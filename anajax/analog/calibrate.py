@@ -17,14 +17,14 @@ Ranges = dict[str, dict[str, JArray]]
 """By site `"input"` and `"adc"`: one number each, or one for each layer of a stack."""
 
 
-def observer(inputs: float, outputs: float) -> Callable[[Site, JArray, JArray], Any]:
+def observer(within: float, outputs: float) -> Callable[[Site, JArray, JArray], Any]:
     """What multiplies exactly, and sees what the ranges of a site must hold.
 
     Args:
-        inputs: share of the inputs that must fit.
+        within: share of the inputs that must fit.
         outputs: share of the column sums that must fit.
     """
-    for name, share in (("inputs", inputs), ("outputs", outputs)):
+    for name, share in (("within", within), ("outputs", outputs)):
         if not 0 < share <= 1:
             _checks.fail(name, "lie in (0, 1]", share, "1 fits every value.")
 
@@ -32,7 +32,7 @@ def observer(inputs: float, outputs: float) -> Callable[[Site, JArray, JArray], 
         found = {}
         io, scale = exact(site.rule.io), jnp.ones((), x.dtype)
         if isinstance(io.scaling, LearnedRange | ConstantScale):
-            found["input"] = _share(x, inputs)
+            found["input"] = _share(x, within)
             scale = _safe(found["input"])
             io = with_ranges(io, {"input": scale})
         if isinstance(site.rule.io.adc, Uniform | Clip | Graded):

@@ -16,6 +16,7 @@ from anajax.analog._jax import (
     CALLS,
     CHECKPOINTS,
     called,
+    constrained,
     opened,
     scan_counts,
 )
@@ -77,7 +78,9 @@ class Call:
 
     def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
         """The outputs of the call."""
-        return run(self.plan, context, values)
+        values = constrained(values, eqn.params.get("in_shardings"))
+        outs = run(self.plan, context, values)
+        return constrained(outs, eqn.params.get("out_shardings"))
 
 
 def call(builder: Builder, eqn: Any, marks: list[Mark]) -> Outcome:
@@ -143,6 +146,8 @@ def _element(mark: Mark, loop: int) -> Mark:
         base = _element(mark.base, loop)
         assert isinstance(base, Weight)
         return Sum(base, mark.added)
+    if isinstance(mark, Folded):
+        return Folded(mark.paths, mark.why, (*mark.loops, loop))
     return mark
 
 

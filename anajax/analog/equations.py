@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from anajax import _checks
 from anajax.analog import shapes
 from anajax.analog._jax import bind
+from anajax.analog.layout import Layout
 from anajax.analog.marks import (
     Constant,
     Folded,
@@ -55,7 +56,8 @@ def shape_operation(
     name = eqn.primitive.name
     constant = all(isinstance(m, Constant) for m in others)
     lookup = name == "gather" and shapes.looked_up(eqn, constant)
-    if not isinstance(weight, Weight) or lookup or (name == "pad" and not constant):
+    padded = name == "pad" and (not constant or isinstance(mark, Sum))
+    if not isinstance(weight, Weight) or lookup or padded:
         return ordinary(builder, eqn, marks)
     outs = shapes.through(weight, eqn, shapes.RULES[name])
     if any(out is None for out in outs):
@@ -105,6 +107,8 @@ def add(
         base, other = marks[side], marks[1 - side]
         if isinstance(base, Weight | Sum) and isinstance(other, Folded):
             weight = base if isinstance(base, Weight) else base.base
+            if _rule(builder, weight.paths).fold:
+                continue
             added = other.paths + (base.added if isinstance(base, Sum) else ())
             for path in other.paths:
                 if builder.reasons.get(path, ONLY_PARAMETERS) == ONLY_PARAMETERS:
@@ -179,12 +183,13 @@ def _folded_site(builder: Builder, eqn: Any, side: int, mark: Folded) -> Action 
     if not paths or form is None:
         builder.explain(mark.paths, mark.why if form else why)
         return None
-    layouts = dict.fromkeys(paths)
+    layouts = {path: Layout() for path in paths}
     return builder.add(
         "+".join(paths),
         rule=_rule(builder, paths),
         form=form,
         side=side,
+        loops=mark.loops,
         layouts=layouts,
         folded=True,
     )

@@ -100,6 +100,11 @@ class Sum:
         """Paths of all parameters."""
         return self.base.paths + self.added
 
+    @property
+    def loops(self) -> tuple[int, ...]:
+        """Loops whose step picks the weight."""
+        return self.base.loops
+
 
 @dataclasses.dataclass(frozen=True)
 class Folded:
@@ -108,6 +113,8 @@ class Folded:
     paths: tuple[str, ...]
     why: str
     """Why it is no `Weight`."""
+    loops: tuple[int, ...] = ()
+    """Loops whose step picks its parameters."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +122,7 @@ class Constant:
     """Known without parameters and inputs."""
 
 
+_OF_PARAMETERS = (Weight, Sum, Folded)
 Mark = Weight | Sum | Folded | Constant | None
 
 
@@ -126,7 +134,7 @@ def parameter(path: str, shape: Sequence[int]) -> Weight:
 
 def paths_of(marks: Sequence[Mark]) -> tuple[str, ...]:
     """Paths of all parameters among marks, each once."""
-    found = (p for m in marks if isinstance(m, Weight | Sum | Folded) for p in m.paths)
+    found = (p for m in marks if isinstance(m, _OF_PARAMETERS) for p in m.paths)
     return tuple(dict.fromkeys(found))
 
 
@@ -138,13 +146,14 @@ def folded(marks: Sequence[Mark], why: str) -> Mark:
     if not paths:
         return Constant()
     first = next((m.why for m in marks if isinstance(m, Folded)), why)
-    return Folded(paths, first)
+    loops = max((m.loops for m in marks if isinstance(m, _OF_PARAMETERS)), key=len)
+    return Folded(paths, first, loops)
 
 
 def plain(mark: Mark) -> Mark:
     """The mark without the terms of a sum, for values that leave a function."""
     if isinstance(mark, Sum):
-        return Folded(mark.paths, "goes through `add` first")
+        return Folded(mark.paths, "goes through `add` first", mark.loops)
     return mark
 
 

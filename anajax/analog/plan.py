@@ -141,7 +141,7 @@ def _check_tiles(site: Site) -> None:
 
 OPAQUE = frozenset({
     "custom_jvp_call", "custom_lin", "custom_linear_solve", "custom_vjp_call",
-    "custom_vmap_call", "pallas_call", "ragged_dot", "ragged_dot_general", "shard_map",
+    "custom_vmap_call", "pallas_call", "ragged_dot", "ragged_dot_general",
 })  # fmt: skip
 """Primitives with products that stay as they are."""
 

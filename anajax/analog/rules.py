@@ -72,7 +72,8 @@ def as_rules(rules: Any) -> tuple[Rule, ...]:
     Raises:
         ValueError: if something else than rules is given.
     """
-    rules = (rules,) if isinstance(rules, Rule) else tuple(rules)
+    several = isinstance(rules, list | tuple)
+    rules = tuple(rules) if several else (rules,)
     for rule in rules:
         if not isinstance(rule, Rule):
             remedy = 'Such as Rule(".*", io=periphery.standard()).'

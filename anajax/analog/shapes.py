@@ -143,6 +143,7 @@ RULES: dict[str, Rule] = {
     "copy_p": _unchanged,
     "dynamic_slice": _dynamic_slice,
     "gather": _gather,
+    "name": _unchanged,
     "pad": _unchanged,
     "pcast": _unchanged,
     "pvary": _unchanged,
@@ -153,6 +154,7 @@ RULES: dict[str, Rule] = {
     "slice": _slice,
     "split": _split,
     "squeeze": _squeeze,
+    "stop_gradient": _unchanged,
     "transpose": _transpose,
 }
 """Shape operations on their first operand."""

@@ -11,7 +11,7 @@ import jax.random as jr
 from anajax import crossbar, rng
 from anajax._tree import replace
 from anajax._types import JArray, PRNGKey
-from anajax.analog._jax import bind
+from anajax.analog._jax import bind, precision, varying
 from anajax.analog.layout import Layout
 from anajax.analog.products import Convolution, Dot
 from anajax.analog.rules import Rule
@@ -71,13 +71,19 @@ class Context:
         """The context of a part that reports what it saw by itself."""
         return dataclasses.replace(self, steps=self.steps + steps, seen={})
 
-    def key_of(self, site: Site) -> PRNGKey | None:
-        """The noise key of a site in this step of all loops around it."""
+    def key_of(self, site: Site, *operands: JArray) -> PRNGKey | None:
+        """The noise key of a site in this step of all loops around it.
+
+        Inside a `shard_map` that keeps track of what differs between devices, devices
+        with different operands have different keys.
+        """
         if self.key is None:
             return None
         key = rng.path_key(self.key, site.name)
         for _, step in self.steps:
             key = jr.fold_in(rng.path_key(key, "step"), step)
+        for axis in varying(*operands):
+            key = jr.fold_in(rng.path_key(key, axis), jax.lax.axis_index(axis))
         return key
 
     def io_of(self, site: Site) -> IO:
@@ -118,7 +124,7 @@ def multiply(site: Site, context: Context, x: JArray, w: JArray, part: Any) -> A
         w: matrices `[groups in out]`.
         part: number of this part of the batch, or `None` for all of it.
     """
-    io, key = context.io_of(site), context.key_of(site)
+    io, key = context.io_of(site), context.key_of(site, x, w)
     if key is not None and part is not None:
         key = jr.fold_in(rng.path_key(key, "part"), part)
 
@@ -153,7 +159,8 @@ class Product:
             return context.observer(site, x, w)
 
         operands = x.astype(work), base.astype(work)
-        y, seen = site.form.run(*operands, product, site.rule.patches)
+        with precision(eqn):
+            y, seen = site.form.run(*operands, product, site.rule.patches)
         if seen is not None:
             context.seen[site.name] = seen
         if not isinstance(w, Sum):

@@ -17,7 +17,7 @@ import jax
 
 from anajax import _checks
 from anajax._types import PRNGKey, PyTree
-from anajax.analog import calibrate, control, equations
+from anajax.analog import calibrate, control, equations, sharded
 from anajax.analog._jax import trace
 from anajax.analog.marks import Folded, Mark, parameter
 from anajax.analog.plan import Builder, Plan, run
@@ -26,7 +26,7 @@ from anajax.analog.rules import Rule, as_rules, check_used, first
 from anajax.analog.sites import Context, plain_value
 from anajax.chip import path_name
 
-HANDLERS = equations.HANDLERS | control.HANDLERS
+HANDLERS = equations.HANDLERS | control.HANDLERS | sharded.HANDLERS
 
 
 def analog(
@@ -73,7 +73,9 @@ class AnalogFunction:
             *inputs: inputs.
             key: names the noise: of each site by the path of its weight, its number
                 among the uses of this weight, and the step of the loops around it.
-                Needed where the hardware has noise.
+                Needed where the hardware has noise. Every call with one key has the
+                same noise: fold in a step, or a device of a `shard_map` with
+                `check_vma=False`.
             ranges: input and ADC ranges by site, from `calibrate`, in place of those of
                 the rules; differentiable.
             **options: keyword arguments of `apply`.

@@ -227,6 +227,48 @@ def test_matrices_cut_out_of_one_long_vector():
     assert len(report.analog[0].sites) == 2
 
 
+def test_rows_in_another_order_and_a_column_without_its_axis():
+    def apply(p, x):
+        y = x @ p["w"][np.array([2, 0, 3, 1])] @ p["v"]
+        return y * (y @ p["one"].reshape(-1))[:, None]
+
+    params = weights(w=(4, 5), v=(5, 3), one=(3, 1))
+    report = assert_equal(apply, params, vectors(2, 4))
+    assert report.layouts["w"] == Layout(rows=(0,), columns=(1,))
+    assert report.layouts["one"] == Layout(rows=(0,), columns=(1,))
+
+
+def test_a_row_looked_up_step_by_step_is_an_input():
+    def apply(p, tokens):
+        def step(h, token):
+            return jnp.tanh(p["emb"][token] @ p["w"] + h), None
+
+        return jax.lax.scan(step, jnp.zeros(3), tokens)[0]
+
+    report = assert_equal(apply, weights(emb=(7, 4), w=(4, 3)), TOKENS[0])
+    assert [p.path for p in report.analog] == ["w"]
+
+
+def test_a_product_that_tiles_do_not_do_says_so():
+    def apply(p, x):
+        return jax.lax.ragged_dot(x, p["experts"], jnp.array([2, 1, 1]))
+
+    report = analog(apply).report(weights(experts=(3, 4, 5)), vectors(4, 4))
+    assert "stays as it is" in report.parameters[0].why
+
+
+def test_products_within_a_gradient_of_the_function():
+    """Forces as the gradient of an energy: the weight is used backwards, too."""
+
+    def apply(p, x):
+        energy = lambda x: jnp.sum(jnp.tanh(x @ p["w"]) @ p["v"])  # noqa: E731
+        return -jax.grad(energy)(x)
+
+    report = assert_equal(apply, weights(w=(4, 3), v=(3, 1)), vectors(2, 4))
+    sites = {p.path: p.sites for p in report.analog}
+    assert sites == {"v": ("v", "v#1"), "w": ("w", "w#1")}
+
+
 def test_a_key_cache():
     def apply(p, x):
         def step(cache, xt):
@@ -290,10 +332,11 @@ def test_adapters_in_a_stack():
     x = vectors(2, 4)
     assert [p.path for p in assert_equal(apply, params, x).analog] == ["w"]
     rules = Rule("a|b", digital=True), Rule("w")
-    report = assert_equal(apply, params, x, *rules)
+    report = analog(apply, rules).report(params, x)
     assert [(p.path, p.groups) for p in report.analog] == [("w", 3)]
-    together = assert_equal(apply, params, x, Rule("[wab]", fold=True))
-    assert {p.sites for p in together.analog} == {("w+a+b",)}
+    together = analog(apply, Rule("[wab]", fold=True))
+    assert {p.sites for p in together.report(params, x).analog} == {("w+a+b",)}
+    close(together(params, x), apply(params, x))
 
 
 def test_noise_of_the_chip_meets_the_base_alone(key):

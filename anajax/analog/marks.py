@@ -52,12 +52,14 @@ class Part:
                 for atom in atoms:
                     for axis in atom.axes:
                         found[axis].add(role)
-        kinds = [self._kind(axis, found[axis]) for axis in range(len(self.shape))]
+        kinds = [self._kind(axis, roles) for axis, roles in found.items()]
         if "mixed" in kinds:
             return Layout()
+        if "column" not in kinds and "free" in kinds:  # of length 1
+            kinds[len(kinds) - 1 - kinds[::-1].index("free")] = "column"
         stack, rows, columns = (
-            tuple(axis for axis, kind in enumerate(kinds) if kind == name)
-            for name in ("group", "row", "column")
+            tuple(axis for axis, kind in enumerate(kinds) if kind in names)
+            for names in (("group",), ("row", "free"), ("column",))
         )
         return Layout(stack=stack, rows=rows, columns=columns)
 
@@ -67,7 +69,7 @@ class Part:
         for kind in ("column", "row", "group"):
             if kind in roles:
                 return kind
-        return "group" if axis in self.stack else "row"
+        return "group" if axis in self.stack else "free"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -116,9 +116,8 @@ def check_used(
             _checks.fail("rules", f"each cover {kind}", got, remedy)
         if rule.digital or rule.activations:
             continue
-        decided = [p for p in covered if first(rules, p, activations=False) is rule]
-        if decided and not set(decided) & set(sites):
-            why = {p: reasons.get(p, NO_PRODUCT) for p in decided}
+        if not set(covered) & set(sites):
+            why = {path: reasons.get(path, NO_PRODUCT) for path in covered}
             got = f"none for {rule.path!r}: {why}"
             remedy = "Correct the pattern, or drop the rule (`fold=True` takes folded)."
             _checks.fail("rules", "each cover a weight in a product", got, remedy)

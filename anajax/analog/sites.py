@@ -35,8 +35,6 @@ class Site:
     """Loops whose step picks the weight: each step has its own ranges."""
     layouts: Mapping[str, Layout] = dataclasses.field(default_factory=dict)
     """By path of each parameter in the weight, what its axes are."""
-    folded: bool = False
-    """Whether the weight is a function of its parameters."""
 
 
 class Sum(NamedTuple):

@@ -18,7 +18,7 @@ FLOORS = {  # module or package under anajax -> floor
     "wires": 2, "wires_nonlinear": 2,
     "compensation": 2, "costs": 2,
     "chip": 3,
-    "nn": 4, "convert": 4, "on_chip": 4,
+    "analog": 4, "nn": 4, "convert": 4, "on_chip": 4,
     "programming": 5, "training": 5,
     "studies": 6, "cli": 6,
     "workloads": 6, "interop": 6,

@@ -1,0 +1,227 @@
+"""What is done with each equation: shape operations, sums, products.
+
+A handler says what is done instead of an equation (nothing, where it stays as it is)
+and what its outputs are. Those of control flow stand in `control`.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from anajax import _checks
+from anajax.analog import shapes
+from anajax.analog._jax import bind
+from anajax.analog.layout import Layout
+from anajax.analog.marks import (
+    Constant,
+    Folded,
+    Mark,
+    Sum,
+    Weight,
+    folded,
+    paths_of,
+    plain,
+)
+from anajax.analog.plan import Action, Builder, Handler, ordinary
+from anajax.analog.products import Convolution, Dot, convolution, dot
+from anajax.analog.rules import Rule, first
+from anajax.analog.sites import Context, plain_value
+from anajax.analog.sites import Sum as SumValue
+
+ONLY_PARAMETERS = "its product does not depend on an input"
+
+# --- shapes and sums -----------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Reshaped:
+    """A shape operation on each array of a sum."""
+
+    def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
+        """The sums that result."""
+        total, *more = values
+        more = [plain_value(v) for v in more]
+        each = [bind(eqn, [array, *more]) for array in total]
+        return [SumValue(*arrays) for arrays in zip(*each, strict=True)]
+
+
+def shape_operation(
+    builder: Builder, eqn: Any, marks: list[Mark]
+) -> tuple[Action | None, list[Mark]]:
+    """A shape operation on its first operand."""
+    mark, *others = marks
+    weight = mark.base if isinstance(mark, Sum) else mark
+    name = eqn.primitive.name
+    constant = all(isinstance(m, Constant) for m in others)
+    lookup = name == "gather" and shapes.looked_up(eqn, constant)
+    padded = name == "pad" and (not constant or isinstance(mark, Sum))
+    if not isinstance(weight, Weight) or lookup or padded:
+        return ordinary(builder, eqn, marks)
+    outs = shapes.through(weight, eqn, shapes.RULES[name])
+    if any(out is None for out in outs):
+        return ordinary(builder, eqn, marks)
+    if isinstance(mark, Sum):
+        return Reshaped(), [Sum(out, mark.added) for out in outs if out]
+    return None, list(outs)
+
+
+def join(builder: Builder, eqn: Any, marks: list[Mark]) -> tuple[None, list[Mark]]:
+    """Several weights side by side."""
+    if not all(isinstance(mark, Weight) for mark in marks):
+        return ordinary(builder, eqn, marks)
+    rule = shapes.JOINS[eqn.primitive.name]
+    outs = [shapes.through(mark, eqn, rule)[0] for mark in marks if mark]
+    return None, [Weight(tuple(part for out in outs if out for part in out.parts))]
+
+
+def alongside(builder: Builder, eqn: Any, marks: list[Mark]) -> tuple[None, list[Mark]]:
+    """Operands handed on as they are."""
+    return None, [plain(mark) for mark in marks]
+
+
+@dataclasses.dataclass(frozen=True)
+class Added:
+    """A weight (operand `side`) and what is added to it, or subtracted."""
+
+    side: int
+
+    def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
+        """The sum."""
+        base, rest = values[self.side], plain_value(values[1 - self.side])
+        value = bind(eqn, [plain_value(v) for v in values])[0]
+        rest = -rest if eqn.primitive.name == "sub" else rest
+        if isinstance(base, SumValue):
+            base, rest = base.base, base.rest + rest
+        return [SumValue(value, base, rest)]
+
+
+def add(
+    builder: Builder, eqn: Any, marks: list[Mark]
+) -> tuple[Action | None, list[Mark]]:
+    """A sum: with a weight and another function of parameters, an adapted weight."""
+    sides = (0,) if eqn.primitive.name == "sub" else (0, 1)
+    alike = len({v.aval.shape for v in eqn.invars}) == 1
+    for side in sides if alike else ():
+        base, other = marks[side], marks[1 - side]
+        if isinstance(base, Weight | Sum) and isinstance(other, Folded):
+            weight = base if isinstance(base, Weight) else base.base
+            if _rule(builder, weight.paths).fold:
+                continue
+            added = other.paths + (base.added if isinstance(base, Sum) else ())
+            for path in other.paths:
+                if builder.reasons.get(path, ONLY_PARAMETERS) == ONLY_PARAMETERS:
+                    why = f"is added to {weight.paths[0]!r}, digitally"
+                    builder.reasons[path] = why
+            return Added(side), [Sum(weight, added)]
+    return ordinary(builder, eqn, marks)
+
+
+# --- products ------------------------------------------------------------------------
+
+
+def product(
+    builder: Builder, eqn: Any, marks: list[Mark]
+) -> tuple[Action | None, list[Mark]]:
+    """A product: a site where one operand is a weight."""
+    weights = [isinstance(mark, Weight | Sum) for mark in marks[:2]]
+    functions = [isinstance(mark, Folded) for mark in marks[:2]]
+    known = [a or b for a, b in zip(weights, functions, strict=True)]
+    if all(known):
+        builder.explain(paths_of(marks), ONLY_PARAMETERS)
+        return None, [folded(marks, ONLY_PARAMETERS)]
+    action = None
+    if any(known):
+        action = _weight_site(builder, eqn, known.index(True), marks[known.index(True)])
+        return action, [None]
+    if builder.activations and any(mark is None for mark in marks[:2]):
+        action = _activation_site(builder, eqn)
+    return action, [folded(marks, "")]
+
+
+def _form(
+    builder: Builder, eqn: Any, side: int, mark: Mark
+) -> tuple[Dot | Convolution | None, str]:
+    if not jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.floating):
+        return None, "its product is not one of real numbers"
+    if 0 in (*eqn.invars[0].aval.shape, *eqn.invars[1].aval.shape):
+        return None, "its product is empty"
+    if eqn.primitive.name == "dot_general":
+        weight = mark.base if isinstance(mark, Sum) else mark
+        parts = weight.parts if isinstance(weight, Weight) else ()
+        return dot(eqn, side, parts), "is not summed over in its product"
+    form = convolution(eqn) if side == 1 else None
+    return form, "is not the kernel of its convolution"
+
+
+def _weight_site(builder: Builder, eqn: Any, side: int, mark: Mark) -> Action | None:
+    base = mark.base if isinstance(mark, Sum) else mark
+    if isinstance(base, Folded):
+        return _folded_site(builder, eqn, side, base)
+    assert isinstance(base, Weight)
+    form, why = _form(builder, eqn, side, mark)
+    if form is None:
+        builder.explain(base.paths, why)
+        return None
+    roles = form.roles()
+    layouts = {part.path: part.layout(roles) for part in base.parts}
+    return builder.add(
+        "+".join(base.paths),
+        rule=_rule(builder, base.paths),
+        form=form,
+        side=side,
+        loops=base.loops,
+        layouts=layouts,
+    )
+
+
+def _folded_site(builder: Builder, eqn: Any, side: int, mark: Folded) -> Action | None:
+    rules = {path: first(builder.rules, path, activations=False) for path in mark.paths}
+    paths = [p for p, rule in rules.items() if rule and rule.fold and not rule.digital]
+    form, why = _form(builder, eqn, side, mark)
+    if not paths or form is None:
+        builder.explain(mark.paths, mark.why if form else why)
+        return None
+    layouts = {path: Layout() for path in paths}
+    return builder.add(
+        "+".join(paths),
+        rule=_rule(builder, paths),
+        form=form,
+        side=side,
+        loops=mark.loops,
+        layouts=layouts,
+    )
+
+
+def _rule(builder: Builder, paths: Sequence[str]) -> Rule:
+    rules = [first(builder.rules, path, activations=False) for path in paths]
+    for path, rule in zip(paths, rules, strict=True):
+        if rule is not rules[0]:
+            got = f"{paths[0]!r} and {path!r} joined in one product, under two rules"
+            remedy = "Cover both by one rule."
+            _checks.fail("rules", "treat joined weights alike", got, remedy)
+    assert rules[0] is not None
+    return rules[0]
+
+
+def _activation_site(builder: Builder, eqn: Any) -> Action | None:
+    name = f"activations/{len(builder.products)}"
+    form, _ = _form(builder, eqn, 1, None)
+    if form is None:
+        return None
+    builder.products.append(name)
+    rule = first(builder.rules, name, activations=True)
+    if rule is None or rule.digital:
+        return None
+    return builder.add(name, rule=rule, form=form, side=1)
+
+
+HANDLERS: dict[str, Handler] = {
+    **dict.fromkeys(shapes.RULES, shape_operation),
+    **dict.fromkeys(shapes.JOINS, join),
+    **dict.fromkeys(shapes.ALONGSIDE, alongside),
+    **dict.fromkeys(("add", "add_any", "sub"), add),
+    **dict.fromkeys(("dot_general", "conv_general_dilated"), product),
+}
+"""What is done with equations without a jaxpr of their own; others stay."""

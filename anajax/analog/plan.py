@@ -1,0 +1,155 @@
+"""The plan of a function: which of its products are sites, found from its jaxpr alone.
+
+Nothing is computed here. `Builder.walk` marks each value (`marks`), and notes for each
+equation what is to be done instead of it; `run` carries a plan out.
+"""
+
+import collections
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from anajax import _checks
+from anajax.analog._jax import Literal, bind, last_uses
+from anajax.analog.marks import Constant, Mark, folded, paths_of
+from anajax.analog.rules import Rule
+from anajax.analog.sites import Context, Product, Site, plain_value
+
+
+class Action(Protocol):
+    """What is done instead of an equation."""
+
+    def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
+        """The outputs of the equation."""
+        ...
+
+
+Handler = Callable[["Builder", Any, list[Mark]], tuple[Action | None, list[Mark]]]
+"""What an equation is for these operands, and what its outputs are."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A jaxpr, what to do instead of some of its equations, what its outputs are."""
+
+    jaxpr: Any
+    consts: list[Any]
+    actions: list[Action | None]
+    outs: list[Mark]
+    sites: tuple[Site, ...]
+    """Sites within, nested ones included."""
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is to be done that the jaxpr alone does not do."""
+        return any(action is not None for action in self.actions)
+
+
+def run(plan: Plan, context: Context, values: Sequence[Any]) -> list[Any]:
+    """The outputs of a planned jaxpr."""
+    jaxpr, env = plan.jaxpr, {}
+    env.update(zip(jaxpr.constvars, plan.consts, strict=True))
+    env.update(zip(jaxpr.invars, values, strict=True))
+
+    def read(v: Any) -> Any:
+        return v.val if isinstance(v, Literal) else env[v]
+
+    for eqn, action, gone in zip(
+        jaxpr.eqns, plan.actions, last_uses(jaxpr), strict=True
+    ):
+        operands = [read(v) for v in eqn.invars]
+        if action is None:
+            outs = bind(eqn, [plain_value(v) for v in operands])
+        else:
+            outs = action.run(context, eqn, operands)
+        env.update(zip(eqn.outvars, outs, strict=True))
+        for v in gone:
+            env.pop(v, None)
+    return [read(v) for v in jaxpr.outvars]
+
+
+class Builder:
+    """Finds the sites of a function and keeps account of its parameters.
+
+    Args:
+        rules: which weights become analog.
+        handlers: by primitive, what is done with an equation.
+    """
+
+    def __init__(self, rules: Sequence[Rule], handlers: Mapping[str, Handler]):
+        self.rules, self.handlers = rules, handlers
+        self.sites: list[Site] = []
+        self.reasons: dict[str, str] = {}
+        self.products: list[str] = []
+        self.loops = 0
+        self._uses: collections.Counter[str] = collections.Counter()
+
+    @property
+    def activations(self) -> bool:
+        """Whether some rule is for products of two activations."""
+        return any(rule.activations for rule in self.rules)
+
+    def walk(self, jaxpr: Any, consts: list[Any], marks: Sequence[Mark]) -> Plan:
+        """The plan of a jaxpr whose inputs have these marks."""
+        env: dict[Any, Mark] = dict.fromkeys(jaxpr.constvars, Constant())
+        env.update(zip(jaxpr.invars, marks, strict=True))
+        before = len(self.sites)
+        actions = []
+        for eqn in jaxpr.eqns:
+            operands = [_read(env, v) for v in eqn.invars]
+            handler = self.handlers.get(eqn.primitive.name, ordinary)
+            action, outs = handler(self, eqn, operands)
+            env.update(zip(eqn.outvars, outs, strict=True))
+            actions.append(action)
+        outs = [_read(env, v) for v in jaxpr.outvars]
+        return Plan(jaxpr, consts, actions, outs, tuple(self.sites[before:]))
+
+    def new_loop(self) -> int:
+        """The number of another loop."""
+        self.loops += 1
+        return self.loops
+
+    def explain(self, paths: Sequence[str], why: str) -> None:
+        """Note why these parameters have no site, unless that is known."""
+        for path in paths:
+            self.reasons.setdefault(path, why)
+
+    def add(self, base: str, **fields: Any) -> Product:
+        """A new site of the weight named `base`."""
+        count = self._uses[base]
+        self._uses[base] += 1
+        name = f"{base}#{count}" if count else base
+        site = Site(name=name, **fields)
+        _check_tiles(site)
+        self.sites.append(site)
+        return Product(site)
+
+
+def _read(env: Mapping[Any, Mark], v: Any) -> Mark:
+    return Constant() if isinstance(v, Literal) else env[v]
+
+
+def _check_tiles(site: Site) -> None:
+    most, (groups, rows, columns) = site.rule.max_tiles, site.form.sizes
+    tiles = groups * math.prod(map(len, site.rule.tiles.parts(rows, columns)))
+    if most is not None and tiles > most:
+        got = f"{tiles} for {groups} matrices of {rows} x {columns} in {site.name!r}"
+        remedy = "Allow more, take larger tiles, or keep the weight digital."
+        _checks.fail("max_tiles", f"allow {most} tiles", got, remedy)
+
+
+OPAQUE = frozenset({
+    "custom_jvp_call", "custom_lin", "custom_linear_solve", "custom_vjp_call",
+    "custom_vmap_call", "pallas_call", "ragged_dot", "ragged_dot_general",
+})  # fmt: skip
+"""Primitives with products that stay as they are."""
+
+
+def ordinary(builder: Builder, eqn: Any, marks: list[Mark]) -> tuple[None, list[Mark]]:
+    """An equation that stays as it is."""
+    name = eqn.primitive.name
+    out = None if eqn.effects else folded(marks, f"goes through `{name}` first")
+    if out is None and name in OPAQUE:
+        builder.explain(paths_of(marks), f"goes into `{name}`, which stays as it is")
+    return None, [out] * len(eqn.outvars)

@@ -1,0 +1,218 @@
+"""Products in a canonical form: weights `[groups in out]`, vectors `[groups batch in]`.
+
+`Dot` stands for one `dot_general`, `Convolution` for one `conv_general_dilated`. Each
+says what its weight's axes are (`roles`), and carries out the product by a function
+that multiplies in the canonical form.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from anajax._types import JArray
+from anajax.analog.marks import Part
+from anajax.nn.patches import Window, unfold
+
+Multiply = Callable[[JArray, JArray, Any], Any]
+"""`(x [groups batch in], w [groups in out], part) -> (y [groups batch out], more)`."""
+Roles = list[list[tuple[str, int]]]
+"""For each axis of a weight its factors by role and size."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Dot:
+    """`dot_general` with the weight on one side."""
+
+    x: tuple[int, ...]
+    """Shape of the activation."""
+    w: tuple[int, ...]
+    """Shape of the weight."""
+    rows: tuple[tuple[int, ...], tuple[int, ...]]
+    """Axes summed over, of the activation and of the weight."""
+    batch: tuple[tuple[int, ...], tuple[int, ...]]
+    """Axes that pair up, of the activation and of the weight."""
+    weight_first: bool
+    copies: tuple[int, ...] = ()
+    """Which of the batch pairs only repeat one weight."""
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Which of the batch pairs number matrices."""
+        return tuple(i for i in range(len(self.batch[0])) if i not in self.copies)
+
+    def _free(self, side: int) -> tuple[int, ...]:
+        used = (*self.rows[side], *self.batch[side])
+        return tuple(i for i in range(len((self.x, self.w)[side])) if i not in used)
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Groups, rows and columns."""
+        batch = [self.batch[1][i] for i in self.groups]
+        groups, rows, columns = (
+            math.prod(self.w[i] for i in axes)
+            for axes in (batch, self.rows[1], self._free(1))
+        )
+        return groups, rows, columns
+
+    def roles(self) -> Roles:
+        """What each axis of the weight is."""
+        kinds = dict.fromkeys(self._free(1), "column")
+        kinds |= dict.fromkeys(self.rows[1], "row")
+        kinds |= dict.fromkeys(self.batch[1], "group")
+        return [[(kinds[axis], n)] for axis, n in enumerate(self.w)]
+
+    def run(self, x: JArray, w: JArray, multiply: Multiply, limit: int) -> Any:
+        """The product, its axes in the order of `dot_general`; and what comes along."""
+        del limit
+        groups, rows, columns = self.sizes
+        for i in self.copies:
+            w = jax.lax.slice_in_dim(w, 0, 1, axis=self.batch[1][i])
+        pairs = [[self.batch[s][i] for i in self.groups] for s in (0, 1)]
+        copies = [[self.batch[s][i] for i in self.copies] for s in (0, 1)]
+        order = (*copies[1], *pairs[1], *self.rows[1], *self._free(1))
+        w = jnp.transpose(w, order).reshape(groups, rows, columns)
+        order = (*pairs[0], *copies[0], *self._free(0), *self.rows[0])
+        vectors = jnp.transpose(x, order).reshape(groups, -1, rows)
+        y, more = multiply(vectors, w, None)
+        batch = [(-1, i) for i in (*self.groups, *self.copies)]
+        free = [[(side, i) for i in self._free(side)] for side in (0, 1)]
+        have = [*batch, *free[0], *free[1]]
+        shape = [self._length(*name) for name in have]
+        want = [*sorted(batch), *free[self.weight_first], *free[not self.weight_first]]
+        return jnp.transpose(y.reshape(shape), [have.index(n) for n in want]), more
+
+    def _length(self, side: int, i: int) -> int:
+        return self.x[self.batch[0][i]] if side < 0 else (self.x, self.w)[side][i]
+
+
+def dot(eqn: Any, side: int, parts: Sequence[Part]) -> Dot | None:
+    """The form of a `dot_general` whose operand `side` is the weight.
+
+    `None` where nothing is summed over.
+    """
+    contract, batch = eqn.params["dimension_numbers"]
+    shapes = [tuple(v.aval.shape) for v in eqn.invars]
+    if not contract[0]:
+        return None
+    other = 1 - side
+    copies = tuple(
+        i for i, axis in enumerate(batch[side]) if parts and _repeats(parts, axis)
+    )
+    return Dot(
+        x=shapes[other],
+        w=shapes[side],
+        rows=(tuple(contract[other]), tuple(contract[side])),
+        batch=(tuple(batch[other]), tuple(batch[side])),
+        weight_first=side == 0,
+        copies=copies,
+    )
+
+
+def _repeats(parts: Sequence[Part], axis: int) -> bool:
+    dims = [part.dims[axis] for part in parts]
+    return all(dim and not any(atom.axes for atom in dim) for dim in dims)
+
+
+@dataclasses.dataclass(frozen=True)
+class Convolution:
+    """`conv_general_dilated` with the weight as its kernel."""
+
+    x_order: tuple[int, ...]
+    """Axes of the input: batch, channels, space."""
+    w_order: tuple[int, ...]
+    """Axes of the kernel: outputs, inputs, space."""
+    y_order: tuple[int, ...]
+    """Axes of the result: batch, channels, space."""
+    w: tuple[int, ...]
+    """Shape of the kernel."""
+    window: Window
+    groups: int
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """Size of the kernel in space."""
+        return tuple(self.w[i] for i in self.w_order[2:])
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Groups, rows and columns."""
+        out, inputs = (self.w[i] for i in self.w_order[:2])
+        return self.groups, math.prod(self.kernel) * inputs, out // self.groups
+
+    def roles(self) -> Roles:
+        """What each axis of the kernel is."""
+        out = self.w_order[0]
+        columns = [("group", self.groups), ("column", self.w[out] // self.groups)]
+        columns = columns if self.groups > 1 else [("column", self.w[out])]
+        return [columns if i == out else [("row", n)] for i, n in enumerate(self.w)]
+
+    def run(self, x: JArray, w: JArray, multiply: Multiply, limit: int) -> Any:
+        """The product, its axes in the order of the convolution; what comes along."""
+        groups, rows, columns = self.sizes
+        w = jnp.transpose(w, (*self.w_order[2:], *self.w_order[1::-1]))
+        w = w.reshape(rows, groups, columns).swapaxes(0, 1)
+        x = jnp.transpose(x, (self.x_order[0], *self.x_order[2:], self.x_order[1]))
+
+        def some(x: JArray, part: Any) -> Any:
+            windows = unfold(x, self.kernel, self.window)
+            *outer, positions, channels = windows.shape
+            shape = (-1, positions, groups, channels // groups)
+            vectors = jnp.moveaxis(windows.reshape(shape), 2, 0)
+            y, more = multiply(vectors.reshape(groups, -1, rows), w, part)
+            return jnp.moveaxis(y, 0, 1).reshape(*outer, -1), more
+
+        y, more = in_parts(some, x, self._per_item(x), limit)
+        back = (self.y_order[0], *self.y_order[2:], self.y_order[1])
+        return jnp.transpose(y, [back.index(i) for i in range(y.ndim)]), more
+
+    def _per_item(self, x: JArray) -> int:
+        windows = jax.eval_shape(lambda x: unfold(x, self.kernel, self.window), x[:1])
+        return windows.size
+
+
+def convolution(eqn: Any) -> Convolution | None:
+    """The form of a convolution with its kernel as the weight.
+
+    `None` where the batch is split into groups, as in the gradient of a kernel.
+    """
+    params = eqn.params
+    if params["batch_group_count"] != 1:
+        return None
+    numbers = params["dimension_numbers"]
+    return Convolution(
+        x_order=tuple(numbers.lhs_spec),
+        w_order=tuple(numbers.rhs_spec),
+        y_order=tuple(numbers.out_spec),
+        w=tuple(eqn.invars[1].aval.shape),
+        window=(
+            tuple(params["window_strides"]),
+            tuple(map(tuple, params["padding"])),
+            tuple(params["lhs_dilation"]),
+            tuple(params["rhs_dilation"]),
+        ),
+        groups=params["feature_group_count"],
+    )
+
+
+def in_parts(
+    function: Callable[[JArray, Any], Any], x: JArray, per_item: int, limit: int
+) -> Any:
+    """`function(x, part)` by parts of the batch of at most `limit` numbers, numbered.
+
+    Parts are computed again in the backward pass, so that it holds one at a time. What
+    comes along with the result is the largest over the parts.
+    """
+    items = x.shape[0]
+    fitting = (p for p in range(1, items + 1) if items % p == 0)
+    parts = next((p for p in fitting if items // p * per_item <= limit), items)
+    if parts <= 1:
+        return function(x, None)
+    split = x.reshape(parts, items // parts, *x.shape[1:])
+    each = jax.checkpoint(lambda operands: function(*operands))
+    y, more = jax.lax.map(each, (split, jnp.arange(parts)))
+    more = jax.tree.map(lambda values: jnp.max(values, axis=0), more)
+    return y.reshape(items, *y.shape[2:]), more

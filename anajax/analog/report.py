@@ -1,0 +1,128 @@
+"""What became of every parameter of a function, and what its axes are."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from anajax.analog.layout import Layout
+from anajax.analog.plan import Builder
+from anajax.analog.rules import NO_PRODUCT, Rule
+from anajax.analog.sites import Site
+
+
+class ParameterReport(NamedTuple):
+    """What became of one parameter."""
+
+    path: str
+    shape: tuple[int, ...]
+    sites: tuple[str, ...] = ()
+    """Its products on tiles; none if it stays digital."""
+    why: str = ""
+    """Why it stays digital."""
+    rule: str = ""
+    """Pattern of the rule that made it analog."""
+    groups: int = 0
+    """Separate matrices: layers, experts, groups of channels; 0 if digital."""
+    rows: int = 0
+    """Rows of each matrix."""
+    columns: int = 0
+    """Columns of each matrix."""
+    tiles: int = 0
+    """Tiles of all matrices; 0 if digital."""
+    layout: Layout = Layout()
+    """Which axes number matrices, and which are rows and columns."""
+
+
+class Report(NamedTuple):
+    """What became of all parameters, and of products of activations."""
+
+    parameters: tuple[ParameterReport, ...]
+    products: tuple[str, ...] = ()
+    """Products of two activations that go through converters."""
+
+    @property
+    def analog(self) -> tuple[ParameterReport, ...]:
+        """The parameters on tiles."""
+        return tuple(p for p in self.parameters if p.sites)
+
+    @property
+    def layouts(self) -> dict[str, Layout]:
+        """Layouts of the parameters on tiles, by path."""
+        return {p.path: p.layout for p in self.analog}
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of the whole network."""
+        return sum(p.tiles for p in self.parameters)
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.analog)} weights on {self.tiles} tiles"]
+        for p in self.parameters:
+            size = f"{p.groups} x {p.rows} x {p.columns}"
+            many = f", {len(p.sites)} products" if len(p.sites) > 1 else ""
+            place = (
+                f"{size} on {p.tiles} tiles{many}" if p.sites else f"digital: {p.why}"
+            )
+            lines.append(f"{p.path:<36} {place}")
+        return "\n".join([*lines, *self.products])
+
+
+def report(shapes: Mapping[str, Sequence[int]], builder: Builder) -> Report:
+    """The report on a function that a builder has walked through.
+
+    Args:
+        shapes: all parameters by path.
+        builder: what it found.
+    """
+    sites: dict[str, list[Site]] = {path: [] for path in shapes}
+    for site in builder.sites:
+        for path in site.layouts:
+            sites[path].append(site)
+    entries = [
+        _entry(path, tuple(shapes[path]), found, builder.reasons)
+        for path, found in sites.items()
+    ]
+    names = tuple(site.name for site in builder.sites if not site.layouts)
+    return Report(tuple(entries), names)
+
+
+def _entry(
+    path: str, shape: tuple[int, ...], sites: list[Site], reasons: Mapping[str, str]
+) -> ParameterReport:
+    if not sites:
+        return ParameterReport(path, shape, why=reasons.get(path, NO_PRODUCT))
+    site = sites[0]
+    layout = site.layouts[path]
+    groups, rows, columns = _sizes(shape, site, layout)
+    return ParameterReport(
+        path,
+        shape,
+        sites=tuple(site.name for site in sites),
+        rule=site.rule.path,
+        groups=groups,
+        rows=rows,
+        columns=columns,
+        tiles=_tiles(site.rule, groups, rows, columns),
+        layout=layout,
+    )
+
+
+def _sizes(shape: tuple[int, ...], site: Site, layout: Layout) -> tuple[int, int, int]:
+    """Matrices, rows and columns of a parameter; those of its product where they fit.
+
+    A product may take a part of the parameter (one layer of a stack), or several
+    parameters side by side; then the layout says what this one brings.
+    """
+    groups, rows, columns = site.form.sizes
+    count, rest = divmod(math.prod(shape), rows * columns)
+    if len(site.layouts) == 1 and not rest:
+        return count, rows, columns
+    if not layout.known:
+        return groups, rows, columns
+    sizes = (layout.stack, layout.rows, layout.columns)
+    stack, rows, columns = (math.prod(shape[i] for i in axes) for axes in sizes)
+    return stack, rows, columns
+
+
+def _tiles(rule: Rule, groups: int, rows: int, columns: int) -> int:
+    return groups * math.prod(map(len, rule.tiles.parts(rows, columns)))

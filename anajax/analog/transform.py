@@ -1,0 +1,193 @@
+"""Any function of parameters and inputs, with its weights on analog hardware.
+
+    hardware = analog(apply, Rule(".*", io=periphery.standard()))
+    print(hardware.report(params, x))
+    y = hardware(params, x, key=key)
+
+`analog` reads the computation of `apply` (its jaxpr), finds each product of a parameter
+with an activation, and does it on tiles; everything else runs as it was. The result is
+a pure function again, for `jit`, `grad`, `vmap`, `scan`, `checkpoint` and `shard_map`.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from anajax import _checks
+from anajax._types import PRNGKey, PyTree
+from anajax.analog import calibrate, control, equations, sharded
+from anajax.analog._jax import trace
+from anajax.analog.marks import Folded, Mark, parameter
+from anajax.analog.plan import Builder, Plan, run
+from anajax.analog.report import Report, report
+from anajax.analog.rules import Rule, as_rules, check_used, first
+from anajax.analog.sites import Context, plain_value
+from anajax.chip import path_name
+
+HANDLERS = equations.HANDLERS | control.HANDLERS | sharded.HANDLERS
+
+
+def analog(
+    apply: Callable[..., Any], rules: Rule | Sequence[Rule] = ()
+) -> "AnalogFunction":
+    """The function `apply(params, *inputs)` with its weights on tiles, as rules say.
+
+    Arrays are traced; other leaves of the arguments (strings, Python numbers, flags)
+    stay what they are.
+
+    Args:
+        apply: any function of parameters (a pytree) and inputs.
+        rules: in order; for each parameter the first that covers its path counts, and
+            parameters that none covers stay digital. Without rules all weights are
+            analog, on ideal hardware.
+
+    Raises:
+        ValueError: if `rules` holds something else than rules, or `apply` takes
+            `key` or `ranges` by keyword only.
+    """
+    return AnalogFunction(apply, rules)
+
+
+class AnalogFunction:
+    """A function with its weights on tiles; made by `analog`."""
+
+    def __init__(self, apply: Callable[..., Any], rules: Rule | Sequence[Rule]):
+        self.apply, self.rules = apply, as_rules(rules)
+        self.given = bool(rules)
+        _check_signature(apply)
+
+    def __call__(
+        self,
+        params: PyTree,
+        *inputs: Any,
+        key: PRNGKey | None = None,
+        ranges: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """What `apply(params, *inputs, **options)` gives on this hardware.
+
+        Args:
+            params: parameters.
+            *inputs: inputs.
+            key: names the noise: of each site by the path of its weight, its number
+                among the uses of this weight, and the step of the loops around it.
+                Needed where the hardware has noise. Every call with one key has the
+                same noise: fold in a step, or a device of a `shard_map` with
+                `check_vma=False`.
+            ranges: input and ADC ranges by site, from `calibrate`, in place of those of
+                the rules; differentiable.
+            **options: keyword arguments of `apply`.
+
+        Raises:
+            ValueError: if a rule covers nothing or only weights without a product, if
+                noise has no key, or if ranges belong to no site.
+        """
+        ranges = {} if ranges is None else ranges
+        plan, builder, flat, tree, _ = self._plan(params, inputs, options)
+        calibrate.check_ranges(ranges, builder.sites)
+        outs = run(plan, Context(key, ranges), flat)
+        return jax.tree.unflatten(tree, [plain_value(out) for out in outs])
+
+    def report(self, params: PyTree, *inputs: Any, **options: Any) -> Report:
+        """What became of every parameter; arguments may be `jax.ShapeDtypeStruct`.
+
+        Raises:
+            ValueError: if a rule covers nothing or only weights without a product.
+        """
+        _, builder, _, _, shapes = self._plan(params, inputs, options)
+        return report(shapes, builder)
+
+    def calibrate(
+        self,
+        params: PyTree,
+        *inputs: Any,
+        within: float = 1.0,
+        outputs: float = 1.0,
+        **options: Any,
+    ) -> calibrate.Ranges:
+        """Input and ADC ranges by site that these inputs call for.
+
+        The function runs with exact products. A `LearnedRange` or `ConstantScale` gets
+        a quantile of the inputs that its site meets; an ADC with a bound gets one of
+        the column sums with that range. A layer of a stack has its own; steps of a
+        recurrence share the largest. A pure function: combine batches by
+        `jax.tree.map(jnp.maximum, ...)` or a moving mean, under any transformation.
+
+        Args:
+            params: parameters.
+            *inputs: inputs.
+            within: share of the inputs that must fit, in (0, 1].
+            outputs: share of the column sums that must fit, in (0, 1].
+            **options: keyword arguments of `apply`.
+
+        Raises:
+            ValueError: as the function itself, or for a share out of range.
+        """
+        observe = calibrate.observer(within, outputs)
+        plan, _, flat, _, _ = self._plan(params, inputs, options)
+        context = Context(None, {}, observer=observe)
+        run(plan, context, flat)
+        return calibrate.finished(context.seen)
+
+    def _plan(
+        self, params: PyTree, inputs: tuple, options: dict[str, Any]
+    ) -> tuple[Plan, Builder, list[Any], Any, dict[str, tuple[int, ...]]]:
+        """The plan for these arguments, and their arrays."""
+        named, _ = jax.tree_util.tree_flatten_with_path(params)
+        leaves, form = jax.tree.flatten((params, inputs, options))
+        arrays = [leaf for leaf in leaves if _is_array(leaf)]
+
+        def flat(*arrays: Any) -> Any:
+            rest = iter(arrays)
+            whole = [next(rest) if _is_array(leaf) else leaf for leaf in leaves]
+            params, inputs, options = jax.tree.unflatten(form, whole)
+            return self.apply(params, *inputs, **options)
+
+        jaxpr, consts, shape = trace(flat, *arrays)
+        shapes = _shapes([(path_name(p), leaf) for p, leaf in named])
+        builder = Builder(self.rules, HANDLERS)
+        marks = [self._mark(builder, path, shapes[path]) for path in shapes]
+        marks += [None] * (len(arrays) - len(marks))
+        plan = builder.walk(jaxpr, consts, marks)
+        met = [path for site in builder.sites for path in site.layouts]
+        if self.given:
+            check_used(self.rules, list(shapes), builder.products, met, builder.reasons)
+        return plan, builder, arrays, jax.tree.structure(shape), shapes
+
+    def _mark(self, builder: Builder, path: str, shape: tuple[int, ...]) -> Mark:
+        rule = first(self.rules, path, activations=False)
+        if rule is not None and not rule.digital:
+            return parameter(path, shape)
+        why = "no rule" if rule is None else "rule"
+        builder.explain((path,), why)
+        return Folded((path,), why)
+
+
+def _shapes(named: list[tuple[str, Any]]) -> dict[str, tuple[int, ...]]:
+    arrays = [(path, tuple(leaf.shape)) for path, leaf in named if _is_array(leaf)]
+    if len(dict(arrays)) < len(arrays):
+        paths = [path for path, _ in arrays]
+        got = sorted({path for path in paths if paths.count(path) > 1})
+        _checks.fail("params", "have a path for each array", got, "Rename one.")
+    return dict(arrays)
+
+
+def _is_array(leaf: Any) -> bool:
+    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+
+
+def _check_signature(apply: Callable[..., Any]) -> None:
+    try:
+        parameters = inspect.signature(apply).parameters
+    except (TypeError, ValueError):
+        return
+    for name in ("key", "ranges"):
+        found = parameters.get(name)
+        if found is not None and found.kind is found.KEYWORD_ONLY:
+            got = "an argument of that name for `apply` itself"
+            remedy = (
+                "Wrap it: lambda params, k, *inputs: apply(params, *inputs, key=k)."
+            )
+            _checks.fail(name, "be left to the hardware", got, remedy)

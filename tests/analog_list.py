@@ -1,0 +1,48 @@
+"""Functions of parameters for the transformation, and what must hold for each."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from anajax.analog import analog
+
+QUICK = {"xla_backend_optimization_level": 0}
+"""Compiles fast; runs slowly."""
+
+
+def everything(f, params, x):
+    """Value, gradient, and a second derivative along the gradient."""
+
+    def loss(params):
+        return jnp.sum(jnp.sin(f(params, x)))
+
+    grad, second = jax.jvp(jax.grad(loss), (params,), (params,))
+    return f(params, x), grad, second
+
+
+def drawn(init, *arguments):
+    """Parameters of the shapes that `init` gives, drawn without compiling it."""
+    draw = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda s: jnp.asarray(draw.normal(size=s.shape) / 2, s.dtype),
+        jax.eval_shape(init, *arguments),
+    )
+
+
+def close(a, b, tolerance=2e-5):
+    """Equal to float32 rounding, relative to the largest number of each array."""
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        scale = np.max(np.abs(y), initial=0)
+        np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance * scale + 1e-12)
+
+
+def assert_equal(apply, params, x, *rules):
+    """Ideal hardware equals the function; the report, for more to look at."""
+    f = analog(apply, rules)
+    both = jax.jit(
+        lambda p: (everything(f, p, x), everything(apply, p, x)), compiler_options=QUICK
+    )
+    got, expected = both(params)
+    assert jax.tree.structure(got) == jax.tree.structure(expected)
+    close(got, expected)
+    return f.report(params, x)

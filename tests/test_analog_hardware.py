@@ -1,0 +1,267 @@
+"""Converters, noise and rules through the transformation."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from flax import nnx
+from layer_list import LAYERS
+from test_analog_layers import functional
+from test_analog_networks import TOKENS, language_model, stack, vectors, weights
+
+from anajax import crossbar, periphery, rng
+from anajax.analog import Rule, analog
+from anajax.convert import Rule as LayerRule
+from anajax.convert import to_analog
+from anajax.periphery import IO, OutputNoise
+from anajax.tiling import TileRule
+
+STEPS = IO(
+    scaling=periphery.AbsMax(),
+    dac=periphery.uniform(5, 1.0),
+    adc=periphery.uniform(6, 2.0),
+)
+NOISY = Rule(".*", io=IO(noise=OutputNoise(sd=0.1)))
+
+
+def dense(p, x):
+    return x @ p["w"]
+
+
+def test_a_product_is_that_of_the_crossbar_with_the_key_of_its_name(key):
+    p, x = weights(w=(9, 7)), vectors(4, 9)
+    io, tiles = periphery.standard(), TileRule(rows=4, columns=5)
+    rule = Rule("w", io=io, tiles=tiles, normalize="column")
+    cut = crossbar.from_weights(p["w"], tiles, normalize="column")
+    expected = crossbar.mvm(cut, x, io, key=rng.path_key(key, "w"))
+    np.testing.assert_array_equal(analog(dense, rule)(p, x, key=key), expected)
+    assert analog(dense, rule).report(p, x).tiles == 3 * 2
+
+
+@pytest.mark.parametrize("name", ["general_axes", "einsum_batch", "conv2d_valid"])
+def test_converters_act_as_in_the_layers_of_flax(name, key):
+    build, shape = LAYERS[name]
+
+    class Root(nnx.Module):
+        def __init__(self):
+            self.layer = build(nnx.Rngs(0))
+
+        def __call__(self, x):
+            return self.layer(x)
+
+    x, tiles = jr.normal(key, shape), TileRule(rows=4, columns=2)
+    expected = to_analog(Root(), [LayerRule(".*", io=STEPS, tiles=tiles)]).model(x)
+    apply, params = functional(Root())
+    got = analog(apply, Rule(".*", io=STEPS, tiles=tiles))(params, x)
+    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
+
+
+def noise_of(apply, params, *inputs, key, rule=NOISY):
+    noisy = analog(apply, rule)(params, *inputs, key=key)
+    return jax.tree.map(jnp.subtract, noisy, apply(params, *inputs))
+
+
+def assert_unrelated(*draws, sd=0.1):
+    """Normal draws of this standard deviation, without correlation."""
+    draws = np.stack([np.ravel(d) for d in draws])
+    n = draws.shape[1]
+    np.testing.assert_allclose(draws.std(1), sd, rtol=5 / np.sqrt(2 * n))
+    correlation = np.corrcoef(draws) - np.eye(len(draws))
+    assert np.max(np.abs(correlation)) < 5 / np.sqrt(n)
+
+
+def test_noise_is_fresh_for_vectors_keys_uses_and_weights(key):
+    def apply(p, x):
+        return x @ p["a"], x @ p["a"], x @ p["b"]
+
+    p, x = weights(a=(3, 600), b=(3, 600)), jnp.ones((2, 3))
+    first, again = (noise_of(apply, p, x, key=k) for k in (key, jr.key(1)))
+    assert_unrelated(
+        *(draw[i] for out in (*first, *again) for draw in [out] for i in (0, 1))
+    )
+
+
+def test_noise_is_fresh_for_steps_layers_and_parts(key):
+    def recurrence(p, xs):
+        return jax.lax.scan(lambda c, x: (c, x @ p["w"]), 0.0, xs)[1]
+
+    def layers(p, x):
+        return jax.lax.scan(lambda c, w: (c, x @ w), 0.0, p["w"])[1]
+
+    def loop(p, x):
+        def body(s):
+            return s[0] + 1, jax.lax.dynamic_update_slice(
+                s[1], (x @ p["w"])[None], (s[0], 0)
+            )
+
+        return jax.lax.while_loop(lambda s: s[0] < 3, body, (0, jnp.zeros((3, 600))))[1]
+
+    x = jnp.ones(3)
+    w, many = weights(w=(3, 600)), weights(w=(3, 3, 600))
+    assert_unrelated(*noise_of(recurrence, w, jnp.ones((3, 3)), key=key))
+    assert_unrelated(*noise_of(layers, many, x, key=key))
+    assert_unrelated(*noise_of(loop, w, x, key=key))
+
+    def conv(p, x):
+        return jax.lax.conv(x, p["w"], (1, 1), "VALID")
+
+    small = Rule(".*", io=NOISY.io, patches=200)
+    images, kernel = jnp.ones((3, 1, 8, 8)), weights(w=(16, 1, 3, 3))
+    assert_unrelated(*noise_of(conv, kernel, images, key=key, rule=small))
+
+
+def test_noise_of_a_site_does_not_depend_on_other_sites(key):
+    def more(p, x):
+        return jnp.tanh(x @ p["a"]), x @ p["w"]
+
+    p, x = weights(a=(3, 5), w=(3, 5)), vectors(2, 3)
+    alone = noise_of(dense, p, x, key=key)
+    np.testing.assert_allclose(noise_of(more, p, x, key=key)[1], alone, atol=1e-6)
+
+
+def test_chips_under_vmap_equal_a_loop_and_compile_once(key):
+    def layers(p, x):
+        return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, p["w"])[0]
+
+    p, x, keys = weights(w=(3, 4, 4)), vectors(2, 4), jr.split(key, 3)
+    f = analog(layers, Rule(".*", io=periphery.standard()))
+    one = jax.jit(lambda p, key: f(p, x, key=key))
+    loop = jnp.stack([one(p, k) for k in keys])
+    assert one._cache_size() == 1
+    many = jax.vmap(one, in_axes=(None, 0))(p, keys)
+    np.testing.assert_allclose(many, loop, rtol=1e-5, atol=1e-6)
+    assert jnp.std(loop, axis=0).min() > 0
+
+
+def test_inside_scan_checkpoint_and_grad_with_donated_parameters(key):
+    f = analog(dense, Rule(".*", io=periphery.standard()))
+    x = vectors(4, 3)
+
+    def loss(p, key):
+        return jnp.sum(f(p, x, key=key) ** 2)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def train(p, keys):
+        def step(p, key):
+            grad = jax.grad(jax.checkpoint(loss))(p, key)
+            return jax.tree.map(lambda a, b: a - 0.01 * b, p, grad), None
+
+        return jax.lax.scan(step, p, keys)[0]
+
+    keys = jr.split(key, 3)
+    p = weights(w=(3, 2))
+    for k in keys:
+        grad = jax.grad(loss)(p, k)
+        p = jax.tree.map(lambda a, b: a - 0.01 * b, p, grad)
+    np.testing.assert_allclose(train(weights(w=(3, 2)), keys)["w"], p["w"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_with_shard_map(inside, key):
+    """Ideal and noisy, inside of the function and around it; devices differ."""
+    kind = jax.sharding.AxisType.Auto
+    mesh = jax.make_mesh((1,), ("items",), axis_types=(kind,))
+    spec = jax.sharding.PartitionSpec
+    p, x = weights(w=(3, 600)), jnp.ones((1, 3))
+
+    def mapped(f):
+        specs = (spec(), spec("items"))
+        return jax.shard_map(f, mesh=mesh, in_specs=specs, out_specs=spec("items"))
+
+    def hardware(*rules, key=None):
+        if inside:
+            return analog(mapped(dense), rules)(p, x, key=key)
+        return mapped(lambda p, x: analog(dense, rules)(p, x, key=key))(p, x)
+
+    np.testing.assert_allclose(hardware(), dense(p, x), rtol=1e-6)
+    here = hardware(NOISY, key=key) - dense(p, x)
+    assert_unrelated(here, noise_of(dense, p, x, key=key))
+
+
+# --- rules ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "rules, message",
+    [
+        (Rule("wrong"), "each cover a parameter: got none for 'wrong'"),
+        ([Rule("w"), Rule("b")], "each cover a weight in a product: got none for 'b'"),
+        ([Rule(".*"), Rule("x", activations=True)], "a product of two activations"),
+        (Rule("w", max_tiles=1, tiles=TileRule(rows=2)), "allow 1 tiles: got 2"),
+        (["w"], "hold Rule records: got str"),
+        (periphery.standard(), "hold Rule records: got IO"),
+    ],
+)
+def test_errors_name_the_rule_before_any_work(rules, message):
+    def apply(p, x):
+        return x @ p["w"] + p["b"]
+
+    x = jax.ShapeDtypeStruct((4, 3), jnp.float32)
+    with pytest.raises(ValueError, match=message):
+        analog(apply, rules).report(weights(w=(3, 2), b=(2,)), x)
+
+
+@pytest.mark.parametrize("wrong", ["*", "("])
+def test_a_rule_needs_a_regular_expression(wrong):
+    with pytest.raises(ValueError, match="`path` must be a regular expression"):
+        Rule(wrong)
+
+
+def test_noise_needs_a_key():
+    with pytest.raises(ValueError, match="`key` must"):
+        analog(dense, NOISY)(weights(w=(3, 2)), vectors(4, 3))
+
+
+def test_joined_weights_need_one_rule():
+    def apply(p, x):
+        return x @ jnp.concatenate([p["a"], p["b"]], 1)
+
+    with pytest.raises(ValueError, match="treat joined weights alike"):
+        analog(apply, (Rule("a"), Rule("b"))).report(
+            weights(a=(3, 2), b=(3, 2)), vectors(4, 3)
+        )
+
+
+def test_a_key_of_the_function_itself_is_refused():
+    with pytest.raises(ValueError, match="`key` must be left to the hardware"):
+        analog(lambda p, x, *, key: x)
+
+
+def test_products_of_activations_go_through_converters_by_a_rule():
+    def apply(p, x):
+        q, k = x @ p["q"], x @ p["k"]
+        return q @ k.T
+
+    p, x = weights(q=(3, 2), k=(3, 2)), vectors(4, 3)
+    assert analog(apply).report(p, x).products == ()
+    f = analog(apply, (Rule(".*"), Rule(".*", io=STEPS, activations=True)))
+    assert f.report(p, x).products == ("activations/0",)
+    stored = crossbar.from_weights((x @ p["k"]).T)
+    expected = crossbar.mvm(stored, x @ p["q"], STEPS)
+    np.testing.assert_allclose(f(p, x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_scale_for_each_column_of_a_row_tile_uses_the_range():
+    """Columns and row tiles of unlike size: one scale for all loses the small ones."""
+    p, x = weights(w=(8, 6)), vectors(50, 8)
+    sizes = 10.0 ** -jnp.arange(6) * jnp.where(jnp.arange(8) < 4, 1, 1e-2)[:, None]
+    p = {"w": p["w"] * sizes}
+    io = IO(adc=periphery.uniform(8, 8.0))
+
+    def error(normalize):
+        rule = Rule("w", io=io, tiles=TileRule(rows=4), normalize=normalize)
+        y = analog(dense, rule)(p, x)
+        return jnp.max(jnp.std(y - dense(p, x), 0) / jnp.std(dense(p, x), 0))
+
+    assert error("column") < 0.05
+    assert error("tile") > 0.5
+
+
+def test_a_report_reads_like_a_table():
+    params = stack(2)
+    lines = str(analog(language_model).report(params, TOKENS)).splitlines()
+    assert lines[0] == "6 weights on 11 tiles"
+    assert lines[1].split() == "emb 1 x 8 x 11 on 1 tiles".split()

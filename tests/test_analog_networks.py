@@ -1,0 +1,459 @@
+"""Networks of plain JAX on ideal hardware equal themselves."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from analog_list import assert_equal, close
+
+from anajax import periphery
+from anajax.analog import Layout, Rule, analog
+
+
+def weights(**shapes):
+    draw = np.random.default_rng(1)
+    return {
+        n: jnp.asarray(draw.normal(size=s) / 3, jnp.float32) for n, s in shapes.items()
+    }
+
+
+def vectors(*shape):
+    return jnp.asarray(np.random.default_rng(2).normal(size=shape), jnp.float32)
+
+
+def norm(x):
+    return x * jax.lax.rsqrt(jnp.mean(x**2, -1, keepdims=True) + 1e-5)
+
+
+def attention(q, k, v):
+    """Grouped queries: several heads of queries for each of keys; causal."""
+    q = q.reshape(*q.shape[:2], k.shape[2], -1, q.shape[-1])
+    scores = jnp.einsum("bqhgd,bkhd->bhgqk", q, k)
+    mask = jnp.tril(jnp.ones(scores.shape[-2:], bool))
+    attended = jax.nn.softmax(jnp.where(mask, scores, -1e9))
+    out = jnp.einsum("bhgqk,bkhd->bqhgd", attended, v)
+    return out.reshape(*out.shape[:2], -1)
+
+
+def language_model(params, tokens):
+    def block(x, p):
+        h = norm(x)
+        q, kv = h @ p["q"], jnp.einsum("btd,cdhk->cbthk", h, p["kv"])
+        q = q.reshape(*q.shape[:2], 4, 2)
+        x = x + attention(q, *kv) @ p["o"]
+        gate, up = jnp.split(norm(x) @ p["mlp"], 2, axis=-1)
+        return x + (jax.nn.silu(gate) * up) @ p["down"].T, None
+
+    x, _ = jax.lax.scan(jax.checkpoint(block), params["emb"][tokens], params["layers"])
+    return norm(x) @ params["emb"].T
+
+
+def stack(layers):
+    n = layers
+    shapes = {"q": (n, 8, 8), "kv": (n, 2, 8, 2, 2), "o": (n, 8, 8)}
+    shapes |= {"mlp": (n, 8, 12), "down": (n, 8, 6)}
+    return {**weights(emb=(11, 8)), "layers": weights(**shapes)}
+
+
+TOKENS = jnp.array([[3, 1, 4, 1], [5, 9, 2, 6]])
+
+
+def test_a_stack_in_a_scan_of_checkpoints():
+    report = assert_equal(language_model, stack(3), TOKENS)
+    found = {p.path: (p.groups, p.rows, p.columns) for p in report.analog}
+    assert found == {
+        "emb": (1, 8, 11),  # the tied head; the look-up stays digital
+        "layers/q": (3, 8, 8),
+        "layers/kv": (3, 8, 8),
+        "layers/o": (3, 8, 8),
+        "layers/mlp": (3, 8, 12),
+        "layers/down": (3, 6, 8),
+    }
+    layouts = report.layouts
+    assert layouts["emb"] == Layout(rows=(1,), columns=(0,))
+    assert layouts["layers/down"] == Layout(stack=(0,), rows=(2,), columns=(1,))
+    assert layouts["layers/kv"] == Layout(stack=(0,), rows=(2,), columns=(1, 3, 4))
+
+
+def test_thirty_layers_are_traced_as_one():
+    params = stack(30)
+    f = analog(language_model)
+    traced = jax.jit(f).trace(params, TOKENS).jaxpr
+    assert "scan" in str(traced) and str(traced).count("length=30") == 1
+    shallow = jax.jit(f).trace(stack(2), TOKENS).jaxpr
+    assert str(traced).count("\n") == str(shallow).count("\n")
+
+
+@pytest.mark.parametrize("way", ["gather", "scalar", "cond"])
+def test_experts(way):
+    def apply(p, x):
+        best = jnp.argmax(x @ p["router"], -1)
+        if way == "gather":
+            return jnp.einsum("bi,bio->bo", x, p["experts"][best])
+        if way == "scalar":
+            return x @ p["experts"][best[0]]
+        branches = [lambda x, i=i: x @ p["experts"][i] for i in range(3)]
+        return jax.lax.switch(best[0], branches, x)
+
+    params = weights(router=(4, 3), experts=(3, 4, 5))
+    report = assert_equal(apply, params, vectors(6, 4))
+    experts = report.analog[0]
+    assert (experts.path, experts.rows, experts.columns) == ("experts", 4, 5)
+    assert experts.groups == 3
+    assert experts.layout == Layout(stack=(0,), rows=(1,), columns=(2,))
+
+
+def test_a_recurrence_by_hand_and_a_loop_that_stops():
+    def apply(p, x):
+        def step(h, x):
+            h = jnp.tanh(jnp.concatenate([x, h], -1) @ p["w"] + p["b"])
+            return h, h @ p["out"]
+
+        h, ys = jax.lax.scan(step, jnp.zeros((2, 4)), x)
+        going = lambda s: (s[0] < 3) & (jnp.sum(s[1] @ p["stop"]) < 1e3)  # noqa: E731
+        _, h = jax.lax.while_loop(
+            going, lambda s: (s[0] + 1, jnp.tanh(s[1] @ p["again"])), (0, h)
+        )
+        return ys, h
+
+    params = weights(w=(7, 4), b=(4,), out=(4, 2), stop=(4, 1), again=(4, 4))
+    x = vectors(5, 2, 3)
+    f = analog(apply)
+    close(jax.jit(f)(params, x), apply(params, x))
+    assert {p.path for p in f.report(params, x).analog} == {"w", "out", "stop", "again"}
+
+
+def test_a_weight_carried_by_a_loop_as_it_is():
+    def apply(p, x):
+        body = lambda i, s: (s[0], jnp.tanh(s[1] @ s[0]))  # noqa: E731
+        return jax.lax.fori_loop(0, 3, body, (p["w"], x))[1]
+
+    assert assert_equal(apply, weights(w=(4, 4)), vectors(2, 4)).analog
+
+
+def test_layers_chosen_by_the_step_of_a_loop():
+    def apply(p, x):
+        body = lambda i, x: jnp.tanh(x @ p["w"][i] + p["b"][i])  # noqa: E731
+        return jax.lax.fori_loop(0, 3, body, x)
+
+    report = assert_equal(apply, weights(w=(3, 4, 4), b=(3, 4)), vectors(2, 4))
+    assert report.layouts == {"w": Layout(stack=(0,), rows=(1,), columns=(2,))}
+    assert report.analog[0].groups == 3
+
+
+def test_models_under_vmap():
+    def one(p, x):
+        return jnp.tanh(x @ p["a"]) @ p["b"]
+
+    many = jax.vmap(one, in_axes=(0, None))
+    report = assert_equal(many, weights(a=(3, 4, 5), b=(3, 5, 2)), vectors(6, 4))
+    assert report.layouts["b"] == Layout(stack=(0,), rows=(1,), columns=(2,))
+
+
+def test_a_weight_repeated_for_each_item_is_one_weight():
+    def apply(p, x):
+        w = jnp.broadcast_to(p["w"], (x.shape[0], *p["w"].shape))
+        return jnp.einsum("bti,bio->tbo", x, w)
+
+    report = assert_equal(apply, weights(w=(4, 5)), vectors(3, 2, 4))
+    assert report.analog[0][5:9] == (1, 4, 5, 1)
+
+
+def test_a_u_net():
+    def conv(x, w, **options):
+        numbers = ("NCHW", "OIHW", "NCHW")
+        options = {"padding": "SAME", "window_strides": (1, 1)} | options
+        return jax.lax.conv_general_dilated(x, w, dimension_numbers=numbers, **options)
+
+    def apply(p, x):
+        first = jax.nn.silu(conv(x, p["in"]))
+        down = jax.nn.silu(conv(first, p["down"], window_strides=(2, 2)))
+        up = jax.lax.conv_transpose(
+            down, p["up"], (2, 2), "SAME", dimension_numbers=("NCHW", "HWIO", "NCHW")
+        )
+        large = jax.image.resize(down, first.shape[:1] + (3,) + (4, 4), "linear")
+        joined = jnp.concatenate([first, up, large], axis=1)
+        return conv(joined, p["out"])
+
+    params = weights(
+        **{"in": (2, 1, 3, 3), "down": (3, 2, 3, 3), "up": (2, 2, 3, 2)},
+        out=(1, 7, 1, 1),
+    )
+    report = assert_equal(apply, params, vectors(1, 1, 4, 4))
+    assert report.layouts["down"] == Layout(rows=(1, 2, 3), columns=(0,))
+    assert report.layouts["up"] == Layout(rows=(0, 1, 2), columns=(3,))
+
+
+def test_a_graph_network():
+    senders, receivers = jnp.array([0, 1, 2, 2]), jnp.array([1, 2, 0, 1])
+
+    def apply(p, nodes):
+        pairs = jnp.concatenate([nodes[senders], nodes[receivers]], -1)
+        messages = jax.nn.relu(pairs @ p["edge"])
+        sums = jax.ops.segment_sum(messages, receivers, num_segments=3)
+        return jnp.concatenate([nodes, sums], -1) @ p["node"]
+
+    assert len(
+        assert_equal(apply, weights(edge=(4, 3), node=(5, 2)), vectors(3, 2)).analog
+    )
+
+
+def test_fused_weights_cut_and_joined():
+    def apply(p, x):
+        q, k = jnp.split(p["qk"], 2, axis=1)
+        both = jnp.concatenate([p["a"], p["b"].T], axis=1)
+        return (x @ q) * (x @ k), x @ both, x @ p["qk"][:, ::-1]
+
+    params = weights(qk=(4, 6), a=(4, 2), b=(3, 4))
+    report = assert_equal(
+        lambda p, x: jnp.concatenate(apply(p, x), -1), params, vectors(2, 4)
+    )
+    assert (
+        report.layouts["qk"] == report.layouts["a"] == Layout(rows=(0,), columns=(1,))
+    )
+    assert report.layouts["b"] == Layout(rows=(1,), columns=(0,))
+    sites = {p.path: p.sites for p in report.analog}
+    assert sites["qk"] == ("qk", "qk#1", "qk#2")
+    assert sites["a"] == sites["b"] == ("a+b",)
+
+
+def test_matrices_cut_out_of_one_long_vector():
+    def apply(theta, x):
+        a, b = theta[:12].reshape(4, 3), theta[12:18].reshape(3, 2)
+        return jnp.tanh(x @ a) @ b
+
+    report = assert_equal(apply, weights(t=(18,))["t"], vectors(2, 4))
+    assert not report.analog[0].layout.known
+    assert len(report.analog[0].sites) == 2
+
+
+def test_rows_in_another_order_and_a_column_without_its_axis():
+    def apply(p, x):
+        y = x @ p["w"][np.array([2, 0, 3, 1])] @ p["v"]
+        return y * (y @ p["one"].reshape(-1))[:, None]
+
+    params = weights(w=(4, 5), v=(5, 3), one=(3, 1))
+    report = assert_equal(apply, params, vectors(2, 4))
+    assert report.layouts["w"] == Layout(rows=(0,), columns=(1,))
+    assert report.layouts["one"] == Layout(rows=(0,), columns=(1,))
+
+
+def test_a_row_looked_up_step_by_step_is_an_input():
+    def apply(p, tokens):
+        def step(h, token):
+            return jnp.tanh(p["emb"][token] @ p["w"] + h), None
+
+        return jax.lax.scan(step, jnp.zeros(3), tokens)[0]
+
+    report = assert_equal(apply, weights(emb=(7, 4), w=(4, 3)), TOKENS[0])
+    assert [p.path for p in report.analog] == ["w"]
+
+
+def test_a_product_that_tiles_do_not_do_says_so():
+    def apply(p, x):
+        return jax.lax.ragged_dot(x, p["experts"], jnp.array([2, 1, 1]))
+
+    report = analog(apply).report(weights(experts=(3, 4, 5)), vectors(4, 4))
+    assert "stays as it is" in report.parameters[0].why
+
+
+def test_products_within_a_gradient_of_the_function():
+    """Forces as the gradient of an energy: the weight is used backwards, too."""
+
+    def apply(p, x):
+        energy = lambda x: jnp.sum(jnp.tanh(x @ p["w"]) @ p["v"])  # noqa: E731
+        return -jax.grad(energy)(x)
+
+    report = assert_equal(apply, weights(w=(4, 3), v=(3, 1)), vectors(2, 4))
+    sites = {p.path: p.sites for p in report.analog}
+    assert sites == {"v": ("v", "v#1"), "w": ("w", "w#1")}
+
+
+def test_a_key_cache():
+    def apply(p, x):
+        def step(cache, xt):
+            cache = (
+                jax.lax.dynamic_update_slice(
+                    cache[0], (xt @ p["k"])[None], (cache[1], 0)
+                ),
+                cache[1] + 1,
+            )
+            return cache, jax.nn.softmax(xt @ p["q"] @ cache[0].T) @ cache[0]
+
+        return jax.lax.scan(step, (jnp.zeros((5, 3)), 0), x)[1]
+
+    report = assert_equal(apply, weights(q=(4, 3), k=(4, 3)), vectors(5, 4))
+    assert len(report.analog) == 2
+
+
+def test_half_precision_keeps_its_dtypes():
+    def apply(p, x):
+        y = jnp.tanh(x.astype(jnp.bfloat16) @ p["w"].astype(jnp.bfloat16))
+        return jnp.matmul(y, p["v"], preferred_element_type=jnp.float32)
+
+    params = weights(w=(4, 5)) | {"v": jnp.ones((5, 2), jnp.bfloat16)}
+    got, expected = (f(params, vectors(3, 4)) for f in (analog(apply), apply))
+    assert got.dtype == expected.dtype == jnp.float32
+    close(got, expected, 2e-2)
+
+
+def test_double_precision(x64):
+    params = {"w": jnp.asarray(np.random.default_rng(0).normal(size=(4, 5)))}
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(3, 4)))
+    got = analog(lambda p, x: x @ p["w"])(params, x)
+    assert got.dtype == jnp.float64
+    np.testing.assert_allclose(got, x @ params["w"], rtol=1e-13)
+
+
+# --- sums, arithmetic before the product ----------------------------------------------
+
+
+def test_an_adapter_stays_digital_and_its_base_goes_on_the_chip():
+    def apply(p, x):
+        return jnp.einsum("bi,oi->bo", x, (p["w"] + 0.5 * (p["a"] @ p["b"])).T)
+
+    params = weights(w=(4, 5), a=(4, 2), b=(2, 5))
+    report = assert_equal(apply, params, vectors(3, 4))
+    assert [p.path for p in report.analog] == ["w"]
+    assert {p.why for p in report.parameters if p.path != "w"} == {
+        "is added to 'w', digitally"
+    }
+
+
+def test_adapters_in_a_stack():
+    def apply(p, x):
+        def block(x, q):
+            frozen = jax.lax.stop_gradient(q["w"])
+            return jnp.tanh(x @ (frozen + q["a"] @ q["b"])), None
+
+        return jax.lax.scan(block, x, p)[0]
+
+    params = weights(w=(3, 4, 4), a=(3, 4, 2), b=(3, 2, 4))
+    x = vectors(2, 4)
+    assert [p.path for p in assert_equal(apply, params, x).analog] == ["w"]
+    rules = Rule("a|b", digital=True), Rule("w")
+    report = analog(apply, rules).report(params, x)
+    assert [(p.path, p.groups) for p in report.analog] == [("w", 3)]
+    together = analog(apply, Rule("[wab]", fold=True))
+    assert {p.sites for p in together.report(params, x).analog} == {("w+a+b",)}
+    close(together(params, x), apply(params, x))
+
+
+def test_noise_of_the_chip_meets_the_base_alone(key):
+    """The adapter's part of the product is exact."""
+
+    def apply(p, x):
+        return x @ (p["w"] + p["a"] @ p["b"])
+
+    params, x = weights(w=(4, 5), a=(4, 2), b=(2, 5)), vectors(3, 4)
+    rule = Rule("w", io=periphery.standard())
+    alone = analog(lambda p, x: x @ p["w"], rule)(params, x, key=key)
+    got = analog(apply, (rule, Rule(".*")))(params, x, key=key)
+    close(got, alone + x @ (params["a"] @ params["b"]))
+
+
+def weight_norm(p, x):
+    return x @ (p["v"] / jnp.linalg.norm(p["v"], axis=0) * p["g"])
+
+
+def test_arithmetic_on_a_weight_keeps_it_digital_unless_a_rule_folds_it():
+    params, x = weights(v=(4, 5), g=(5,)), vectors(3, 4)
+    report = assert_equal(weight_norm, params, x)
+    assert not report.analog
+    assert report.parameters[1].why.startswith("goes through `")
+    folded = analog(weight_norm, Rule("v", fold=True)).report(params, x).analog
+    assert [(p.path, p.groups, p.rows, p.columns) for p in folded] == [("v", 1, 4, 5)]
+    assert_equal(weight_norm, params, x, Rule("v", fold=True))
+
+
+def test_a_product_of_parameters_alone_is_digital():
+    def apply(p, x):
+        latents = norm(p["latents"]) @ p["q"]
+        return jax.nn.softmax(latents @ (x @ p["k"]).T) @ x
+
+    report = assert_equal(
+        apply, weights(latents=(3, 4), q=(4, 2), k=(5, 2)), vectors(6, 5)
+    )
+    why = {p.path: p.why for p in report.parameters}
+    assert why["q"] == "its product does not depend on an input"
+    assert [p.path for p in report.analog] == ["k"]
+
+
+def test_custom_derivatives_stay():
+    @jax.custom_vjp
+    def clip(x):
+        return jnp.clip(x, -0.1, 0.1)
+
+    clip.defvjp(lambda x: (clip(x), None), lambda _, g: (7 * g,))
+
+    def apply(p, x):
+        return clip(x @ p["w"]) @ clip(p["v"])
+
+    params, x = weights(w=(4, 3), v=(3, 2)), vectors(2, 4)
+    report = analog(apply).report(params, x)
+    assert report.parameters[0].why == "goes through `custom_vjp_call` first"
+    got, expected = (
+        jax.grad(lambda p, f=f: jnp.sum(f(p, x)))(params)
+        for f in (analog(apply), apply)
+    )
+    close(got, expected)
+
+
+def test_callbacks_pass_through_untouched():
+    seen = []
+
+    def apply(p, x):
+        jax.debug.callback(lambda y: seen.append(float(y)), jnp.sum(x))
+        y = jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+        return y @ p["w"]
+
+    params, x = weights(w=(4, 3)), vectors(2, 4)
+    close(jax.jit(analog(apply))(params, x), jnp.sin(x) @ params["w"])
+    jax.effects_barrier()
+    assert seen == [pytest.approx(float(jnp.sum(x)))]
+
+
+def test_leaves_that_are_no_arrays_stay_what_they_are(key):
+    def apply(p, x, mode, *, train=False):
+        assert p["kind"] == "dense" and mode == "sum" and train is True
+        return x @ p["w"] if p["bias"] is None else None
+
+    params = {"kind": "dense", "bias": None, **weights(w=(4, 3))}
+    f = analog(apply)
+    x = vectors(2, 4)
+    close(f(params, x, "sum", train=True), x @ params["w"])
+
+
+def test_inputs_that_the_function_closes_over():
+    params, x = weights(w=(4, 3)), vectors(2, 4)
+    f = analog(lambda p: x @ p["w"])
+    close(f(params), x @ params["w"])
+    assert f.report(params).analog
+
+
+def test_an_equinox_model(key):
+    eqx = pytest.importorskip("equinox")
+    model = eqx.nn.MLP(4, 2, 5, 2, key=key)
+    apply = lambda m, x: jax.vmap(m)(x)  # noqa: E731
+    arrays, rest = eqx.partition(model, eqx.is_array)
+    report = assert_equal(
+        lambda p, x: apply(eqx.combine(p, rest), x), arrays, vectors(3, 4)
+    )
+    assert report.layouts["layers/0/weight"] == Layout(rows=(1,), columns=(0,))
+    assert len(report.analog) == 3
+    close(analog(apply)(model, vectors(3, 4)), apply(model, vectors(3, 4)))
+
+
+def test_a_haiku_model(key):
+    hk = pytest.importorskip("haiku")
+
+    def network(x):
+        core = hk.LSTM(3)
+        y, _ = hk.dynamic_unroll(core, x, core.initial_state(2))
+        return hk.nets.MLP([4, 2])(y)
+
+    pure = hk.without_apply_rng(hk.transform(network))
+    x = vectors(5, 2, 3)
+    params = pure.init(key, x)
+    report = assert_equal(pure.apply, params, x)
+    assert len(report.analog) == 3

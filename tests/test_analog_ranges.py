@@ -1,0 +1,141 @@
+"""Ranges of inputs and ADCs from data, as an output of the function."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_analog_networks import vectors, weights
+
+from anajax import periphery
+from anajax.analog import Rule, analog
+from anajax.periphery import IO, ConstantScale, LearnedRange
+
+IO8 = IO(
+    scaling=LearnedRange(range=1.0),
+    dac=periphery.uniform(8, 1.0),
+    adc=periphery.uniform(8, 1.0),
+)
+RULE = Rule(".*", io=IO8)
+
+
+def dense(p, x):
+    return x @ p["w"]
+
+
+def coarse(x):
+    """What an 8-bit DAC with the right range makes of inputs."""
+    bound = jnp.max(jnp.abs(x))
+    return jnp.round(x / bound * 127) / 127 * bound
+
+
+def test_ranges_hold_the_largest_input_and_sum():
+    p, x = weights(w=(5, 3)), vectors(40, 5)
+    ranges = analog(dense, RULE).calibrate(p, x)
+    assert ranges.keys() == {"w"}
+    largest = jnp.max(jnp.abs(x))
+    np.testing.assert_allclose(ranges["w"]["input"], largest, rtol=1e-6)
+    sums = jnp.max(jnp.abs(coarse(x) @ p["w"])) / largest
+    np.testing.assert_allclose(ranges["w"]["adc"], sums, rtol=1e-5)
+
+
+def test_calibrated_hardware_is_near_the_function_and_default_ranges_are_not():
+    p, x = weights(w=(5, 3)), 20 * vectors(40, 5)
+    f = analog(dense, RULE)
+    ranges = f.calibrate(p, x)
+
+    def error(y):
+        return jnp.max(jnp.abs(y - dense(p, x))) / jnp.max(jnp.abs(dense(p, x)))
+
+    assert error(f(p, x, ranges=ranges)) < 0.02
+    assert error(f(p, x)) > 0.5
+
+
+def test_quantiles_leave_outliers_out():
+    p, x = weights(w=(5, 3)), vectors(400, 5)
+    found = analog(dense, RULE).calibrate(p, x, within=0.9)
+    expected = jnp.quantile(jnp.abs(x), 0.9)
+    np.testing.assert_allclose(found["w"]["input"], expected, rtol=1e-5)
+
+
+def test_a_fixed_scale_and_dynamic_scaling():
+    p, x = weights(w=(5, 3)), vectors(40, 5)
+    fixed = Rule(".*", io=IO(scaling=ConstantScale(value=1.0)))
+    found = analog(dense, fixed).calibrate(p, x)
+    np.testing.assert_allclose(found["w"]["input"], jnp.max(jnp.abs(x)))
+    own = Rule(".*", io=IO(scaling=periphery.AbsMax(), adc=periphery.uniform(8, 1.0)))
+    found = analog(dense, own).calibrate(p, x)
+    assert found["w"].keys() == {"adc"}
+    scaled = x / jnp.max(jnp.abs(x), -1, keepdims=True) @ p["w"]
+    np.testing.assert_allclose(found["w"]["adc"], jnp.max(jnp.abs(scaled)), rtol=1e-6)
+    assert analog(dense).calibrate(p, x) == {}
+
+
+def test_layers_of_a_stack_have_their_own_and_steps_share():
+    """Also nested, in branches, in loops and in parts of a convolution."""
+
+    def apply(p, x):
+        def layer(x, w):
+            def step(h, _):
+                return h @ p["again"], None
+
+            x = jax.checkpoint(lambda x: 3 * (x @ w))(x)
+            return jax.lax.scan(step, x, None, length=2)[0], x
+
+        h, _ = jax.lax.scan(layer, x, p["w"])
+        h = jax.lax.cond(h[0, 0] > 1e9, lambda h: h @ p["rare"], lambda h: h + 1, h)
+        turn = lambda s: (s[0] + 1, jnp.tanh(s[1] @ p["loop"]))  # noqa: E731
+        return jax.lax.while_loop(lambda s: s[0] < 2, turn, (0, h))[1]
+
+    names = {"again": (4, 4), "rare": (4, 4), "loop": (4, 4)}
+    p, x = weights(w=(3, 4, 4), **names), vectors(6, 4)
+    f = analog(apply, RULE)
+    ranges = jax.jit(f.calibrate)(p, x)
+    assert {n: r["input"].shape for n, r in ranges.items()} == {
+        "w": (3,), "again": (), "rare": (), "loop": (),
+    }  # fmt: skip
+    expected, largest, h = [], [], x
+    for w in p["w"]:
+        expected.append(jnp.max(jnp.abs(h)))
+        h = 3 * (h @ w)
+        for _ in range(2):
+            largest.append(jnp.max(jnp.abs(h)))
+            h = h @ p["again"]
+    np.testing.assert_allclose(ranges["w"]["input"], jnp.stack(expected), rtol=1e-5)
+    np.testing.assert_allclose(ranges["again"]["input"], max(largest), rtol=1e-5)
+    assert ranges["rare"]["input"] == 1  # met no input
+    inputs = max(jnp.max(jnp.abs(h + 1)), 1)
+    np.testing.assert_allclose(ranges["loop"]["input"], inputs, rtol=1e-5)
+    y, exact = f(p, x, ranges=ranges), apply(p, x)
+    np.testing.assert_allclose(y, exact, atol=0.1)
+
+
+def test_ranges_are_learned_each_by_itself():
+    def layers(p, x):
+        return jax.lax.scan(lambda x, w: (x @ w, None), x, p["w"])[0]
+
+    p, x = weights(w=(3, 4, 4)), vectors(6, 4)
+    f = analog(layers, RULE)
+    ranges = jax.tree.map(lambda r: r / 2, f.calibrate(p, x))
+    grads = jax.grad(lambda r: jnp.sum(f(p, x, ranges=r)))(ranges)
+    assert jax.tree.map(jnp.shape, grads) == {"w": {"input": (3,), "adc": (3,)}}
+    assert all(jnp.all(g != 0) for g in grads["w"].values())
+
+
+def test_parts_of_a_convolution_share():
+    def conv(p, x):
+        return jax.lax.conv(x, p["w"], (1, 1), "SAME")
+
+    p, x = weights(w=(2, 1, 3, 3)), vectors(4, 1, 5, 5)
+    parts = Rule(".*", io=IO8, patches=300)
+    found, whole = (analog(conv, rule).calibrate(p, x) for rule in (parts, RULE))
+    np.testing.assert_allclose(found["w"]["input"], jnp.max(jnp.abs(x)))
+    np.testing.assert_allclose(found["w"]["adc"], whole["w"]["adc"], rtol=0.02)
+
+
+def test_wrong_shares_and_sites_are_refused():
+    p, x = weights(w=(5, 3)), vectors(4, 5)
+    f = analog(dense, RULE)
+    with pytest.raises(ValueError, match="`within` must lie in"):
+        f.calibrate(p, x, within=0.0)
+    with pytest.raises(ValueError, match="`ranges` must belong to sites: got 'v'"):
+        f(p, x, ranges={"v": {}})

@@ -354,8 +354,8 @@ def _leaves(params: PyTree) -> list[tuple[str, Any]]:
 
 
 def _strategy_for(strategy: Strategies, path: str) -> Strategy:
-    if isinstance(strategy, Strategy):
-        return strategy
+    if not isinstance(strategy, Mapping):
+        return mapping.as_strategy(strategy)
     if path not in strategy:
         _checks.fail(
             "strategy",

@@ -8,14 +8,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from anajax import chip, rng, strategies
+from anajax import _checks, chip, rng, strategies
 from anajax._tree import replace
 from anajax._types import Array, PRNGKey, PyTree
 from anajax.chip import Strategies
 from anajax.compensation import in_force
 from anajax.density import WeightDensity, from_weights
 from anajax.devices.base import Device
-from anajax.mapping import Normalize, Normalized, Strategy, normalized, pairs
+from anajax.mapping import (
+    Normalize,
+    Normalized,
+    Strategy,
+    check_strategy,
+    normalized,
+    pairs,
+)
 from anajax.moments import MomentTable
 from anajax.programming import optimize_strategy
 from anajax.studies.config import StudyConfig
@@ -229,6 +236,8 @@ def targets(
 
     One and two pairs then share a trace, and the draws of the devices that both use.
     """
+    _checks.word("normalize", normalize, Normalize)
+    check_strategy(strategy, device)
     chosen, low = chip.weights(params), device.g_min
     if isinstance(strategy, Strategy):
         return _encode(chosen, _uniform(strategy), low, normalize)

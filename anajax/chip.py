@@ -356,8 +356,8 @@ def _has_lines(device: Device) -> bool:
 
 
 def _strategy_for(strategy: Strategies, path: str) -> Strategy:
-    if isinstance(strategy, Strategy):
-        return strategy
+    if not isinstance(strategy, Mapping):
+        return mapping.as_strategy(strategy)
     if path not in strategy:
         _checks.fail(
             "strategy",

@@ -217,6 +217,20 @@ def normalized(
     return Normalized(u=u, w_max=w_max, column=column, layout=layout)
 
 
+def as_strategy(strategy: Any) -> Strategy:
+    """The strategy itself; what is none, such as the name of one, is refused.
+
+    Raises:
+        ValueError: says what to pass in its place.
+    """
+    if isinstance(strategy, Strategy):
+        return strategy
+    name = strategy if isinstance(strategy, str) else None
+    name = getattr(strategy, "__name__", name or "lsp_first")
+    remedy = f"Call it: anajax.strategies.{name}(device)."
+    _checks.fail("strategy", "be a Strategy", f"{strategy!r:.60}", remedy)
+
+
 def check_strategy(strategy: Any, device: Device) -> None:
     """Refuse what is no strategy, or one whose targets a device does not have.
 
@@ -229,16 +243,8 @@ def check_strategy(strategy: Any, device: Device) -> None:
     """
     check_device(device)
     every = strategy.values() if isinstance(strategy, Mapping) else [strategy]
-    for one in every:
-        if not isinstance(one, Strategy):
-            name = getattr(one, "__name__", one if isinstance(one, str) else None)
-            _checks.fail(
-                "strategy",
-                "be a Strategy",
-                f"{one!r:.60}",
-                f"Call it: anajax.strategies.{name or 'lsp_first'}(device).",
-            )
-        what = f"{one.name!r} with targets of "
+    for one in map(as_strategy, every):
+        what = f"{one.name!r} with "
         check_targets(device, one.targets, name="strategy", what=what)
 
 
@@ -261,7 +267,7 @@ def encode(strategy: Strategy, weights: Weights) -> Targets:
         Targets in uS, one more axis for the devices of each weight.
     """
     u = jnp.asarray(weights)
-    if not strategy.mirrored:
+    if not as_strategy(strategy).mirrored:
         return _interpolate(strategy, u)
     positive = _interpolate(strategy, jnp.abs(u))
     swapped = positive[..., jnp.asarray(strategy.cell.mirror)]

@@ -17,7 +17,7 @@ from anajax import _checks
 from anajax._tree import pytree, replace
 from anajax.density import WeightDensity, as_density
 from anajax.devices.base import Device, check_range, check_times
-from anajax.mapping import Strategy, interpolation
+from anajax.mapping import Strategy, as_strategy, interpolation
 from anajax.moments import Moments, MomentTable, tabulate
 
 Compensation = Literal["mean_abs", "ideal", "least_squares", "none"]
@@ -99,7 +99,11 @@ def weight_error(
     """
     density = as_density(density, "density")
     check_range(
-        strategy.targets, table.g[0], table.g[-1], of="the table", name="strategy"
+        as_strategy(strategy).targets,
+        table.g[0],
+        table.g[-1],
+        of="the table",
+        name="strategy",
     )
     u = jnp.abs(density.u) if strategy.mirrored else density.u
     targets = interpolation(strategy, u) @ strategy.targets

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from anajax import _checks
 from anajax._tree import pytree
 from anajax.density import WeightDensity
-from anajax.mapping import Strategy
+from anajax.mapping import Strategy, as_strategy
 from anajax.moments import MomentTable
 from anajax.weight_error import Compensation, weight_error
 
@@ -65,6 +65,8 @@ def certify(
     Raises:
         ValueError: if the cell is not one or two pairs.
     """
+    _checks.word("compensation", compensation, Compensation)
+    strategy = as_strategy(strategy)
     if not strategy.cell.paired or strategy.cell.factors > 2:
         _checks.fail(
             "strategy", "be made of one or two pairs", strategy.cell.signs, "Use two."

@@ -25,7 +25,7 @@ from anajax._types import PRNGKey
 from anajax.density import WeightDensity, as_density, merged
 from anajax.devices.base import Device, check_times
 from anajax.devices.presets import only_range
-from anajax.mapping import Strategy, UnitCell, canonical, pairs
+from anajax.mapping import Strategy, UnitCell, as_strategy, canonical, pairs
 from anajax.programming.levels import Enumerated, enumerate_levels
 from anajax.programming.objective import AbstractObjective, Aggregate, make_objective
 from anajax.programming.unknowns import (
@@ -291,7 +291,7 @@ def _check(
         _checks.fail(
             "starts", "leave at least one start", starts, "Use 8, or give `warm`."
         )
-    for strategy in warm:
+    for strategy in map(as_strategy, warm):
         if (strategy.cell.signs, strategy.cell.groups) != (cell.signs, cell.groups):
             _checks.fail(
                 "warm",

@@ -47,6 +47,10 @@ class ExactError(AbstractObjective):
     aggregate: Aggregate = static(default="mean")
     compensation: Compensation = static(default="mean_abs")
 
+    def __post_init__(self) -> None:
+        _checks.word("aggregate", self.aggregate, Aggregate)
+        _checks.word("compensation", self.compensation, Compensation)
+
     def __call__(self, strategy: Strategy) -> Float[JArray, ""]:
         error = weight_error(
             strategy, self.table, self.density, compensation=self.compensation
@@ -70,6 +74,9 @@ class SampledError(AbstractObjective):
     ceiling: Float[JArray, "times"] | None = None
     samples: int = static(default=64)
     aggregate: Aggregate = static(default="mean")
+
+    def __post_init__(self) -> None:
+        _checks.word("aggregate", self.aggregate, Aggregate)
 
     def __call__(self, strategy: Strategy) -> Float[JArray, ""]:
         u = jnp.broadcast_to(self.density.u, (self.samples, *self.density.u.shape))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
+from anajax import _checks
 from anajax._types import Array, PRNGKey, PyTree
 from anajax.mapping import Normalize
 from anajax.nn.norm import batch_statistics
@@ -57,6 +58,7 @@ def system_behind(
         ValueError: if a layer of the network cannot be converted, or there is no batch
             norm to measure.
     """
+    _checks.word("normalize", normalize, Normalize)
     return make_system(
         work,
         scope=compensation.scope,
@@ -91,6 +93,7 @@ class Judge:
         compensation: CompensationSection,
         normalize: Normalize = "layer",
     ):
+        _checks.word("normalize", normalize, Normalize)
         self.items = make_metric(work, per_item=True)
         """Metric of the digital network, item by item."""
         self._section = periphery or PeripherySection()

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from anajax import chip, rng, strategies
+from anajax import _checks, chip, rng, strategies
 from anajax._tree import replace
 from anajax._types import Array, PRNGKey, PyTree
 from anajax.chip import Strategies
@@ -16,7 +16,7 @@ from anajax.compensation import in_force
 from anajax.density import WeightDensity, from_weights
 from anajax.devices.base import Device
 from anajax.layout import Layout
-from anajax.mapping import Normalize, Normalized, Strategy, pairs
+from anajax.mapping import Normalize, Normalized, Strategy, check_strategy, pairs
 from anajax.moments import MomentTable
 from anajax.programming import optimize_strategy
 from anajax.studies.config import StudyConfig
@@ -241,6 +241,8 @@ def targets(
 
     One and two pairs then share a trace, and the draws of the devices that both use.
     """
+    _checks.word("normalize", normalize, Normalize)
+    check_strategy(strategy, device)
     chosen, low = chip.weights(params), device.g_min
     axes = tuple(chip.layouts(params).items())
     if isinstance(strategy, Strategy):

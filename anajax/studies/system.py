@@ -72,6 +72,9 @@ class System:
     reference: JArray
     """Digital outputs for all test items."""
 
+    def __post_init__(self) -> None:
+        _checks.word("scope", self.scope, chip.Scope)
+
     def apply(
         self, ios: Mapping[str, IO], params: PyTree, x: JArray, key: PRNGKey | None
     ) -> JArray:
@@ -131,6 +134,8 @@ def make_system(
         ValueError: if a layer of the network cannot be converted, or there is no batch
             norm to measure.
     """
+    _checks.word("scope", scope, chip.Scope)
+    _checks.word("normalize", normalize, Normalize)
     if norms:
         _require_norms(work)
     common: Any = {

@@ -182,7 +182,7 @@ def test_every_kind_goes_on_where_it_was_to_the_same_bytes(
 
 
 def files(folder):
-    """All but the manifest, which may list more."""
+    """Content by name, the manifest included."""
     return {
         p.relative_to(folder).as_posix(): p.read_bytes()
         for p in folder.rglob("*")

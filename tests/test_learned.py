@@ -155,6 +155,14 @@ def test_targets_of_the_first_schema_count_in_20_s(tmp_path, key):
     assert load_targets(tmp_path / "a")[0]["kernel"].t0 == 20.0
 
 
+def test_files_of_targets_are_the_same_bytes_again(key):
+    layer = chip.encode_weights({"kernel": jr.normal(key, (3, 2))}, LSP)
+    made = {targets_file.to_bytes(layer, {"é": jnp.ones(3)}) for _ in range(20)}
+    assert len(made) == 1
+    _, digital = targets_file.from_bytes(made.pop())
+    chex.assert_trees_all_equal(digital, {"é": jnp.ones(3)})
+
+
 def test_damaged_files_of_targets_are_named(tmp_path, key):
     path = tmp_path / "a.safetensors"
     with pytest.raises(FileNotFoundError, match="`path` must be a file"):

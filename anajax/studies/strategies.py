@@ -12,7 +12,6 @@ from jax.tree_util import Partial
 
 from anajax import chip, rng, training
 from anajax._types import PRNGKey, PyTree
-from anajax.mapping import Strategy
 from anajax.studies import results, sharding, strategy_file, targets_file
 from anajax.studies import strategies_results as arrays
 from anajax.studies.cases import Case, cases_of
@@ -34,6 +33,7 @@ from anajax.studies.parts import Notify, Parts
 from anajax.studies.programs import Keep, Programmer
 from anajax.studies.required import Requirement, required_device
 from anajax.studies.results import Measured, Part
+from anajax.studies.searches import kept_searches
 from anajax.studies.strategy_config import DIGITAL, StrategySection
 from anajax.studies.strategy_file import from_text, to_text
 from anajax.studies.trained import exact, trainer
@@ -322,19 +322,9 @@ class Runner:
 
     def _keep(self, entry: StrategySection) -> Keep:
         """Strategies that were found before the study was stopped, or for its parts."""
-        label, draft = entry.title, self._draft(f"{self._name(entry)}.json")
-        part, content = self.parts.find(self._name(entry)), draft.load()
-        text = str(part["strategies"]) if part else (content or b"").decode()
-        found: Any = from_text(text, draft.file).get(label, {}) if text else {}
-        found = {"": found} if isinstance(found, Strategy) else dict(found)
-
-        def keep(path: str, search: Callable[[], Strategy]) -> Strategy:
-            if path not in found:
-                found[path] = search()
-                draft.save(lambda: to_text({label: found}).encode())
-            return found[path]
-
-        return keep
+        draft = self._draft(f"{self._name(entry)}.json")
+        part = self.parts.find(self._name(entry))
+        return kept_searches(entry.title, draft, part and str(part["strategies"]))
 
     @functools.cached_property
     def _trained(self) -> PyTree:

@@ -54,7 +54,17 @@ def to_bytes(layers: Mapping[str, chip.Layer], params: PyTree) -> bytes:
     layouts = {path: dataclasses.asdict(v.layout) for path, v in layers.items()}
     about = {"schema": SCHEMA, "units": UNITS, "layouts": layouts}
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in about.items()}
-    return save(arrays, metadata=texts)
+    return _ordered(save(arrays, metadata=texts))
+
+
+def _ordered(content: bytes) -> bytes:
+    """The same file with its texts in order: safetensors writes them in any."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # arrays are aligned
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 
 def load_targets(path: str | Path) -> tuple[dict[str, chip.Layer], dict[str, Array]]:

@@ -14,8 +14,10 @@ from test_analog_networks import TOKENS, language_model, stack, vectors, weights
 
 from anajax import crossbar, periphery, rng
 from anajax.analog import Rule, analog
+from anajax.analog.windows import Window, unfold
 from anajax.convert import Rule as LayerRule
 from anajax.convert import to_analog
+from anajax.nn import patches
 from anajax.periphery import IO, OutputNoise
 from anajax.tiling import TileRule
 
@@ -53,15 +55,34 @@ def test_converters_act_as_in_the_layers_of_flax(name, key):
             return self.layer(x)
 
     x, tiles = jr.normal(key, shape), TileRule(rows=4, columns=2)
-    expected = to_analog(Root(), [LayerRule(".*", io=STEPS, tiles=tiles)]).model(x)
+    layers = to_analog(Root(), [LayerRule(".*", io=STEPS, tiles=tiles)]).model
+    converted, _ = functional(layers)
     apply, params = functional(Root())
-    got = analog(apply, Rule(".*", io=STEPS, tiles=tiles))(params, x)
+    f = analog(apply, Rule(".*", io=STEPS, tiles=tiles))
+    got, expected = jax.jit(lambda p: (f(p, x), converted(p, x)))(params)
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
 
 
+def test_windows_are_those_of_the_layers_of_flax():
+    x = vectors(2, 7, 6, 3)
+    for window in (
+        Window((1, 1), ((0, 0), (1, 2)), (1, 1), (1, 1)),
+        Window((2, 3), ((1, 0), (2, 2)), (1, 2), (2, 1)),
+        Window((1, 2), ((-1, 0), (1, -2)), (3, 1), (1, 2)),
+    ):
+        expected = patches.unfold(x, (3, 2), window)
+        np.testing.assert_array_equal(unfold(x, (3, 2), window), expected)
+
+
 def noise_of(apply, params, *inputs, key, rule=NOISY):
-    noisy = analog(apply, rule)(params, *inputs, key=key)
-    return jax.tree.map(jnp.subtract, noisy, apply(params, *inputs))
+    f = analog(apply, rule)
+
+    @jax.jit
+    def noise(params, *inputs):
+        noisy, exact = f(params, *inputs, key=key), apply(params, *inputs)
+        return jax.tree.map(jnp.subtract, noisy, exact)
+
+    return noise(params, *inputs)
 
 
 def assert_unrelated(*draws, sd=0.1):
@@ -154,7 +175,7 @@ def test_inside_scan_checkpoint_and_grad_with_donated_parameters(key):
     keys = jr.split(key, 3)
     p = weights(w=(3, 2))
     for k in keys:
-        grad = jax.grad(loss)(p, k)
+        grad = jax.jit(jax.grad(loss))(p, k)
         p = jax.tree.map(lambda a, b: a - 0.01 * b, p, grad)
     np.testing.assert_allclose(train(weights(w=(3, 2)), keys)["w"], p["w"], rtol=1e-5)
 
@@ -173,8 +194,9 @@ def test_with_shard_map(inside, key):
 
     def hardware(*rules, key=None):
         if inside:
-            return analog(mapped(dense), rules)(p, x, key=key)
-        return mapped(lambda p, x: analog(dense, rules)(p, x, key=key))(p, x)
+            return jax.jit(analog(mapped(dense), rules))(p, x, key=key)
+        around = mapped(lambda p, x: analog(dense, rules)(p, x, key=key))
+        return jax.jit(around)(p, x)
 
     np.testing.assert_allclose(hardware(), dense(p, x), rtol=1e-6)
     here = hardware(NOISY, key=key) - dense(p, x)

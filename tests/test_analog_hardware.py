@@ -14,6 +14,7 @@ from test_analog_networks import TOKENS, language_model, stack, vectors, weights
 
 from anajax import crossbar, periphery, rng
 from anajax.analog import Rule, analog
+from anajax.analog.rules import as_rules
 from anajax.analog.windows import Window, unfold
 from anajax.convert import Rule as LayerRule
 from anajax.convert import to_analog
@@ -203,6 +204,19 @@ def test_with_shard_map(inside, key):
     assert_unrelated(here, noise_of(dense, p, x, key=key))
 
 
+def test_a_sweep_over_hardware_and_its_gradient(key):
+    p, x = weights(w=(3, 600)), jnp.ones((1, 3))
+
+    def noise(sd):
+        rule = Rule(".*", io=IO(noise=OutputNoise(sd=sd)))
+        return analog(dense, rule)(p, x, key=key) - dense(p, x)
+
+    one, two = jax.vmap(noise)(jnp.array([0.1, 0.2]))
+    np.testing.assert_allclose(two, 2 * one, rtol=1e-3, atol=1e-6)
+    slope = jax.jacfwd(noise)(0.1)
+    np.testing.assert_allclose(slope, one / 0.1, rtol=1e-3, atol=1e-5)
+
+
 # --- rules ---------------------------------------------------------------------------
 
 
@@ -213,8 +227,6 @@ def test_with_shard_map(inside, key):
         ([Rule("w"), Rule("b")], "each cover a weight in a product: got none for 'b'"),
         ([Rule(".*"), Rule("x", activations=True)], "a product of two activations"),
         (Rule("w", max_tiles=1, tiles=TileRule(rows=2)), "allow 1 tiles: got 2"),
-        (["w"], "hold Rule records: got str"),
-        (periphery.standard(), "hold Rule records: got IO"),
     ],
 )
 def test_errors_name_the_rule_before_any_work(rules, message):
@@ -224,6 +236,12 @@ def test_errors_name_the_rule_before_any_work(rules, message):
     x = jax.ShapeDtypeStruct((4, 3), jnp.float32)
     with pytest.raises(ValueError, match=message):
         analog(apply, rules).report(weights(w=(3, 2), b=(2,)), x)
+
+
+@pytest.mark.parametrize("wrong", [["w"], "w", periphery.standard()])
+def test_only_rules_are_rules(wrong):
+    with pytest.raises(ValueError, match="`rules` must hold Rule records: got "):
+        as_rules(wrong)
 
 
 @pytest.mark.parametrize("wrong", ["*", "("])

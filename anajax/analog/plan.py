@@ -8,22 +8,14 @@ import collections
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from anajax import _checks
 from anajax.analog._jax import Literal, bind, last_uses
 from anajax.analog.marks import Constant, Mark, folded, paths_of
 from anajax.analog.rules import Rule
+from anajax.analog.sites import Action as Action
 from anajax.analog.sites import Context, Product, Site, plain_value
-
-
-class Action(Protocol):
-    """What is done instead of an equation."""
-
-    def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
-        """The outputs of the equation."""
-        ...
-
 
 Handler = Callable[["Builder", Any, list[Mark]], tuple[Action | None, list[Mark]]]
 """What an equation is for these operands, and what its outputs are."""

@@ -238,6 +238,12 @@ def test_errors_name_the_rule_before_any_work(rules, message):
         analog(apply, rules).report(weights(w=(3, 2), b=(2,)), x)
 
 
+def test_the_layers_of_a_stack_count_as_tiles():
+    rules = Rule("layers/o", max_tiles=2), Rule(".*")
+    with pytest.raises(ValueError, match="allow 2 tiles: got 3 for 3 matrices of 8 x"):
+        analog(language_model, rules).report(stack(3), TOKENS)
+
+
 @pytest.mark.parametrize("wrong", [["w"], "w", periphery.standard()])
 def test_only_rules_are_rules(wrong):
     with pytest.raises(ValueError, match="`rules` must hold Rule records: got "):

@@ -14,8 +14,11 @@ from test_analog_networks import TOKENS, language_model, stack, vectors, weights
 
 from anajax import crossbar, periphery, rng
 from anajax.analog import Rule, analog
+from anajax.analog.rules import as_rules
+from anajax.analog.windows import Window, unfold
 from anajax.convert import Rule as LayerRule
 from anajax.convert import to_analog
+from anajax.nn import patches
 from anajax.periphery import IO, OutputNoise
 from anajax.tiling import TileRule
 
@@ -53,15 +56,34 @@ def test_converters_act_as_in_the_layers_of_flax(name, key):
             return self.layer(x)
 
     x, tiles = jr.normal(key, shape), TileRule(rows=4, columns=2)
-    expected = to_analog(Root(), [LayerRule(".*", io=STEPS, tiles=tiles)]).model(x)
+    layers = to_analog(Root(), [LayerRule(".*", io=STEPS, tiles=tiles)]).model
+    converted, _ = functional(layers)
     apply, params = functional(Root())
-    got = analog(apply, Rule(".*", io=STEPS, tiles=tiles))(params, x)
+    f = analog(apply, Rule(".*", io=STEPS, tiles=tiles))
+    got, expected = jax.jit(lambda p: (f(p, x), converted(p, x)))(params)
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
 
 
+def test_windows_are_those_of_the_layers_of_flax():
+    x = vectors(2, 7, 6, 3)
+    for window in (
+        Window((1, 1), ((0, 0), (1, 2)), (1, 1), (1, 1)),
+        Window((2, 3), ((1, 0), (2, 2)), (1, 2), (2, 1)),
+        Window((1, 2), ((-1, 0), (1, -2)), (3, 1), (1, 2)),
+    ):
+        expected = patches.unfold(x, (3, 2), window)
+        np.testing.assert_array_equal(unfold(x, (3, 2), window), expected)
+
+
 def noise_of(apply, params, *inputs, key, rule=NOISY):
-    noisy = analog(apply, rule)(params, *inputs, key=key)
-    return jax.tree.map(jnp.subtract, noisy, apply(params, *inputs))
+    f = analog(apply, rule)
+
+    @jax.jit
+    def noise(params, *inputs):
+        noisy, exact = f(params, *inputs, key=key), apply(params, *inputs)
+        return jax.tree.map(jnp.subtract, noisy, exact)
+
+    return noise(params, *inputs)
 
 
 def assert_unrelated(*draws, sd=0.1):
@@ -154,7 +176,7 @@ def test_inside_scan_checkpoint_and_grad_with_donated_parameters(key):
     keys = jr.split(key, 3)
     p = weights(w=(3, 2))
     for k in keys:
-        grad = jax.grad(loss)(p, k)
+        grad = jax.jit(jax.grad(loss))(p, k)
         p = jax.tree.map(lambda a, b: a - 0.01 * b, p, grad)
     np.testing.assert_allclose(train(weights(w=(3, 2)), keys)["w"], p["w"], rtol=1e-5)
 
@@ -173,12 +195,26 @@ def test_with_shard_map(inside, key):
 
     def hardware(*rules, key=None):
         if inside:
-            return analog(mapped(dense), rules)(p, x, key=key)
-        return mapped(lambda p, x: analog(dense, rules)(p, x, key=key))(p, x)
+            return jax.jit(analog(mapped(dense), rules))(p, x, key=key)
+        around = mapped(lambda p, x: analog(dense, rules)(p, x, key=key))
+        return jax.jit(around)(p, x)
 
     np.testing.assert_allclose(hardware(), dense(p, x), rtol=1e-6)
     here = hardware(NOISY, key=key) - dense(p, x)
     assert_unrelated(here, noise_of(dense, p, x, key=key))
+
+
+def test_a_sweep_over_hardware_and_its_gradient(key):
+    p, x = weights(w=(3, 600)), jnp.ones((1, 3))
+
+    def noise(sd):
+        rule = Rule(".*", io=IO(noise=OutputNoise(sd=sd)))
+        return analog(dense, rule)(p, x, key=key) - dense(p, x)
+
+    one, two = jax.vmap(noise)(jnp.array([0.1, 0.2]))
+    np.testing.assert_allclose(two, 2 * one, rtol=1e-3, atol=1e-6)
+    slope = jax.jacfwd(noise)(0.1)
+    np.testing.assert_allclose(slope, one / 0.1, rtol=1e-3, atol=1e-5)
 
 
 # --- rules ---------------------------------------------------------------------------
@@ -191,8 +227,6 @@ def test_with_shard_map(inside, key):
         ([Rule("w"), Rule("b")], "each cover a weight in a product: got none for 'b'"),
         ([Rule(".*"), Rule("x", activations=True)], "a product of two activations"),
         (Rule("w", max_tiles=1, tiles=TileRule(rows=2)), "allow 1 tiles: got 2"),
-        (["w"], "hold Rule records: got str"),
-        (periphery.standard(), "hold Rule records: got IO"),
     ],
 )
 def test_errors_name_the_rule_before_any_work(rules, message):
@@ -202,6 +236,18 @@ def test_errors_name_the_rule_before_any_work(rules, message):
     x = jax.ShapeDtypeStruct((4, 3), jnp.float32)
     with pytest.raises(ValueError, match=message):
         analog(apply, rules).report(weights(w=(3, 2), b=(2,)), x)
+
+
+def test_the_layers_of_a_stack_count_as_tiles():
+    rules = Rule("layers/o", max_tiles=2), Rule(".*")
+    with pytest.raises(ValueError, match="allow 2 tiles: got 3 for 3 matrices of 8 x"):
+        analog(language_model, rules).report(stack(3), TOKENS)
+
+
+@pytest.mark.parametrize("wrong", [["w"], "w", periphery.standard()])
+def test_only_rules_are_rules(wrong):
+    with pytest.raises(ValueError, match="`rules` must hold Rule records: got "):
+        as_rules(wrong)
 
 
 @pytest.mark.parametrize("wrong", ["*", "("])

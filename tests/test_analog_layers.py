@@ -133,6 +133,36 @@ def test_attention_has_heads_as_rows_or_columns(key):
     assert layouts["out/kernel"] == Layout(rows=(0, 1), columns=(2,))
 
 
+class Block(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+        return nn.relu(nn.Dense(4)(x)), None
+
+
+def test_a_stack_and_a_tied_head_of_linen(key):
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, tokens):
+            embed = nn.Embed(7, 4, name="embed")
+            stacked = nn.scan(
+                nn.remat(Block),
+                variable_axes={"params": 0},
+                split_rngs={"params": True},
+                length=5,
+            )
+            x, _ = stacked(name="blocks")(embed(tokens), None)
+            return embed.attend(x)
+
+    model, tokens = Model(), jnp.arange(3)
+    params = drawn(model.init, key, tokens)
+    f = analog(model.apply)
+    close(jax.jit(f)(params, tokens), model.apply(params, tokens))
+    assert f.report(params, tokens).layouts == {
+        "blocks/Dense_0/kernel": Layout(stack=(0,), rows=(1,), columns=(2,)),
+        "embed/embedding": Layout(rows=(1,), columns=(0,)),
+    }
+
+
 def test_rules_choose_layers(key):
     module, shape = LINEN["attention"]
     x = jr.normal(key, shape)

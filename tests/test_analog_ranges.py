@@ -105,7 +105,7 @@ def test_layers_of_a_stack_have_their_own_and_steps_share():
     assert ranges["rare"]["input"] == 1  # met no input
     inputs = max(jnp.max(jnp.abs(h + 1)), 1)
     np.testing.assert_allclose(ranges["loop"]["input"], inputs, rtol=1e-5)
-    y, exact = f(p, x, ranges=ranges), apply(p, x)
+    y, exact = jax.jit(f)(p, x, ranges=ranges), apply(p, x)
     np.testing.assert_allclose(y, exact, atol=0.1)
 
 
@@ -127,7 +127,9 @@ def test_parts_of_a_convolution_share():
 
     p, x = weights(w=(2, 1, 3, 3)), vectors(4, 1, 5, 5)
     parts = Rule(".*", io=IO8, patches=300)
-    found, whole = (analog(conv, rule).calibrate(p, x) for rule in (parts, RULE))
+    found, whole = (
+        jax.jit(analog(conv, rule).calibrate)(p, x) for rule in (parts, RULE)
+    )
     np.testing.assert_allclose(found["w"]["input"], jnp.max(jnp.abs(x)))
     np.testing.assert_allclose(found["w"]["adc"], whole["w"]["adc"], rtol=0.02)
 

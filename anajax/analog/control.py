@@ -71,7 +71,7 @@ def _kept_out(plan: Plan) -> list[Mark]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Call:
+class Call(Action):
     """A call of a jaxpr, carried out in place."""
 
     plan: Plan
@@ -92,7 +92,7 @@ def call(builder: Builder, eqn: Any, marks: list[Mark]) -> Outcome:
 
 
 @dataclasses.dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(Action):
     """A call that is computed again in the backward pass."""
 
     plan: Plan
@@ -159,7 +159,7 @@ def _stacked(mark: Mark) -> Mark:
 
 
 @dataclasses.dataclass(frozen=True)
-class Scan:
+class Scan(Action):
     """A loop over arrays."""
 
     plan: Plan
@@ -216,7 +216,7 @@ def scan(builder: Builder, eqn: Any, marks: list[Mark]) -> Outcome:
 
 
 @dataclasses.dataclass(frozen=True)
-class While:
+class While(Action):
     """A loop until a condition fails."""
 
     test: Plan
@@ -280,7 +280,7 @@ def while_loop(builder: Builder, eqn: Any, marks: list[Mark]) -> Outcome:
 
 
 @dataclasses.dataclass(frozen=True)
-class Switch:
+class Switch(Action):
     """One of several calls, by an index."""
 
     plans: tuple[Plan, ...]

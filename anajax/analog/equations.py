@@ -36,7 +36,7 @@ ONLY_PARAMETERS = "its product does not depend on an input"
 
 
 @dataclasses.dataclass(frozen=True)
-class Reshaped:
+class Reshaped(Action):
     """A shape operation on each array of a sum."""
 
     def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
@@ -82,7 +82,7 @@ def alongside(builder: Builder, eqn: Any, marks: list[Mark]) -> tuple[None, list
 
 
 @dataclasses.dataclass(frozen=True)
-class Added:
+class Added(Action):
     """A weight (operand `side`) and what is added to it, or subtracted."""
 
     side: int

@@ -6,24 +6,14 @@ equation what is to be done instead of it; `run` carries a plan out.
 
 import collections
 import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from anajax import _checks
 from anajax.analog._jax import Literal, bind, last_uses
 from anajax.analog.marks import Constant, Mark, folded, paths_of
 from anajax.analog.rules import Rule
+from anajax.analog.sites import Action as Action
 from anajax.analog.sites import Context, Product, Site, plain_value
-
-
-class Action(Protocol):
-    """What is done instead of an equation."""
-
-    def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
-        """The outputs of the equation."""
-        ...
-
 
 Handler = Callable[["Builder", Any, list[Mark]], tuple[Action | None, list[Mark]]]
 """What an equation is for these operands, and what its outputs are."""
@@ -121,22 +111,12 @@ class Builder:
         self._uses[base] += 1
         name = f"{base}#{count}" if count else base
         site = Site(name=name, **fields)
-        _check_tiles(site)
         self.sites.append(site)
         return Product(site)
 
 
 def _read(env: Mapping[Any, Mark], v: Any) -> Mark:
     return Constant() if isinstance(v, Literal) else env[v]
-
-
-def _check_tiles(site: Site) -> None:
-    most, (groups, rows, columns) = site.rule.max_tiles, site.form.sizes
-    tiles = groups * math.prod(map(len, site.rule.tiles.parts(rows, columns)))
-    if most is not None and tiles > most:
-        got = f"{tiles} for {groups} matrices of {rows} x {columns} in {site.name!r}"
-        remedy = "Allow more, take larger tiles, or keep the weight digital."
-        _checks.fail("max_tiles", f"allow {most} tiles", got, remedy)
 
 
 OPAQUE = frozenset({

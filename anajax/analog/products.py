@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from anajax._types import JArray
 from anajax.analog.marks import Part
-from anajax.nn.patches import Window, unfold
+from anajax.analog.windows import Window, in_parts, unfold
 
 Multiply = Callable[[JArray, JArray, Any], Any]
 """`(x [groups batch in], w [groups in out], part) -> (y [groups batch out], more)`."""
@@ -188,31 +188,11 @@ def convolution(eqn: Any) -> Convolution | None:
         w_order=tuple(numbers.rhs_spec),
         y_order=tuple(numbers.out_spec),
         w=tuple(eqn.invars[1].aval.shape),
-        window=(
-            tuple(params["window_strides"]),
-            tuple(map(tuple, params["padding"])),
-            tuple(params["lhs_dilation"]),
-            tuple(params["rhs_dilation"]),
+        window=Window(
+            strides=tuple(params["window_strides"]),
+            padding=tuple(map(tuple, params["padding"])),
+            spread=tuple(params["lhs_dilation"]),
+            dilation=tuple(params["rhs_dilation"]),
         ),
         groups=params["feature_group_count"],
     )
-
-
-def in_parts(
-    function: Callable[[JArray, Any], Any], x: JArray, per_item: int, limit: int
-) -> Any:
-    """`function(x, part)` by parts of the batch of at most `limit` numbers, numbered.
-
-    Parts are computed again in the backward pass, so that it holds one at a time. What
-    comes along with the result is the largest over the parts.
-    """
-    items = x.shape[0]
-    fitting = (p for p in range(1, items + 1) if items % p == 0)
-    parts = next((p for p in fitting if items // p * per_item <= limit), items)
-    if parts <= 1:
-        return function(x, None)
-    split = x.reshape(parts, items // parts, *x.shape[1:])
-    each = jax.checkpoint(lambda operands: function(*operands))
-    y, more = jax.lax.map(each, (split, jnp.arange(parts)))
-    more = jax.tree.map(lambda values: jnp.max(values, axis=0), more)
-    return y.reshape(items, *y.shape[2:]), more

@@ -4,9 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from anajax import _checks
 from anajax.analog.layout import Layout
 from anajax.analog.plan import Builder
-from anajax.analog.rules import NO_PRODUCT, Rule
+from anajax.analog.rules import NO_PRODUCT, Rule, first
 from anajax.analog.sites import Site
 
 
@@ -126,3 +127,19 @@ def _sizes(shape: tuple[int, ...], site: Site, layout: Layout) -> tuple[int, int
 
 def _tiles(rule: Rule, groups: int, rows: int, columns: int) -> int:
     return groups * math.prod(map(len, rule.tiles.parts(rows, columns)))
+
+
+def check_tiles(found: Report, rules: Sequence[Rule]) -> None:
+    """Refuse weights that take more tiles than their rule allows.
+
+    Raises:
+        ValueError: naming the first such weight.
+    """
+    for p in found.analog:
+        rule = first(rules, p.path, activations=False)
+        most = None if rule is None else rule.max_tiles
+        if most is not None and p.tiles > most:
+            size = f"{p.groups} matrices of {p.rows} x {p.columns}"
+            remedy = "Allow more, take larger tiles, or keep the weight digital."
+            got = f"{p.tiles} for {size} in {p.path!r}"
+            _checks.fail("max_tiles", f"allow {most} tiles", got, remedy)

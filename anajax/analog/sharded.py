@@ -13,7 +13,7 @@ from anajax.analog.sites import Context, plain_value
 
 
 @dataclasses.dataclass(frozen=True)
-class ShardMap:
+class ShardMap(Action):
     """A call on each part of sharded operands."""
 
     plan: Plan

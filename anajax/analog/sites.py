@@ -1,5 +1,6 @@
 """A product of a weight and an activation, and how it is done on tiles."""
 
+import abc
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -95,6 +96,14 @@ class Context:
         return with_ranges(site.rule.io, given)
 
 
+class Action(abc.ABC):
+    """What is done instead of an equation."""
+
+    @abc.abstractmethod
+    def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
+        """The outputs of the equation."""
+
+
 def with_ranges(io: IO, ranges: Mapping[str, JArray]) -> IO:
     """A periphery with its input range and the bound of its ADC set, where it has them.
 
@@ -139,7 +148,7 @@ def multiply(site: Site, context: Context, x: JArray, w: JArray, part: Any) -> A
 
 
 @dataclasses.dataclass(frozen=True)
-class Product:
+class Product(Action):
     """The equation of a site, done on tiles."""
 
     site: Site

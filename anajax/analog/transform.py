@@ -21,7 +21,7 @@ from anajax.analog import calibrate, control, equations, sharded
 from anajax.analog._jax import trace
 from anajax.analog.marks import Folded, Mark, parameter
 from anajax.analog.plan import Builder, Plan, run
-from anajax.analog.report import Report, report
+from anajax.analog.report import Report, check_tiles, report
 from anajax.analog.rules import Rule, as_rules, check_used, first
 from anajax.analog.sites import Context, plain_value
 from anajax.chip import path_name
@@ -154,6 +154,7 @@ class AnalogFunction:
         met = [path for site in builder.sites for path in site.layouts]
         if self.given:
             check_used(self.rules, list(shapes), builder.products, met, builder.reasons)
+            check_tiles(report(shapes, builder), self.rules)
         return plan, builder, arrays, jax.tree.structure(shape), shapes
 
     def _mark(self, builder: Builder, path: str, shape: tuple[int, ...]) -> Mark:

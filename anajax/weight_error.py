@@ -98,13 +98,8 @@ def weight_error(
             compensation.
     """
     density = as_density(density, "density")
-    check_range(
-        as_strategy(strategy).targets,
-        table.g[0],
-        table.g[-1],
-        of="the table",
-        name="strategy",
-    )
+    ends = table.g[0], table.g[-1]
+    check_range(as_strategy(strategy).targets, *ends, of="the table", name="strategy")
     u = jnp.abs(density.u) if strategy.mirrored else density.u
     targets = interpolation(strategy, u) @ strategy.targets
     w = weight_moments(strategy, table(targets))

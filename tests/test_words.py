@@ -31,8 +31,10 @@ from anajax.programming import (
     enumerate_levels,
     follow_open,
     make_objective,
+    optimize_closed_loop,
     optimize_strategy,
     optimize_targets,
+    program_by_products,
 )
 from anajax.programming.layerwise import Unit, optimize_layer_by_layer
 from anajax.programming.objective import combine
@@ -284,6 +286,8 @@ STRATEGY = {
     "optimize_targets": lambda s: optimize_targets(
         UNIT.outputs, PARAMS, DEVICE, s, X, [1.0], key=KEY
     ),
+    "products": lambda s: program_by_products(LOOP, DEVICE, s, W, key=KEY),
+    "closed loop": lambda s: optimize_closed_loop(DEVICE, s, DENSITY, [1.0], key=KEY),
     "warm": lambda s: optimize_strategy(
         DEVICE, CELL, DENSITY, [1.0], key=KEY, warm=[s]
     ),

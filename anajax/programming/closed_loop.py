@@ -214,7 +214,6 @@ def optimize_closed_loop(
         ValueError: if an argument is out of range; names it.
     """
     check_times(device, times, extrapolate=extrapolate)
-    check_strategy(strategy, device)
     for name, number, least in (
         ("steps", steps, 1), ("samples", samples, 1), ("knots", knots, 3),
     ):  # fmt: skip
@@ -224,6 +223,7 @@ def optimize_closed_loop(
         _checks.fail(
             "device", "be analog", f"{device.name} with levels", "Use enumerate_levels."
         )
+    check_strategy(strategy, device)
     begin = follow_open(strategy, device, reads=reads)
     density = as_density(weights)
     points = merged(density)

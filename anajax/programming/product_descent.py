@@ -18,7 +18,14 @@ from anajax import _checks, chip, rng
 from anajax._tree import pytree, replace, static
 from anajax._types import PRNGKey, PyTree
 from anajax.devices.base import Cells, Device, Number, age, program
-from anajax.mapping import Normalize, Strategy, check_strategy, decode, encode
+from anajax.mapping import (
+    Normalize,
+    Strategy,
+    as_strategy,
+    check_strategy,
+    decode,
+    encode,
+)
 
 
 @pytree
@@ -89,10 +96,9 @@ def program_by_products(
     Raises:
         ValueError: if `u` is not a matrix, or the strategy has no pairs.
     """
-    check_strategy(strategy, device)
     if jnp.ndim(u) != 2:
         _checks.fail("u", "be a matrix", jnp.shape(u), "Give one tile.")
-    if not strategy.cell.paired:
+    if not as_strategy(strategy).cell.paired:
         _checks.fail(
             "strategy", "be made of pairs", strategy.cell.signs, "Use pairs(2)."
         )
@@ -100,6 +106,7 @@ def program_by_products(
         _checks.fail(
             "device", "be analog", f"{device.name} with levels", "Use enumerate_levels."
         )
+    check_strategy(strategy, device)
     cells = program(device, encode(strategy, u), key=key)
 
     def turn(state: tuple, i: JArray) -> tuple[tuple, JArray]:

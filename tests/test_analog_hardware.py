@@ -204,6 +204,22 @@ def test_with_shard_map(inside, key):
     assert_unrelated(here, noise_of(dense, p, x, key=key))
 
 
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_with_sharded_inputs(kind, key):
+    spec = jax.sharding.PartitionSpec
+    kinds = (getattr(jax.sharding.AxisType, kind),)
+    mesh = jax.make_mesh((1,), ("items",), axis_types=kinds)
+    f = analog(dense, Rule(".*", io=periphery.standard()))
+    p, x = weights(w=(3, 2)), vectors(2, 5, 3)
+    run = jax.jit(jax.value_and_grad(lambda p, x: jnp.sum(f(p, x, key=key) ** 2)))
+    expected = run(p, x)
+    with jax.set_mesh(mesh):
+        shard = jax.sharding.NamedSharding(mesh, spec("items"))
+        got = run(p, jax.device_put(x, shard))
+    np.testing.assert_allclose(got[0], expected[0], rtol=1e-6)
+    np.testing.assert_allclose(got[1]["w"], expected[1]["w"], rtol=1e-5)
+
+
 def test_a_sweep_over_hardware_and_its_gradient(key):
     p, x = weights(w=(3, 600)), jnp.ones((1, 3))
 

@@ -69,6 +69,18 @@ def varying(*arrays: Any) -> tuple[str, ...]:
     return tuple(sorted(axes))
 
 
+def with_automatic_axes(function: Any, eqn: Any) -> Any:
+    """`function` for a result in place of that of `eqn`, and replicated numbers.
+
+    Under a mesh with explicit axes it runs with automatic ones, and its result has the
+    sharding that the equation's own has.
+    """
+    if not jax.sharding.get_abstract_mesh().explicit_axes:
+        return function
+    shardings = eqn.outvars[0].aval.sharding.spec, jax.sharding.PartitionSpec()
+    return jax.sharding.auto_axes(function, out_sharding=shardings)
+
+
 def constrained(values: Sequence[Any], shardings: Sequence[Any] | None) -> list[Any]:
     """Values with the shardings that a nested call asks for, where it asks for any."""
     if shardings is None or len(shardings) != len(values):

@@ -12,7 +12,7 @@ import jax.random as jr
 from anajax import crossbar, rng
 from anajax._tree import replace
 from anajax._types import JArray, PRNGKey
-from anajax.analog._jax import bind, precision, varying
+from anajax.analog._jax import bind, precision, varying, with_automatic_axes
 from anajax.analog.layout import Layout
 from anajax.analog.products import Convolution, Dot
 from anajax.analog.rules import Rule
@@ -166,8 +166,12 @@ class Product(Action):
             return context.observer(site, x, w)
 
         operands = x.astype(work), base.astype(work)
-        with precision(eqn):
-            y, seen = site.form.run(*operands, product, site.rule.patches)
+
+        def whole(x: JArray, w: JArray) -> Any:
+            with precision(eqn):
+                return site.form.run(x, w, product, site.rule.patches)
+
+        y, seen = with_automatic_axes(whole, eqn)(*operands)
         if seen is not None:
             context.seen[site.name] = seen
         if not isinstance(w, Sum):

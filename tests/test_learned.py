@@ -144,6 +144,7 @@ def test_targets_come_back_from_their_file(tmp_path, key):
     path.write_bytes(targets_file.to_bytes(layer, params))
     back, digital = load_targets(path)
     chex.assert_trees_all_equal(back, jax.tree.map(jnp.asarray, layer))
+    chex.assert_trees_all_equal_shapes(back, jax.tree.map(jnp.asarray, layer))
     chex.assert_trees_all_equal(digital, {"bias": jnp.arange(2.0)})
 
 

@@ -90,6 +90,12 @@ class Draft:
         self.folder.remove(self.file)
 
 
+def drop_all(folder: Folder) -> None:
+    """Delete all drafts: what they belong to is there, or never will be."""
+    for name in [n for n in folder.files if n.startswith(f"{FOLDER}/")]:
+        folder.remove(name)
+
+
 class Course:
     """A `Checkpoint` of a descent: step and state, in a draft.
 

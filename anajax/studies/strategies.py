@@ -16,7 +16,7 @@ from anajax.studies import results, sharding, strategy_file, targets_file
 from anajax.studies import strategies_results as arrays
 from anajax.studies.cases import Case, cases_of
 from anajax.studies.config import ProgrammedConfig
-from anajax.studies.drafts import Course, Draft
+from anajax.studies.drafts import Course, Draft, drop_all
 from anajax.studies.evaluate import evaluate
 from anajax.studies.folder import Folder
 from anajax.studies.judge import Judge
@@ -118,7 +118,7 @@ class StrategiesStudy:
             parts = {e.title: runner.measure(e) for e in self.config.strategies}
             table = arrays.of_case(self.config, self.work, case, parts, digital)
             found = {key: runner.require(*key, digital) for key in self.requirements}
-            runner.drop_drafts()
+            drop_all(folder)
             unit = table[self.work.metric].attrs["units"]
             tables.append(arrays.add_required(table, found, unit))
             programs |= self._tables(case, parts)
@@ -153,11 +153,9 @@ class Runner:
         self.folder = parts.folder
         self.key = jax.random.key(study.config.seed)
         self._built: dict[str, tuple[Built, Partial]] = {}
-        self._drafts: list[Draft] = []
 
     def _draft(self, name: str) -> Draft:
-        self._drafts.append(Draft(self.folder, name))
-        return self._drafts[-1]
+        return Draft(self.folder, name)
 
     def measure(self, entry: StrategySection) -> Part:
         """The results of a strategy on all chips."""
@@ -171,11 +169,6 @@ class Runner:
 
     def _name(self, entry: StrategySection) -> str:
         return f"{self.case.label}-{entry.title}"
-
-    def drop_drafts(self) -> None:
-        """Delete what was kept on the way: all parts of the device are done."""
-        for draft in self._drafts:
-            draft.drop()
 
     def _part(self, entry: StrategySection, draft: Draft, title: str) -> Part:
         if entry.name == DIGITAL:

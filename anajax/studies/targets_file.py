@@ -31,6 +31,8 @@ UNITS = {
     "t0": "s",
 }
 """Arrays of each layer, named `<path of the weight>:<name>`."""
+_NUMBERS = ("offset", "w_max", "column", "drift", "t0")
+"""Those of one layer have no axes; files of before had one."""
 DIGITAL = "digital"
 """Parameters that stay digital are named `digital:<path>`."""
 
@@ -138,7 +140,7 @@ def _arrays(
 
 def _plain(value: Array) -> np.ndarray:
     """An array in a dtype of NumPy's own: those of 16 bits and less in 32, exactly."""
-    array = np.ascontiguousarray(value)
+    array = np.asarray(value, order="C")  # safetensors knows no other; 0 axes stay
     return array.astype(np.float32) if array.dtype.kind == "V" else array
 
 
@@ -162,4 +164,8 @@ def _layer(
             f"`{name}` must hold {', '.join(UNITS)} of each layer: {missing} differ at "
             f"{place!r}. Run the study again."
         )
+    arrays = {
+        n: v.reshape(()) if v.shape == (1,) and n in _NUMBERS else v
+        for n, v in arrays.items()
+    }
     return chip.Layer(**arrays, layout=axes.get(place, ONE_LAYER))

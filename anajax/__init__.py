@@ -7,31 +7,31 @@ noisy = anajax.perturb(params, device, best.strategy, t=86400.0, key=key)
 """
 
 from anajax import chip as chip
-from anajax import density as density
 from anajax import devices as devices
-from anajax import mapping as mapping
-from anajax import moments as moments
 from anajax import rng as rng
-from anajax import strategies as strategies
-from anajax._tree import replace as replace
+from anajax._core.tree import replace as replace
+from anajax.analysis.evaluate import evaluate as evaluate
 from anajax.chip import perturb as perturb
-from anajax.density import weight_density as weight_density
+from anajax.devices import moments as moments
 from anajax.devices.base import Cells as Cells
 from anajax.devices.base import Device as Device
 from anajax.devices.base import age as age
 from anajax.devices.base import program as program
 from anajax.devices.base import read as read
-from anajax.mapping import Strategy as Strategy
-from anajax.mapping import UnitCell as UnitCell
-from anajax.mapping import decode as decode
-from anajax.mapping import encode as encode
-from anajax.mapping import pairs as pairs
-from anajax.moments import conductance_moments as conductance_moments
-from anajax.programming import certify as certify
+from anajax.devices.moments import conductance_moments as conductance_moments
+from anajax.mapping import density as density
+from anajax.mapping import hand as strategies
+from anajax.mapping import strategy as mapping
+from anajax.mapping.density import weight_density as weight_density
+from anajax.mapping.strategy import Strategy as Strategy
+from anajax.mapping.strategy import UnitCell as UnitCell
+from anajax.mapping.strategy import decode as decode
+from anajax.mapping.strategy import encode as encode
+from anajax.mapping.strategy import pairs as pairs
+from anajax.mapping.weight_error import weight_error as weight_error
 from anajax.programming import evolve_strategy as evolve_strategy
 from anajax.programming import optimize_strategy as optimize_strategy
-from anajax.studies.evaluate import evaluate as evaluate
-from anajax.weight_error import weight_error as weight_error
+from anajax.programming.search import certify as certify
 
 __version__ = "0.1.0"
 

@@ -14,25 +14,26 @@ import numpy as np
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
-from anajax import _checks, mapping, rng
-from anajax._tree import pytree, replace, static
-from anajax._types import PRNGKey, PyTree
+from anajax import mapping, rng
+from anajax._core import checks
+from anajax._core.tree import pytree, replace, static
+from anajax._core.types import PRNGKey, PyTree
 from anajax.compensation import Recalibrations, hold
 from anajax.devices import base as _device
 from anajax.devices.base import FIRST_READ, Cells, Device, check_time, check_times
-from anajax.layout import ONE_LAYER, Layout
-from anajax.mapping import Normalize, Normalized, Strategy, encode
-from anajax.selection import Layouts as Layouts
-from anajax.selection import Select as Select
-from anajax.selection import Table as Table
-from anajax.selection import default_select as default_select
-from anajax.selection import insert as insert
-from anajax.selection import layouts as layouts
-from anajax.selection import normalized_weights as normalized_weights
-from anajax.selection import others as others
-from anajax.selection import path_name as path_name
-from anajax.selection import table as table
-from anajax.selection import weights as weights
+from anajax.mapping.layout import ONE_LAYER, Layout
+from anajax.mapping.selection import Layouts as Layouts
+from anajax.mapping.selection import Select as Select
+from anajax.mapping.selection import Table as Table
+from anajax.mapping.selection import default_select as default_select
+from anajax.mapping.selection import insert as insert
+from anajax.mapping.selection import layouts as layouts
+from anajax.mapping.selection import normalized_weights as normalized_weights
+from anajax.mapping.selection import others as others
+from anajax.mapping.selection import path_name as path_name
+from anajax.mapping.selection import table as table
+from anajax.mapping.selection import weights as weights
+from anajax.mapping.strategy import Normalize, Normalized, Strategy, encode
 
 Strategies = Strategy | Mapping[str, Strategy]
 Scope = Literal["layer", "network", "column", "none"]
@@ -192,7 +193,7 @@ def read(
         ValueError: if `t` or the chip is not one for this device.
     """
     check_time(device, t, extrapolate=extrapolate)
-    _checks.word("scope", scope, Scope)
+    checks.word("scope", scope, Scope)
     mapping.check_layers(chip.layers, device)
     key = rng.stream(chip.key, rng.Stage.TIME, index)
     now = _read_all(device, chip, t, key, through)
@@ -235,7 +236,7 @@ def recalibrate(
         ValueError: if times are out of range.
     """
     check_times(device, times, extrapolate=extrapolate)
-    _checks.word("scope", scope, Scope)
+    checks.word("scope", scope, Scope)
     times = jnp.asarray(times, dtype=float)
 
     def measure(t_i: tuple[JArray, JArray]) -> dict[str, JArray]:
@@ -270,7 +271,7 @@ def compensation(
     Raises:
         ValueError: by columns, where these are not known.
     """
-    _checks.word("scope", scope, Scope)
+    checks.word("scope", scope, Scope)
     if scope == "none":
         return {path: jnp.ones(()) for path in now}
     if scope == "network":
@@ -323,7 +324,7 @@ def perturb(
     """
     check_time(device, t, extrapolate=extrapolate)
     mapping.check_strategy(strategy, device)
-    _checks.word("scope", scope, Scope)
+    checks.word("scope", scope, Scope)
     layers = encode_weights(
         params, strategy, select=select, normalize=normalize, layout=layout
     )
@@ -351,7 +352,7 @@ def _has_lines(device: Device) -> bool:
     """Whether rows or columns may be dead, as far as is known."""
     lines = device.faults and (device.faults.dead_rows, device.faults.dead_columns)
     return lines is not None and not (
-        _checks.concrete(lines) and not any(np.any(np.asarray(v)) for v in lines)
+        checks.concrete(lines) and not any(np.any(np.asarray(v)) for v in lines)
     )
 
 
@@ -359,7 +360,7 @@ def _strategy_for(strategy: Strategies, path: str) -> Strategy:
     if not isinstance(strategy, Mapping):
         return mapping.as_strategy(strategy)
     if path not in strategy:
-        _checks.fail(
+        checks.fail(
             "strategy",
             "have one entry per selected weight",
             f"no entry for {path!r} among {sorted(strategy)}",

@@ -15,14 +15,14 @@ import typer
 from typer.core import TyperCommand
 
 import anajax
-from anajax._files import WriteError, write_atomically
-from anajax.studies import stopping
+from anajax._core.disk import WriteError, write_atomically
+from anajax.studies.store import stopping
 
 if TYPE_CHECKING:  # costs seconds to import
     from jax.sharding import Mesh
 
-    from anajax.studies.folder import Resume
     from anajax.studies.run import Prepared
+    from anajax.studies.store.folder import Resume
 
 app = typer.Typer(
     add_completion=False,
@@ -100,7 +100,7 @@ def run(
         str | None,
         typer.Option(
             metavar="auto|HOST:PORT,INDEX,COUNT",
-            help="This is one of several processes, see anajax.studies.hosts.",
+            help="This is one of several processes, see anajax.studies.store.hosts.",
         ),
     ] = None,
 ) -> None:
@@ -109,7 +109,7 @@ def run(
     with _mistakes():
         going_on = _resume(resume)
         mesh = _mesh(devices, parts, cluster)
-        from anajax.studies.config import load_config
+        from anajax.studies.load import load_config
 
         asked = load_config(config, changes or [])
         _require_folder(data)
@@ -126,7 +126,7 @@ def report(
 ) -> None:
     """Draw the figures and the page of a finished study again, from its files."""
     with _mistakes():
-        from anajax.studies.report import write_report
+        from anajax.studies.report.report import write_report
 
         typer.echo(f"Report: {write_report(folder)}")
 
@@ -142,7 +142,7 @@ def overview(
 ) -> None:
     """Draw networks in columns and devices in rows, and a table of what they lose."""
     with _mistakes():
-        from anajax.studies.overview import write_overview
+        from anajax.studies.report.overview import write_overview
 
         for path in write_overview(folders, out):
             typer.echo(f"Overview: {path}")
@@ -155,11 +155,11 @@ def compare(
 ) -> None:
     """Print results of B minus those of A, chip by chip where both have the same."""
     with _mistakes():
-        from anajax.studies import comparison, results, tables
+        from anajax.studies.report import comparison, results, terminal
 
         first, second = (results.read_results(path) for path in (a, b))
         difference = comparison.compare(first, second)
-        tables.show(tables.comparison(difference, first.attrs["metric"]))
+        terminal.show(terminal.comparison(difference, first.attrs["metric"]))
 
 
 @app.command()
@@ -174,7 +174,7 @@ def devices(
     """List device presets with source and valid range, or show one."""
     with _mistakes():
         from anajax import devices as models
-        from anajax.studies import tables
+        from anajax.studies.report import terminal
 
         presets = models.presets()
         if name is not None and name not in presets:
@@ -182,7 +182,7 @@ def devices(
         if plot is not None and name is None:
             _fail("`--plot` must have a preset to draw: got none. Write NAME.")
         chosen = [name] if name else list(presets)
-        tables.show(tables.devices({n: presets[n]() for n in chosen}))
+        terminal.show(terminal.devices({n: presets[n]() for n in chosen}))
         if name is not None and plot is not None:
             _plot(presets[name](), plot)
 
@@ -219,7 +219,7 @@ def fit_device(
     """
     with _mistakes():
         from anajax.devices import files
-        from anajax.studies import fitting, tables
+        from anajax.studies.report import fitting, terminal
 
         _require_place("--out", out, ("json",))
         if plot is not None:
@@ -228,8 +228,8 @@ def fit_device(
             found = fitting.fit(
                 data, form=form, knots=knots, name=out.stem, units=units
             )
-        tables.show(tables.parameters(found))
-        tables.show(tables.form_tests(found))
+        terminal.show(terminal.parameters(found))
+        terminal.show(terminal.form_tests(found))
         if plot is not None:
             _draw(lambda: fitting.residual_figure(found), plot)
         for name, reason in found.undetermined.items():
@@ -248,15 +248,15 @@ def fit_device(
 
 def _plot(device: Any, path: Path) -> None:
     _require_place("--plot", path, ("png", "svg"))
-    from anajax.studies.device_curves import device_curves
-    from anajax.studies.figures import device_figure
+    from anajax.devices.report import device_curves
+    from anajax.studies.report.figures import device_figure
 
     curves = device_curves(device)
     _draw(lambda: device_figure(curves, device.name), path)
 
 
 def _draw(figure: Callable[[], Any], path: Path) -> None:
-    from anajax.studies.figures import render
+    from anajax.studies.report.figures import render
 
     write_atomically(path, render(figure)[path.suffix.lstrip(".")])
     typer.echo(f"Figure: {path}")
@@ -274,13 +274,13 @@ def _mesh(devices: str, parts: int, cluster: str | None) -> "Mesh | None":
     if devices != "all" and not devices.isdecimal():
         _fail(f"`--devices` must be a number or all: got {devices!r}. Write all.")
     if cluster is not None:
-        from anajax.studies import hosts
+        from anajax.studies.store import hosts
 
         hosts.connect(cluster)
         stopping.listen(again=True)  # jax may have put handlers of its own
     if (devices, parts, cluster) == ("1", 1, None):
         return None
-    from anajax.studies.sharding import make_mesh
+    from anajax.analysis.sharding import make_mesh
 
     return make_mesh("all" if devices == "all" else int(devices), parts=parts)
 
@@ -293,7 +293,8 @@ def _resume(word: str | None) -> "Resume":
 
 
 def _work(study: "Prepared") -> None:
-    from anajax.studies import hosts, lock, run
+    from anajax.studies import run
+    from anajax.studies.store import hosts, lock
 
     if not hosts.leads():
         run.run(study)
@@ -312,8 +313,8 @@ def _work(study: "Prepared") -> None:
 def _show(study: "Prepared") -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from anajax.studies import tables
-    from anajax.studies.report import write_report
+    from anajax.studies.report import terminal
+    from anajax.studies.report.report import write_report
     from anajax.studies.run import run as run_study
 
     columns = (
@@ -322,7 +323,7 @@ def _show(study: "Prepared") -> None:
         TextColumn("{task.completed}/{task.total}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=tables.console(error=True)) as progress:
+    with Progress(*columns, console=terminal.console(error=True)) as progress:
         task = progress.add_task("begin", total=study.parts + 1)
 
         def notify(text: str, done: bool) -> None:
@@ -332,8 +333,8 @@ def _show(study: "Prepared") -> None:
         progress.update(task, description="figures and report")
         page = write_report(study.folder.path)
         progress.update(task, description="done", advance=1)
-    for table in tables.summary(data):
-        tables.show(table)
+    for table in terminal.summary(data):
+        terminal.show(table)
     typer.echo(f"Report: {page}")
 
 
@@ -366,9 +367,9 @@ def _writes() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _working(text: str) -> Iterator[None]:
-    from anajax.studies import tables
+    from anajax.studies.report import terminal
 
-    with tables.console(error=True).status(text):
+    with terminal.console(error=True).status(text):
         yield
 
 

@@ -11,10 +11,10 @@ from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 
-from anajax import _checks
-from anajax._tree import pytree
-from anajax._types import Float, JArray
-from anajax.converters import Number
+from anajax._core import checks
+from anajax._core.tree import pytree
+from anajax._core.types import Float, JArray
+from anajax.crossbar.converters import Number
 
 Per = Literal["global", "column", "tile"]
 PER = get_args(Per)
@@ -65,12 +65,12 @@ def compensation_factor(
     Raises:
         ValueError: for an unknown `per`, read-outs of unlike size, or `floor` <= 0.
     """
-    _checks.word("per", per, Per)
-    _checks.positive("floor", floor)
+    checks.word("per", per, Per)
+    checks.positive("floor", floor)
     axes = 4 if per == "tile" else 2
     if now.ndim < axes or reference.shape[-axes:] != now.shape[-axes:]:
         rule = f"agree with `reference` {reference.shape} in the last {axes} axes"
-        _checks.fail("now", rule, now.shape, "Read both out in the same way.")
+        checks.fail("now", rule, now.shape, "Read both out in the same way.")
     before, today = (
         jnp.maximum(_magnitude(x, per), jnp.asarray(floor, x.dtype))
         for x in (reference, now)
@@ -90,7 +90,7 @@ def in_force(
         schedule: seconds, increasing.
         t: seconds.
     """
-    _checks.times("schedule", schedule)
+    checks.times("schedule", schedule)
     return jnp.searchsorted(jnp.asarray(schedule), jnp.asarray(t), side="right")
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from anajax._types import Array, PRNGKey
+from anajax._core.types import Array, PRNGKey
 
 
 class Stage(enum.IntEnum):

@@ -21,17 +21,18 @@ import jax.random as jr
 import numpy as np
 import optax
 
-from anajax import _checks, chip, rng
-from anajax._normal import normal16
-from anajax._tree import pytree, replace, static
-from anajax._types import Float, JArray, PRNGKey, PyTree
-from anajax.converters import Number
+from anajax import chip, rng
+from anajax._core import checks
+from anajax._core.normal import normal16
+from anajax._core.tree import pytree, replace, static
+from anajax._core.types import Float, JArray, PRNGKey, PyTree
+from anajax.crossbar.converters import Number
 from anajax.devices.base import Device, check_times
-from anajax.layout import Layout
-from anajax.mapping import Normalize, check_strategy
-from anajax.programming.targets import distillation as distillation
-from anajax.programming.task import noisy_weights
-from anajax.weight_error import moment_table
+from anajax.mapping.layout import Layout
+from anajax.mapping.strategy import Normalize, check_strategy
+from anajax.mapping.weight_error import moment_table
+from anajax.programming.end_to_end.targets import distillation as distillation
+from anajax.programming.end_to_end.task import noisy_weights
 
 # --- noise --------------------------------------------------------------------------
 
@@ -60,7 +61,7 @@ def gaussian_noise(
     Raises:
         ValueError: if `sd` is negative.
     """
-    _checks.positive("sd", sd, strictly=False)
+    checks.positive("sd", sd, strictly=False)
 
     def one(path: str, w: JArray, axes: Layout, key: PRNGKey) -> JArray:
         deviation = jnp.asarray(sd, w.dtype) * axes.per_layer(jnp.max, jnp.abs(w))
@@ -110,8 +111,8 @@ def device_noise(
     """
     check_times(device, times, extrapolate=extrapolate)
     check_strategy(strategy, device)
-    _checks.word("scope", scope, chip.Scope)
-    _checks.word("normalize", normalize, Normalize)
+    checks.word("scope", scope, chip.Scope)
+    checks.word("normalize", normalize, Normalize)
     seconds = jnp.asarray(times, dtype=float)
     table = None if exact else moment_table(device, seconds, extrapolate=True)
 
@@ -167,9 +168,9 @@ def noise_ramp(
         ValueError: if `steps` < 1 or a number is negative.
     """
     if steps < 1:
-        _checks.fail("steps", "be at least 1", steps, "Use a constant without a ramp.")
+        checks.fail("steps", "be at least 1", steps, "Use a constant without a ramp.")
     for name, value in (("start", start), ("peak", peak), ("hold", hold)):
-        _checks.positive(name, value, strictly=False)
+        checks.positive(name, value, strictly=False)
     return optax.linear_schedule(start, peak, steps, transition_begin=hold)
 
 
@@ -198,8 +199,8 @@ def clip_weights(
     """
     if (limit is None) == (sigmas is None):
         rule = "be given, or `sigmas`, and not both"
-        _checks.fail("limit", rule, (limit, sigmas), "Choose one of the two.")
-    _checks.positive("limit or sigmas", limit if sigmas is None else sigmas)
+        checks.fail("limit", rule, (limit, sigmas), "Choose one of the two.")
+    checks.positive("limit or sigmas", limit if sigmas is None else sigmas)
 
     def clip(w: JArray, axes: Layout) -> JArray:
         bound: Any = limit if sigmas is None else axes.per_layer(jnp.std, w) * sigmas
@@ -269,7 +270,7 @@ def remap_columns(*, every: int = 1) -> optax.GradientTransformation:
         ValueError: if `every` < 1.
     """
     if every < 1:
-        _checks.fail("every", "be at least 1", every, "1 remaps at each step.")
+        checks.fail("every", "be at least 1", every, "1 remaps at each step.")
 
     def remap(columns: Columns) -> Columns:
         weights, scales = {}, {}
@@ -295,7 +296,7 @@ def remap_columns(*, every: int = 1) -> optax.GradientTransformation:
 def _moved(params: PyTree, updates: PyTree) -> Any:
     if params is None:
         rule = "be passed to `update`: it bounds weights, not gradients"
-        _checks.fail("params", rule, None, "Call `update(grads, state, params)`.")
+        checks.fail("params", rule, None, "Call `update(grads, state, params)`.")
     return jax.tree.map(jnp.add, params, updates)
 
 
@@ -325,7 +326,7 @@ class Checkpoints:
     def __init__(self, folder: str | Path, *, every: int = 100, keep: int = 2):
         for name, value in (("every", every), ("keep", keep)):
             if value < 1:
-                _checks.fail(name, "be at least 1", value, "Use the default.")
+                checks.fail(name, "be at least 1", value, "Use the default.")
         try:
             import orbax.checkpoint as ocp
         except ModuleNotFoundError as error:

@@ -19,9 +19,11 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from anajax import density, devices, strategies
+from anajax import devices
 from anajax.devices import program, write_verified
-from anajax.mapping import encode
+from anajax.mapping import density
+from anajax.mapping import hand as strategies
+from anajax.mapping.strategy import encode
 from anajax.programming import (
     ProductDescent,
     follow_open,
@@ -30,7 +32,7 @@ from anajax.programming import (
     program_by_products,
     program_closed_loop,
 )
-from anajax.programming.objective import cells_error
+from anajax.programming.search.objective import cells_error
 
 TIMES = jnp.array([1.0, 60.0, 3600.0, 86400.0, 7 * 86400.0, 30 * 86400.0])
 OUT = Path(__file__).parent / "results" / "closed_loop.csv"

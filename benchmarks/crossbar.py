@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from timing import in_turn, machine, temporary_mb, write_csv
 
-from anajax import crossbar as cb
-from anajax import periphery as pp
-from anajax.converters import uniform
+from anajax.crossbar import periphery as pp
+from anajax.crossbar import product as cb
+from anajax.crossbar.converters import uniform
 
 
 def cases():

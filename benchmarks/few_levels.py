@@ -14,11 +14,13 @@ from pathlib import Path
 
 import jax.numpy as jnp
 
-from anajax import density, devices, strategies
-from anajax._tree import replace
-from anajax.mapping import copies, pairs, singles, slices
+from anajax import devices
+from anajax._core.tree import replace
+from anajax.mapping import density
+from anajax.mapping import hand as strategies
+from anajax.mapping.strategy import copies, pairs, singles, slices
+from anajax.mapping.weight_error import moment_table, weight_error
 from anajax.programming import enumerate_levels
-from anajax.weight_error import moment_table, weight_error
 
 NORMAL = density.gaussian(0.3)
 TIMES = jnp.array([1.0, 3600.0, 86400.0, 30 * 86400.0])

@@ -22,9 +22,9 @@ import jax.random as jr
 import numpy as np
 
 from anajax import devices
-from anajax._tree import replace
+from anajax._core.tree import replace
 from anajax.devices import fit_device, measure
-from anajax.devices._parameters import layout
+from anajax.devices.fitting.parameters import layout
 
 DAY = 86400.0
 TIMES = (1.0, 60.0, 3600.0, DAY, 30 * DAY)

@@ -20,11 +20,11 @@ from pathlib import Path
 import jax.random as jr
 import numpy as np
 
-from anajax._tree import replace
+from anajax._core.tree import replace
 from anajax.devices import fit_device, measure, table_form
-from anajax.devices._parameters import layout
 from anajax.devices.curves import Table
 from anajax.devices.drift import NoDrift
+from anajax.devices.fitting.parameters import layout
 from anajax.devices.read_noise import NoReadNoise
 
 DEVIATIONS = (0.1, 0.3, 0.7, 1.0, 2.0, 4.0, 8.0)

@@ -29,11 +29,13 @@ import numpy as np
 import optax
 from flax import nnx
 
-from anajax import chip, density, devices, strategies, training, workloads
+from anajax import chip, devices, training, workloads
+from anajax.analysis.evaluate import evaluate
+from anajax.analysis.workload import correct, cross_entropy, pure
 from anajax.devices import scale_noise
+from anajax.mapping import density
+from anajax.mapping import hand as strategies
 from anajax.rng import Stage, stream
-from anajax.studies.evaluate import evaluate
-from anajax.workloads.base import correct, cross_entropy, pure
 from anajax.workloads.digits import DigitsNet
 
 MONTH = jnp.array([30 * 86400.0])

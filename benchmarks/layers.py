@@ -19,8 +19,9 @@ import numpy as np
 import optax
 from flax import nnx
 
-from anajax import periphery, training
-from anajax.convert import Rule, functional, to_analog
+from anajax import training
+from anajax.crossbar import periphery
+from anajax.nn.convert import Rule, functional, to_analog
 
 OUT = Path(__file__).parent / "results" / "layers.csv"
 BITS8 = periphery.IO(

@@ -17,9 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from anajax import density, devices, strategies
+from anajax import devices
+from anajax.mapping import density
+from anajax.mapping import hand as strategies
+from anajax.mapping.weight_error import weight_error
 from anajax.programming import evolve_strategy, make_objective, optimize_strategy
-from anajax.weight_error import weight_error
 
 TIMES = jnp.array([1.0, 60.0, 3600.0, 86400.0, 7 * 86400.0, 30 * 86400.0])
 OUT = Path(__file__).parent / "results" / "strategy_search.csv"

@@ -19,8 +19,9 @@ import chex
 import jax
 import timing
 
-from anajax.studies import run, sweep
-from anajax.studies.config import validate
+from anajax.studies import run
+from anajax.studies.kinds import sweep
+from anajax.studies.load import validate
 
 VARIANTS = int(sys.argv[1]) if len(sys.argv) > 1 else 256
 CHUNK = 5

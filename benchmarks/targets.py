@@ -25,17 +25,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from anajax import chip, density, devices, strategies, training, workloads
-from anajax._tree import replace
+from anajax import chip, devices, training, workloads
+from anajax._core.tree import replace
+from anajax.analysis.evaluate import evaluate
+from anajax.analysis.workload import shuffled
+from anajax.mapping import density
+from anajax.mapping import hand as strategies
 from anajax.programming import fisher, optimize_strategy, optimize_targets
-from anajax.programming.layerwise import optimize_layer_by_layer, units_of
+from anajax.programming.end_to_end.layer_by_layer import (
+    optimize_layer_by_layer,
+    units_of,
+)
 from anajax.rng import Stage, stream
-from anajax.studies import trained
-from anajax.studies.evaluate import evaluate
-from anajax.studies.judge import make_metric
-from anajax.studies.strategy_config import TrainingSection
-from anajax.studies.trained import unlabeled
-from anajax.workloads.base import shuffled
+from anajax.studies.config.strategy import TrainingSection
+from anajax.studies.ways import trained
+from anajax.studies.ways.judge import make_metric
+from anajax.studies.ways.trained import unlabeled
 
 MONTH = jnp.array([30 * 86400.0])
 OUT = Path(__file__).parent / "results" / "targets.csv"

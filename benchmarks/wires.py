@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from timing import in_turn, machine, write_csv
 
-from anajax.wires import Wires, attenuated_matrix, effective_matrix, solve
+from anajax.crossbar.wires import Wires, attenuated_matrix, effective_matrix, solve
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from nodal import nodal  # noqa: E402

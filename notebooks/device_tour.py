@@ -25,9 +25,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import anajax
-from anajax import devices, strategies
-from anajax.studies.device_curves import device_curves, time_grid
-from anajax.weight_error import moment_table, weight_error
+from anajax import devices
+from anajax.devices.report import device_curves, time_grid
+from anajax.mapping import hand as strategies
+from anajax.mapping.weight_error import moment_table, weight_error
 
 FAST = bool(os.environ.get("FAST"))  # a small size, for tests
 names = list(devices.presets())

@@ -25,7 +25,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import anajax
-from anajax import strategies, workloads
+from anajax import workloads
+from anajax.mapping import hand as strategies
 
 FAST = bool(os.environ.get("FAST"))  # a small size, for tests
 CHIPS = 2 if FAST else 25

@@ -25,8 +25,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import anajax
-from anajax import strategies
-from anajax.weight_error import moment_table, weight_error
+from anajax.mapping import hand as strategies
+from anajax.mapping.weight_error import moment_table, weight_error
 
 FAST = bool(os.environ.get("FAST"))  # a small size, for tests
 

@@ -27,8 +27,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from anajax.studies import run
-from anajax.studies import sensitivity_figures as draw
-from anajax.studies.config import validate
+from anajax.studies.kinds import sensitivity_figures as draw
+from anajax.studies.load import validate
 
 FAST = bool(os.environ.get("FAST"))  # a small size, for tests
 

@@ -27,11 +27,12 @@ import numpy as np
 import optax
 
 import anajax
-from anajax import devices, strategies
+from anajax import devices
 from anajax.devices.files import load_device, save_device
-from anajax.devices.fit import fit_device
-from anajax.devices.measurements import measure
-from anajax.studies.device_curves import device_curves
+from anajax.devices.fitting.fit import fit_device
+from anajax.devices.fitting.measurements import measure
+from anajax.devices.report import device_curves
+from anajax.mapping import hand as strategies
 
 FAST = bool(os.environ.get("FAST"))  # a small size, for tests
 

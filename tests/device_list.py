@@ -5,7 +5,7 @@ from functools import partial
 import jax
 
 from anajax import devices
-from anajax._tree import replace
+from anajax._core.tree import replace
 from anajax.devices.base import ANY_TIME
 
 TABLES = devices.tabulated(

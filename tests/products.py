@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from anajax import crossbar as cb
+from anajax.crossbar import product as cb
 
 mvm = jax.jit(cb.mvm)
 from_weights = jax.jit(cb.from_weights, static_argnames="normalize")

@@ -12,9 +12,10 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jax.tree_util import Partial
 
-from anajax import chip, devices, strategies
-from anajax._tree import replace
-from anajax.studies import evaluate, sharding
+from anajax import chip, devices
+from anajax._core.tree import replace
+from anajax.analysis import evaluate, sharding
+from anajax.mapping import hand as strategies
 
 SIZES = {"a/kernel": (24, 16), "b/kernel": (16, 10)}
 TIMES = [1.0, 3600.0]

@@ -12,15 +12,16 @@ from layer_list import LAYERS
 from test_analog_layers import functional
 from test_analog_networks import TOKENS, language_model, stack, vectors, weights
 
-from anajax import crossbar, periphery, rng
+from anajax import crossbar, rng
 from anajax.analog import Rule, analog
 from anajax.analog.rules import as_rules
 from anajax.analog.windows import Window, unfold
-from anajax.convert import Rule as LayerRule
-from anajax.convert import to_analog
+from anajax.crossbar import periphery
+from anajax.crossbar.periphery import IO, OutputNoise
+from anajax.crossbar.tiling import TileRule
 from anajax.nn import patches
-from anajax.periphery import IO, OutputNoise
-from anajax.tiling import TileRule
+from anajax.nn.convert import Rule as LayerRule
+from anajax.nn.convert import to_analog
 
 STEPS = IO(
     scaling=periphery.AbsMax(),

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tiny_study
 
-from anajax.studies import report, run
+from anajax.studies import run
+from anajax.studies.report import report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)

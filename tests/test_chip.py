@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from anajax import chip, devices, strategies
-from anajax._tree import replace
-from anajax.layout import Layout
+from anajax import chip, devices
+from anajax._core.tree import replace
+from anajax.analysis.evaluate import evaluate
+from anajax.mapping import hand as strategies
+from anajax.mapping.layout import Layout
 from anajax.programming import fisher, optimize_targets
-from anajax.studies.evaluate import evaluate
-from anajax.studies.targets_file import from_bytes, to_bytes
+from anajax.programming.targets_file import from_bytes, to_bytes
 
 PCM, IDEAL = devices.pcm(), devices.ideal()
 LSP = strategies.lsp_first(PCM)
@@ -157,8 +158,8 @@ def test_chips_are_the_same_in_any_number_and_chunk(key):
 @pytest.mark.slow
 def test_weight_error_on_chips_is_the_expected_one(key):
     """RMS over 40 chips of 2,000 weights within 2 % of the exact expectation."""
-    from anajax import density
-    from anajax.weight_error import moment_table, weight_error, with_factors
+    from anajax.mapping import density
+    from anajax.mapping.weight_error import moment_table, weight_error, with_factors
 
     params = {"kernel": 0.3 * jr.normal(key, (100, 20))}
     times = jnp.array([1.0, DAY])

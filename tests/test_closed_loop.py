@@ -6,19 +6,21 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from anajax import density, devices, mapping, strategies
-from anajax._tree import replace
+from anajax import devices, mapping
+from anajax._core.tree import replace
+from anajax.analysis.evaluate import evaluate
 from anajax.devices import GaussianProgramming
 from anajax.devices.curves import Constant
+from anajax.mapping import density
+from anajax.mapping import hand as strategies
 from anajax.programming import optimize_strategy
-from anajax.programming.closed_loop import (
+from anajax.programming.loops.closed_loop import (
     closed_loop_layers,
     follow_open,
     optimize_closed_loop,
     program_closed_loop,
 )
-from anajax.programming.objective import cells_error, sampled_error
-from anajax.studies.evaluate import evaluate
+from anajax.programming.search.objective import cells_error, sampled_error
 
 TIMES = jnp.array([1.0, 30 * 86400.0])
 PCM = devices.pcm()

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from shared import oracle
 
-from anajax import crossbar as cb
-from anajax import periphery as pp
-from anajax._tree import replace
+from anajax._core.tree import replace
 from anajax.compensation import compensation_factor, in_force, read_out
+from anajax.crossbar import periphery as pp
+from anajax.crossbar import product as cb
 
 
 def test_factors_equal_aihwkit_with_and_without_converters():

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from anajax.studies.config import load_config, validate
-from anajax.studies.durations import UNITS, human, parse_duration
+from anajax.studies.config.durations import UNITS, human, parse_duration
+from anajax.studies.load import load_config, validate
 
 QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
 

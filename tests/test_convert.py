@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 from layer_list import LAYERS
 
-from anajax.convert import Rule, TileRule, functional, to_analog, to_digital
+from anajax.nn.convert import Rule, TileRule, functional, to_analog, to_digital
 
 
 class Net(nnx.Module):

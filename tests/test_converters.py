@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from anajax import periphery as pp
-from anajax.converters import (
+from anajax.crossbar import periphery as pp
+from anajax.crossbar.converters import (
     Clip,
     Graded,
     Ideal,

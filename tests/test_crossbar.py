@@ -20,11 +20,11 @@ from products import (
 )
 from shared import oracle
 
-from anajax import crossbar as cb
-from anajax import periphery as pp
-from anajax._split import even_parts, join, split_axis
-from anajax._tree import replace
-from anajax.converters import Clip, Ideal, Uniform, calibrate, uniform
+from anajax._core.tree import replace
+from anajax.crossbar import periphery as pp
+from anajax.crossbar import product as cb
+from anajax.crossbar.converters import Clip, Ideal, Uniform, calibrate, uniform
+from anajax.crossbar.split import even_parts, join, split_axis
 
 # --- cutting ------------------------------------------------------------------------
 

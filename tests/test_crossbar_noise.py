@@ -15,10 +15,10 @@ from products import (
     uniform_data,
 )
 
-from anajax import crossbar as cb
-from anajax import periphery as pp
-from anajax._tree import replace
-from anajax.converters import Clip, uniform
+from anajax._core.tree import replace
+from anajax.crossbar import periphery as pp
+from anajax.crossbar import product as cb
+from anajax.crossbar.converters import Clip, uniform
 
 # --- noise --------------------------------------------------------------------------
 

@@ -4,18 +4,14 @@ import inspect
 
 import pytest
 
+from anajax.analysis.elasticities import elasticities
+from anajax.analysis.tolerance import required_device
 from anajax.programming import ProductDescent, device_elasticities, optimize_strategy
-from anajax.programming.layerwise import optimize_layer_by_layer
-from anajax.programming.targets import optimize_targets
-from anajax.studies.config import OptimizerSection
-from anajax.studies.elasticities import elasticities
-from anajax.studies.required import required_device
-from anajax.studies.sensitivity_config import GradientsSection
-from anajax.studies.strategy_config import (
-    DescentSection,
-    LearnSection,
-    RequiredSection,
-)
+from anajax.programming.end_to_end.layer_by_layer import optimize_layer_by_layer
+from anajax.programming.end_to_end.targets import optimize_targets
+from anajax.studies.config.strategy import DescentSection, LearnSection, RequiredSection
+from anajax.studies.config.study import OptimizerSection
+from anajax.studies.kinds.sensitivity_config import GradientsSection
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import pytest
 from safetensors.numpy import load_file
 
 import anajax
-from anajax import chip, devices, programming, strategies
-from anajax.layout import Layout
-from anajax.weight_error import moment_table, weight_error
+from anajax import chip, devices, programming
+from anajax.mapping import hand as strategies
+from anajax.mapping.layout import Layout
+from anajax.mapping.weight_error import moment_table, weight_error
 
 PCM = devices.pcm()
 LSP = strategies.lsp_first(PCM)

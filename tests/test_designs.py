@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from anajax.studies.designs import evaluate_design, indices, make_design
+from anajax.analysis.designs import evaluate_design, indices, make_design
 
 pytest.importorskip("SALib")
 BOX = [(-np.pi, np.pi)] * 3

@@ -11,9 +11,9 @@ from device_list import quick_jit
 from jax.scipy.stats import norm
 
 from anajax import devices
-from anajax._tree import replace
-from anajax.moments import conductance_moments as moments
-from anajax.moments import tabulate
+from anajax._core.tree import replace
+from anajax.devices.moments import conductance_moments as moments
+from anajax.devices.moments import tabulate
 
 YEAR = 365 * 86400.0
 

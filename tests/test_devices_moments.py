@@ -10,7 +10,7 @@ import pytest
 from device_list import ALL, quick_jit, structure, times_of
 
 from anajax import devices
-from anajax.moments import conductance_moments as moments
+from anajax.devices.moments import conductance_moments as moments
 
 N = 2_000_000
 FRACTIONS = (0.0, 0.02, 0.2, 0.6, 1.0)

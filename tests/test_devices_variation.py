@@ -7,7 +7,7 @@ import pytest
 from device_list import quick_jit, structure
 
 from anajax import devices
-from anajax.moments import conductance_moments as moments
+from anajax.devices.moments import conductance_moments as moments
 
 
 @pytest.mark.parametrize("name", sorted(devices.presets()))

@@ -11,11 +11,14 @@ import yaml
 from test_cli import invoke, refused
 from test_malformed_folders import DRAWN, files
 
-from anajax import _files, cli, devices
+from anajax import cli, devices
+from anajax._core import disk
 from anajax.devices.files import save_device
-from anajax.studies import figures, lock, overview, run
-from anajax.studies.folder import Folder
-from anajax.studies.strategy_file import save_strategies
+from anajax.programming.strategy_file import save_strategies
+from anajax.studies import run
+from anajax.studies.report import figures, overview
+from anajax.studies.store import lock
+from anajax.studies.store.folder import Folder
 
 STUDY = tiny_study.CONFIG | {"strategies": ["single_pair"], "times": ["1 s"]}
 
@@ -46,7 +49,7 @@ class Disk:
 
 
 def fill(monkeypatch, room, code=errno.ENOSPC):
-    monkeypatch.setattr(_files.os, "fsync", Disk(room, code).fsync)
+    monkeypatch.setattr(disk.os, "fsync", Disk(room, code).fsync)
 
 
 def test_a_study_on_a_full_disk_says_so(config, tmp_path, monkeypatch):
@@ -67,7 +70,7 @@ def test_a_study_on_a_full_disk_goes_on_to_the_same_bytes(
         fill(monkeypatch, 2)  # a file and the manifest
         result = invoke("run", config, "--out", out, "--resume", "auto")
         attempts, code = attempts + 1, result.exit_code
-        assert not list(out.rglob(f"{_files.TEMPORARY}*"))
+        assert not list(out.rglob(f"{disk.TEMPORARY}*"))
         if code == 4:
             text = result.output.replace("\n", " ")
             assert "Error: `" in text and "must be written: got No space left" in text
@@ -106,7 +109,7 @@ def test_whatever_writes_names_the_file_and_leaves_the_old_one(
     for path, write in writes.items():
         for room in (0, 1) if path.parent == folder.path else (0,):
             fill(monkeypatch, room, code)
-            with pytest.raises(_files.WriteError) as caught:
+            with pytest.raises(disk.WriteError) as caught:
                 write()
             text = f"`{path}` must be written: got {os.strerror(code)}. {remedy}, then"
             assert str(caught.value).startswith(text)
@@ -123,7 +126,7 @@ def test_other_commands_end_with_code_4(tmp_path, monkeypatch):
     assert result.exit_code == 4 and not list(tmp_path.iterdir()), result.output
 
     def write(*_):
-        _files.write_atomically(tmp_path / "overview.csv", b"")
+        disk.write_atomically(tmp_path / "overview.csv", b"")
 
     monkeypatch.setattr(overview, "write_overview", write)
     result = invoke("overview", tmp_path, "--out", tmp_path)
@@ -165,7 +168,7 @@ def test_one_process_at_a_time(config, tmp_path):
 
 
 def cli_config(path):
-    from anajax.studies.config import load_config
+    from anajax.studies.load import load_config
 
     return load_config(path, [])
 

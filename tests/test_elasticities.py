@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from anajax import chip, devices, strategies
-from anajax._tree import replace
+from anajax import chip, devices
+from anajax._core.tree import replace
+from anajax.analysis.elasticities import elasticities, per_chip
+from anajax.analysis.hardware import Hardware, impair
+from anajax.analysis.network import make_system
+from anajax.analysis.points import chip_keys
+from anajax.analysis.workload import Splits, workload
+from anajax.crossbar.periphery import NoNoise
 from anajax.devices.faults import Faults
-from anajax.periphery import NoNoise
-from anajax.studies.deploy import bare
-from anajax.studies.elasticities import elasticities, per_chip
-from anajax.studies.hardware import Hardware, impair
-from anajax.studies.hardware_config import PeripherySection
-from anajax.studies.system import chip_keys, make_system
-from anajax.workloads.base import Splits, workload
+from anajax.mapping import hand as strategies
+from anajax.studies.config.on_hardware import PeripherySection
+from anajax.studies.ways.deploy import bare
 
 MONTH = 30 * 86400.0
 
@@ -88,7 +90,7 @@ def test_elasticities_are_finite_differences(key, x64):
 @pytest.mark.slow
 def test_layers_count_together(key, x64):
     """Bounds of both ADCs grow by the same share; without steps the slope is exact."""
-    from anajax.converters import Clip
+    from anajax.crossbar.converters import Clip
 
     device = bare(devices.state_independent())
     system, hardware, layers, x = setup(Two(), PeripherySection(adc_bits=8), device)

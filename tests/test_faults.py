@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from anajax import devices
-from anajax._tree import replace
+from anajax._core.tree import replace
 
 FAULTS = devices.Faults(stuck_low=0.1, stuck_high=0.2)
 IDEAL = replace(devices.ideal(g_min=5.0), faults=FAULTS)

@@ -8,10 +8,10 @@ from device_list import TABLES
 from scipy.stats import chi2
 
 from anajax import devices
-from anajax._tree import replace
+from anajax._core.tree import replace
 from anajax.devices import fit_device, measure, table_form
-from anajax.devices._parameters import layout
-from anajax.devices.measurements import group
+from anajax.devices.fitting.measurements import group
+from anajax.devices.fitting.parameters import layout
 
 TIMES = (1.0, 60.0, 3600.0, 86400.0, 30 * 86400.0)
 CLIPPED = ("slope", "offset", "high")

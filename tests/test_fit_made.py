@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from anajax import devices
-from anajax._tree import inherited, pytree, replace, within
+from anajax._core.tree import inherited, pytree, replace, within
 from anajax.devices import fit_device, measure, table_form
-from anajax.devices._parameters import domain, layout
-from anajax.devices._search import TOLERANCE
 from anajax.devices.curves import Polynomial, Table
 from anajax.devices.drift import NoDrift
-from anajax.devices.measurements import UNITS, group
+from anajax.devices.fitting.measurements import UNITS, group
+from anajax.devices.fitting.parameters import domain, layout
+from anajax.devices.fitting.search import TOLERANCE
 from anajax.devices.read_noise import NoReadNoise
 
 QUIET = replace(table_form(g_max=220.0), drift=NoDrift(), read=NoReadNoise())

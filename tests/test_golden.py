@@ -17,7 +17,7 @@ import pytest
 import tiny_study
 
 from anajax.studies import run
-from anajax.studies.config import validate
+from anajax.studies.load import validate
 
 RECORD = Path(__file__).with_name("golden.json")
 WAYS = [

@@ -10,8 +10,9 @@ import tiny_study
 import yaml
 from jax.experimental.compilation_cache import compilation_cache
 
-from anajax.studies import drafts, run
-from anajax.studies.config import validate
+from anajax.studies import run
+from anajax.studies.load import validate
+from anajax.studies.store import drafts
 
 # --- signals --------------------------------------------------------------------------
 

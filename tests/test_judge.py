@@ -9,15 +9,18 @@ import pytest
 import tiny_study
 from flax import nnx
 
-from anajax import chip, devices, strategies
+from anajax import chip, devices
+from anajax.analysis.hardware import Hardware
+from anajax.analysis.network import one_chip
+from anajax.analysis.points import chip_keys, over_points
+from anajax.analysis.workload import Splits, workload
+from anajax.mapping import hand as strategies
 from anajax.nn.norm import recalibrate_norms
-from anajax.studies import report, run
-from anajax.studies.config import CompensationSection
-from anajax.studies.hardware import Hardware
-from anajax.studies.judge import Judge, system_behind
-from anajax.studies.periphery_config import PeripherySection
-from anajax.studies.system import chip_keys, one_chip, over_points
-from anajax.workloads.base import Splits, workload
+from anajax.studies import run
+from anajax.studies.config.hardware import PeripherySection
+from anajax.studies.config.study import CompensationSection
+from anajax.studies.report import report
+from anajax.studies.ways.judge import Judge, system_behind
 
 PERIPHERY = {
     "dac_bits": 6, "adc_bits": 9, "output_noise": 0.02, "wires": 2.0, "rows": 5,
@@ -203,7 +206,7 @@ def test_norms_need_a_network_that_has_some():
 def test_gap_to_digital_has_the_error_of_chips_and_of_items():
     import xarray as xr
 
-    from anajax.studies.results import gap_to_digital
+    from anajax.studies.report.results import gap_to_digital
 
     random = np.random.default_rng(0)
     right = random.random((40, 1, 300)) < 0.8  # [chips times items]

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from anajax import devices, strategies
-from anajax.programming.layerwise import (
+from anajax import devices
+from anajax.analysis.evaluate import evaluate
+from anajax.analysis.workload import pure
+from anajax.mapping import hand as strategies
+from anajax.programming.end_to_end.layer_by_layer import (
     Unit,
     optimize_layer_by_layer,
     relative_error,
     units_of,
 )
-from anajax.studies.evaluate import evaluate
-from anajax.workloads.base import pure
 from anajax.workloads.recurrent import CharacterNet, KeywordNet
 
 NOISY = devices.scale_noise(devices.pcm(), programming=3, drift_spread=3, read=3)

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from layer_list import CELLS, LAYERS
 
-from anajax import chip, devices, strategies
-from anajax._tree import pytree, replace
-from anajax.convert import Rule, to_analog
-from anajax.layout import IN_OUT, OUT_IN, Layout
+from anajax import chip, devices
+from anajax._core.tree import pytree, replace
+from anajax.mapping import hand as strategies
+from anajax.mapping.layout import IN_OUT, OUT_IN, Layout
+from anajax.nn.convert import Rule, to_analog
 
 PCM, IDEAL = devices.pcm(), devices.ideal()
 LSP = strategies.lsp_first(PCM)

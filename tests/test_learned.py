@@ -11,16 +11,20 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from anajax import chip, density, devices, strategies
-from anajax.studies import report, results, run, targets_file
-from anajax.studies.config import validate
-from anajax.studies.evaluate import evaluate
-from anajax.studies.learned import expected_error
-from anajax.studies.programs import Programmer, targets
-from anajax.studies.required import required_device
-from anajax.studies.strategy_config import StrategySection
-from anajax.studies.targets_file import load_targets
-from anajax.weight_error import moment_table, weight_error
+from anajax import chip, devices
+from anajax.analysis.evaluate import evaluate
+from anajax.analysis.tolerance import required_device
+from anajax.mapping import density
+from anajax.mapping import hand as strategies
+from anajax.mapping.weight_error import moment_table, weight_error
+from anajax.programming import targets_file
+from anajax.programming.targets_file import load_targets
+from anajax.studies import run
+from anajax.studies.config.strategy import StrategySection
+from anajax.studies.load import validate
+from anajax.studies.report import report, results
+from anajax.studies.ways.learned import expected_error
+from anajax.studies.ways.tables import Programmer, targets
 from tests import tiny_study
 
 LSP = strategies.lsp_first(devices.pcm())

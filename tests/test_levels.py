@@ -9,11 +9,14 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from anajax import density, devices, strategies
-from anajax._tree import replace
-from anajax.density import WeightDensity
+from anajax import devices
+from anajax._core.tree import replace
 from anajax.devices.base import program, to_levels
-from anajax.mapping import (
+from anajax.devices.moments import conductance_moments
+from anajax.mapping import density
+from anajax.mapping import hand as strategies
+from anajax.mapping.density import WeightDensity
+from anajax.mapping.strategy import (
     Strategy,
     copies,
     decode,
@@ -24,15 +27,14 @@ from anajax.mapping import (
     singles,
     slices,
 )
-from anajax.moments import conductance_moments
+from anajax.mapping.weight_error import mean_abs, moment_table, weight_error
 from anajax.programming import enumerate_levels, optimize_strategy
-from anajax.programming._codes import best_scale, codes, envelope
-from anajax.programming.objective import sampled_error
-from anajax.programming.unknowns import from_strategy
-from anajax.studies.cases import make_device
-from anajax.studies.config import DeviceSection
-from anajax.studies.strategy_file import load_strategies, save_strategies
-from anajax.weight_error import mean_abs, moment_table, weight_error
+from anajax.programming.search.codes import best_scale, codes, envelope
+from anajax.programming.search.objective import sampled_error
+from anajax.programming.search.parameters import from_strategy
+from anajax.programming.strategy_file import load_strategies, save_strategies
+from anajax.studies.config.study import DeviceSection
+from anajax.studies.ways.cases import make_device
 
 MRAM = devices.mram_stt()
 FOUR = replace(devices.pcm(), levels=[0.0, 6.0, 14.0, 25.0])

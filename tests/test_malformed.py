@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from anajax import cli, devices
 from anajax.devices.files import load_device, save_device
-from anajax.studies.config import load_config
+from anajax.studies.load import load_config
 
 RUNNER = CliRunner()
 REFUSED = collections.Counter()

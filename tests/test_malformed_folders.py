@@ -14,9 +14,13 @@ from hypothesis import strategies as st
 from test_malformed import REFUSED, SIZES, invoke, many, no_work, refused, yaml_text
 
 import anajax
-from anajax import density, devices, rng, strategies
-from anajax.studies import figures, report, run
-from anajax.studies.folder import MANIFEST
+from anajax import devices, rng
+from anajax.mapping import density
+from anajax.mapping import hand as strategies
+from anajax.studies import run
+from anajax.studies.kinds import strategies_page
+from anajax.studies.report import report
+from anajax.studies.store.folder import MANIFEST
 
 __all__ = ["no_work"]  # a fixture
 
@@ -32,7 +36,7 @@ DRAWN = {
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(figures, "draw_all", lambda *_: DRAWN)
+    monkeypatch.setattr(strategies_page, "draw_all", lambda *_: DRAWN)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +47,7 @@ def finished(tmp_path_factory):
     config.write_text(yaml_text(STUDY))
     with pytest.MonkeyPatch.context() as patch:
         tiny_study.use(patch)
-        patch.setattr(figures, "draw_all", lambda *_: DRAWN)
+        patch.setattr(strategies_page, "draw_all", lambda *_: DRAWN)
         run.run(tiny_study.prepared(place / "out", **STUDY))
         report.write_report(place / "out")
     return place / "out", config

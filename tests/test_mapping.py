@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from shared import oracle
 
-from anajax import devices, strategies
-from anajax._tree import replace
-from anajax.mapping import (
+from anajax import devices
+from anajax._core.tree import replace
+from anajax.mapping import hand as strategies
+from anajax.mapping.strategy import (
     Strategy,
     UnitCell,
     canonical,

@@ -6,10 +6,10 @@ import pytest
 from flax import nnx
 from layer_list import CELLS, LAYERS
 
-from anajax import periphery
-from anajax.convert import Rule, TileRule, functional, to_analog, with_key
+from anajax.crossbar import periphery
+from anajax.crossbar.periphery import IO, OutputNoise
 from anajax.nn.analog import content_key
-from anajax.periphery import IO, OutputNoise
+from anajax.nn.convert import Rule, TileRule, functional, to_analog, with_key
 
 SMALL = Rule(".*", tiles=TileRule(rows=4, columns=3), normalize="column")
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from anajax import periphery
-from anajax.convert import Rule, to_analog, with_key
-from anajax.crossbar import TileRule
+from anajax.crossbar import periphery
+from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange, OutputNoise
+from anajax.crossbar.product import TileRule
 from anajax.nn.calibration import calibrate_ranges
-from anajax.periphery import IO, ConstantScale, LearnedRange, OutputNoise
+from anajax.nn.convert import Rule, to_analog, with_key
 
 LEARNED = IO(
     scaling=LearnedRange(range=1.0),

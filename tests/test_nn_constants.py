@@ -11,10 +11,12 @@ import pytest
 from flax import nnx
 from jaxprs import booleans, constant_equations
 
-from anajax import chip, devices, periphery, strategies
-from anajax.convert import Rule, functional, to_analog
-from anajax.crossbar import TileRule, from_planes, mvm
-from anajax.on_chip import program_layers
+from anajax import chip, devices
+from anajax.crossbar import periphery
+from anajax.crossbar.product import TileRule, from_planes, mvm
+from anajax.mapping import hand as strategies
+from anajax.nn.convert import Rule, functional, to_analog
+from anajax.nn.on_chip import program_layers
 
 
 class Conv(nnx.Module):

@@ -9,8 +9,13 @@ import pytest
 from flax import nnx
 from layer_list import CELLS, EMPTY, LAYERS, NO_WINDOW
 
-from anajax import chip, devices, periphery, strategies
-from anajax.convert import (
+from anajax import chip, devices
+from anajax.crossbar import periphery
+from anajax.crossbar.periphery import IO, LearnedRange
+from anajax.crossbar.product import TileRule
+from anajax.mapping import hand as strategies
+from anajax.nn.calibration import calibrate_ranges
+from anajax.nn.convert import (
     Rule,
     analog_layers,
     functional,
@@ -19,17 +24,14 @@ from anajax.convert import (
     to_digital,
     with_key,
 )
-from anajax.crossbar import TileRule
-from anajax.nn.calibration import calibrate_ranges
+from anajax.nn.on_chip import program_layers
 from anajax.nn.programmed import (
     compensate,
     compensation_factors,
     insert_weights,
     read_outs,
 )
-from anajax.on_chip import program_layers
-from anajax.periphery import IO, LearnedRange
-from anajax.programming.program import start_from
+from anajax.programming.end_to_end.learnable import start_from
 
 TRAINING = Rule(".*", io=periphery.training(), tiles=TileRule(rows=4, columns=3))
 IDEAL = Rule(".*", tiles=TileRule(rows=4, columns=3))

@@ -7,19 +7,16 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from anajax import chip, crossbar, devices, strategies
-from anajax._tree import replace
-from anajax.convert import (
-    Rule,
-    functional,
-    to_analog,
-    to_digital,
-    with_key,
-)
-from anajax.converters import uniform
-from anajax.crossbar import TileRule
+from anajax import chip, crossbar, devices
+from anajax._core.tree import replace
+from anajax.crossbar.converters import uniform
+from anajax.crossbar.periphery import IO, LearnedRange, OutputNoise
+from anajax.crossbar.product import TileRule
 from anajax.devices.base import age
+from anajax.mapping import hand as strategies
+from anajax.nn.convert import Rule, functional, to_analog, to_digital, with_key
 from anajax.nn.norm import Folded, fold_batch_norm, recalibrate_norms
+from anajax.nn.on_chip import program_layers
 from anajax.nn.programmed import (
     compensate,
     compensation_factors,
@@ -27,8 +24,6 @@ from anajax.nn.programmed import (
     read_outs,
     recalibrations,
 )
-from anajax.on_chip import program_layers
-from anajax.periphery import IO, LearnedRange, OutputNoise
 
 
 class Net(nnx.Module):

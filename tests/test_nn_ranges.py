@@ -8,10 +8,10 @@ import optax
 import pytest
 from flax import nnx
 
-from anajax.convert import Rule, functional, to_analog
-from anajax.converters import uniform
+from anajax.crossbar.converters import uniform
+from anajax.crossbar.periphery import IO, LearnedRange
 from anajax.nn.calibration import calibrate_ranges
-from anajax.periphery import IO, LearnedRange
+from anajax.nn.convert import Rule, functional, to_analog
 
 
 class Net(nnx.Module):

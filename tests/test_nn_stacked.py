@@ -8,13 +8,15 @@ import pytest
 from flax import nnx
 from layer_list import LAYERS
 
-from anajax import chip, devices, periphery, strategies
-from anajax.convert import Rule, functional, to_analog, to_digital, with_key
-from anajax.crossbar import TileRule
+from anajax import chip, devices
+from anajax.crossbar import periphery
+from anajax.crossbar.periphery import IO, LearnedRange, OutputNoise
+from anajax.crossbar.product import TileRule
+from anajax.mapping import hand as strategies
 from anajax.nn.calibration import calibrate_ranges
+from anajax.nn.convert import Rule, functional, to_analog, to_digital, with_key
+from anajax.nn.on_chip import program_layers
 from anajax.nn.programmed import compensate, compensation_factors, read_outs
-from anajax.on_chip import program_layers
-from anajax.periphery import IO, LearnedRange, OutputNoise
 
 DEPTH = 3
 RULE = Rule(".*", tiles=TileRule(rows=4, columns=3), normalize="column")

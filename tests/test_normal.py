@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from anajax import _normal
-from anajax._normal import normal16
+from anajax._core import normal
+from anajax._core.normal import normal16
 
 N = 2**21
 
@@ -21,7 +21,7 @@ def draws():
 
 
 def test_values_are_those_of_a_normal_cut_into_equal_parts():
-    z = _normal.levels()
+    z = normal.levels()
     assert z.shape == (65536,) and np.all(np.diff(z) > 0)
     np.testing.assert_array_equal(z, -z[::-1])
     assert np.mean(z**2) == pytest.approx(1, abs=1e-12)

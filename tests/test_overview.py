@@ -9,8 +9,9 @@ import tiny_study
 from typer.testing import CliRunner
 
 from anajax import cli
-from anajax.studies import overview, results, run
-from anajax.studies.config import validate
+from anajax.studies import run
+from anajax.studies.load import validate
+from anajax.studies.report import overview, results
 
 BASE = {k: v for k, v in tiny_study.CONFIG.items() if k != "device"}
 

@@ -7,9 +7,9 @@ import pytest
 import shared
 
 from anajax.studies import run
-from anajax.studies.config import load_config
-from anajax.studies.overview import write_overview
-from anajax.studies.report import write_report
+from anajax.studies.load import load_config
+from anajax.studies.report.overview import write_overview
+from anajax.studies.report.report import write_report
 from anajax.workloads import images, minilm
 
 ROOT = Path(__file__).parents[1]

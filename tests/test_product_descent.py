@@ -6,11 +6,12 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from anajax import devices, strategies
-from anajax._tree import replace
+from anajax import devices
+from anajax._core.tree import replace
 from anajax.devices import age, program
-from anajax.mapping import decode, encode
-from anajax.programming.product_descent import ProductDescent, program_by_products
+from anajax.mapping import hand as strategies
+from anajax.mapping.strategy import decode, encode
+from anajax.programming.loops.product_descent import ProductDescent, program_by_products
 
 PCM = devices.pcm()
 STRATEGY = strategies.lsp_first(PCM, f=2.0, k=1.2)

@@ -9,9 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import anajax
-from anajax import chip, density, devices, mapping, strategies
-from anajax._tree import replace
+from anajax import chip, devices, mapping
+from anajax._core.tree import replace
+from anajax.analysis.evaluate import evaluate
+from anajax.analysis.tolerance import required_device
 from anajax.devices.base import check_targets, check_time, check_times
+from anajax.mapping import density
+from anajax.mapping import hand as strategies
+from anajax.mapping.weight_error import moment_table, weight_error
 from anajax.programming import (
     Policy,
     ProductDescent,
@@ -26,11 +31,8 @@ from anajax.programming import (
     program_by_products,
     program_closed_loop,
 )
-from anajax.programming.layerwise import Unit, optimize_layer_by_layer
-from anajax.studies.evaluate import evaluate
-from anajax.studies.required import required_device
+from anajax.programming.end_to_end.layer_by_layer import Unit, optimize_layer_by_layer
 from anajax.training import device_noise
-from anajax.weight_error import moment_table, weight_error
 
 YEAR = 365.25 * 86400.0
 CENTURY = 100 * YEAR

@@ -10,17 +10,15 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from anajax import density, devices, strategies
-from anajax._tree import replace
-from anajax.moments import conductance_moments
-from anajax.programming import (
-    certify,
-    evolve_strategy,
-    make_objective,
-    optimize_strategy,
-)
-from anajax.programming.objective import sampled_error
-from anajax.weight_error import moment_table, weight_error
+from anajax import devices
+from anajax._core.tree import replace
+from anajax.devices.moments import conductance_moments
+from anajax.mapping import density
+from anajax.mapping import hand as strategies
+from anajax.mapping.weight_error import moment_table, weight_error
+from anajax.programming import evolve_strategy, make_objective, optimize_strategy
+from anajax.programming.search import certify
+from anajax.programming.search.objective import sampled_error
 
 SIX = jnp.array([1.0, 60.0, 3600.0, 86400.0, 7 * 86400.0, 30 * 86400.0])
 FIVE = jnp.array([1.0, 3600.0, 86400.0, 30 * 86400.0, 365 * 86400.0])
@@ -118,7 +116,7 @@ def test_evolution_on_the_same_objective_is_not_better(best):
 
 @pytest.mark.slow
 def test_single_pairs_and_minimax_over_times(key):
-    from anajax.mapping import pairs
+    from anajax.mapping.strategy import pairs
 
     one = optimize_strategy(PCM, pairs(1), NORMAL, SIX, key=key, starts=2, steps=100)
     by_hand = weight_error(ROWS["single_pair"][0], moment_table(PCM, SIX), NORMAL)
@@ -249,7 +247,7 @@ def test_gradients_are_finite_at_the_bounds():
 
 
 def test_one_trace_for_keys_devices_and_weights():
-    from anajax.programming import gradient
+    from anajax.programming.search import gradient
 
     before = gradient._search._cache_size()
     for seed, scale in ((0, 1.0), (1, 2.0)):

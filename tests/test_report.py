@@ -5,10 +5,12 @@ import pytest
 import tiny_study
 
 from anajax import devices
-from anajax.studies import devices_page, figures, report, results, run, strategies_page
-from anajax.studies.config import validate
-from anajax.studies.device_curves import device_curves, time_grid
-from anajax.studies.page import Block, render
+from anajax.devices.report import device_curves, time_grid
+from anajax.studies import run
+from anajax.studies.kinds import devices_page, strategies_page
+from anajax.studies.load import validate
+from anajax.studies.report import figures, report, results
+from anajax.studies.report.page import Block, render
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,14 @@ import pytest
 import tiny_study
 import xarray as xr
 
-from anajax import devices, strategies
-from anajax.studies import judge, report, results, run, tables
-from anajax.studies.comparison import compare
-from anajax.studies.folder import MANIFEST, Folder
-from anajax.studies.strategy_file import load_strategies, save_strategies
+from anajax import devices
+from anajax.mapping import hand as strategies
+from anajax.programming.strategy_file import load_strategies, save_strategies
+from anajax.studies import run
+from anajax.studies.report import report, results, terminal
+from anajax.studies.report.comparison import compare
+from anajax.studies.store.folder import MANIFEST, Folder
+from anajax.studies.ways import judge
 
 MAKE_METRIC = judge.make_metric
 
@@ -308,7 +311,7 @@ def test_compare_says_what_is_not_the_same(finished, change, text):
     data = results.read_results(finished)
     found = compare(data, change(data))
     assert not found.paired and found.unlike == [text]
-    title = str(tables.comparison(found, "accuracy").title)
+    title = str(terminal.comparison(found, "accuracy").title)
     assert title == f"B - A, accuracy (%), unpaired; {text}"
 
 

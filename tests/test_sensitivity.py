@@ -6,17 +6,19 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from anajax import chip, density, devices, strategies
-from anajax._tree import replace
+from anajax import chip, devices
+from anajax._core.tree import replace
+from anajax.analysis.evaluate import evaluate, rms_error
+from anajax.analysis.tolerance import crossing, required_device
 from anajax.devices import scale_noise
-from anajax.programming.sensitivity import (
+from anajax.mapping import density
+from anajax.mapping import hand as strategies
+from anajax.programming.end_to_end.fisher import (
     _device_gradients,
     device_elasticities,
     fisher,
 )
-from anajax.programming.targets import distillation
-from anajax.studies.evaluate import evaluate, rms_error
-from anajax.studies.required import crossing, required_device
+from anajax.programming.end_to_end.targets import distillation
 
 MONTH = 30 * 86400.0
 

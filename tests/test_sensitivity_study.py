@@ -6,11 +6,13 @@ import pytest
 import tiny_study
 
 from anajax import devices
-from anajax.studies import report, results, run, sensitivity, tables
-from anajax.studies.config import validate
-from anajax.studies.layerwise import greedy_order
-from anajax.studies.required import required_device
-from anajax.studies.sensitivity import grow
+from anajax.analysis.layers import greedy_order
+from anajax.analysis.tolerance import required_device
+from anajax.studies import run
+from anajax.studies.kinds import sensitivity
+from anajax.studies.kinds.sensitivity import grow
+from anajax.studies.load import validate
+from anajax.studies.report import report, results, terminal
 
 pytest.importorskip("SALib")
 FACTORS = [1.0, 2.0, 4.0, 8.0, 16.0]
@@ -62,7 +64,7 @@ def test_a_study_ranks_and_goes_on(tmp_path):
     page = report.write_report(tmp_path / "a").read_text()
     for text in ("Until the network has lost 5 points", "Screening", "Sobol", "Layers"):
         assert text in page
-    assert [t.row_count for t in tables.summary(data)] == [
+    assert [t.row_count for t in terminal.summary(data)] == [
         data.sizes["imperfection"], 1
     ]  # fmt: skip
     again = run.run(prepared(tmp_path / "a", resume=True))

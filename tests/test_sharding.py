@@ -11,7 +11,9 @@ import pytest
 import tiny_study
 import yaml
 
-from anajax.studies import hosts, results, sharding
+from anajax.analysis import sharding
+from anajax.studies.report import results
+from anajax.studies.store import hosts
 
 ROUNDING = 1e-5
 

@@ -9,11 +9,13 @@ import pytest
 import tiny_study
 
 from anajax import devices
+from anajax.analysis.evaluate import evaluate
 from anajax.devices.files import save_device
-from anajax.studies import report, results, run, sweep, tables
-from anajax.studies.config import validate
-from anajax.studies.evaluate import evaluate
-from anajax.studies.sweep_config import settings
+from anajax.studies import run
+from anajax.studies.kinds import sweep
+from anajax.studies.kinds.sweep_config import settings
+from anajax.studies.load import validate
+from anajax.studies.report import report, results, terminal
 
 CONFIG = {
     "study": "sweep",
@@ -74,7 +76,7 @@ def test_numbers_share_one_trace_and_chips_are_those_of_evaluate(tmp_path, monke
         )
     page = report.write_report(tmp_path / "a").read_text()
     assert "12 points in 1 trace," in page and "<th>drift_spread</th>" in page
-    (table,) = tables.summary(data)
+    (table,) = terminal.summary(data)
     assert table.row_count == 12
 
 

@@ -8,18 +8,20 @@ import pytest
 import tiny_study
 from flax import nnx
 
-from anajax import chip, devices, strategies
-from anajax._tree import replace
+from anajax import chip, devices
+from anajax._core.tree import replace
+from anajax.analysis.evaluate import evaluate
+from anajax.analysis.hardware import Hardware, impair, present, value
+from anajax.analysis.network import make_system
+from anajax.analysis.points import chip_keys, over_chips, over_points
+from anajax.analysis.workload import Splits, workload
+from anajax.crossbar.tiling import TileRule, through_wires
 from anajax.devices.faults import Faults
-from anajax.studies.deploy import bare
-from anajax.studies.evaluate import evaluate
-from anajax.studies.hardware import Hardware, impair, present, value
-from anajax.studies.hardware_config import PeripherySection
-from anajax.studies.judge import make_metric
-from anajax.studies.sensitivity import impaired_model, numbers
-from anajax.studies.system import chip_keys, make_system, over_chips, over_points
-from anajax.tiling import TileRule, through_wires
-from anajax.workloads.base import Splits, workload
+from anajax.mapping import hand as strategies
+from anajax.studies.config.on_hardware import PeripherySection
+from anajax.studies.kinds.sensitivity import impaired_model, numbers
+from anajax.studies.ways.deploy import bare
+from anajax.studies.ways.judge import make_metric
 
 WORK = tiny_study.tiny_workload("digits")
 DEVICE = bare(devices.state_independent())

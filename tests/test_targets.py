@@ -7,22 +7,30 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from anajax import chip, density, devices, strategies
-from anajax._tree import Arrays, replace
-from anajax.devices.presets import only_range
-from anajax.mapping import normalized
-from anajax.programming import Box, task
-from anajax.programming.program import chain, learned, start_from
-from anajax.programming.targets import (
+from anajax import chip, devices
+from anajax._core.tree import Arrays, replace
+from anajax.analysis.evaluate import evaluate
+from anajax.devices.models.ideal import only_range
+from anajax.mapping import density
+from anajax.mapping import hand as strategies
+from anajax.mapping.strategy import normalized
+from anajax.mapping.weight_error import moment_table
+from anajax.programming import Box
+from anajax.programming.end_to_end import task
+from anajax.programming.end_to_end.learnable import chain, learned, start_from
+from anajax.programming.end_to_end.targets import (
     _step,
     chip_loss,
     distillation,
     finish,
     optimize_targets,
 )
-from anajax.programming.task import Task, layer_moments, make_task, noisy_weights
-from anajax.studies.evaluate import evaluate
-from anajax.weight_error import moment_table
+from anajax.programming.end_to_end.task import (
+    Task,
+    layer_moments,
+    make_task,
+    noisy_weights,
+)
 
 TIMES = jnp.array([1.0, 30 * 86400.0])
 NOISY = devices.scale_noise(devices.pcm(), programming=3, drift_spread=3, read=3)

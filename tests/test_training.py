@@ -5,7 +5,8 @@ import numpy as np
 import optax
 import pytest
 
-from anajax import chip, devices, strategies, training
+from anajax import chip, devices, training
+from anajax.mapping import hand as strategies
 
 TIMES = [60.0, 86400.0]
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from anajax._tree import pytree, replace, static
+from anajax._core.tree import pytree, replace, static
 
 
 @pytree

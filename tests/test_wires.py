@@ -8,15 +8,15 @@ import pytest
 from nodal import nodal
 from shared import oracle
 
-from anajax import crossbar as cb
-from anajax.wires import (
+from anajax.crossbar import product as cb
+from anajax.crossbar.wires import (
     Wires,
     attenuated_matrix,
     effective_matrix,
     effective_planes,
     solve,
 )
-from anajax.wires_nonlinear import MiloCell, OhmicCell, solve_nonlinear
+from anajax.crossbar.wires_nonlinear import MiloCell, OhmicCell, solve_nonlinear
 
 run = jax.jit(solve)
 matrix = jax.jit(effective_matrix)

@@ -14,19 +14,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import anajax
-from anajax import _checks, chip, crossbar, density, devices, mapping, strategies
+from anajax import chip, crossbar, devices, mapping
+from anajax._core import checks
+from anajax.analysis import sharding
+from anajax.analysis.designs import make_design
+from anajax.analysis.evaluate import evaluate
+from anajax.analysis.network import System, make_system
 from anajax.compensation import compensation_factor
-from anajax.convert import Rule
+from anajax.crossbar.periphery import IO
+from anajax.crossbar.tiling import TileRule
+from anajax.crossbar.wires import Wires
 from anajax.devices.curves import Constant
+from anajax.mapping import density
+from anajax.mapping import hand as strategies
+from anajax.mapping.weight_error import error_of_moments, moment_table, weight_error
 from anajax.nn.analog import Analog
 from anajax.nn.calibration import calibrate_ranges
+from anajax.nn.convert import Rule
 from anajax.nn.programmed import compensation_factors, read_outs, recalibrations
-from anajax.periphery import IO
 from anajax.programming import (
     ExactError,
     ProductDescent,
     SampledError,
-    certify,
     closed_loop_layers,
     enumerate_levels,
     follow_open,
@@ -36,20 +45,15 @@ from anajax.programming import (
     optimize_targets,
     program_by_products,
 )
-from anajax.programming.layerwise import Unit, optimize_layer_by_layer
-from anajax.programming.objective import combine
-from anajax.programming.product_descent import product_descent_layers
-from anajax.studies import programs, sharding
-from anajax.studies.config import CompensationSection
-from anajax.studies.designs import make_design
-from anajax.studies.evaluate import evaluate
-from anajax.studies.judge import Judge, system_behind
-from anajax.studies.periphery_config import PeripherySection
-from anajax.studies.system import System, make_system
-from anajax.tiling import TileRule
+from anajax.programming.end_to_end.layer_by_layer import Unit, optimize_layer_by_layer
+from anajax.programming.loops.product_descent import product_descent_layers
+from anajax.programming.search import certify
+from anajax.programming.search.objective import combine
+from anajax.studies.config.hardware import PeripherySection
+from anajax.studies.config.study import CompensationSection
+from anajax.studies.ways import tables
+from anajax.studies.ways.judge import Judge, system_behind
 from anajax.training import device_noise
-from anajax.weight_error import error_of_moments, moment_table, weight_error
-from anajax.wires import Wires
 
 KEY = jr.key(0)
 DEVICE = devices.ideal()
@@ -143,7 +147,7 @@ CALLS = {
     "studies.judge.Judge": lambda **w: Judge(
         NETWORK, None, CompensationSection(), **w
     ),
-    "studies.programs.targets": lambda **w: programs.targets(
+    "studies.programs.targets": lambda **w: tables.targets(
         PARAMS, PAIR, DEVICE, **w
     ),
     "studies.system.System": lambda **w: System(
@@ -229,16 +233,16 @@ OTHERS = {
 def test_a_word_is_known_or_refused_with_those_that_are(word, known):
     listed = get_args(known) or tuple(known)
     if word in listed:
-        _checks.word("name", word, known)
+        checks.word("name", word, known)
         return
     with pytest.raises(ValueError, match="`name` must be one of") as caught:
-        _checks.word("name", word, known)
+        checks.word("name", word, known)
     assert all(repr(w) in str(caught.value) for w in listed)
 
 
 def test_the_closest_word_is_the_remedy():
     with pytest.raises(ValueError, match=r"got 'colums'. Use \"column\"."):
-        _checks.word("scope", "colums", chip.Scope)
+        checks.word("scope", "colums", chip.Scope)
 
 
 # --- kinds ------------------------------------------------------------------------

@@ -10,9 +10,9 @@ import pytest
 from device_list import quick_jit
 
 from anajax import devices
-from anajax._tree import replace
+from anajax._core.tree import replace
 from anajax.devices import write_verified
-from anajax.moments import conductance_moments as moments
+from anajax.devices.moments import conductance_moments as moments
 
 N = 1_000_000
 LOOPS = {

@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from anajax.studies import judge, run
-from anajax.studies.config import validate
-from anajax.workloads.base import Splits, workload
+from anajax.analysis.workload import Splits, workload
+from anajax.studies import run
+from anajax.studies.load import validate
+from anajax.studies.ways import judge
 
 CONFIG = {
     "study": "strategies",

@@ -6,12 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from anajax import _checks, crossbar
-from anajax._types import JArray
+from anajax import crossbar
+from anajax._core import checks
+from anajax._core.types import JArray
 from anajax.analog.rules import Rule
 from anajax.analog.sites import Site, with_ranges
-from anajax.converters import Clip, Graded, Uniform, calibrate
-from anajax.periphery import IO, ConstantScale, LearnedRange
+from anajax.crossbar.converters import Clip, Graded, Uniform, calibrate
+from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange
 
 Ranges = dict[str, dict[str, JArray]]
 """By site `"input"` and `"adc"`: one number each, or one for each layer of a stack."""
@@ -26,7 +27,7 @@ def observer(within: float, outputs: float) -> Callable[[Site, JArray, JArray], 
     """
     for name, share in (("within", within), ("outputs", outputs)):
         if not 0 < share <= 1:
-            _checks.fail(name, "lie in (0, 1]", share, "1 fits every value.")
+            checks.fail(name, "lie in (0, 1]", share, "1 fits every value.")
 
     def observe(site: Site, x: JArray, w: JArray) -> tuple[JArray, dict]:
         found = {}
@@ -91,4 +92,4 @@ def check_ranges(ranges: Mapping[str, Any], sites: Sequence[Site]) -> None:
     for name in ranges:
         if name not in known:
             remedy = f"Known: {known}."
-            _checks.fail("ranges", "belong to sites", repr(name), remedy)
+            checks.fail("ranges", "belong to sites", repr(name), remedy)

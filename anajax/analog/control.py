@@ -20,15 +20,7 @@ from anajax.analog._jax import (
     opened,
     scan_counts,
 )
-from anajax.analog.marks import (
-    Constant,
-    Folded,
-    Mark,
-    Sum,
-    Weight,
-    paths_of,
-    plain,
-)
+from anajax.analog.marks import Constant, Folded, Mark, Sum, Weight, paths_of, plain
 from anajax.analog.plan import Action, Builder, Handler, Plan, run
 from anajax.analog.shapes import unstacked
 from anajax.analog.sites import Context, plain_value

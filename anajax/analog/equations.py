@@ -10,7 +10,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from anajax import _checks
+from anajax._core import checks
 from anajax.analog import shapes
 from anajax.analog._jax import bind
 from anajax.analog.layout import Layout
@@ -200,7 +200,7 @@ def _rule(builder: Builder, paths: Sequence[str]) -> Rule:
         if rule is not rules[0]:
             got = f"{paths[0]!r} and {path!r} joined in one product, under two rules"
             remedy = "Cover both by one rule."
-            _checks.fail("rules", "treat joined weights alike", got, remedy)
+            checks.fail("rules", "treat joined weights alike", got, remedy)
     assert rules[0] is not None
     return rules[0]
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from anajax._types import JArray
+from anajax._core.types import JArray
 from anajax.analog.marks import Part
 from anajax.analog.windows import Window, in_parts, unfold
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from anajax import _checks
+from anajax._core import checks
 from anajax.analog.layout import Layout
 from anajax.analog.plan import Builder
 from anajax.analog.rules import NO_PRODUCT, Rule, first
@@ -142,4 +142,4 @@ def check_tiles(found: Report, rules: Sequence[Rule]) -> None:
             size = f"{p.groups} matrices of {p.rows} x {p.columns}"
             remedy = "Allow more, take larger tiles, or keep the weight digital."
             got = f"{p.tiles} for {size} in {p.path!r}"
-            _checks.fail("max_tiles", f"allow {most} tiles", got, remedy)
+            checks.fail("max_tiles", f"allow {most} tiles", got, remedy)

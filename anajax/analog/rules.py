@@ -5,9 +5,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from anajax import _checks
-from anajax.periphery import IO, ideal
-from anajax.tiling import TileRule
+from anajax._core import checks
+from anajax.crossbar.periphery import IO, ideal
+from anajax.crossbar.tiling import TileRule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,14 +50,14 @@ class Rule:
             re.compile(self.path)
         except re.error as error:
             remedy = f"Correct it ({error})."
-            _checks.fail("path", "be a regular expression", repr(self.path), remedy)
+            checks.fail("path", "be a regular expression", repr(self.path), remedy)
         if self.normalize not in ("none", "tile", "column"):
             remedy = 'Use "none", "tile" or "column".'
-            _checks.fail("normalize", "be a known way to scale", self.normalize, remedy)
+            checks.fail("normalize", "be a known way to scale", self.normalize, remedy)
         for name in ("max_tiles", "patches"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                _checks.fail(name, "be at least 1", value, "Use the default.")
+                checks.fail(name, "be at least 1", value, "Use the default.")
 
     def covers(self, path: str) -> bool:
         """Whether the rule names this parameter or a module around it."""
@@ -77,7 +77,7 @@ def as_rules(rules: Any) -> tuple[Rule, ...]:
     for rule in rules:
         if not isinstance(rule, Rule):
             remedy = 'Such as Rule(".*", io=periphery.standard()).'
-            _checks.fail("rules", "hold Rule records", type(rule).__name__, remedy)
+            checks.fail("rules", "hold Rule records", type(rule).__name__, remedy)
     return rules or (Rule(".*"),)
 
 
@@ -113,14 +113,14 @@ def check_used(
             kind = "a product of two activations" if rule.activations else "a parameter"
             got = f"none for {rule.path!r} among {list(names)}"
             remedy = "Correct the pattern: it must match a whole path."
-            _checks.fail("rules", f"each cover {kind}", got, remedy)
+            checks.fail("rules", f"each cover {kind}", got, remedy)
         if rule.digital or rule.activations:
             continue
         if not set(covered) & set(sites):
             why = {path: reasons.get(path, NO_PRODUCT) for path in covered}
             got = f"none for {rule.path!r}: {why}"
             remedy = "Correct the pattern, or drop the rule (`fold=True` takes folded)."
-            _checks.fail("rules", "each cover a weight in a product", got, remedy)
+            checks.fail("rules", "each cover a weight in a product", got, remedy)
 
 
 NO_PRODUCT = "not in a product"

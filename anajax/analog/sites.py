@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import jax.random as jr
 
 from anajax import crossbar, rng
-from anajax._tree import replace
-from anajax._types import JArray, PRNGKey
+from anajax._core.tree import replace
+from anajax._core.types import JArray, PRNGKey
 from anajax.analog._jax import bind, precision, varying, with_automatic_axes
 from anajax.analog.layout import Layout
 from anajax.analog.products import Convolution, Dot
 from anajax.analog.rules import Rule
-from anajax.converters import Clip, Graded, Uniform
-from anajax.periphery import IO, ConstantScale, LearnedRange
+from anajax.crossbar.converters import Clip, Graded, Uniform
+from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange
 
 
 @dataclasses.dataclass(frozen=True)

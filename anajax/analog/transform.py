@@ -15,8 +15,8 @@ from typing import Any
 
 import jax
 
-from anajax import _checks
-from anajax._types import PRNGKey, PyTree
+from anajax._core import checks
+from anajax._core.types import PRNGKey, PyTree
 from anajax.analog import calibrate, control, equations, sharded
 from anajax.analog._jax import trace
 from anajax.analog.marks import Folded, Mark, parameter
@@ -171,7 +171,7 @@ def _shapes(named: list[tuple[str, Any]]) -> dict[str, tuple[int, ...]]:
     if len(dict(arrays)) < len(arrays):
         paths = [path for path, _ in arrays]
         got = sorted({path for path in paths if paths.count(path) > 1})
-        _checks.fail("params", "have a path for each array", got, "Rename one.")
+        checks.fail("params", "have a path for each array", got, "Rename one.")
     return dict(arrays)
 
 
@@ -191,4 +191,4 @@ def _check_signature(apply: Callable[..., Any]) -> None:
             remedy = (
                 "Wrap it: lambda params, k, *inputs: apply(params, *inputs, key=k)."
             )
-            _checks.fail(name, "be left to the hardware", got, remedy)
+            checks.fail(name, "be left to the hardware", got, remedy)

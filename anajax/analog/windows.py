@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from anajax._types import JArray
+from anajax._core.types import JArray
 
 
 class Window(NamedTuple):

@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
-from anajax import _checks, rng
-from anajax._tree import pytree, replace, static
-from anajax._types import PRNGKey, PyTree
+from anajax import rng
+from anajax._core import checks
+from anajax._core.tree import pytree, replace, static
+from anajax._core.types import PRNGKey, PyTree
 
 if TYPE_CHECKING:  # constructors also take Python numbers and lists
     Number = Any
@@ -119,15 +120,15 @@ class Device:
     """Times (s) that the source covers; beyond, the model extrapolates."""
 
     def __post_init__(self) -> None:
-        _checks.positive("g_min", self.g_min, strictly=False)
-        _checks.positive("g_max", self.g_max)
+        checks.positive("g_min", self.g_min, strictly=False)
+        checks.positive("g_max", self.g_max)
         _check_texts(self)
         if self.levels is not None:
             _check_levels(self)
-        if _checks.concrete(self.g_min, self.g_max) and np.any(
+        if checks.concrete(self.g_min, self.g_max) and np.any(
             np.asarray(self.g_min) >= np.asarray(self.g_max)
         ):
-            _checks.fail(
+            checks.fail(
                 "g_min",
                 "be less than `g_max`",
                 f"g_min={self.g_min}, g_max={self.g_max} uS",
@@ -274,7 +275,7 @@ def check_times(
             outside `device.valid_times` and `extrapolate` is false.
     """
     check_device(device)
-    _checks.times("times", times)
+    checks.times("times", times)
     return outside("times", device, times, extrapolate)
 
 
@@ -290,19 +291,19 @@ def check_time(device: Device, t: Time, *, extrapolate: bool = False) -> None:
         ValueError: if it is several, negative, not finite, or outside.
     """
     check_device(device)
-    _checks.time("t", t)
+    checks.time("t", t)
     outside("t", device, t, extrapolate)
 
 
 def outside(name: str, device: Device, times: Any, extrapolate: bool) -> np.ndarray:
     """The rule of `check_times` for an argument of any name and shape."""
-    if not _checks.concrete(times):
+    if not checks.concrete(times):
         return np.zeros(np.shape(times), bool)
     seconds = np.asarray(times, float)
     low, high = device.valid_times
     beyond = (seconds < low * (1 - 1e-6)) | (seconds > high * (1 + 1e-6))
     if np.any(beyond) and not extrapolate:
-        _checks.fail(
+        checks.fail(
             name,
             f"lie in {low:g} to {high:g} s, what the source of {device.name!r} covers",
             f"{seconds[beyond].tolist()} s",
@@ -316,7 +317,7 @@ def check_device(device: Any) -> None:
     if isinstance(device, Device):
         return
     name = getattr(device, "__name__", device if isinstance(device, str) else "pcm")
-    _checks.fail(
+    checks.fail(
         "device", "be a Device", f"{device!r:.60}", f"Pass anajax.devices.{name}()."
     )
 
@@ -349,7 +350,7 @@ def check_range(
         name: of the argument, in the message.
         what: where the targets come from, in the message.
     """
-    if not _checks.concrete(targets, low, high) or not np.size(targets):
+    if not checks.concrete(targets, low, high) or not np.size(targets):
         return
     given = np.asarray(targets)
     least, most = float(given.min()), float(given.max())
@@ -358,7 +359,7 @@ def check_range(
     epsilon = float(jnp.finfo(given.dtype).eps) if floating else 0.0
     near = high * max(1e-5, epsilon)
     if not (low - near <= least and most <= high + near):
-        _checks.fail(
+        checks.fail(
             name,
             f"have targets in {low:g} to {high:g} uS, the range of {of}",
             f"{what}{least:.6g} to {most:.6g} uS",
@@ -369,26 +370,26 @@ def check_range(
 def _check_texts(device: Device) -> None:
     for name in ("name", "source"):
         if not isinstance(getattr(device, name), str):
-            _checks.fail(name, "be text", repr(getattr(device, name)), "Write some.")
+            checks.fail(name, "be text", repr(getattr(device, name)), "Write some.")
     span = device.valid_times
     pair = isinstance(span, tuple | list) and len(span) == 2
     if not (pair and all(isinstance(t, int | float) for t in span)) or not (
         0 <= span[0] <= span[1]
     ):
-        _checks.fail(
+        checks.fail(
             "valid_times", "be two times in s, the first not later", span, "Give both."
         )
 
 
 def _check_levels(device: Device) -> None:
-    _checks.increasing("levels", device.levels)
-    if not _checks.concrete(device.levels, device.g_min, device.g_max):
+    checks.increasing("levels", device.levels)
+    if not checks.concrete(device.levels, device.g_min, device.g_max):
         return
     levels = np.asarray(device.levels)
     low, high = (np.asarray(g) for g in (device.g_min, device.g_max))
     low, high = float(low.min()), float(high.max())
     if levels.size and (levels.min() < low or levels.max() > high * (1 + 1e-6)):
-        _checks.fail(
+        checks.fail(
             "levels",
             f"lie in {low:g} to {high:g} uS, the range of the device",
             levels.tolist(),

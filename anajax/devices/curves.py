@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
-from anajax import _checks
-from anajax._tree import inherited, pytree, static, within
+from anajax._core import checks
+from anajax._core.tree import inherited, pytree, static, within
 from anajax.devices.base import Number, Numbers
 
 X = Float[JArray, "..."]
@@ -115,11 +115,11 @@ class Table(AbstractCurve):
     value: Numbers = inherited()
 
     def __post_init__(self) -> None:
-        _checks.finite("x", self.x)
-        _checks.finite("value", self.value)
-        _checks.increasing("x", self.x)
+        checks.finite("x", self.x)
+        checks.finite("value", self.value)
+        checks.increasing("x", self.x)
         if self.x.shape != self.value.shape:
-            _checks.fail(
+            checks.fail(
                 "value",
                 "have one entry per point of `x`",
                 f"{self.value.shape} against {self.x.shape}",

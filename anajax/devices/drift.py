@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array as JArray
 
-from anajax import _checks
-from anajax._tree import pytree, within
-from anajax._types import PRNGKey
+from anajax._core import checks
+from anajax._core.tree import pytree, within
+from anajax._core.types import PRNGKey
 from anajax.devices import _quadrature
 from anajax.devices.base import AbstractDrift, G, Nodes, Number, Time
 from anajax.devices.curves import AbstractCurve
@@ -52,7 +52,7 @@ class PowerLawDrift(AbstractDrift):
     """Factor on the spread of the exponent, for sweeps."""
 
     def __post_init__(self) -> None:
-        _checks.positive("t0", self.t0)
+        checks.positive("t0", self.t0)
 
     def init(self, target: G, programmed: G, *, key: PRNGKey) -> G:
         mean, sd = self._statistics(target)

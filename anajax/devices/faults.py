@@ -6,9 +6,10 @@ import numpy as np
 from jaxtyping import Array as JArray
 from jaxtyping import Int8
 
-from anajax import _checks, rng
-from anajax._tree import pytree
-from anajax._types import PRNGKey
+from anajax import rng
+from anajax._core import checks
+from anajax._core.tree import pytree
+from anajax._core.types import PRNGKey
 from anajax.devices.base import Device, G, Number
 
 HEALTHY, LOW, HIGH, DEAD = range(4)
@@ -49,9 +50,9 @@ class Faults:
             "stuck_low + stuck_high": self.stuck_low + self.stuck_high,
         }
         for name, value in values.items():
-            _checks.positive(name, value, strictly=False)
-            if _checks.concrete(value) and np.any(np.asarray(value) > 1):
-                _checks.fail(name, "be at most 1", value, "Give fractions.")
+            checks.positive(name, value, strictly=False)
+            if checks.concrete(value) and np.any(np.asarray(value) > 1):
+                checks.fail(name, "be at most 1", value, "Give fractions.")
 
     def draw(self, targets: G, *, key: PRNGKey) -> Codes:
         """The fault of each cell of one chip: healthy 0, low 1, high 2, dead 3."""

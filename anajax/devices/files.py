@@ -14,21 +14,20 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
-from anajax._files import write_atomically
-from anajax._types import Array, PRNGKey
+from anajax._core.disk import write_atomically
+from anajax._core.types import Array, PRNGKey
 from anajax.devices import (
     base,
     curves,
     drift,
     faults,
-    flash,
-    mram,
     programming,
     read_noise,
     relaxation,
     write_verify,
 )
 from anajax.devices.base import Device
+from anajax.devices.models import flash, mram
 
 FORMAT = "anajax-device"
 VERSION = 1

@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 import jax.random as jr
 
-from anajax._tree import pytree, static, within
-from anajax._types import PRNGKey
+from anajax._core.tree import pytree, static, within
+from anajax._core.types import PRNGKey
 from anajax.devices import _quadrature
 from anajax.devices.base import AbstractProgramming, G, Nodes, Number
 from anajax.devices.curves import AbstractCurve

@@ -4,8 +4,8 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from anajax import _checks
-from anajax._tree import pytree, static, within
+from anajax._core import checks
+from anajax._core.tree import pytree, static, within
 from anajax.devices.base import AbstractRead, G, Number, Time
 from anajax.devices.curves import AbstractCurve
 
@@ -84,9 +84,9 @@ class FlickerRead(AbstractRead):
     """Which conductance Q is a function of: "programmed" or "target"."""
 
     def __post_init__(self) -> None:
-        _checks.word("argument", self.argument, ("programmed", "target"))
-        _checks.positive("t0", self.t0, strictly=False)
-        _checks.positive("t_read", self.t_read)
+        checks.word("argument", self.argument, ("programmed", "target"))
+        checks.positive("t0", self.t0, strictly=False)
+        checks.positive("t_read", self.t_read)
 
     def sd(self, g: G, *, target: G, programmed: G, t: Time) -> G:
         reference = programmed if self.argument == "programmed" else target

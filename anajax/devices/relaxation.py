@@ -6,8 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 import jax.random as jr
 
-from anajax._tree import inherited, pytree, static, within
-from anajax._types import PRNGKey
+from anajax._core.tree import inherited, pytree, static, within
+from anajax._core.types import PRNGKey
 from anajax.devices import _quadrature
 from anajax.devices.base import AbstractDrift, G, Nodes, Number, Numbers, Time
 from anajax.devices.curves import X

@@ -8,12 +8,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from anajax import _checks
-from anajax._tree import replace
+from anajax._core import checks
+from anajax._core.tree import replace
 from anajax.devices.base import Device
 from anajax.devices.curves import Table
 from anajax.devices.drift import PowerLawDrift
-from anajax.devices.presets import ideal
+from anajax.devices.models.ideal import ideal
 from anajax.devices.programming import GaussianProgramming
 from anajax.devices.read_noise import FlickerRead
 
@@ -87,7 +87,7 @@ def read_csv(path: str | Path) -> dict[str, np.ndarray]:
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file, skipinitialspace=True))
     if not rows:
-        _checks.fail(str(path), "have data rows", "none", "Add one row per point.")
+        checks.fail(str(path), "have data rows", "none", "Add one row per point.")
     return {
         name: np.array(
             [_number(path, i, name, row[name]) for i, row in enumerate(rows)]
@@ -111,12 +111,12 @@ def _curves(stage: str, source: Source, g_max: float) -> tuple[Table, Table]:
     columns = read_csv(source) if isinstance(source, str | Path) else source
     missing = [c for c in ("g", "mean", "sd") if c not in columns]
     if missing:
-        _checks.fail(
+        checks.fail(
             stage,
             "have columns g, mean, sd",
             f"columns {sorted(columns)} without {missing}",
             "Add the missing column.",
         )
     g, mean, sd = (jnp.asarray(columns[c], dtype=float) for c in ("g", "mean", "sd"))
-    _checks.positive(f"{stage}.sd", sd, strictly=False)
+    checks.positive(f"{stage}.sd", sd, strictly=False)
     return Table(x=g / g_max, value=mean), Table(x=g / g_max, value=sd)

@@ -9,11 +9,12 @@ import jax.random as jr
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
-from anajax import _checks, rng
-from anajax._tree import replace
-from anajax._types import PRNGKey
-from anajax.devices._ties import tied
+from anajax import rng
+from anajax._core import checks
+from anajax._core.tree import replace
+from anajax._core.types import PRNGKey
 from anajax.devices.base import Device
+from anajax.devices.ties import tied
 
 Factor = Float[JArray, "*sweep"] | float
 
@@ -44,7 +45,7 @@ def scale_noise(
     """
     factors = (programming, drift_mean, drift_spread, read)
     for name, factor in zip(_FACTORS, factors, strict=True):
-        _checks.positive(name, factor, strictly=False)
+        checks.positive(name, factor, strictly=False)
     return replace(
         device,
         programming=_scaled(device.programming, scale=programming),
@@ -89,12 +90,12 @@ def vary(
         ValueError: if a spread is negative, or a name covers no parameter.
     """
     spreads = _spreads(spread)
-    _checks.positive("spread", jnp.asarray([*spreads.values()]), strictly=False)
+    checks.positive("spread", jnp.asarray([*spreads.values()]), strictly=False)
     leaves, tree = jax.tree_util.tree_flatten_with_path(device)
     names = [_dotted(path) for path, _ in leaves]
     for name in spreads:
         if not any(_covers(name, n) for n in names):
-            _checks.fail("spread", "name parameters", repr(name), f"Known: {names}.")
+            checks.fail("spread", "name parameters", repr(name), f"Known: {names}.")
     key = rng.stream(key, rng.Stage.SPREAD)
     new = [
         _varied(leaf, _spread_of(name, spreads), rng.path_key(key, name))

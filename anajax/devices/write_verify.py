@@ -14,9 +14,9 @@ from jax.scipy.stats import norm
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
-from anajax import _checks
-from anajax._tree import pytree, replace, static
-from anajax._types import PRNGKey
+from anajax._core import checks
+from anajax._core.tree import pytree, replace, static
+from anajax._core.types import PRNGKey
 from anajax.devices import _quadrature
 from anajax.devices._quadrature import REACH
 from anajax.devices.base import AbstractProgramming, Device, G, Nodes, Number
@@ -83,10 +83,10 @@ class WriteVerify(AbstractProgramming):
 
     def __post_init__(self) -> None:
         if self.budget < 1:
-            _checks.fail("budget", "be at least 1", self.budget, "Allow one pulse.")
-        _checks.positive("gain", self.gain)
-        if _checks.concrete(self.gain) and np.any(np.asarray(self.gain) >= 2):
-            _checks.fail("gain", "be less than 2", self.gain, "The loop diverges.")
+            checks.fail("budget", "be at least 1", self.budget, "Allow one pulse.")
+        checks.positive("gain", self.gain)
+        if checks.concrete(self.gain) and np.any(np.asarray(self.gain) >= 2):
+            checks.fail("gain", "be less than 2", self.gain, "The loop diverges.")
 
     def sample(self, target: G, *, key: PRNGKey) -> G:
         return self.write(target, key=key).g

@@ -16,14 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from anajax import _checks, crossbar
-from anajax._tree import pytree, replace
-from anajax._types import Float, JArray, PRNGKey
-from anajax.converters import warn_narrow, wide
-from anajax.crossbar import TileRule, Tiles
-from anajax.periphery import IO, LearnedRange
+from anajax import crossbar
+from anajax._core import checks
+from anajax._core.tree import pytree, replace
+from anajax._core.types import Float, JArray, PRNGKey
+from anajax.crossbar.converters import warn_narrow, wide
+from anajax.crossbar.periphery import IO, LearnedRange
+from anajax.crossbar.product import TileRule, Tiles
+from anajax.crossbar.tiling import Scaling
 from anajax.rng import Stage, streams
-from anajax.tiling import Scaling
 
 M = TypeVar("M", bound=nnx.Module)
 T = TypeVar("T")
@@ -97,7 +98,7 @@ class Analog(nnx.Module):
         patches: int = 2**24,
         stack: tuple[int, ...] = (),
     ):
-        _checks.word("normalize", normalize, Scaling)
+        checks.word("normalize", normalize, Scaling)
 
         def own(leaf: JArray) -> JArray:  # a copy: no two layers share a buffer
             return jnp.array(jnp.broadcast_to(leaf, (*stack, *leaf.shape)))
@@ -140,7 +141,7 @@ class Analog(nnx.Module):
             rule = "be used inside of a scan or vmap over all of its Variables"
             remedy = "Do not leave out those that are no nnx.Param (nnx.StateAxes)."
             got = f"a stack {self.stack} at once"
-            _checks.fail(named(self.name), rule, got, remedy)
+            checks.fail(named(self.name), rule, got, remedy)
 
     def periphery(self) -> IO:
         """The `IO` of today, with the input range as it is trained."""
@@ -174,7 +175,7 @@ class Analog(nnx.Module):
         """
         if x.size:
             remedy = "Find the layer before it that diverged."
-            _checks.finite(f"inputs of {self.name}", x, remedy)
+            checks.finite(f"inputs of {self.name}", x, remedy)
         if self.observer is not None:
             self.observer(x, 0 if self.index is None else self.index[...])
         io, key, dtype = self.periphery(), self._key_for(x), x.dtype

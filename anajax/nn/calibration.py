@@ -12,14 +12,15 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float
 
-from anajax import _checks, crossbar, rng
-from anajax._split import split_axis
-from anajax._tree import replace
-from anajax._types import JArray, PRNGKey
-from anajax.converters import Clip, Uniform, calibrate
+from anajax import crossbar, rng
+from anajax._core import checks
+from anajax._core.tree import replace
+from anajax._core.types import JArray, PRNGKey
+from anajax.crossbar.converters import Clip, Uniform, calibrate
+from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange, ideal
+from anajax.crossbar.split import split_axis
 from anajax.nn.analog import apart, named, together
 from anajax.nn.programmed import analog_by_path
-from anajax.periphery import IO, ConstantScale, LearnedRange, ideal
 
 M = TypeVar("M", bound=nnx.Module)
 
@@ -62,9 +63,9 @@ def calibrate_ranges(
         ValueError: if there is no batch, a layer met no input or inputs that are not
             finite, or an argument is out of range.
     """
-    _checks.word("per", per, tuple(SHARED))
+    checks.word("per", per, tuple(SHARED))
     if vectors < 1:
-        _checks.fail("vectors", "be at least 1", vectors, "Use the default.")
+        checks.fail("vectors", "be at least 1", vectors, "Use the default.")
     met = _inputs(model, batches, vectors)
     model = nnx.clone(model)
     for path, layer in analog_by_path(model).items():
@@ -90,9 +91,9 @@ def _met(met: Met, index: int, path: str) -> JArray:
     own = [x for i, x in met if i == index and x.size]
     if not own:
         remedy = "Pass batches, or convert only what the model calls."
-        _checks.fail("batches", f"reach the layer {named(path)!r}", "no input", remedy)
+        checks.fail("batches", f"reach the layer {named(path)!r}", "no input", remedy)
     x = jnp.asarray(np.concatenate(own, axis=1))
-    _checks.finite(f"inputs of {named(path)}", x, "Find the layer that diverged.")
+    checks.finite(f"inputs of {named(path)}", x, "Find the layer that diverged.")
     return x
 
 

@@ -2,7 +2,7 @@
 
 Each class is the Flax layer of its name: shapes, padding, promotion of dtypes and the
 (digital) bias are Flax's own code, and parameters keep their names. What is added is
-the attribute `analog`. Layers are made by `anajax.convert.to_analog`.
+the attribute `analog`. Layers are made by `anajax.nn.convert.to_analog`.
 """
 
 import math
@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from anajax import _checks
-from anajax._types import JArray
+from anajax._core import checks
+from anajax._core.types import JArray
 from anajax.nn.analog import Analog, contract
 from anajax.nn.patches import chunked, transposed_padding, unfold
 
@@ -225,5 +225,5 @@ def einsum_letters(
         or not set(weight) & set(given) - set(out)
     ):
         rule = "be one product of input and kernel, each letter once per operand"
-        _checks.fail("einsum_str", rule, repr(equation), "Or keep the layer digital.")
+        checks.fail("einsum_str", rule, repr(equation), "Or keep the layer digital.")
     return list(given), list(weight), list(out)

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from anajax import _checks
-from anajax._types import JArray
+from anajax._core import checks
+from anajax._core.types import JArray
 
 M = TypeVar("M", bound=nnx.Module)
 
@@ -59,7 +59,7 @@ def _check_kind(found: Mapping[str, Any], path: str, kinds: tuple[type, ...]) ->
         names = " or ".join(kind.__name__ for kind in kinds)
         got = f"{type(found.get(path)).__name__} at {path!r}"
         remedy = f"Known paths: {sorted(p for p in found if p)}."
-        _checks.fail("pairs", f"name a {names}", got, remedy)
+        checks.fail("pairs", f"name a {names}", got, remedy)
 
 
 def _fold(norm: Any, layer: Any) -> None:
@@ -93,7 +93,7 @@ def batch_norms(model: nnx.Module) -> list[nnx.BatchNorm]:
 def _norms(model: nnx.Module) -> list[nnx.BatchNorm]:
     norms = batch_norms(model)
     if not norms:
-        _checks.fail("model", "have a batch norm", "none", "Leave this step out.")
+        checks.fail("model", "have a batch norm", "none", "Leave this step out.")
     return norms
 
 
@@ -120,7 +120,7 @@ def recalibrate_norms(model: M, batches: Iterable[JArray]) -> M:
             norm.momentum, norm.use_running_average = 1 - 1 / count, False
         model(x)  # pyright: ignore[reportCallIssue]
     if not count:
-        _checks.fail("batches", "not be empty", "none", "Pass some inputs.")
+        checks.fail("batches", "not be empty", "none", "Pass some inputs.")
     for norm, (momentum, average) in zip(norms, settings, strict=True):
         norm.momentum, norm.use_running_average = momentum, average
     return model

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from anajax._types import JArray
+from anajax._core.types import JArray
 
 Window = tuple[tuple[int, ...], Any, tuple[int, ...], tuple[int, ...]]
 """Strides, padding, dilation of the input, dilation of the kernel."""

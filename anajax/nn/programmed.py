@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from anajax import _checks, compensation, crossbar, rng
-from anajax._tree import replace
-from anajax._types import Float, JArray, PRNGKey
+from anajax import compensation, crossbar, rng
+from anajax._core import checks
+from anajax._core.tree import replace
+from anajax._core.types import Float, JArray, PRNGKey
 from anajax.compensation import Per, Recalibrations, hold
+from anajax.crossbar.periphery import LearnedRange
 from anajax.nn.analog import Analog, Parts, over_stack
-from anajax.periphery import LearnedRange
 from anajax.rng import Stage
 
 M = TypeVar("M", bound=nnx.Module)
@@ -74,13 +75,13 @@ def insert_weights(
         for path, array in arrays.items():
             if path not in found:
                 remedy = f"Known: {sorted(found)}."
-                _checks.fail(name, "belong to analog layers", repr(path), remedy)
+                checks.fail(name, "belong to analog layers", repr(path), remedy)
             shape = found[path].kernel[...].shape
             if name in ("variance", "parts") and path in parts:
                 shape = (*shape, parts[path].digital.shape[-1])
             if array.shape != shape:
                 rule = f"have the kernel's shape {shape} at {path!r}"
-                _checks.fail(name, rule, array.shape, "Read this network's own chip.")
+                checks.fail(name, rule, array.shape, "Read this network's own chip.")
     for path, array in weights.items():
         kernel = found[path].kernel
         kernel[...] = array.astype(kernel[...].dtype)
@@ -112,7 +113,7 @@ def read_outs(
         By path, the answer to each input: of each tile `[groups in t k c]` for factors
         per tile, else of the layer `[groups in out]`. Stacks lead by their axes.
     """
-    _checks.word("per", per, Per)
+    checks.word("per", per, Per)
     part = crossbar.partial_sums if per == "tile" else crossbar.mvm
 
     def one(layer: Any, key: PRNGKey) -> JArray:
@@ -156,10 +157,10 @@ def compensation_factors(
     Raises:
         ValueError: for an unknown `per`, or read-outs of unlike networks.
     """
-    _checks.word("per", per, Per)
+    checks.word("per", per, Per)
     if set(reference) != set(now):
         got = sorted(set(reference) ^ set(now))
-        _checks.fail("now", "hold the layers of `reference`", got, "Read both alike.")
+        checks.fail("now", "hold the layers of `reference`", got, "Read both alike.")
     return {p: _factor(reference[p], now[p], per) for p in now}
 
 
@@ -181,7 +182,7 @@ def compensate(model: M, factors: Mapping[str, JArray]) -> M:
     for path, factor in factors.items():
         if path not in found:
             remedy = f"Known: {sorted(found)}."
-            _checks.fail("factors", "belong to analog layers", repr(path), remedy)
+            checks.fail("factors", "belong to analog layers", repr(path), remedy)
         found[path].analog.factor.set_value(factor)
     return model
 
@@ -211,8 +212,8 @@ def recalibrations(
     Raises:
         ValueError: if times are out of range, or for an unknown `per`.
     """
-    _checks.word("per", per, Per)
-    _checks.times("times", times)
+    checks.word("per", per, Per)
+    checks.times("times", times)
     times = jnp.asarray(times, dtype=float)
 
     def outs(t: JArray, index: int) -> dict[str, JArray]:

@@ -3,28 +3,28 @@
 import contextlib
 import dataclasses
 import hashlib
-import importlib
 from pathlib import Path
 from typing import Any, Protocol
 
 import jax
 from jax.sharding import Mesh
 
-from anajax.studies import hosts
-from anajax.studies.config import StudyConfig
-from anajax.studies.folder import Folder, Resume, require_begun
-from anajax.studies.parts import Notify
-from anajax.studies.versions import versions
-from anajax.workloads.base import Workload
+from anajax.analysis.workload import Workload
+from anajax.studies.config.study import StudyConfig
+from anajax.studies.kinds import sensitivity, strategies, sweep
+from anajax.studies.store import hosts
+from anajax.studies.store.folder import Folder, Resume, require_begun
+from anajax.studies.store.parts import Notify
+from anajax.studies.store.versions import versions
 from anajax.workloads.load import load
 
-MODULES = {
-    "strategies": "strategies",
-    "devices": "strategies",
-    "sensitivity": "sensitivity",
-    "sweep": "sweep",
+MODULES: dict[str, Any] = {
+    "strategies": strategies,
+    "devices": strategies,
+    "sensitivity": sensitivity,
+    "sweep": sweep,
 }
-"""Modules of this folder that do a kind of study. Each has `MESH` (whether a mesh can
+"""Modules that do a kind of study. Each has `MESH` (whether a mesh can
 share the work) and `prepare(config, work, mesh) -> Study`."""
 
 
@@ -80,7 +80,7 @@ def prepare(
             or cannot be written to, or holds nothing to go on with.
         WriteError: an OSError, if the disk is full.
     """
-    module = importlib.import_module(f"anajax.studies.{MODULES[config.study]}")
+    module = MODULES[config.study]
     if mesh is not None and not module.MESH:
         raise ValueError(
             f"`--devices` must be 1 for a study of kind {config.study}: got a mesh of "

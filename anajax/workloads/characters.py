@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from flax import nnx
 
+from anajax.analysis.workload import IGNORE, Splits, Workload, workload
 from anajax.workloads import sources, weights
-from anajax.workloads.base import IGNORE, Splits, Workload, workload
 from anajax.workloads.recurrent import CharacterNet
 
 WARMUP, SCORED = 64, 192

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 from flax import nnx
 
-from anajax._types import Array
+from anajax._core.types import Array
+from anajax.analysis.workload import Splits, Workload, workload
 from anajax.workloads import weights
-from anajax.workloads.base import Splits, Workload, workload
 
 TEST_ITEMS = 360
 SPLIT = f"stratified by class, {TEST_ITEMS} test items, NumPy seed 0"

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from flax import nnx
 
+from anajax.analysis.workload import Splits, Workload, workload
 from anajax.workloads import resnet, sources, weights
-from anajax.workloads.base import Splits, Workload, workload
 
 SPLIT = "official test set of 10,000"
 CIFAR = "cifar-10-batches-bin"

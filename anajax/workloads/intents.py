@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from flax import nnx
 
-from anajax._types import Array
+from anajax._core.types import Array
+from anajax.analysis.workload import Splits, Workload, workload
 from anajax.workloads import minilm, sources, weights
-from anajax.workloads.base import Splits, Workload, workload
 
 FOLDER = "banking77"
 REMEDY = "It holds train.csv and test.csv (text,category) of PolyAI's BANKING77."

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from flax import nnx
 
+from anajax.analysis.workload import Splits, Workload, workload
 from anajax.workloads import sources, weights
-from anajax.workloads.base import Splits, Workload, workload
 from anajax.workloads.recurrent import KeywordNet
 
 FOLDER = "speech_commands_test"

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from anajax import _checks
-from anajax.workloads.base import Workload
+from anajax._core import checks
+from anajax.analysis.workload import Workload
 from anajax.workloads.characters import load_characters
 from anajax.workloads.digits import load_digits_net
 from anajax.workloads.images import load_cifar10, load_fashion
@@ -53,5 +53,5 @@ def load(
     """
     if name not in LOADERS:
         known = ", ".join(LOADERS)
-        _checks.fail("name", "name a workload", repr(name), f"Known names: {known}.")
+        checks.fail("name", "name a workload", repr(name), f"Known names: {known}.")
     return LOADERS[name](data=None if data is None else Path(data), items=items)

@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array as JArray
 from jaxtyping import Float, Int
 
-from anajax._types import Array
+from anajax._core.types import Array
 
 
 class PeepholeCell(nnx.Module):

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from flax import nnx
 
+from anajax.analysis.workload import Splits, Workload, workload
 from anajax.workloads import sources, weights
-from anajax.workloads.base import Splits, Workload, workload
 from anajax.workloads.recurrent import DigitNet
 
 FILE = "fsdd/fsdd_8k.npz"

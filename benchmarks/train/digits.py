@@ -11,9 +11,9 @@ import optax
 from flax import nnx
 from loop import arrays
 
+from anajax.analysis.workload import correct, cross_entropy, pure
 from anajax.rng import Stage, stream
 from anajax.workloads import weights
-from anajax.workloads.base import correct, cross_entropy, pure
 from anajax.workloads.digits import SPLIT, DigitsNet, digits_data
 
 SEED, EPOCHS, BATCH, RATE = 0, 80, 64, 3e-3

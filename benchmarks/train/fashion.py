@@ -20,9 +20,9 @@ from flax import nnx
 from loop import arrays
 from safetensors.numpy import load_file, save_file
 
+from anajax.analysis.workload import correct, cross_entropy
 from anajax.rng import Stage, stream
 from anajax.workloads import images, weights
-from anajax.workloads.base import correct, cross_entropy
 
 SEED, BATCH, RATE, DECAY = 0, 128, 0.1, 5e-4
 

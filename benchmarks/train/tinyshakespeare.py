@@ -16,10 +16,10 @@ import optax
 from flax import nnx
 from loop import optimizer, train
 
+from anajax.analysis.workload import bits_per_character, cross_entropy, pure
 from anajax.rng import Stage, stream
 from anajax.training import clip_weights, gaussian_noise
 from anajax.workloads import characters, weights
-from anajax.workloads.base import bits_per_character, cross_entropy, pure
 
 SEED, STEPS, BATCH, TIME, RATE = 0, 8000, 32, 96, 8e-3
 NOISE = 0.04  # of the largest weight of each matrix

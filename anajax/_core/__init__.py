@@ -1,0 +1,1 @@
+"""What every floor stands on: pytrees, types, checks, normal numbers."""

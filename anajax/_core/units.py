@@ -1,0 +1,6 @@
+"""Units that more than one module converts with."""
+
+DAY = 86400.0
+"""One day, s."""
+YEAR = 365.25 * DAY
+"""One Julian year, s."""

@@ -1,0 +1,1 @@
+"""What a network makes of its hardware: no config, no disk."""

@@ -1,0 +1,222 @@
+"""Designs of points, functions over them in one trace, and global sensitivity indices.
+
+Designs and indices are those of SALib: Sobol's variance-based indices (total index by
+Jansen, first order by Saltelli), Morris' elementary effects, Latin hypercubes.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from anajax._core import checks
+from anajax._core.types import PRNGKey, PyTree
+from anajax.analysis.points import over_chips
+from anajax.analysis.steps import Arrays, Kept
+
+Method = Literal["sobol", "morris", "latin"]
+METHODS = get_args(Method)
+CONFIDENCE = 0.9
+"""Level of all intervals."""
+Save = Callable[[str, Callable[[Kept | None], dict[str, Any]]], Arrays]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Design:
+    """Points at which a function is to be evaluated."""
+
+    method: str
+    """One of `METHODS`."""
+    names: tuple[str, ...]
+    """Of the coordinates."""
+    bounds: np.ndarray
+    """Lower and upper end of each coordinate `[names 2]`."""
+    points: np.ndarray
+    """`[points names]`."""
+    seed: int
+    """Of the design and of the bootstrap of its indices."""
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        """The problem as SALib writes it."""
+        return {
+            "num_vars": len(self.names),
+            "names": list(self.names),
+            "bounds": self.bounds.tolist(),
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Indices:
+    """Sensitivity of an output to each coordinate, with half widths of intervals."""
+
+    first: np.ndarray
+    """Sobol: share of the variance that a coordinate explains alone. Morris: mean
+    elementary effect."""
+    first_error: np.ndarray
+    """Half width of its interval; NaN for Morris."""
+    total: np.ndarray
+    """Sobol: share of the variance that involves it. Morris: mean |effect|."""
+    total_error: np.ndarray
+    """Half width of its interval."""
+    spread: np.ndarray
+    """Morris: standard deviation of the effects. NaN for Sobol."""
+
+
+def make_design(
+    method: Method,
+    names: Sequence[str],
+    bounds: Sequence[tuple[float, float]] | np.ndarray,
+    samples: int,
+    *,
+    seed: int = 0,
+) -> Design:
+    """A design in a box.
+
+    Args:
+        method: "sobol" (`samples (names + 2)` points), "morris" (`samples` trajectories
+            of `names + 1` points, 4 levels) or "latin" (`samples` points).
+        names: of the coordinates.
+        bounds: of each coordinate.
+        samples: base samples, trajectories or points; a power of 2 for Sobol.
+        seed: of the design.
+
+    Raises:
+        ModuleNotFoundError: if SALib is missing.
+        ValueError: if an argument is out of range.
+    """
+    _check(method, names, np.asarray(bounds), samples)
+    _require_salib()
+    salib_seed = seed + 1  # SALib takes 0 for none
+    from SALib.sample import latin, morris, sobol
+
+    made = Design(
+        method=method,
+        names=tuple(names),
+        bounds=np.asarray(bounds, float),
+        points=np.empty(0),
+        seed=seed,
+    )
+    if method == "sobol":
+        points = sobol.sample(
+            made.problem, samples, calc_second_order=False, seed=salib_seed
+        )
+    elif method == "morris":
+        points = morris.sample(
+            made.problem, samples, num_levels=_LEVELS, seed=salib_seed
+        )
+    else:
+        points = latin.sample(made.problem, samples, seed=salib_seed)
+    return dataclasses.replace(made, points=np.asarray(points, float))
+
+
+def evaluate_design(
+    function: Callable[[Any, Any], Any],
+    design: Design,
+    keys: PRNGKey,
+    shared: PyTree = None,
+    *,
+    numbers: Callable[[np.ndarray], np.ndarray] = lambda points: points,
+    chunk: int = 1,
+    call: int | None = None,
+    block: int = 64,
+    save: Save = lambda name, compute: compute(None),
+) -> dict[str, np.ndarray]:
+    """Outputs `[points]` by name of a function at all points of a design, in one trace.
+
+    Args:
+        function: `function((numbers, key), shared)` gives a mapping of numbers.
+        design: the points.
+        keys: of the chips; outputs are means over them, the same for all points.
+        shared: what all points have in common.
+        numbers: what the function gets, of points `[n names]`; themselves by default.
+        chunk: chips at once (vmapped), of any points: bounds the memory.
+        call: chips in one call, of any points.
+        block: points that are saved at once.
+        save: `save(name, compute)` gives what was saved under that name, or computes,
+            with a draft for what is half done.
+    """
+    found = []
+    for i, start in enumerate(range(0, len(design.points), block)):
+        points = numbers(design.points[start : start + block])
+
+        def compute(draft: Kept | None, points: np.ndarray = points) -> dict[str, Any]:
+            step = None if draft is None else draft.steps(call or len(keys))
+            how: Any = {"chunk": chunk, "call": call, "step": step}
+            outputs = over_chips(function, points, keys, shared, **how)
+            return {name: np.mean(v, 1, dtype=float) for name, v in outputs.items()}
+
+        found.append(save(f"{design.method}-{i:04d}", compute))
+    return {name: np.concatenate([f[name] for f in found]) for name in found[0]}
+
+
+def indices(design: Design, y: np.ndarray) -> Indices:
+    """Sensitivity indices of one output of a design, by SALib, with 90 % intervals.
+
+    A constant output has indices 0.
+
+    Args:
+        design: by "sobol" or "morris".
+        y: the output at all points `[points]`.
+
+    Raises:
+        ValueError: if the output is not finite, or the design has no indices.
+    """
+    if design.method not in ("sobol", "morris"):
+        remedy = "Use one of these."
+        checks.fail("design", "be of sobol or morris", design.method, remedy)
+    checks.finite("y", y)
+    y = np.asarray(y, float)
+    none = np.full(len(design.names), np.nan)
+    if np.ptp(y) == 0:
+        zero = np.zeros(len(design.names))
+        return Indices(
+            first=zero, first_error=zero, total=zero, total_error=zero, spread=zero
+        )
+    from SALib.analyze import morris, sobol
+
+    options = {"conf_level": CONFIDENCE, "num_resamples": 500}
+    options["seed"] = design.seed + 1  # SALib takes 0 for none
+    if design.method == "sobol":
+        s = sobol.analyze(design.problem, y, calc_second_order=False, **options)
+        return Indices(
+            first=s["S1"],
+            first_error=s["S1_conf"],
+            total=s["ST"],
+            total_error=s["ST_conf"],
+            spread=none,
+        )
+    s = morris.analyze(design.problem, design.points, y, num_levels=_LEVELS, **options)
+    return Indices(
+        first=np.asarray(s["mu"], float),
+        first_error=none,
+        total=np.asarray(s["mu_star"], float),
+        total_error=np.asarray(s["mu_star_conf"], float),
+        spread=np.asarray(s["sigma"], float),
+    )
+
+
+_LEVELS = 4
+
+
+def _check(
+    method: Method, names: Sequence[str], bounds: np.ndarray, count: int
+) -> None:
+    checks.word("method", method, Method)
+    if bounds.shape != (len(names), 2) or np.any(bounds[:, 0] >= bounds[:, 1]):
+        rule = f"be {len(names)} pairs that increase"
+        checks.fail("bounds", rule, bounds.tolist(), "Give a low and a high end each.")
+    if count < 2 or (method == "sobol" and count & (count - 1)):
+        rule = "be a power of 2" if method == "sobol" else "be at least 2"
+        checks.fail("samples", rule, count, "Use 64.")
+
+
+def _require_salib() -> None:
+    try:
+        import SALib  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Designs and global indices are those of SALib, which is not installed. "
+            "Install it: pip install 'anajax[studies]'."
+        ) from error

@@ -1,0 +1,205 @@
+"""Local sensitivity: elasticities of the loss and of the weight error, in one pass.
+
+The elasticity d ln L / d ln p is the relative change of L per relative change of a
+parameter p. Conductances are drawn with their exact means and variances, as smooth
+functions of every parameter of the device, faults included; wires, products and
+converters follow. One backward pass per chip gives the slopes of both outputs.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax import chip, rng
+from anajax._core import checks
+from anajax._core.tree import pytree, static
+from anajax._core.types import PRNGKey
+from anajax.analysis.evaluate import rms_error
+from anajax.analysis.hardware import Hardware
+from anajax.analysis.network import System
+from anajax.analysis.points import chip_keys
+from anajax.devices.base import check_time
+from anajax.devices.variation import RANGE
+from anajax.mapping.strategy import check_layers
+from anajax.mapping.weight_error import moment_table
+from anajax.programming.end_to_end.fisher import CHIPS, rounded
+from anajax.programming.end_to_end.targets import distillation
+from anajax.programming.end_to_end.task import layer_moments
+
+OUTPUTS = ("loss", "weight_rms_error")
+"""What has elasticities: the distillation loss, and the rms weight error."""
+
+
+@pytree
+class Elasticities:
+    """Elasticities of both outputs in every number of the hardware."""
+
+    parameters: tuple[str, ...] = static()
+    """Names of the numbers, such as "device/programming/scale"."""
+    value: Float[np.ndarray, "parameters"]
+    """Each number itself."""
+    elasticity: Float[np.ndarray, "outputs parameters"]
+    """d ln output / d ln parameter, a ratio of means over chips; 0 where the output is
+    no more than rounding, as from drift alone at 0 s: nothing changes it there."""
+    error: Float[np.ndarray, "outputs parameters"]
+    """Its standard error over chips."""
+    output: Float[np.ndarray, "outputs chips"]
+    """Loss and rms weight error of each chip."""
+
+
+def elasticities(
+    system: System,
+    hardware: Hardware,
+    layers: dict[str, chip.Layer],
+    inputs: JArray | np.ndarray,
+    t: float,
+    *,
+    key: PRNGKey,
+    chips: int = CHIPS,
+    extrapolate: bool = False,
+) -> Elasticities:
+    """What the outputs depend on, and how strongly, with targets as they are.
+
+    Numbers of all layers' converters and noise are taken together:
+    "periphery/adc/codes" changes them in all layers by the same share. Through rounding
+    the slope is straight through: that of the noise that steps amount to, not of
+    single steps.
+
+    Args:
+        system: the network.
+        hardware: where the slopes are taken; ranges of the device are left out.
+        layers: what is programmed, by path.
+        inputs: unlabeled inputs.
+        t: seconds after the first read.
+        key: draws the chips.
+        chips: how many.
+        extrapolate: whether `t` may lie outside what the device's source covers.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    checks.finite("inputs", inputs)
+    checks.time("t", t)
+    if chips < 2:
+        checks.fail("chips", "be at least 2", chips, "Errors need two chips.")
+    check_time(hardware.device, t, extrapolate=extrapolate)
+    check_layers(layers, hardware.device)
+    keys = chip_keys(key, jnp.arange(chips))
+    values, slopes = per_chip(
+        system, hardware, layers, jnp.asarray(inputs), jnp.asarray([t], float), keys
+    )
+    names, numbers, products = [], [], []
+    for name, p, slope in _together(hardware, slopes):
+        flat = np.reshape(slope * p, (chips, len(OUTPUTS), -1))
+        for i in range(flat.shape[-1]):
+            names.append(name if flat.shape[-1] == 1 else f"{name}/{i}")
+            numbers.append(np.ravel(p)[i])
+            products.append(flat[..., i])
+    outputs = np.asarray(values, float)  # [chips outputs]
+    mean = outputs.mean(0)
+    products = np.reshape(np.asarray(products, float), (-1, *outputs.shape))
+    mean = np.where(mean > _least(system, layers, inputs), mean, np.inf)
+    relative = products / mean  # [parameters chips outputs]
+    found = relative.mean(1)
+    rest = relative - found[:, None] * (outputs / mean)  # of a ratio, linearized
+    return Elasticities(
+        parameters=tuple(names),
+        value=np.asarray(numbers, float),
+        elasticity=found.T,
+        error=rest.std(1, ddof=1).T / np.sqrt(chips),
+        output=outputs.T,
+    )
+
+
+@partial(jax.jit, static_argnames="system")
+def per_chip(
+    system: System,
+    hardware: Hardware,
+    layers: dict[str, chip.Layer],
+    inputs: JArray,
+    times: Float[JArray, "1"],
+    keys: PRNGKey,
+) -> tuple[Float[JArray, "chips outputs"], Hardware]:
+    """Both outputs of each chip, and their slopes: leaves `[chips outputs ...]`."""
+    reference = system.work.apply(system.work.params, inputs)
+
+    def outputs(hardware: Hardware, key: PRNGKey) -> JArray:
+        w = drawn_weights(system, hardware, layers, times, key)
+        noise = rng.stream(key, rng.Stage.PRODUCT, 1)
+        params = chip.insert(system.work.params, w)
+        loss = distillation(
+            system.apply(hardware.ios, params, inputs, noise), reference
+        )
+        return jnp.stack([loss, rms_error(w, system.ideal, layers)])
+
+    def one(key: PRNGKey) -> tuple[JArray, Hardware]:
+        value, back = jax.vjp(lambda h: outputs(h, key), hardware)
+        (slopes,) = jax.vmap(back)(jnp.eye(len(OUTPUTS), dtype=value.dtype))
+        return value, slopes
+
+    return jax.lax.map(one, keys)
+
+
+def _least(
+    system: System, layers: dict[str, chip.Layer], inputs: JArray | np.ndarray
+) -> np.ndarray:
+    """What rounding of the weights makes of both outputs."""
+    apply, params, x = system.work.apply, system.work.params, jnp.asarray(inputs)
+    near = rounded(system.ideal)
+    loss = distillation(apply(chip.insert(params, near), x), apply(params, x))
+    return np.asarray([loss, rms_error(near, system.ideal, layers)], float)
+
+
+def drawn_weights(
+    system: System,
+    hardware: Hardware,
+    layers: dict[str, chip.Layer],
+    times: Float[JArray, "1"],
+    key: PRNGKey,
+) -> dict[str, JArray]:
+    """Weights of a chip at a time: each device normal, with exact mean and variance.
+
+    The drift compensation is that of the layer in the limit of many weights.
+    """
+    table = moment_table(hardware.device, times)
+    through = system.through(hardware.wires)
+    new = {}
+    for path, layer in layers.items():
+        g = table(layer.targets)  # at 0 s and at t
+        sd = jnp.sqrt(jnp.maximum(g.var[1], 1e-16))
+        xi = jax.random.normal(rng.path_key(key, path), sd.shape, sd.dtype)
+        planes = jnp.maximum(g.mean[1] + sd * xi, 0)
+        planes = planes if through is None else through(path, planes)
+        _, alpha = layer_moments(layer, table, times)
+        alpha = alpha if system.scope != "none" else jnp.ones_like(alpha)
+        new[path] = chip.finish(layer, alpha[0] * (planes @ layer.coefficients))
+    return new
+
+
+def _together(hardware: Hardware, slopes: Hardware) -> Any:
+    """Name, value and slope of each number; a layer's periphery counts with the others.
+
+    The number of the first layer stands for all, and the slopes are of a common factor.
+    """
+    found: dict[str, list] = {}
+    flat, _ = jax.tree_util.tree_flatten_with_path(hardware)
+    for (path, p), slope in zip(flat, jax.tree.leaves(slopes), strict=True):
+        name = chip.path_name(path)
+        if name.rpartition("/")[2] in RANGE and name.startswith("device"):
+            continue
+        if name.startswith("ios/"):
+            layer = path[1].key
+            name = "periphery" + chip.path_name(path).removeprefix(f"ios/{layer}")
+        p, slope = np.asarray(p, float), np.asarray(slope, float)
+        if name in found:
+            first = found[name][0]
+            factor = np.where(first == 0, 0, p / np.where(first == 0, 1, first))
+            found[name][1] = found[name][1] + slope * factor
+        else:
+            found[name] = [p, slope]
+    return [(name, p, slope) for name, (p, slope) in found.items()]

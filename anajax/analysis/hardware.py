@@ -1,0 +1,176 @@
+"""The hardware of a study as numbers, and its imperfections by name.
+
+A `Hardware` record holds every number that sensitivity studies and sweeps change, as
+array leaves: hardware that differs in numbers alone shares a trace.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from anajax._core import checks
+from anajax._core.tree import pytree, replace
+from anajax._core.types import Array
+from anajax.crossbar.converters import Graded
+from anajax.crossbar.periphery import IO, OutputNoise
+from anajax.crossbar.wires import Wires
+from anajax.devices.base import Device
+from anajax.devices.variation import scale_noise
+
+Factors = Mapping[str, Array | float]
+
+
+@pytree
+class Hardware:
+    """Devices, the periphery of every layer, and wires."""
+
+    device: Device
+    """The device model, perhaps with faults."""
+    ios: Any
+    """Periphery `IO` by path of the layer; empty where products are ideal."""
+    wires: Wires | None
+    """Resistance of the lines; none where there is none."""
+
+
+class Imperfection(NamedTuple):
+    """One thing that is not ideal, as studies speak of it."""
+
+    name: str
+    """The key in configs."""
+    title: str
+    """In figures."""
+    unit: str
+    """Of the value that a factor multiplies."""
+
+
+IMPERFECTIONS = {
+    i.name: i
+    for i in (
+        Imperfection("programming", "programming error", "of the device's own"),
+        Imperfection("drift_mean", "mean drift", "of the device's own"),
+        Imperfection("drift_spread", "spread of drift", "of the device's own"),
+        Imperfection("read", "read noise", "of the device's own"),
+        Imperfection("stuck_low", "cells stuck at g_min", "% of cells"),
+        Imperfection("stuck_high", "cells stuck at g_max", "% of cells"),
+        Imperfection("dead_rows", "dead rows", "% of rows"),
+        Imperfection("dead_columns", "dead columns", "% of columns"),
+        Imperfection("dac", "DAC step", "bits"),
+        Imperfection("adc", "ADC step", "bits"),
+        Imperfection("output_noise", "output noise", "of w_max at full input"),
+        Imperfection("wires", "wire resistance", "Ω per segment"),
+    )
+}
+"""What factors can multiply, by name. A factor on a converter's step of 2 is one bit
+less."""
+NOISE = ("programming", "drift_mean", "drift_spread", "read")
+FAULTS = ("stuck_low", "stuck_high", "dead_rows", "dead_columns")
+
+
+def impair(hardware: Hardware, factors: Factors) -> Hardware:
+    """The hardware with its imperfections multiplied; the others stay.
+
+    Args:
+        hardware: where the factors start from.
+        factors: by name of `IMPERFECTIONS`, numbers or traced; one name that the
+            hardware does not have changes nothing. Fractions of faults are held at 1.
+    """
+    unknown = sorted(set(factors) - set(IMPERFECTIONS))
+    if unknown:
+        known = f"Known: {', '.join(IMPERFECTIONS)}."
+        checks.fail("factors", "name imperfections", unknown, known)
+    device = scale_noise(
+        hardware.device, **{n: factors[n] for n in NOISE if n in factors}
+    )
+    if device.faults is not None:
+        faults = {
+            n: jnp.minimum(getattr(device.faults, n) * factors[n], 1.0)
+            for n in FAULTS
+            if n in factors
+        }
+        device = replace(device, faults=replace(device.faults, **faults))
+    wires = hardware.wires
+    if wires is not None and "wires" in factors:
+        row, column = (r * factors["wires"] for r in (wires.row, wires.column))
+        wires = replace(wires, row=row, column=column)
+    ios = {path: _impair_io(io, factors) for path, io in hardware.ios.items()}
+    return Hardware(device=device, ios=ios, wires=wires)
+
+
+def _impair_io(io: IO, factors: Factors) -> IO:
+    changes: dict[str, Any] = {}
+    for name in ("dac", "adc"):
+        converter = getattr(io, name)
+        if name in factors and isinstance(converter, Graded):
+            changes[name] = replace(converter, codes=converter.codes / factors[name])
+    if "output_noise" in factors and isinstance(io.noise, OutputNoise):
+        changes["noise"] = replace(io.noise, sd=io.noise.sd * factors["output_noise"])
+    return replace(io, **changes)
+
+
+def present(hardware: Hardware) -> list[str]:
+    """Names of the imperfections that the hardware has: those whose value is not 0."""
+    slots = {
+        "programming": (hardware.device.programming, "scale"),
+        "drift_mean": (hardware.device.drift, "mean_scale"),
+        "drift_spread": (hardware.device.drift, "spread_scale"),
+        "read": (hardware.device.read, "scale"),
+    }
+    found = {n: np.any(getattr(s, f, 0.0)) for n, (s, f) in slots.items()}
+    found |= {n: np.any(getattr(hardware.device.faults, n, 0.0)) for n in FAULTS}
+    for io in hardware.ios.values():
+        found |= {n: isinstance(getattr(io, n), Graded) for n in ("dac", "adc")}
+        noise = isinstance(io.noise, OutputNoise) and np.any(io.noise.sd)
+        found["output_noise"] = noise
+    wires = hardware.wires
+    found["wires"] = wires is not None and np.any(wires.row) | np.any(wires.column)
+    return [name for name in IMPERFECTIONS if found.get(name)]
+
+
+def value(hardware: Hardware, name: str, factor: float, w_max: float) -> float:
+    """What a factor makes of an imperfection, in the unit of its `Imperfection`.
+
+    Args:
+        hardware: where the factor starts from.
+        name: of the imperfection.
+        factor: on it.
+        w_max: largest weight of the first layer, which its output noise counts in.
+    """
+    if name in NOISE:
+        return factor
+    if name in FAULTS:
+        return 100 * min(1.0, factor * float(getattr(hardware.device.faults, name)))
+    if name == "wires":
+        assert hardware.wires is not None
+        return factor * float(hardware.wires.row)
+    io = next(iter(hardware.ios.values()))
+    if name == "output_noise":
+        return factor * float(np.max(io.noise.sd)) / w_max
+    return float(np.log2(2 * float(getattr(io, name).codes) / factor + 2))
+
+
+def without_periphery(io: IO) -> IO:
+    """The same structure, with numbers that leave a product digital.
+
+    Bounds are a thousand times as wide, steps finer than a float resolves, noise 0.
+    """
+
+    def fine(converter: Any) -> Any:
+        if not isinstance(converter, Graded):
+            return converter
+        return Graded(bound=1e3 * converter.bound, codes=jnp.full_like(_CODES, 1e15))
+
+    noise = io.noise
+    if isinstance(noise, OutputNoise):
+        noise = OutputNoise(sd=jnp.zeros_like(noise.sd))
+    return replace(io, dac=fine(io.dac), adc=fine(io.adc), noise=noise)
+
+
+def choose(take: Array, first: Any, second: Any) -> Any:
+    """`first` where the boolean `take` is true, else `second`, leaf by leaf."""
+    return jax.tree.map(lambda a, b: jnp.where(take, a, b), first, second)
+
+
+_CODES = np.zeros(())

@@ -1,0 +1,112 @@
+"""Chips on many devices: a mesh of `chips` x `parts`, and what lies where on it.
+
+Along `chips` every device has chips of its own; along `parts` the devices of one chip
+share its cells and the test items: arrays of weights are cut, so that a network that
+is too large for one device still is programmed, aged and read. Keys are by name, so a
+chip draws the same numbers on any mesh.
+"""
+
+from typing import Any, Literal, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from anajax._core import checks
+from anajax._core.types import Array
+
+CHIPS = "chips"
+PARTS = "parts"
+T = TypeVar("T")
+Cut = Literal["items", "weights", "none"]
+
+
+def make_mesh(devices: int | Literal["all"] = "all", *, parts: int = 1) -> Mesh:
+    """A mesh for `evaluate`.
+
+    Args:
+        devices: how many, or all of all processes.
+        parts: how many devices share one chip; 1 unless weights are too large.
+
+    Raises:
+        ValueError: if there are not as many devices, or `parts` does not divide them.
+    """
+    if isinstance(devices, str):
+        checks.word("devices", devices, ("all",))
+    known = jax.devices()
+    count = len(known) if devices == "all" else devices
+    if not 1 <= count <= len(known):
+        checks.fail(
+            "devices",
+            f"be in 1..{len(known)}, what this machine has",
+            count,
+            "On a CPU, XLA_FLAGS=--xla_force_host_platform_device_count=N makes N.",
+        )
+    if jax.process_count() > 1 and count < len(known):
+        checks.fail(
+            "devices", "be all in several processes", count, "Write `--devices all`."
+        )
+    if parts < 1 or count % parts:
+        checks.fail(
+            "parts", f"divide the number of devices, {count}", parts, "Choose another."
+        )
+    grid = np.asarray(known[:count]).reshape(count // parts, parts)
+    return Mesh(grid, (CHIPS, PARTS), axis_types=(AxisType.Auto,) * 2)
+
+
+def place(tree: T, mesh: Mesh, *, cut: Cut = "none") -> T:
+    """Arrays on all devices of a mesh, whole or cut along its `parts`.
+
+    In several processes the values of process 0 count.
+
+    Args:
+        tree: pytree of arrays; what lies on the mesh already stays as it is.
+        mesh: from `make_mesh`.
+        cut: "weights": along the longest axis that `parts` divides; "items": along
+            axis 1 of `[batches items ...]`, if `parts` divides it; "none": whole.
+    """
+    checks.word("cut", cut, Cut)
+    there = [_lies_on(leaf, mesh) for leaf in jax.tree.leaves(tree)]
+    if there and all(there):
+        return tree
+    keys = jax.tree.map(_is_key, tree)
+    plain = jax.tree.map(lambda v: jax.random.key_data(v) if _is_key(v) else v, tree)
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        plain = multihost_utils.broadcast_one_to_all(plain)
+
+    def put(value: Any, key: bool) -> Array:
+        value = np.asarray(value)
+        spec = PartitionSpec() if key else _spec(value.shape, mesh.shape[PARTS], cut)
+        made = jax.make_array_from_callback(
+            value.shape, NamedSharding(mesh, spec), lambda index: value[index]
+        )
+        return jax.random.wrap_key_data(made) if key else made
+
+    return jax.tree.map(put, plain, keys)
+
+
+def padded(index: Array, mesh: Mesh) -> Array:
+    """Indices of chips, the last one repeated until all devices have as many."""
+    missing = -index.size % mesh.shape[CHIPS]
+    return jnp.concatenate([index, jnp.repeat(index[-1:], missing)])
+
+
+def _spec(shape: tuple[int, ...], parts: int, cut: Cut) -> PartitionSpec:
+    axes = {"none": [], "weights": range(len(shape)), "items": [1]}[cut]
+    fit = [a for a in axes if a < len(shape) and shape[a] and shape[a] % parts == 0]
+    if not fit or parts == 1:
+        return PartitionSpec()
+    chosen = max(fit, key=lambda a: shape[a])
+    return PartitionSpec(*(PARTS if a == chosen else None for a in range(len(shape))))
+
+
+def _is_key(value: Any) -> bool:
+    return hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
+def _lies_on(value: Any, mesh: Mesh) -> bool:
+    where = getattr(value, "sharding", None)
+    return isinstance(where, NamedSharding) and where.mesh == mesh

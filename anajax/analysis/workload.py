@@ -1,0 +1,202 @@
+"""The record of a workload: a trained digital network, its data and its metric."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from anajax._core import checks
+from anajax._core.types import Array, PyTree
+
+IGNORE = -1
+"""Label of a position that the metric leaves out (warm-up of a language model)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Workload:
+    """A trained digital network with the data it is judged on.
+
+    Nothing in here is analog: `apply(params, x)` is the digital network, and a study
+    passes it parameters that have been through a chip instead.
+    """
+
+    name: str
+    """The name that `load` knows it by."""
+    modality: str
+    """`"image"`, `"text"` or `"speech"`."""
+    model: nnx.Module
+    """The network with its trained weights, in evaluation mode; `model(x)` = logits."""
+    params: dict
+    """Trainable parameters as a nested dict keyed by path. Running statistics of batch
+    norms are not among them: `apply` holds those."""
+    apply: Callable[[PyTree, Array], Array]
+    """Pure function `apply(params, x) -> logits [n ... classes]`."""
+    x: Array
+    """Test inputs `[n ...]`, in a fixed random order."""
+    y: Array
+    """Test labels `[n]`, or `[n time]` for a language model (`IGNORE`: not scored)."""
+    calibration: Array
+    """Inputs `[m ...]` without labels to set input and output ranges with."""
+    metric: str
+    """`"accuracy"` (0..1, more is better) or `"bits_per_character"` (less is)."""
+    metric_fn: Callable[[Array, Array], Array]
+    """`metric_fn(logits, y) -> [n]`: the metric item by item; the mean counts."""
+    loss_fn: Callable[[Array, Array], Array]
+    """`loss_fn(logits, y) -> [n]`: cross-entropy of each item in nats, to train on."""
+    source: dict[str, str]
+    """Where data and weights came from: keys `data`, `split`, `weights`."""
+    train_x: np.ndarray | None = None
+    """Training inputs `[k ...]` on the host, where there is a training split."""
+    train_y: np.ndarray | None = None
+    """Training labels `[k]` or `[k time]`."""
+    subsets: dict[str, Array] = dataclasses.field(default_factory=dict)
+    """Items `bool [n]` that a second figure is given for, by name."""
+    batch: int = 256
+    """How many items to push through at once on a small machine."""
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger metric is a better network."""
+        return self.metric != "bits_per_character"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Splits:
+    """The data of a workload as NumPy arrays, test and training apart."""
+
+    x: np.ndarray
+    """Test inputs `[n ...]`, in the order of the files."""
+    y: np.ndarray
+    """Test labels `[n]` or `[n time]`."""
+    train_x: np.ndarray
+    """Training inputs `[k ...]`."""
+    train_y: np.ndarray
+    """Training labels `[k]` or `[k time]`."""
+    place: str
+    """Which of the three places it came from."""
+    split: str
+    """How test and training were told apart."""
+
+
+def workload(
+    model: nnx.Module,
+    splits: Splits,
+    *,
+    metric: str,
+    items: int | None,
+    weights: str,
+    calibration: int = 256,
+    **fields: Any,
+) -> Workload:
+    """A `Workload` of `model` on the first `items` test items of `splits`.
+
+    Args:
+        model: network in evaluation mode; called as `model(x)`.
+        splits: the data; calibration inputs are taken from its training part.
+        metric: `"accuracy"` or `"bits_per_character"`.
+        items: how many test items, in a fixed random order; `None` for all.
+        weights: where the weights came from.
+        calibration: how many calibration inputs.
+        **fields: the other fields of `Workload`, or ones to put in place of these.
+
+    Raises:
+        ValueError: if the metric is not one of the two, or `items` too many.
+    """
+    metrics = {"accuracy": correct, "bits_per_character": bits_per_character}
+    if metric not in metrics:
+        checks.fail("metric", f"be one of {sorted(metrics)}", metric, "Choose one.")
+    params, apply = pure(model)
+    keep = shuffled(len(splits.x), items)
+    some = shuffled(len(splits.train_x), None)[:calibration]
+    given = {
+        "x": jnp.asarray(splits.x[keep]),
+        "y": jnp.asarray(splits.y[keep]),
+        "calibration": jnp.asarray(splits.train_x[some]),
+        "train_x": splits.train_x,
+        "train_y": splits.train_y,
+        "source": {"data": splits.place, "split": splits.split, "weights": weights},
+    }
+    return Workload(
+        model=model,
+        params=params,
+        apply=apply,
+        metric=metric,
+        metric_fn=metrics[metric],
+        loss_fn=cross_entropy,
+        **(given | fields),
+    )
+
+
+def pure(model: nnx.Module) -> tuple[dict, Callable[[PyTree, Array], Array]]:
+    """Parameters of `model` as a nested dict, and `apply(params, x) -> logits`."""
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    constants = nnx.to_pure_dict(rest)
+
+    def apply(params: PyTree, x: Array) -> Array:
+        return nnx.merge(graphdef, params, constants)(x)
+
+    return nnx.to_pure_dict(params), apply
+
+
+def evaluate(work: Workload, params: PyTree | None = None) -> Array:
+    """The metric of each test item `[n]`, in batches of `work.batch`.
+
+    Args:
+        work: the workload.
+        params: parameters to use in place of the trained ones.
+    """
+    params = work.params if params is None else params
+    step = jax.jit(lambda p, x, y: work.metric_fn(work.apply(p, x), y))
+    starts = range(0, work.x.shape[0], work.batch)
+    slices = [slice(i, i + work.batch) for i in starts]
+    return jnp.concatenate([step(params, work.x[s], work.y[s]) for s in slices])
+
+
+def in_batches(v: Array, size: int) -> Array:
+    """Items `[n ...]` as `[batches size ...]`, filled up with the first item."""
+    fill = -v.shape[0] % size
+    padded = jnp.concatenate([v, v[:1].repeat(fill, 0)]) if fill else v
+    return padded.reshape(-1, size, *v.shape[1:])
+
+
+def correct(logits: Array, y: Array) -> Array:
+    """1 where the largest of `logits [n classes]` is the label `y [n]`, else 0."""
+    return (jnp.argmax(logits, axis=-1) == y).astype(logits.dtype)
+
+
+def cross_entropy(logits: Array, y: Array) -> Array:
+    """Cross-entropy `[n]` in nats, the mean over the scored positions of an item.
+
+    Args:
+        logits: `[n classes]` or `[n time classes]`.
+        y: labels `[n]` or `[n time]`; positions with label `IGNORE` do not count.
+    """
+    scored = y != IGNORE
+    log_p = jax.nn.log_softmax(logits, axis=-1)
+    label = jnp.where(scored, y, 0)[..., None]
+    loss = -jnp.take_along_axis(log_p, label, axis=-1)[..., 0]
+    loss = jnp.where(scored, loss, jnp.zeros_like(loss)).reshape(y.shape[0], -1)
+    count = jnp.maximum(scored.reshape(y.shape[0], -1).sum(axis=1), 1)
+    return loss.sum(axis=1) / count.astype(loss.dtype)
+
+
+def bits_per_character(logits: Array, y: Array) -> Array:
+    """Cross-entropy `[n]` in bits, the mean over the scored characters of an item."""
+    return cross_entropy(logits, y) / np.log(2).astype(logits.dtype)
+
+
+def shuffled(n: int, items: int | None) -> np.ndarray:
+    """Indices of the first `items` of `n` test items, in one fixed random order.
+
+    The order does not depend on `items`: 100 items are the first 100 of 500.
+
+    Raises:
+        ValueError: if `items` is not in 1..n.
+    """
+    if items is not None and not 1 <= items <= n:
+        checks.fail("items", f"be in 1..{n}", items, "Leave it out to take all.")
+    return np.argsort(np.random.default_rng(0).random(n), kind="stable")[:items]

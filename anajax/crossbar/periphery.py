@@ -1,0 +1,317 @@
+"""The periphery of a tile: input scaling, slices, noise, re-reads, and their bundle.
+
+A product runs: scale the input, convert it (DAC), multiply, add noise, convert the sums
+(ADC), undo the scale. `IO` bundles these parts; each part is one small record and the
+absence of a part is a record as well (`NoScaling`, `Ideal`, `NoNoise`, ...).
+
+Quantities here have no unit: an input of 1 is the full read voltage, an output of 1 is
+the current of one cell of weight 1 at full input.
+"""
+
+import abc
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from anajax._core import checks
+from anajax._core.tree import pytree, static
+from anajax._core.types import Float, JArray
+from anajax.crossbar.converters import (
+    AbstractConverter,
+    Ideal,
+    Number,
+    Uniform,
+    straight_through,
+    uniform,
+)
+
+# --- input scaling ------------------------------------------------------------------
+
+
+class AbstractScaling(abc.ABC):
+    """The number by which an input vector is divided, and its result multiplied."""
+
+    @abc.abstractmethod
+    def scale(self, x: Float[JArray, "*batch rows"]) -> Float[JArray, "*#batch 1"]:
+        """One positive scale per vector (or one that broadcasts)."""
+
+
+@pytree
+class NoScaling(AbstractScaling):
+    """Inputs go to the DAC as they are."""
+
+    def scale(self, x: Float[JArray, "*batch rows"]) -> Float[JArray, "*#batch 1"]:
+        return jnp.ones((1,) * x.ndim, x.dtype)
+
+
+@pytree
+class AbsMax(AbstractScaling):
+    """The largest magnitude in each vector (per row tile), at most `cap`.
+
+    A vector of zeros is scaled by 1. No gradient flows through the scale: straight
+    through the DAC, its effect on the product cancels.
+    """
+
+    cap: Number = math.inf
+    """Upper limit of the scale; larger inputs clip."""
+
+    def __post_init__(self) -> None:
+        if checks.concrete(self.cap) and not np.all(np.asarray(self.cap) > 0):
+            checks.fail("cap", "be positive", self.cap, "Infinity means no cap.")
+
+    def scale(self, x: Float[JArray, "*batch rows"]) -> Float[JArray, "*#batch 1"]:
+        largest = jnp.max(jnp.abs(x), axis=-1, keepdims=True)
+        scale = jnp.minimum(largest, jnp.asarray(self.cap, x.dtype))
+        return jax.lax.stop_gradient(jnp.where(scale > 0, scale, 1))
+
+
+def _per_tile(scale: JArray, x: JArray) -> Float[JArray, "*#batch 1"]:
+    scale = jnp.asarray(scale, x.dtype)
+    return scale.reshape(scale.shape + (1,) * (x.ndim - scale.ndim))
+
+
+@pytree
+class ConstantScale(AbstractScaling):
+    """One fixed scale for all inputs; no gradient flows to it."""
+
+    value: Number
+    """The scale, in units of the input: one, or one per row tile."""
+
+    def __post_init__(self) -> None:
+        checks.positive("value", self.value)
+
+    def scale(self, x: Float[JArray, "*batch rows"]) -> Float[JArray, "*#batch 1"]:
+        return jax.lax.stop_gradient(_per_tile(self.value, x))
+
+
+@pytree
+class LearnedRange(AbstractScaling):
+    """One input range for all inputs, trained: what lies beyond it clips.
+
+    The gradient reaches `range` from clipped inputs (+-1 each) and from the rounding
+    residual of all others. Start it with a quantile of real inputs.
+    """
+
+    range: Number
+    """Range in units of the input: one, or one per row tile. Keep it positive."""
+
+    def __post_init__(self) -> None:
+        checks.positive("range", self.range)
+
+    def scale(self, x: Float[JArray, "*batch rows"]) -> Float[JArray, "*#batch 1"]:
+        return _per_tile(self.range, x)
+
+
+# --- noise at the product -----------------------------------------------------------
+
+
+@pytree
+class NoNoise:
+    """No random part."""
+
+
+@pytree
+class OutputNoise:
+    """Gaussian noise at the ADC's input, fresh for each conversion."""
+
+    sd: Number
+    """Standard deviation, in units of one cell of weight 1 at full input."""
+
+    def __post_init__(self) -> None:
+        checks.positive("sd", self.sd, strictly=False)
+
+
+@pytree
+class WeightNoise:
+    """Read noise of weights that are not given as devices: sd `sd * sqrt(|w|)` each.
+
+    Fresh per product and referred to the output,
+    y_i += sd sqrt(sum_j |w_ij| x_j^2) xi (the form used for PCM in hardware-aware
+    training; Rasch et al., Nat. Commun. 14, 5282, 2023).
+    """
+
+    sd: Number
+    """Standard deviation of a cell of weight 1."""
+
+    def __post_init__(self) -> None:
+        checks.positive("sd", self.sd, strictly=False)
+
+
+# --- bound management and slicing ---------------------------------------------------
+
+
+@pytree
+class SingleRead:
+    """Each vector is read once; what clips stays clipped."""
+
+
+@pytree
+class Reread:
+    """Read again with half the input while any output of the vector overflows.
+
+    Decided per vector and per tile, on the ADC's rounded value; the number of reads is
+    bounded. Every read draws its own noise.
+    """
+
+    max_halvings: int = static(default=4)
+    """How often the input may be halved (4: at most 5 reads, 1/16 of the input)."""
+
+    def __post_init__(self) -> None:
+        if self.max_halvings < 1 or self.max_halvings != int(self.max_halvings):
+            rule = "be an integer of at least 1"
+            checks.fail("max_halvings", rule, self.max_halvings, "Or use SingleRead.")
+
+
+class AbstractSlicing(abc.ABC):
+    """How the DAC applies a number: at once, or in several reads."""
+
+    @abc.abstractmethod
+    def split(
+        self, x: Float[JArray, "*shape"], dac: AbstractConverter
+    ) -> tuple[Float[JArray, "slices *shape"], Float[JArray, "slices"]]:
+        """What each read applies, and the digital factor of each read's result.
+
+        `tensordot(factors, slices, 1)` equals `dac(x)` up to float rounding, and its
+        derivative in `x` is that of `dac`.
+        """
+
+
+@pytree
+class WholeInput(AbstractSlicing):
+    """The DAC applies a whole input code at once."""
+
+    def split(
+        self, x: Float[JArray, "*shape"], dac: AbstractConverter
+    ) -> tuple[Float[JArray, "slices *shape"], Float[JArray, "slices"]]:
+        return dac(x)[None], jnp.ones(1, x.dtype)
+
+
+@pytree
+class BitSlices(AbstractSlicing):
+    """Inputs applied in slices of `bits` bits, added digitally with their powers of 2.
+
+    Sign and magnitude: each slice is one read of the digits of |code|, at full input
+    for the largest digit, with the sign of the code; each read has its own noise and
+    its own conversion. `bits=1` is bit-serial. Needs a `Uniform` DAC.
+    """
+
+    bits: int = static(default=1)
+    """Magnitude bits per slice."""
+
+    def __post_init__(self) -> None:
+        if self.bits < 1 or self.bits != int(self.bits):
+            checks.fail("bits", "be an integer of at least 1", self.bits, "Use 1.")
+
+    def split(
+        self, x: Float[JArray, "*shape"], dac: AbstractConverter
+    ) -> tuple[Float[JArray, "slices *shape"], Float[JArray, "slices"]]:
+        assert isinstance(dac, Uniform)  # IO has checked it
+        code = dac.encode(x)
+        digits, base = self.digits(dac.codes), 2**self.bits
+        magnitude = jnp.abs(jax.lax.stop_gradient(code))
+        largest = jnp.asarray(dac.bound, x.dtype) / (base - 1)
+        parts = [jnp.floor(magnitude / base**i) % base for i in range(digits)]
+        factors = np.array([base**i for i in range(digits)], float)
+        factors = factors * (base - 1) / dac.codes
+        even = code * dac.step(x.dtype) / factors.sum()
+        even = jnp.broadcast_to(even, (digits, *even.shape))
+        values = jnp.sign(code) * jnp.stack(parts) * largest
+        return straight_through(values, even), jnp.asarray(factors, x.dtype)
+
+    def digits(self, codes: int) -> int:
+        """Number of slices for codes up to `codes`."""
+        return math.ceil(int(codes).bit_length() / self.bits)
+
+
+# --- voltage lost on wires, closed form ---------------------------------------------
+
+
+@pytree
+class NoDrop:
+    """Wires without resistance, or accounted for in the matrix itself (`wires`)."""
+
+
+@pytree
+class DropFormula:
+    """Voltage lost along the wires, per vector and output, as aihwkit estimates it.
+
+    With a = n/gamma sum_j |w_j| |x_j| and c = a (0.05 a^2 - 0.2 a + 0.5), n inputs
+    j = 0..n-1: y -= scale c sum_j w_j x_j (1 - (1 - j/n)^2). A fit for hardware-aware
+    training at small losses; `wires` solves the circuit itself.
+    """
+
+    scale: Number = 1.0
+    """Multiplies the loss; 0 switches it off."""
+    gamma: Number = 1 / (0.35 * 5e-6)
+    """Wire segment conductance over the conductance of weight 1 (0.35 Ohm, 5 uS)."""
+
+    def __post_init__(self) -> None:
+        checks.positive("scale", self.scale, strictly=False)
+        checks.positive("gamma", self.gamma)
+
+
+# --- the bundle ---------------------------------------------------------------------
+
+
+@pytree
+class IO:
+    """All that happens to numbers at the edge of a tile."""
+
+    scaling: AbstractScaling = NoScaling()
+    """How inputs are scaled to the DAC's range."""
+    dac: AbstractConverter = Ideal()
+    """Input converter."""
+    slicing: AbstractSlicing = WholeInput()
+    """Inputs at once, or in slices of bits."""
+    weight_noise: NoNoise | WeightNoise = NoNoise()
+    """Read noise that the weights' own record does not carry."""
+    noise: NoNoise | OutputNoise = NoNoise()
+    """Noise before the ADC."""
+    adc: AbstractConverter = Ideal()
+    """Output converter, one conversion per tile and column."""
+    bounds: SingleRead | Reread = SingleRead()
+    """What to do when the ADC overflows."""
+    drop: NoDrop | DropFormula = NoDrop()
+    """Voltage lost along the wires, in closed form."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.slicing, BitSlices) and not isinstance(self.dac, Uniform):
+            got = type(self.dac).__name__
+            checks.fail("dac", "be Uniform for sliced inputs", got, "Or WholeInput().")
+
+
+def ideal() -> IO:
+    """No periphery at all: a product equals the digital one."""
+    return IO()
+
+
+def standard() -> IO:
+    """The default of aihwkit: 7-bit DAC, 9-bit ADC to 12, noise 0.06, abs-max."""
+    return IO(
+        scaling=AbsMax(),
+        dac=uniform(7, 1.0),
+        adc=uniform(9, 12.0),
+        noise=OutputNoise(sd=0.06),
+    )
+
+
+def training(input_range: Number = 1.0) -> IO:
+    """The standard of aihwkit for hardware-aware training: 8 bits both ways.
+
+    ADC range 10, output noise 0.04, weight noise 0.0175, voltage drop by formula and a
+    learned input range. Its tiles take at most 512 inputs and scale each column to a
+    largest weight of 1 (`crossbar.from_weights(..., normalize="column")`).
+
+    Args:
+        input_range: where the learned range starts, in units of the input.
+    """
+    return IO(
+        scaling=LearnedRange(range=input_range),
+        dac=uniform(8, 1.0),
+        weight_noise=WeightNoise(sd=0.0175),
+        noise=OutputNoise(sd=0.04),
+        adc=uniform(8, 10.0),
+        drop=DropFormula(),
+    )

@@ -1,0 +1,294 @@
+"""A device from measurements: maximum likelihood, uncertainty, and a test of the form.
+
+`fit_device(measurements, form=...)` estimates the parameters of a form, which is any
+device whose constants serve as one start of the search; the other comes from the data.
+A form may be a published preset, or `table_form` with a stated number of knots. All
+three stages are fitted at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from types import ModuleType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from anajax._core import checks
+from anajax._core.tree import replace
+from anajax.devices.base import Device
+from anajax.devices.curves import Table
+from anajax.devices.drift import PowerLawDrift
+from anajax.devices.fitting import binary, clips, continuous, guesses, spans
+from anajax.devices.fitting.measurements import Measured, group, without_repeats
+from anajax.devices.fitting.measurements import Table as Columns
+from anajax.devices.fitting.parameters import Layout, layout
+from anajax.devices.fitting.residuals import FormTest, Residuals, form_tests, residuals
+from anajax.devices.fitting.search import TOLERANCE, Found, search
+from anajax.devices.fitting.uncertainty import uncertainty
+from anajax.devices.models.mram import RetentionFlips
+from anajax.devices.programming import GaussianProgramming
+from anajax.devices.read_noise import FlickerRead, NoReadNoise
+from anajax.devices.ties import tied
+
+HEATS = 15
+"""Steps that the search goes from every start."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One estimated constant."""
+
+    name: str
+    """Dotted place in the device, with its index in the form in brackets."""
+    value: float
+    se: float
+    """Standard error from the observed information; infinite if the data do not
+    determine the parameter."""
+    undetermined: str = ""
+    """Why the data do not determine it, in words; empty if they do."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval."""
+        return self.value - 1.959964 * self.se, self.value + 1.959964 * self.se
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A fitted device, how sure it is, and whether its form explains the data."""
+
+    device: Device
+    """Its range and its valid times end where the measurements end."""
+    parameters: tuple[Parameter, ...]
+    covariance: np.ndarray
+    """Of the parameters, `[parameters parameters]`; NaN where undetermined."""
+    log_likelihood: float
+    converged: bool
+    """Whether this is a maximum: no step gains more than 1e-3 of log likelihood, and
+    no deviation falls below zero between the targets."""
+    reason: str
+    """Why the search ended, or what is wrong where it did."""
+    residuals: Residuals
+    tests: tuple[FormTest, ...]
+    """Tests of the form, each with its p-value."""
+    form_rejected: bool
+    """Whether any test rejects the form, at 1 % for all tests together."""
+
+    def __getitem__(self, name: str) -> Parameter:
+        """The parameter of that name."""
+        return next(p for p in self.parameters if p.name == name)
+
+    @property
+    def undetermined(self) -> Mapping[str, str]:
+        """The parameters that the data do not determine, and why."""
+        return {p.name: p.undetermined for p in self.parameters if p.undetermined}
+
+
+def fit_device(
+    measurements: Columns | str | Path,
+    *,
+    form: Device,
+    free: Sequence[str] | None = None,
+    name: str = "fitted",
+    source: str = "fitted to measurements",
+    steps: int = 60,
+    units: str = "uS",
+) -> FitResult:
+    """Estimate the parameters of a device form from measurements.
+
+    Maximum likelihood by Newton's method in double precision, with the frozen fact of
+    each cell integrated out. Parameters stay in the domains that their records
+    declare. The search starts from the form and from moments of the data; the best
+    counts. Tables are cut where the targets end.
+
+    Args:
+        measurements: columns cell, target, programmed, time (s), read (one row per
+            read), as a mapping or the path of a CSV or Parquet file. `programmed` is
+            the conductance measured right after programming; reads at time 0 that
+            repeat it are left out.
+        form: a device; its constants are a start of the search, and those that are
+            not free (times of the experiment, thresholds) are kept.
+        free: dotted names such as "drift.nu_mean" of what is estimated; all by default.
+        name: name of the fitted device.
+        source: where the measurements come from.
+        steps: largest number of steps of each search; 0 takes the form as it is.
+        units: of the conductances: S, mS, uS, nS, or ohm for resistances.
+
+    Returns:
+        The fitted device with uncertainty, residuals and tests of the form.
+
+    Raises:
+        ValueError: if the measurements are incomplete, not finite, fewer than the
+            parameters or of one target only; if they scatter where the form is exact;
+            if the form has no likelihood, or `free` names nothing.
+    """
+    with jax.enable_x64(True):
+        data = jax.tree.map(_double, group(measurements, units=units))
+        form = replace(form, name="form", source="form", valid_times=(0.0, 0.0))
+        form = tied(jax.tree.map(_double, form))
+        if not isinstance(form.read, NoReadNoise):
+            data = without_repeats(data)
+        likelihood = _chosen(form, data)
+        cut, knots = spans.ended(form, data)
+        places = layout(cut, free, knots)
+        _require_cells(places, data)
+        found = _best(likelihood, places, data, steps)
+        if steps:
+            found = _unclipped(likelihood, places, data, found)
+        covariance, se, reasons = uncertainty(likelihood, places, data, found.point)
+        vector = places.values(jnp.asarray(found.point.at))
+        device = places.device(vector)
+        rest, wrong = residuals(device, data), spans.beyond(device, data)
+        tests = form_tests(rest)
+        device = spans.measured_range(form, device, data)
+        values = [
+            Parameter(n, float(v), float(s), reasons.get(i, ""))
+            for i, (n, v, s) in enumerate(zip(places.names, vector, se, strict=True))
+        ]
+        values, covariance = _with_dropped(values, covariance, form, free, device)
+    device = jax.tree.map(lambda v: jnp.asarray(np.asarray(v), float), device)
+    return FitResult(
+        device=replace(device, name=name, source=source),
+        parameters=tuple(values),
+        covariance=covariance,
+        log_likelihood=found.point.value,
+        converged=found.converged and not wrong,
+        reason=wrong or found.reason,
+        residuals=rest,
+        tests=tests,
+        form_rejected=any(t.p * len(tests) < 0.01 for t in tests),
+    )
+
+
+def table_form(
+    *,
+    g_max: float,
+    knots: int | Sequence[float] = 6,
+    t0: float = 20.0,
+    t_read: float = 250e-9,
+) -> Device:
+    """A form without assumed curves: all statistics are tables over `knots` points.
+
+    Offset and deviation of programming, mean and spread of the drift exponent, and
+    read noise are continuous, linear between the points. A number of points is spread
+    evenly in the root of g, since most memories change fastest at low conductance.
+
+    Args:
+        g_max: highest conductance, uS.
+        knots: number of points of each table, or the points themselves, as fractions
+            of g_max.
+        t0: time of the first read after programming, s.
+        t_read: duration of one read, s.
+
+    Raises:
+        ValueError: if there are less than 2 knots, or they do not increase.
+    """
+    if isinstance(knots, int):
+        knots = [float(root) ** 2 for root in np.linspace(0.0, 1.0, max(knots, 0))]
+    if len(knots) < 2:
+        checks.fail("knots", "be at least 2", knots, "Six serve most devices.")
+    x = np.asarray(knots, float)
+
+    def table(value: float) -> Table:
+        return Table(x=x, value=np.full(x.shape, value))
+
+    return Device(
+        name="tables",
+        g_min=0.0,
+        g_max=g_max,
+        programming=GaussianProgramming(
+            sd=table(0.03 * g_max), shift=table(0.0), g_max=g_max
+        ),
+        drift=PowerLawDrift(nu_mean=table(0.05), nu_sd=table(0.02), g_max=g_max, t0=t0),
+        read=FlickerRead(q=table(0.02), g_max=g_max, t0=t0, t_read=t_read),
+        source="tables to be fitted",
+    )
+
+
+def _double(value: jax.Array) -> jax.Array:
+    return jnp.asarray(np.asarray(value, np.float64))
+
+
+def _chosen(form: Device, data: Measured) -> ModuleType:
+    spans.check_range(form, data)
+    if isinstance(form.drift, RetentionFlips):
+        return binary
+    continuous.check(form, data)
+    return continuous
+
+
+def _require_cells(places: Layout, data: Measured) -> None:
+    if data.target.size <= len(places.names):
+        checks.fail(
+            "measurements",
+            f"have more cells than the form has parameters, {len(places.names)}",
+            f"{data.target.size} cells",
+            "Measure more cells, or take a form with fewer constants or knots.",
+        )
+
+
+def _best(likelihood: ModuleType, places: Layout, data: Measured, steps: int) -> Found:
+    """The best end of the searches from the form and from moments of the data.
+
+    All go a part of the way, and the best of them to the end.
+    """
+    starts = [places.coordinates()]
+    if steps and likelihood is continuous:
+        starts = guesses.starts(places, data)
+    part = steps if len(starts) == 1 else min(steps, HEATS)
+    ends = [search(likelihood, places, data, start, part) for start in starts]
+    best = max(ends, key=lambda end: end.point.value)
+    if not np.isfinite(best.point.value):
+        remedy = "Start elsewhere, or give it errors where the data have them."
+        checks.fail("form", "give the data a likelihood", best.point.value, remedy)
+    as_good = [e for e in ends if e.point.value > best.point.value - TOLERANCE]
+    best = max(as_good, key=lambda end: end.converged)
+    if best.converged or part == steps:
+        return best
+    return search(likelihood, places, data, jnp.asarray(best.point.at), steps)
+
+
+def _unclipped(
+    likelihood: ModuleType, places: Layout, data: Measured, found: Found
+) -> Found:
+    """The fit without the clips that the data do not ask for, one after the other."""
+    vector = places.values(jnp.asarray(found.point.at))
+    _, se, _ = uncertainty(likelihood, places, data, found.point)
+    for i, edge in clips.doubtful(places, vector, se, data):
+        start = clips.moved(places, vector, i, edge)
+        other = search(likelihood, start, data, start.coordinates(), 20)
+        if 2 * (found.point.value - other.point.value) < clips.LIKELIHOOD_RATIO:
+            found, vector = other, places.values(jnp.asarray(other.point.at))
+    return found
+
+
+def _with_dropped(
+    values: list[Parameter],
+    covariance: np.ndarray,
+    form: Device,
+    free: Sequence[str] | None,
+    device: Device,
+) -> tuple[list[Parameter], np.ndarray]:
+    """The parameters of the whole form: knots without data are named as such."""
+    known = {p.name: i for i, p in enumerate(values)}
+    all_names = layout(form, free).names
+    span = f"{float(device.g_min):.4g} to {float(device.g_max):.4g} uS"
+    full = np.full((len(all_names), len(all_names)), np.nan)
+    places = [known.get(n) for n in all_names]
+    there = np.array([p is not None for p in places])
+    index = [p for p in places if p is not None]
+    full[np.ix_(there, there)] = covariance[np.ix_(index, index)]
+
+    def held(name: str) -> float:
+        table, number = name.removesuffix("]").split(".value[")
+        x = attrgetter(table)(form).x[int(number)]
+        return float(attrgetter(table)(device)(x))
+
+    reason = f"no target between its neighbors; the targets are {span}: dropped"
+    return [
+        values[known[n]] if n in known else Parameter(n, held(n), np.inf, reason)
+        for n in all_names
+    ], full

@@ -1,0 +1,167 @@
+"""A start of the fit from the data: statistics of groups of cells, matched.
+
+Cells are grouped by target and reads by time. In each group the mean and the spread
+that a form predicts, from the quadrature nodes that every slot has, are brought to
+those that were measured, by least squares.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+from scipy.optimize import least_squares
+
+from anajax._core.tree import pytree
+from anajax.devices.base import Nodes
+from anajax.devices.fitting.measurements import Measured
+from anajax.devices.fitting.parameters import Layout, Vector
+
+CELLS, TIMES = 12, 6
+"""Groups of cells by target, and of reads by time."""
+TIE = 1e-2
+"""Weight of the form's own constants, which decide what the data leave open."""
+
+TILT = 1.0
+"""Logarithm by which starts differ in their share of drift and of read noise."""
+
+
+@pytree
+class Groups:
+    """Means and spreads of groups of measurements; weight 0 where there are none."""
+
+    target: Float[JArray, "groups"]
+    """uS."""
+    programmed: Float[JArray, "groups"]
+    """uS."""
+    time: Float[JArray, "groups"]
+    """s; not used of programming."""
+    mean: Float[JArray, "groups"]
+    """Of programmed less target, or of read less programmed, uS."""
+    sd: Float[JArray, "groups"]
+    """uS."""
+    weight: Float[JArray, "groups"]
+
+
+def starts(places: Layout, data: Measured) -> list[Vector]:
+    """Coordinates to start from: the form's, and those of the data.
+
+    What spreads at reads may be drift that differs or noise: of the latter there are
+    three, with the moments as they match, and with more of the one or of the other.
+    """
+    matched = from_moments(places, data)
+    if matched is None:
+        return [places.coordinates()]
+    bounded = places.bounded()
+    drift, read = (
+        np.array(
+            [b and n.startswith(s) for n, b in zip(places.names, bounded, strict=True)]
+        )
+        for s in ("drift.", "read.")
+    )
+    tilt = TILT * (1.0 * drift - 1.0 * read)
+    found = [places.coordinates(), matched]
+    return found + ([matched + tilt, matched - tilt] if np.any(read) else [])
+
+
+def from_moments(places: Layout, data: Measured) -> Vector | None:
+    """Coordinates whose predicted moments are those of the data; None if none are."""
+    written, read = _groups(data)
+    start = places.coordinates()
+
+    def off(at: np.ndarray) -> np.ndarray:
+        return np.asarray(_off(places, start, jnp.asarray(at), written, read))
+
+    def slope(at: np.ndarray) -> np.ndarray:
+        return np.asarray(_slope(places, start, jnp.asarray(at), written, read))
+
+    if not np.isfinite(off(np.asarray(start))).all():
+        return None
+    try:
+        found = least_squares(off, np.asarray(start), slope, max_nfev=40)
+    except (ValueError, np.linalg.LinAlgError):  # left the finite numbers
+        return None
+    return jnp.asarray(found.x) if np.isfinite(found.x).all() else None
+
+
+def _mismatch(
+    places: Layout, start: Vector, at: Vector, written: Groups, read: Groups
+) -> JArray:
+    device = places.device(places.values(at))
+    mean, sd = _moments(device.programming.nodes(written.target))
+    first = _apart(mean - written.target, sd, written)
+
+    def later(target: JArray, programmed: JArray, t: JArray) -> tuple[JArray, JArray]:
+        mean, sd = _moments(device.drift.nodes(target, programmed, t=t))
+        noise = device.read.sd(mean, target=target, programmed=programmed, t=t)
+        return mean, jnp.sqrt(sd**2 + noise**2 + 1e-30)
+
+    mean, sd = jax.vmap(later)(read.target, read.programmed, read.time)
+    second = _apart(mean - read.programmed, sd, read)
+    return jnp.concatenate([first, second, TIE * (at - start)])
+
+
+_off = jax.jit(_mismatch)
+_slope = jax.jit(jax.jacfwd(_mismatch, argnums=2))
+
+
+def _moments(nodes: Nodes) -> tuple[JArray, JArray]:
+    mean = jnp.sum(nodes.weight * nodes.value, -1)
+    square = jnp.sum(nodes.weight * (nodes.value - mean[..., None]) ** 2, -1)
+    return mean, jnp.sqrt(square + 1e-30)
+
+
+def _apart(mean: JArray, sd: JArray, seen: Groups) -> JArray:
+    shift = (mean - seen.mean) / seen.sd
+    shift = jnp.arcsinh(shift)  # far off, its logarithm
+    return jnp.concatenate(
+        [seen.weight * shift, seen.weight * (jnp.log(sd) - jnp.log(seen.sd))]
+    )
+
+
+def _groups(data: Measured) -> tuple[Groups, Groups]:
+    target, programmed = np.asarray(data.target), np.asarray(data.programmed)
+    cell = _quantiles(target, CELLS)
+    written = _grouped(
+        cell, CELLS, target, programmed, np.zeros_like(target), programmed - target
+    )
+    rows, columns = np.nonzero(np.asarray(data.valid))
+    time, read = (np.asarray(v)[rows, columns] for v in (data.time, data.read))
+    group = cell[rows] * TIMES + _quantiles(time, TIMES)
+    change = read - programmed[rows]
+    return written, _grouped(
+        group, CELLS * TIMES, target[rows], programmed[rows], time, change
+    )
+
+
+def _quantiles(value: np.ndarray, count: int) -> np.ndarray:
+    edges = np.unique(np.quantile(value, np.linspace(0, 1, count + 1)[1:-1]))
+    return np.searchsorted(edges, value)
+
+
+def _grouped(
+    group: np.ndarray,
+    count: int,
+    target: np.ndarray,
+    programmed: np.ndarray,
+    time: np.ndarray,
+    change: np.ndarray,
+) -> Groups:
+    size = np.bincount(group, minlength=count)
+    safe = np.maximum(size, 1)
+
+    def mean(value: np.ndarray) -> np.ndarray:
+        return np.bincount(group, value, minlength=count) / safe
+
+    center = mean(change)
+    sd = np.sqrt(np.bincount(group, (change - center[group]) ** 2, count) / safe)
+    used = (size >= 4) & (sd > 0)
+    rest = np.where(used, 1.0, 0.0)
+    return Groups(
+        target=np.where(used, mean(target), np.mean(target)),
+        programmed=np.where(used, mean(programmed), np.mean(programmed)),
+        time=np.where(used, np.expm1(mean(np.log1p(time))), np.mean(time)),
+        mean=np.where(used, center, 0.0),
+        sd=np.where(used, sd, 1.0),
+        weight=rest,
+    )

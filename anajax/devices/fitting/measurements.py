@@ -1,0 +1,212 @@
+"""Measurements of a device: a table of reads, from arrays, CSV or Parquet."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax import rng
+from anajax._core import checks
+from anajax._core.tree import pytree, replace
+from anajax._core.types import PRNGKey
+from anajax.devices.base import Device, age, program, read
+from anajax.devices.models.mram import RetentionFlips
+from anajax.devices.read_noise import NoReadNoise
+from anajax.devices.tables import read_csv
+
+COLUMNS = ("cell", "target", "programmed", "time", "read")
+CONDUCTANCES = ("target", "programmed", "read")
+UNITS = {"S": 1e6, "mS": 1e3, "uS": 1.0, "nS": 1e-3, "ohm": 1e6}
+"""uS in one of each unit; of ohm, uS times ohm."""
+PLAUSIBLE = (1e-3, 1e4)
+"""Between these (uS) is the largest conductance of any memory cell: beyond, a cell of
+1 gigaohm is the best conductor, or one of 100 ohm is there, less than its wires."""
+Table = Mapping[str, Sequence[float] | np.ndarray]
+
+
+@pytree
+class Measured:
+    """Measurements by cell: what was programmed, and reads at several times."""
+
+    target: Float[JArray, "cells"]
+    """uS."""
+    programmed: Float[JArray, "cells"]
+    """Conductance measured right after programming, uS."""
+    time: Float[JArray, "cells reads"]
+    """s; repeated where a cell has fewer reads."""
+    read: Float[JArray, "cells reads"]
+    """uS."""
+    valid: Float[JArray, "cells reads"]
+    """1 for a read, 0 for padding."""
+
+
+def read_measurements(path: str | Path) -> dict[str, np.ndarray]:
+    """The columns of a CSV or Parquet file of measurements.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is neither `.csv` nor `.parquet`, or not readable.
+        ImportError: if Parquet is asked for without pandas and pyarrow.
+    """
+    path = Path(path)
+    if path.suffix == ".csv":
+        return read_csv(path)
+    if path.suffix != ".parquet":
+        checks.fail(str(path), "end in .csv or .parquet", path.suffix, "Convert it.")
+    if not path.is_file():
+        raise FileNotFoundError(f"No file {path}: give the path of a Parquet file.")
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError("Parquet needs `pip install anajax[fit]`.") from error
+    try:
+        frame = pandas.read_parquet(path)
+    except Exception as error:  # whatever the engine raises on a damaged file
+        checks.fail(str(path), "be a Parquet file", error, "Write it again.")
+    return {str(name): frame[name].to_numpy() for name in frame}
+
+
+def group(table: Table | str | Path, *, units: str = "uS") -> Measured:
+    """Measurements by cell from a table with one row per read.
+
+    Args:
+        table: columns cell (id), target, programmed, read and time (s), as a mapping
+            of equally long columns or the path of a CSV or Parquet file.
+        units: of target, programmed and read: S, mS, uS, nS, or ohm for resistances.
+
+    Raises:
+        ValueError: if a column is missing, lengths differ, a number is not finite,
+            a time or conductance negative or no memory's, or a cell has several
+            targets or programmed values; if the units are not known.
+    """
+    if isinstance(table, str | Path):
+        table = read_measurements(table)
+    missing = [c for c in COLUMNS if c not in table]
+    if missing:
+        rule = f"have columns {', '.join(COLUMNS)}"
+        checks.fail("measurements", rule, f"none for {missing}", "Add them.")
+    columns = {c: np.asarray(table[c]) for c in COLUMNS}
+    lengths = {c: len(v) for c, v in columns.items()}
+    if len(set(lengths.values())) != 1:
+        checks.fail("measurements", "have equal columns", lengths, "Complete them.")
+    for name in COLUMNS[1:]:
+        columns[name] = np.asarray(columns[name], float)
+        checks.finite(f"measurements[{name!r}]", columns[name])
+    checks.positive("measurements['time']", columns["time"], strictly=False)
+    for name in CONDUCTANCES:
+        columns[name] = _in_microsiemens(name, columns[name], units)
+    _, cell, counts = np.unique(
+        columns["cell"], return_inverse=True, return_counts=True
+    )
+    order = np.argsort(cell, kind="stable")
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    slots = np.minimum(
+        first[:, None] + np.arange(counts.max()), (first + counts - 1)[:, None]
+    )
+    rows = order[slots]
+    for name in ("target", "programmed"):
+        if np.any(columns[name][rows] != columns[name][rows[:, :1]]):
+            rule = "be the same in all rows of a cell"
+            checks.fail(f"measurements[{name!r}]", rule, "several", "Use new ids.")
+    return Measured(
+        target=jnp.asarray(columns["target"][rows[:, 0]]),
+        programmed=jnp.asarray(columns["programmed"][rows[:, 0]]),
+        time=jnp.asarray(columns["time"][rows]),
+        read=jnp.asarray(columns["read"][rows]),
+        valid=jnp.asarray((np.arange(counts.max()) < counts[:, None]).astype(float)),
+    )
+
+
+def _in_microsiemens(name: str, value: np.ndarray, units: str) -> np.ndarray:
+    label = f"measurements[{name!r}]"
+    if units not in UNITS:
+        checks.fail("units", f"be one of {', '.join(UNITS)}", repr(units), "Choose.")
+    if np.any(value < 0):
+        remedy = "Set them to 0: a conductance of 0 is taken for any at or below it."
+        if units == "ohm":
+            remedy = "Drop these rows."
+        checks.fail(label, "not be negative", f"{np.sum(value < 0)} values", remedy)
+    if units == "ohm":
+        checks.positive(label, value)
+        value = UNITS[units] / value
+    else:
+        value = value * UNITS[units]
+    low, high = PLAUSIBLE
+    if not low <= np.max(value) <= high:
+        checks.fail(
+            label,
+            f"have its largest conductance in {low:g} to {high:g} uS, as cells do",
+            f"{np.max(value):.3g} uS, read as {units}",
+            f"State the units of the table: one of {', '.join(UNITS)}.",
+        )
+    return value
+
+
+def without_repeats(data: Measured) -> Measured:
+    """Without reads at time 0 that are the programmed value itself.
+
+    Such a read is no second measurement. Single ones may be equal by chance, where a
+    converter rounds: they go if nine in ten of the reads at time 0 are equal.
+    """
+    valid, read, time = (np.asarray(v) for v in (data.valid, data.read, data.time))
+    first = (valid > 0) & (time == 0)
+    same = first & (read == np.asarray(data.programmed)[:, None])
+    if same.sum() < 0.9 * max(first.sum(), 1):
+        return data
+    valid = np.where(same, 0.0, valid)
+    order = np.argsort(-valid, axis=1, kind="stable")
+    order = order[:, : max(int(valid.sum(-1).max()), 1)]
+    return replace(
+        data,
+        **{
+            name: jnp.asarray(np.take_along_axis(value, order, 1))
+            for name, value in (("valid", valid), ("read", read), ("time", time))
+        },
+    )
+
+
+def measure(
+    device: Device,
+    targets: Float[JArray, "cells"] | np.ndarray,
+    times: Sequence[float],
+    *,
+    key: PRNGKey,
+) -> dict[str, np.ndarray]:
+    """Simulate the table that `fit_device` takes.
+
+    Every cell is read at all times; cells of a device without read noise are read at
+    one time each, in turn, since further reads would tell nothing new.
+
+    Args:
+        device: the device that is measured.
+        targets: target of each cell, uS.
+        times: s, increasing.
+        key: consumed.
+    """
+    checks.times("times", jnp.asarray(times))
+    targets = jnp.asarray(targets, float)
+    cells = program(device, targets, key=key)
+    read_key = rng.stream(key, rng.Stage.TIME)
+    reads = [
+        read(device, age(device, cells, t=t), t=t, key=jr.fold_in(read_key, i))
+        for i, t in enumerate(times)
+    ]
+    shown = cells.programmed
+    if isinstance(device.drift, RetentionFlips):
+        shown = cells.g  # a binary cell is programmed to a state, and shows this
+    ids = np.arange(targets.size)
+    which = np.arange(len(times))[None, :] == ids[:, None] % len(times)
+    if not isinstance(device.read, NoReadNoise):
+        which = np.ones_like(which)
+    cell, time = np.nonzero(which)
+    return {
+        "cell": cell,
+        "target": np.asarray(targets, float)[cell],
+        "programmed": np.maximum(np.asarray(shown, float), 0)[cell],
+        "time": np.asarray(times, float)[time],
+        "read": np.asarray(jnp.stack(reads, -1), float)[cell, time],
+    }

@@ -1,0 +1,174 @@
+"""Magnetic memory (STT-MRAM): binary cells with write errors and retention flips."""
+
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax._core.tree import pytree, within
+from anajax._core.types import PRNGKey
+from anajax._core.units import YEAR
+from anajax.devices import _quadrature
+from anajax.devices.base import (
+    AbstractDrift,
+    AbstractProgramming,
+    Device,
+    G,
+    Nodes,
+    Number,
+    Time,
+)
+from anajax.devices.read_noise import NoReadNoise
+
+
+@pytree
+class BinaryProgramming(AbstractProgramming):
+    """The nearer of two levels, or the other one with probability `error`.
+
+    Cycle-to-cycle: write errors are fresh. The sampler has no gradient to `error`; the
+    moments have.
+    """
+
+    low: Number
+    """uS."""
+    high: Number
+    """uS."""
+    error: Number = within(0.0, 1.0)
+    """Probability of a write error."""
+    scale: Number = 1.0
+    """Factor on that probability (at most 1 in all), for sweeps."""
+
+    def sample(self, target: G, *, key: PRNGKey) -> G:
+        u = jr.uniform(key, jnp.shape(target), jnp.result_type(target))
+        right, wrong = self._levels(target)
+        return jnp.where(u < self._error(), wrong, right)
+
+    def nodes(self, target: G) -> Nodes:
+        error = self._error() + jnp.zeros_like(target)
+        return Nodes(
+            value=jnp.stack(self._levels(target), -1),
+            weight=jnp.stack([1 - error, error], -1),
+        )
+
+    def _levels(self, target: G) -> tuple[G, G]:
+        high = target > (self.low + self.high) / 2
+        one = jnp.where(high, self.high, self.low)
+        return one, self.low + self.high - one
+
+    def _error(self) -> Number:
+        return jnp.minimum(self.scale * self.error, 1.0)
+
+
+@pytree
+class RetentionFlips(AbstractDrift):
+    """Frozen spread of each junction, and a flip with probability 1 - exp(-t/tau).
+
+    Parallel state g_on exp(sd z); antiparallel the same over 1 + TMR, TMR ~
+    N(tmr, tmr_sd), floored at zero; z ~ N(0, 1) and TMR are frozen in each cell
+    (device-to-device). tau = 1 ns exp(stability); a cell flips at most once, from
+    either state (exact for t much less than tau).
+    """
+
+    g_on: Number = within(0.0)
+    """Median conductance of the parallel state, uS."""
+    g_sd: Number = within(0.0)
+    """Spread of ln g, dimensionless."""
+    tmr: Number = within(0.0)
+    """Mean tunnelling magnetoresistance ratio, dimensionless."""
+    tmr_sd: Number = within(0.0)
+    """Spread of the ratio."""
+    stability: Number
+    """Thermal stability factor Delta, dimensionless."""
+    mean_scale: Number = 1.0
+    """Factor on the flip rate, for sweeps."""
+    spread_scale: Number = 1.0
+    """Factor on both spreads, for sweeps."""
+
+    def init(
+        self, target: G, programmed: G, *, key: PRNGKey
+    ) -> Float[JArray, "*cells 3"]:
+        shape, dtype = jnp.shape(target), jnp.result_type(target)
+        normal = jr.normal(jr.fold_in(key, 0), (*shape, 2), dtype)
+        uniform = jr.uniform(jr.fold_in(key, 1), (*shape, 1), dtype)
+        return jnp.concatenate([normal, uniform], -1)
+
+    def evolve(
+        self, target: G, programmed: G, facts: Float[JArray, "*cells 3"], *, t: Time
+    ) -> G:
+        z, ratio, u = (facts[..., i] for i in range(3))
+        parallel = self._parallel(programmed) ^ (u < self._flipped(t))
+        on = self._on(z)
+        return jnp.where(parallel, on, on / self._ratio(ratio))
+
+    def nodes(self, target: G, programmed: G, *, t: Time) -> Nodes:
+        z = _quadrature.standard_normal(programmed)
+        on, flipped = self._on(z.value), self._flipped(t)
+        off = on[..., None] / self._ratio(z.value)[..., None, :]
+        joint = z.weight[..., None] * z.weight[..., None, :]
+        parallel = jnp.where(self._parallel(programmed), 1 - flipped, flipped)[
+            ..., None
+        ]
+        flat = (*jnp.shape(programmed), -1)
+        return Nodes(
+            value=jnp.concatenate([on, off.reshape(flat)], -1),
+            weight=jnp.concatenate(
+                [parallel * z.weight, (1 - parallel) * joint.reshape(flat)], -1
+            ),
+        )
+
+    def _parallel(self, programmed: G) -> JArray:
+        return programmed > self.g_on * (1 + 1 / (1 + self.tmr)) / 2
+
+    def _on(self, z: G) -> G:
+        return self.g_on * jnp.exp(self.spread_scale * self.g_sd * z)
+
+    def _ratio(self, z: G) -> G:
+        return 1 + jnp.maximum(self.tmr + self.spread_scale * self.tmr_sd * z, 0)
+
+    def _flipped(self, t: Time) -> Number:
+        rate = self.mean_scale * jnp.exp(-self.stability)
+        return -jnp.expm1(-rate * (jnp.asarray(t, float) * 1e9))
+
+
+def mram_stt(
+    *,
+    g_max: float = 125.0,
+    g_sd: float = 0.07,
+    tmr: float = 2.0,
+    tmr_sd: float = 0.1,
+    write_error: float = 1e-6,
+    stability: float = 60.0,
+) -> Device:
+    """Spin-transfer-torque magnetic memory: two levels, no drift, flips.
+
+    A target becomes the nearer of the two levels (`levels`): 8 kOhm parallel, 24 kOhm
+    antiparallel (TMR 200 %). Spread: log-normal, 5 to 7 % of g, and of the TMR
+    (device-to-device, frozen); write errors (cycle-to-cycle); retention flips with
+    probability 1 - exp(-(t / 1 ns) exp(-Delta)) from either state (frozen).
+
+    Args:
+        g_max: parallel conductance, uS.
+        g_sd: spread of ln g; 0.07 is the preset of NeuroSim.
+        tmr: mean ratio.
+        tmr_sd: its spread (assumption).
+        write_error: probability of a wrong state after writing (assumption).
+        stability: Delta (assumption).
+
+    Source: 64 x 64 array, 28 nm: Jung et al., Nature 601, 211 (2022); spread: NeuroSim.
+    Valid times (10 years) are an assumption.
+    """
+    low = g_max / (1 + tmr)
+    return Device(
+        name="mram_stt",
+        g_min=low,
+        g_max=g_max,
+        programming=BinaryProgramming(low=low, high=g_max, error=write_error),
+        drift=RetentionFlips(
+            g_on=g_max, g_sd=g_sd, tmr=tmr, tmr_sd=tmr_sd, stability=stability
+        ),
+        read=NoReadNoise(),
+        levels=[low, g_max],
+        source="Jung et al., Nature 601, 211 (2022); spread as NeuroSim (7 %); TMR "
+        "spread, write error, stability and valid times are assumptions",
+        valid_times=(0.0, 10 * YEAR),
+    )

@@ -1,0 +1,227 @@
+"""How often each weight value occurs: what an expected error is averaged over."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax._core import checks
+from anajax._core.tree import pytree, replace
+from anajax._core.types import PyTree
+from anajax.mapping.selection import Layouts, Select, default_select, normalized_weights
+from anajax.mapping.strategy import Normalize
+
+
+@pytree
+class WeightDensity:
+    """Normalized weights u = w / w_max with their probabilities.
+
+    Raises:
+        ValueError: if values are not finite, or probabilities are negative.
+    """
+
+    u: Float[JArray, "points"]
+    """Normalized weights, within -1..1."""
+    probability: Float[JArray, "points"]
+    """Share of each, adding up to 1."""
+    w_max: Float[JArray, ""] = 1.0  # pyright: ignore[reportAssignmentType]
+    """Largest |weight|, in the units of the network, where it is one layer's."""
+    unit: Float[JArray, ""] = 1.0  # pyright: ignore[reportAssignmentType]
+    """What a normalized weight of 1 is in w_max of its layer, root mean square: 1,
+    unless columns fill the range."""
+
+    def __post_init__(self) -> None:
+        checks.finite("u", self.u)
+        checks.positive("probability", self.probability, strictly=False)
+
+
+def weight_density(
+    params: PyTree,
+    *,
+    normalize: Normalize = "layer",
+    select: Select = default_select,
+    layout: Layouts = None,
+    bins: int = 401,
+    importance: Mapping[str, JArray | np.ndarray | float] | None = None,
+) -> WeightDensity:
+    """The density of all weights of a network, normalized as they are programmed.
+
+        density = anajax.weight_density(params, normalize="column")
+        best = anajax.optimize_strategy(device, None, density, times, key=key)
+
+    The root mean square error that searches predict with it is the one that `evaluate`
+    measures with the same `normalize`: over all weights, of (read - trained) over the
+    largest |weight| of the layer. By columns, an error of a normalized weight counts by
+    the square of its column's scale.
+
+    Args:
+        params: pytree of trained weights.
+        normalize: whose largest |weight| fills the range, see `mapping.normalized`.
+        select: which leaves are weights.
+        layout: what axes are, where names and shapes do not tell, see `chip.table`.
+        bins: number of bins; empty bins keep probability 0.
+        importance: how much a squared error of each weight counts, by path, such as
+            `anajax.programming.fisher`; equal by default.
+
+    Raises:
+        ValueError: if a weight is not finite, all are zero, importances are negative or
+            do not match the weights, or an axis that counts is not known.
+    """
+    found = normalized_weights(
+        params, select=select, normalize=normalize, layout=layout
+    )
+    given = dict.fromkeys(found, 1.0) if importance is None else importance
+    if set(given) != set(found):
+        got = sorted(set(given) ^ set(found))
+        checks.fail(
+            "importance", "have one entry per weight", f"{got} not in both", "Add it."
+        )
+    squares = {
+        path: np.broadcast_to(np.asarray(w.column, float) ** 2, w.u.shape)
+        for path, w in found.items()
+    }
+    share = _shares([w.u for w in found.values()], [given[path] for path in found])
+    counted = share * np.concatenate([v.ravel() for v in squares.values()])
+    flat = np.concatenate([np.ravel(np.asarray(w.u, float)) for w in found.values()])
+    if not flat.any():
+        checks.fail("params", "not be all zero", "0", "Pass trained weights.")
+    unit = float(np.sqrt(counted.sum() / share.sum()))
+    return replace(_histogram(flat, counted, bins), unit=unit)
+
+
+def as_density(
+    weights: WeightDensity | JArray | np.ndarray, name: str = "weights"
+) -> WeightDensity:
+    """A density as it is, or that of the weights of one layer.
+
+    Raises:
+        ValueError: for anything else, such as a network.
+    """
+    if isinstance(weights, WeightDensity):
+        return weights
+    if not isinstance(weights, jax.Array | np.ndarray):
+        checks.fail(
+            name,
+            "be a density, or the weights of one layer",
+            type(weights).__name__,
+            "Pass anajax.weight_density(params, normalize=...) of a network.",
+        )
+    return from_weights(weights)
+
+
+def from_weights(
+    *weights: Float[JArray, "..."] | np.ndarray,
+    bins: int = 401,
+    importance: Sequence[JArray | np.ndarray | float] | None = None,
+) -> WeightDensity:
+    """The density of the weights of layers, each over its largest |weight|.
+
+    For a network take `weight_density`, which knows stacks and columns.
+
+    Args:
+        *weights: arrays of weights, any shape, one per layer.
+        bins: number of bins of -1..1; empty bins keep probability 0.
+        importance: how much an error of each weight counts, one number or array per
+            array of weights; equal by default.
+
+    Raises:
+        ValueError: if there are no weights, or one is not finite, or all are zero; if
+            importances are negative or do not match the weights.
+    """
+    if not weights:
+        checks.fail("weights", "not be empty", "no arrays", "Pass an array.")
+    for w in weights:
+        checks.finite("weights", w, "Find the layer whose training diverged.")
+    flat = [np.asarray(w, dtype=float).ravel() for w in weights]
+    largest = [float(np.max(np.abs(w))) for w in flat]
+    if not any(largest):
+        checks.fail("weights", "not all be zero", "0", "Pass trained weights.")
+    u = np.concatenate([w / (m or 1.0) for w, m in zip(flat, largest, strict=True)])
+    found = _histogram(u, _shares(weights, importance), bins)
+    return replace(found, w_max=max(largest))
+
+
+def _histogram(u: np.ndarray, share: np.ndarray, bins: int) -> WeightDensity:
+    """Centroids of bins over -1..1."""
+    index = np.clip(((u + 1) * bins / 2).astype(int), 0, bins - 1)
+    count = np.bincount(index, weights=share, minlength=bins)
+    centers = (np.arange(bins) + 0.5) * 2 / bins - 1
+    total = np.bincount(index, weights=share * u, minlength=bins)
+    filled = count > 0
+    centroid = np.where(filled, total / np.where(filled, count, 1), centers)
+    return WeightDensity(u=centroid, probability=count / count.sum())
+
+
+def gaussian(sd: float = 0.3, *, points: int = 401) -> WeightDensity:
+    """Normal weights of deviation `sd` (of w_max), truncated to -1..1.
+
+    Raises:
+        ValueError: if `sd` is not positive.
+    """
+    checks.positive("sd", sd)
+    return _from_pdf(lambda u: np.exp(-((u / sd) ** 2) / 2), points)
+
+
+def laplace(scale: float = 0.2, *, points: int = 401) -> WeightDensity:
+    """Two-sided exponential weights, truncated to -1..1.
+
+    Raises:
+        ValueError: if `scale` is not positive.
+    """
+    checks.positive("scale", scale)
+    return _from_pdf(lambda u: np.exp(-np.abs(u) / scale), points)
+
+
+def uniform(*, points: int = 401) -> WeightDensity:
+    """Weights that are equally likely from -1 to 1."""
+    return _from_pdf(np.ones_like, points)
+
+
+def merged(
+    density: WeightDensity, *, bins: int = 100, floor: float = 1e-6
+) -> WeightDensity:
+    """The density of |u| for mirrored strategies, as centroids of bins on 0..1.
+
+    Args:
+        density: any density.
+        bins: number of bins.
+        floor: share that is spread evenly over 0..1, so that a strategy is determined
+            (and increasing) also where no weight lies.
+    """
+    size = np.abs(np.asarray(density.u))
+    share = np.asarray(density.probability)
+    index = np.clip((size * bins).astype(int), 0, bins - 1)
+    p = (1 - floor) * np.bincount(index, share, bins) + floor / bins
+    even = floor / bins * (np.arange(bins) + 0.5) / bins
+    u = ((1 - floor) * np.bincount(index, share * size, bins) + even) / p
+    return replace(density, u=u, probability=p)
+
+
+def _shares(weights: Sequence, importance: Sequence | None) -> np.ndarray:
+    given = [1.0] * len(weights) if importance is None else list(importance)
+    if len(given) != len(weights):
+        checks.fail(
+            "importance",
+            "have one entry per array of weights",
+            f"{len(given)} for {len(weights)}",
+            "Give a number or an array for each.",
+        )
+    for value in given:
+        checks.positive("importance", value, strictly=False)
+    flat = [
+        np.broadcast_to(np.asarray(v, float), np.shape(w)).ravel()
+        for v, w in zip(given, weights, strict=True)
+    ]
+    share = np.concatenate(flat)
+    if not share.any():
+        checks.fail("importance", "not be zero for all", "0", "Leave it out.")
+    return share
+
+
+def _from_pdf(pdf: Callable[[np.ndarray], np.ndarray], points: int) -> WeightDensity:
+    u = np.linspace(-1, 1, points)
+    p = pdf(u)
+    p[[0, -1]] /= 2  # trapezoidal rule
+    return WeightDensity(u=u, probability=p / p.sum())

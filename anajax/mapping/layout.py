@@ -1,0 +1,188 @@
+"""What the axes of a weight array are: layers of a stack, inputs, outputs.
+
+A layer is one matrix: its inputs are the rows of a crossbar, its outputs the columns.
+An array may hold several axes of each (a convolution, the heads of attention), and many
+layers of one shape (`nn.scan`, `vmap`), each with a range and a drift factor of its
+own.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax._core import checks
+
+Axes = tuple[int, ...]
+
+
+def _axes(name: str, axes: Any) -> Axes:
+    try:
+        return tuple(int(axis) for axis in axes)
+    except (TypeError, ValueError):
+        checks.fail(name, "be a tuple of axes", repr(axes), "Write such as (0, 1).")
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The axes of a weight array, each named once; negative ones count from the end.
+
+    Where only rows or only columns are named, the rest are the others. Where neither
+    is, it is not known which are which: then `known` is false, and what needs columns
+    refuses the array.
+
+        Layout(rows=(0,), columns=(1,))  # [in, out], as in Flax
+        Layout(columns=(0,))  # [out, in, ...], as in PyTorch and Equinox
+        Layout(stack=(0,), columns=(-1,))  # [layers, in, out], as nn.scan makes it
+
+    Raises:
+        ValueError: if an axis is named twice.
+    """
+
+    stack: Axes = ()
+    """Axes that number layers."""
+    rows: Axes = ()
+    """Inputs."""
+    columns: Axes = ()
+    """Outputs."""
+
+    def __post_init__(self) -> None:
+        for name in ("stack", "rows", "columns"):
+            object.__setattr__(self, name, _axes(name, getattr(self, name)))
+        every = self.stack + self.rows + self.columns
+        if len(set(every)) < len(every):
+            checks.fail("layout", "name each axis once", self, "Correct it.")
+
+    @property
+    def known(self) -> bool:
+        """Whether it says which axes are rows and which are columns."""
+        return bool(self.rows or self.columns)
+
+    def on(self, ndim: int, path: str = "") -> "Layout":
+        """The layout of an array of `ndim` axes: all of them named, from 0.
+
+        Raises:
+            ValueError: if it does not fit an array of so many axes; names `path`.
+        """
+        every = self.stack + self.rows + self.columns
+        if any(not -ndim <= axis < ndim for axis in every):
+            self._unfit(ndim, path)
+        stack, rows, columns = (
+            tuple(axis % ndim for axis in axes)
+            for axes in (self.stack, self.rows, self.columns)
+        )
+        named = stack + rows + columns
+        rest = tuple(axis for axis in range(ndim) if axis not in named)
+        if self.known:
+            rows, columns = rows or rest, columns or rest
+        both = bool(rows and columns) or not self.known
+        complete = not self.known or len(stack + rows + columns) == ndim
+        if len(set(named)) < len(named) or not (both and complete):
+            self._unfit(ndim, path)
+        return Layout(stack=stack, rows=rows, columns=columns)
+
+    def _unfit(self, ndim: int, path: str) -> None:
+        rule = f"name rows and columns among the {ndim} axes of {path!r}, each once"
+        checks.fail("layout", rule, self, "Correct it.")
+
+    def sizes(self, shape: Sequence[int]) -> tuple[int, int, int]:
+        """Layers, rows and columns of an array; 0 for what is not known."""
+        layers = math.prod(shape[axis] for axis in self.stack)
+        if not self.known:
+            return layers, 0, 0
+        full = self.on(len(shape))
+        rows, columns = (
+            math.prod(shape[axis] for axis in axes)
+            for axes in (full.rows, full.columns)
+        )
+        return layers, rows, columns
+
+    def per_layer(self, reduce: Callable[..., JArray], w: JArray) -> JArray:
+        """`reduce` over each layer: a scalar, or what broadcasts over a stack."""
+        if not self.stack:
+            return reduce(w)
+        axes = tuple(a for a in range(w.ndim) if a not in self.on(w.ndim).stack)
+        return reduce(w, axis=axes, keepdims=True)
+
+    def per_column(
+        self, reduce: Callable[..., JArray], w: JArray, path: str = ""
+    ) -> JArray:
+        """`reduce` over the inputs: one for each output, broadcasts against weights.
+
+        Raises:
+            ValueError: if columns are not known; names `path`.
+        """
+        self.need_columns(path, w.shape)
+        full = self.on(w.ndim, path)
+        return reduce(w, axis=full.rows, keepdims=not full.trailing(w.ndim))
+
+    def trailing(self, ndim: int) -> bool:
+        """Whether the columns are the last axis and all others rows."""
+        return not self.stack and self.on(ndim).columns == (ndim - 1,)
+
+    def column_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of one number for each output, where columns are known, else ()."""
+        if not self.known:
+            return ()
+        if self.trailing(len(shape)):
+            return (shape[-1],)
+        rows = self.on(len(shape)).rows
+        return tuple(1 if axis in rows else n for axis, n in enumerate(shape))
+
+    def layer_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of one number for each layer: () unless there is a stack."""
+        if not self.stack:
+            return ()
+        stack = self.on(len(shape)).stack
+        return tuple(n if axis in stack else 1 for axis, n in enumerate(shape))
+
+    def matrices(
+        self, w: Float[JArray, "*weights"], path: str = "", *, more: int = 0
+    ) -> Float[JArray, "layers rows columns *more"]:
+        """The matrices of an array, whose last `more` axes are not the weights'.
+
+        Raises:
+            ValueError: if columns are not known; names `path`.
+        """
+        ndim = w.ndim - more
+        shape, rest = w.shape[:ndim], w.shape[ndim:]
+        self.need_columns(path, shape)
+        full = self.on(ndim, path)
+        order = full.stack + full.rows + full.columns
+        moved = jnp.transpose(w, (*order, *range(ndim, w.ndim)))
+        return moved.reshape(*full.sizes(shape), *rest)
+
+    def restored(
+        self, matrices: Float[JArray, "layers rows columns *more"], shape: Sequence[int]
+    ) -> JArray:
+        """The array `[*shape *more]` of its matrices."""
+        full, ndim = self.on(len(shape)), len(shape)
+        order = full.stack + full.rows + full.columns
+        more = matrices.shape[3:]
+        spread = matrices.reshape(*(shape[axis] for axis in order), *more)
+        back = [order.index(axis) for axis in range(ndim)]
+        return jnp.transpose(spread, (*back, *range(ndim, ndim + len(more))))
+
+    def need_columns(self, path: str, shape: Sequence[int]) -> None:
+        """Refuse an array whose columns are not known."""
+        if not self.known:
+            checks.fail(
+                "layout",
+                "say which axes are outputs, which count here",
+                f"no sign of it for {path or 'an array'!r} of shape {tuple(shape)}",
+                f"Pass {REMEDY}.",
+            )
+
+
+REMEDY = (
+    'layout="in_out" (outputs last), "out_in" (outputs first), or an '
+    "Layout of anajax.mapping.layout by path: {path: Layout(stack=(0,), columns=(2,))}"
+)
+ONE_LAYER = Layout()
+"""No stack; which axes are rows and which columns is not known."""
+IN_OUT, OUT_IN = Layout(columns=(-1,)), Layout(columns=(0,))
+"""`[in, ..., out]` as in Flax, and `[out, in, ...]` as in PyTorch and Equinox."""

@@ -1,0 +1,192 @@
+"""The expected weight error of a strategy after drift compensation, without samples.
+
+The devices of a weight are independent, so their means and variances add. The drift
+compensation divides by the shrinking of the mean absolute weight, in the limit of many
+weights; its only approximation is that a weight is normal when its |.| is averaged.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.stats import norm
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax._core import checks
+from anajax._core.tree import pytree, replace
+from anajax.devices.base import Device, check_range, check_times
+from anajax.devices.moments import Moments, MomentTable, tabulate
+from anajax.mapping.density import WeightDensity, as_density
+from anajax.mapping.strategy import Strategy, as_strategy, interpolation
+
+Compensation = Literal["mean_abs", "ideal", "least_squares", "none"]
+"""How alpha(t) is chosen: mean |read-out| against the first read (as on a chip) or
+against the ideal weights, least squares against the ideal weights, or not at all."""
+
+
+@pytree
+class WeightError:
+    """Expected error of normalized weights at each time."""
+
+    mse: Float[JArray, "times"]
+    """Mean squared error over the density, in units of w_max^2 of a layer."""
+    alpha: Float[JArray, "times"]
+    """Drift compensation factor."""
+    bias: Float[JArray, "times points"]
+    """Mean error of normalized weights at each point of the density."""
+    var: Float[JArray, "times points"]
+    """Variance of normalized weights at each point of the density."""
+
+    @property
+    def rms(self) -> Float[JArray, "times"]:
+        """Root mean squared error as a fraction of w_max."""
+        return jnp.sqrt(self.mse)
+
+
+def moment_table(
+    device: Device,
+    times: Float[JArray, "times"],
+    *,
+    points: int = 257,
+    extrapolate: bool = False,
+) -> MomentTable:
+    """Moments at the first read (0 s) and at `times`, as `weight_error` wants them.
+
+    Args:
+        device: the device model.
+        times: seconds since the first read, increasing.
+        points: of the table, over the range of the device.
+        extrapolate: whether times may lie outside what the device's source covers.
+
+    Raises:
+        ValueError: if times are out of range.
+    """
+    check_times(device, times, extrapolate=extrapolate)
+    every = jnp.concatenate([jnp.zeros(1), jnp.asarray(times, dtype=float)])
+    return _tabulate(device, every, points)
+
+
+_tabulate = jax.jit(
+    lambda device, times, points: tabulate(
+        device, times, points=points, extrapolate=True
+    ),
+    static_argnums=2,
+)
+
+
+def weight_error(
+    strategy: Strategy,
+    table: MomentTable,
+    density: WeightDensity,
+    *,
+    compensation: Compensation = "mean_abs",
+) -> WeightError:
+    """Expected squared error of the weights at the times of `table` but the first.
+
+    Args:
+        strategy: the targets, F and K.
+        table: moments at 0 s and at the times wanted, from `moment_table`.
+        density: how often each weight occurs.
+        compensation: how alpha(t) is chosen.
+
+    Returns:
+        The error at each time, differentiable in strategy, table and density.
+
+    Raises:
+        ValueError: if the strategy has targets outside the table, or for an unknown
+            compensation.
+    """
+    density = as_density(density, "density")
+    ends = table.g[0], table.g[-1]
+    check_range(as_strategy(strategy).targets, *ends, of="the table", name="strategy")
+    u = jnp.abs(density.u) if strategy.mirrored else density.u
+    targets = interpolation(strategy, u) @ strategy.targets
+    w = weight_moments(strategy, table(targets))
+    offset = strategy.offset / strategy.scale
+    error = error_of_moments(w, u, density.probability, offset, compensation)
+    return replace(error, mse=density.unit**2 * error.mse)
+
+
+def error_of_moments(
+    w: Moments,
+    u: Float[JArray, "points"],
+    probability: Float[JArray, "points"],
+    offset: Float[JArray, ""],
+    compensation: Compensation,
+) -> WeightError:
+    """The error of weights `u` whose analog parts c.g / K have these moments.
+
+    The mean squared error is that of normalized weights.
+
+    Args:
+        w: moments of the analog part at 0 s and at the times wanted.
+        u: normalized weights that are meant.
+        probability: share of each.
+        offset: subtracted digitally after compensation, in normalized weight.
+        compensation: how alpha(t) is chosen.
+    """
+    alpha = _factors(w, u, probability, offset, compensation)
+    bias = alpha[:, None] * w.mean[1:] - offset - u
+    var = alpha[:, None] ** 2 * w.var[1:]
+    mse = jnp.sum(probability * (bias**2 + var), -1)
+    return WeightError(mse=mse, alpha=alpha, bias=bias, var=var)
+
+
+def with_factors(
+    error: WeightError,
+    alpha: Float[JArray, "times"],
+    strategy: Strategy,
+    density: WeightDensity,
+) -> WeightError:
+    """The error under other compensation factors, such as some measured earlier.
+
+    Args:
+        error: from `weight_error` of this strategy on this density.
+        alpha: factor in force at each time.
+        strategy: the targets, F and K.
+        density: how often each weight occurs.
+    """
+    u = jnp.abs(density.u) if strategy.mirrored else density.u
+    goal = u + strategy.offset / strategy.scale
+    ratio = (alpha / error.alpha)[:, None]
+    bias, var = ratio * (error.bias + goal) - goal, ratio**2 * error.var
+    mse = density.unit**2 * jnp.sum(density.probability * (bias**2 + var), -1)
+    return WeightError(mse=mse, alpha=alpha, bias=bias, var=var)
+
+
+def weight_moments(strategy: Strategy, g: Moments) -> Moments:
+    """Moments of the analog part c.g / K of weights, from those of their devices.
+
+    Args:
+        strategy: gives significance and scale.
+        g: moments of conductances, uS and uS^2, last axis the devices.
+    """
+    c = strategy.cell.coefficients(strategy.significance) / strategy.scale
+    return Moments(mean=g.mean @ c, var=g.var @ c**2)
+
+
+def mean_abs(mean: JArray, var: JArray) -> JArray:
+    """E |w| of normal w; |mean| where there is no variance."""
+    safe = jnp.where(var > 0, var, 1.0)
+    sd = jnp.sqrt(safe)
+    a = jnp.clip(mean / sd, -1e3, 1e3)
+    folded = 2 * sd * norm.pdf(a) + mean * (1 - 2 * norm.cdf(-a))
+    return jnp.where(var > 0, folded, jnp.abs(mean))
+
+
+def _factors(
+    w: Moments, u: JArray, p: JArray, offset: JArray, compensation: Compensation
+) -> JArray:
+    checks.word("compensation", compensation, Compensation)
+    if compensation == "none":
+        return jnp.ones_like(w.mean[1:, 0])
+    if compensation == "least_squares":
+        goal = u + offset
+        power = jnp.sum(p * (w.mean[1:] ** 2 + w.var[1:]), -1)
+        return jnp.sum(p * goal * w.mean[1:], -1) / power
+    size = jnp.sum(p * mean_abs(w.mean, w.var), -1)
+    if compensation == "mean_abs":
+        return size[0] / size[1:]
+    goal = jnp.sum(p * jnp.abs(u + offset))
+    return goal / size[1:]

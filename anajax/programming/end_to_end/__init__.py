@@ -1,0 +1,1 @@
+"""The least loss of the network: targets through chips."""

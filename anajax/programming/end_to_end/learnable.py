@@ -1,0 +1,195 @@
+"""What a search on the network's own loss may change: everything that a chip is told.
+
+The unknowns of a `Program` are the tables of strategies with F and K, a shift of every
+weight before it is encoded, a digital scale per column, the exponent of the scheduled
+drift correction, and the parameters that stay digital (biases, norms).
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax import chip
+from anajax._core.tree import pytree, replace
+from anajax._core.types import PyTree
+from anajax.devices.base import FIRST_READ, Device
+from anajax.mapping.strategy import Normalized, Strategy, UnitCell
+from anajax.programming.search.parameters import (
+    Box,
+    Unknowns,
+    from_strategy,
+    project,
+    tie,
+    to_strategy,
+)
+
+Learnable = Literal["strategy", "columns", "weights", "drift", "digital"]
+LEARNABLE = get_args(Learnable)
+
+
+@pytree
+class Program:
+    """Everything that a chip is told: what to program, and how to read it back."""
+
+    unknowns: dict[str, Unknowns]
+    """Strategy of each layer by path, or of all under ""."""
+    shift: dict[str, JArray]
+    """Added to the normalized weights before encoding."""
+    log_column: dict[str, JArray]
+    """Log of a digital scale of each column, on top of what it has; of the whole array
+    where columns are not known."""
+    drift: dict[str, Float[JArray, "*layers"]]
+    """Exponent of the scheduled drift correction, see `chip.Layer`."""
+    digital: dict[str, JArray]
+    """Parameters of the network that are not on the chip, by path."""
+
+    def strategy(self, path: str, device: Device, cell: UnitCell) -> Strategy:
+        """The strategy of a layer."""
+        found = self.unknowns.get(path, self.unknowns.get(""))
+        return to_strategy(found, device, cell)  # pyright: ignore[reportArgumentType]
+
+    def layers(
+        self,
+        ideal: dict[str, Normalized],
+        device: Device,
+        cell: UnitCell,
+        *,
+        t0: Float[JArray, ""] | float = FIRST_READ,
+    ) -> dict[str, chip.Layer]:
+        """The layers that a chip gets, for the trained weights `ideal` by path.
+
+        Args:
+            ideal: what is to be programmed.
+            device: gives the range of targets.
+            cell: the cell of the strategies.
+            t0: seconds that the scheduled drift correction counts in.
+        """
+        return {
+            path: self._layer(path, w, self.strategy(path, device, cell), t0)
+            for path, w in ideal.items()
+        }
+
+    def _layer(
+        self,
+        path: str,
+        w: Normalized,
+        strategy: Strategy,
+        t0: Float[JArray, ""] | float,
+    ) -> chip.Layer:
+        shifted = replace(w, u=w.u + self.shift[path])
+        layer = chip.as_layer(shifted, strategy)
+        column = w.column * jnp.exp(self.log_column[path])
+        return replace(layer, column=column, drift=self.drift[path], t0=t0)
+
+
+def start_from(
+    strategy: Strategy | dict[str, Strategy],
+    device: Device,
+    params: PyTree,
+    *,
+    per_layer: bool = True,
+    select: chip.Select = chip.default_select,
+    layout: chip.Layouts = None,
+) -> Program:
+    """The program of a strategy, with nothing else changed."""
+    ideal = chip.normalized_weights(params, select=select, layout=layout)
+
+    def begin(s: Strategy) -> Unknowns:
+        found = from_strategy(s, device, max(11, s.knots.shape[0]))
+        return jax.tree.map(jnp.array, found)  # no two layers share a buffer
+
+    if isinstance(strategy, dict):
+        unknowns = {p: begin(strategy[p]) for p in ideal}
+    else:
+        unknowns = {p: begin(strategy) for p in (ideal if per_layer else [""])}
+    return Program(
+        unknowns=unknowns,
+        shift={p: jnp.zeros_like(w.u) for p, w in ideal.items()},
+        log_column={
+            p: jnp.zeros(w.layout.column_shape(w.u.shape), w.u.dtype)
+            for p, w in ideal.items()
+        },
+        drift={p: jnp.zeros_like(w.w_max) for p, w in ideal.items()},
+        digital=chip.others(params, select=select),
+    )
+
+
+@functools.cache  # the same object for the same arguments: one trace
+def chain(
+    cell: UnitCell,
+    box: Box,
+    *,
+    rate: float,
+    weight_rate: float,
+    steps: int,
+) -> optax.GradientTransformation:
+    """Adam at two rates with cosine decay, kept inside the bounds.
+
+    Args:
+        cell: the cell of the strategies.
+        box: bounds of F and K.
+        rate: of strategies, columns and drift.
+        weight_rate: of shifts (in units of w_max) and digital parameters.
+        steps: length of the decay.
+    """
+    rates = Program(
+        unknowns=rate, shift=weight_rate, log_column=rate, drift=rate,
+        digital=weight_rate,
+    )  # fmt: skip
+
+    def scale(updates: Program, state: tuple, params: PyTree = None) -> tuple:
+        del params
+        return _by_part(lambda r, u: -r * u, rates, updates), state
+
+    return optax.chain(
+        optax.scale_by_adam(),
+        optax.GradientTransformation(lambda _: (), scale),
+        optax.scale_by_schedule(optax.cosine_decay_schedule(1.0, steps)),
+        keep_inside(cell, box),
+    )
+
+
+def keep_inside(cell: UnitCell, box: Box) -> optax.GradientTransformation:
+    """Project targets, F and K onto their bounds after each update; last in a chain."""
+
+    def update(updates: Program, state: tuple, params: PyTree = None) -> tuple:
+        moved = jax.tree.map(jnp.add, params, updates)
+        inside = {p: project(x, cell, box) for p, x in moved.unknowns.items()}
+        moved = replace(moved, unknowns=inside)
+        return jax.tree.map(jnp.subtract, moved, params), state
+
+    return optax.GradientTransformation(lambda _: (), update)
+
+
+def learned(learn: Sequence[str]) -> Program:
+    """1 for the parts that are learned, 0 for the others: data, not structure."""
+    return Program(
+        unknowns=float("strategy" in learn),
+        shift=float("weights" in learn),
+        log_column=float("columns" in learn),
+        drift=float("drift" in learn),
+        digital=float("digital" in learn),
+    )
+
+
+def admissible(grads: Program, parts: Program, cell: UnitCell) -> Program:
+    """Gradients of the learned parts, with equal slopes where targets are tied."""
+    tied = {p: replace(g, y=tie(g.y, cell)) for p, g in grads.unknowns.items()}
+    return _by_part(jnp.multiply, parts, replace(grads, unknowns=tied))
+
+
+def _by_part(
+    f: Callable[[JArray, JArray], JArray], factors: Program, tree: Program
+) -> Program:
+    """`f(factor, leaf)` of each part's leaves with the part's factor."""
+    parts = {
+        name: jax.tree.map(functools.partial(f, getattr(factors, name)), part)
+        for name, part in vars(tree).items()
+    }
+    return Program(**parts)

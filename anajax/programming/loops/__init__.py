@@ -1,0 +1,1 @@
+"""Programming by measuring."""

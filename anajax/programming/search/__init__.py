@@ -1,0 +1,1 @@
+"""The least weight error: objectives and searches."""

@@ -1,0 +1,306 @@
+"""Optimise a strategy by projected Adam from many vmapped starts, then a polish.
+
+The polish is a second round of the same program: the best start goes on from where it
+ended, at as many rates as there were starts, and the best of these is the result.
+
+Memories of few levels are not descended: their codes are enumerated instead.
+
+Targets are projected onto the range after every step: a clip inside the model would
+kill the gradient there.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax import rng
+from anajax._core import checks
+from anajax._core.tree import pytree
+from anajax._core.types import PRNGKey
+from anajax.devices.base import Device, check_times
+from anajax.devices.models.ideal import only_range
+from anajax.mapping.density import WeightDensity, as_density, merged
+from anajax.mapping.strategy import Strategy, UnitCell, as_strategy, canonical, pairs
+from anajax.mapping.weight_error import Compensation
+from anajax.programming.search.levels import Enumerated, enumerate_levels
+from anajax.programming.search.objective import (
+    AbstractObjective,
+    Aggregate,
+    make_objective,
+)
+from anajax.programming.search.parameters import (
+    Box,
+    Unknowns,
+    from_strategy,
+    project,
+    random_start,
+    tie,
+    to_strategy,
+)
+
+
+@pytree
+class Optimized:
+    """The best strategy found, and how the search went."""
+
+    strategy: Strategy
+    objective: Float[JArray, ""]
+    """Its value, in units of w_max^2."""
+    f: Float[JArray, "factors"]
+    """Significance factors, most significant first."""
+    k: Float[JArray, ""]
+    """Digital scale relative to the full range."""
+    per_start: Float[JArray, "starts"]
+    """Value that each start reached in the first round; warm starts come first. With
+    levels: of each significance factor that was tried."""
+    history: Float[JArray, "steps"]
+    """Least value over the starts at each step; with levels, up to each try."""
+
+
+def optimize_strategy(
+    device: Device,
+    cell: UnitCell | None,
+    weights: WeightDensity | JArray | np.ndarray,
+    times: Float[JArray, "times"] | Sequence[float] | np.ndarray,
+    *,
+    key: PRNGKey,
+    knots: int = 11,
+    move_knots: bool = True,
+    starts: int = 8,
+    warm: Sequence[Strategy] = (),
+    steps: int = 600,
+    learning_rate: float = 0.03,
+    box: Box | None = None,
+    time_weights: JArray | None = None,
+    aggregate: Aggregate = "mean",
+    ceiling: JArray | np.ndarray | None = None,
+    compensation: Compensation = "mean_abs",
+    samples: int | None = None,
+    extrapolate: bool = False,
+) -> Optimized:
+    """Find the targets, F and K with the least expected squared weight error.
+
+    For a device with levels nothing is descended: its codes are enumerated, see
+    `enumerate_levels`, and the options of the descent (key, knots, starts, warm, steps,
+    learning rate, box) are not used.
+
+    Args:
+        device: the device model.
+        cell: devices of a weight, in pairs (with levels, any); two pairs if `None`.
+        weights: their density, such as `anajax.weight_density(params)`, or the weights
+            of one layer.
+        times: seconds after the first read over which the error is averaged.
+        key: draws the random starts (and the chips, with `samples`).
+        knots: number of knots on |u|.
+        move_knots: whether their spacing is optimised as well.
+        starts: number of random starts.
+        warm: strategies to start from as well, on the same cell.
+        steps: Adam steps of each of the two rounds.
+        learning_rate: step of the fractions of the range and of the logs of F and K.
+        box: bounds of F and K.
+        time_weights: importance of each time, equal by default.
+        aggregate: "mean" over the times, or "minimax".
+        ceiling: squared error (w_max^2) at each time that is not to be exceeded, such
+            as the least of hand strategies; none by default.
+        compensation: how alpha(t) is chosen, see `weight_error`.
+        samples: draws per density point for the sampled objective; exact if `None`.
+        extrapolate: whether times may lie outside what the device's source covers.
+
+    Returns:
+        The best strategy and the course of the search.
+
+    Raises:
+        ValueError: if an argument is out of range; see also `make_objective`.
+    """
+    check_times(device, times, extrapolate=extrapolate)
+    checks.word("aggregate", aggregate, Aggregate)
+    checks.word("compensation", compensation, Compensation)
+    cell = pairs(2) if cell is None else cell
+    density = as_density(weights)
+    if device.levels is not None:
+        _check_exact(samples)
+        found = enumerate_levels(
+            device,
+            cell,
+            density,
+            times,
+            time_weights=time_weights,
+            aggregate=aggregate,
+            ceiling=ceiling,
+            compensation=compensation,
+            extrapolate=True,
+        )
+        return _as_optimized(found)
+    _check(cell, knots, starts, steps, warm)
+    box = Box() if box is None else box
+    objective = make_objective(
+        device,
+        merged(density),
+        jnp.asarray(times, dtype=float),
+        time_weights=time_weights,
+        aggregate=aggregate,
+        ceiling=ceiling,
+        compensation=compensation,
+        samples=samples,
+        key=rng.stream(key, rng.Stage.PROGRAM),
+        extrapolate=True,
+    )
+    bounds = only_range(device)
+    begin = _starts(bounds, cell, knots, starts, tuple(warm), box, key)
+    return _search(
+        objective,
+        bounds,
+        begin,
+        cell=cell,
+        box=box,
+        steps=steps,
+        rate=learning_rate,
+        move_knots=move_knots,
+    )
+
+
+def _starts(
+    device: Device,
+    cell: UnitCell,
+    knots: int,
+    count: int,
+    warm: tuple[Strategy, ...],
+    box: Box,
+    key: PRNGKey,
+) -> Unknowns:
+    given = [from_strategy(s, device, knots) for s in warm]
+    drawn = _draw(device, key, cell=cell, knots=knots, count=count, box=box)
+    return jax.tree.map(
+        lambda d, *g: jnp.concatenate([*(v[None] for v in g), d]), drawn, *given
+    )
+
+
+@partial(jax.jit, static_argnames=("cell", "knots", "count", "box"))
+def _draw(
+    device: Device, key: PRNGKey, *, cell: UnitCell, knots: int, count: int, box: Box
+) -> Unknowns:
+    keys = rng.streams(key, rng.Stage.INIT, jnp.arange(count))
+    return jax.vmap(lambda k: random_start(device, cell, knots, box, key=k))(keys)
+
+
+@partial(jax.jit, static_argnames=("cell", "box", "steps", "rate", "move_knots"))
+def _search(
+    objective: AbstractObjective,
+    device: Device,
+    begin: Unknowns,
+    *,
+    cell: UnitCell,
+    box: Box,
+    steps: int,
+    rate: float,
+    move_knots: bool,
+) -> Optimized:
+    """Two rounds of the same program: all starts, then the winner at many rates."""
+
+    def value(x: Unknowns) -> JArray:  # in (% of w_max)^2: of order one, for Adam
+        return 1e4 * objective(to_strategy(x, device, cell))
+
+    def descend(x: Unknowns, rate: JArray) -> tuple[Unknowns, JArray, JArray]:
+        end, path = _descend(value, x, rate, cell, box, steps, move_knots)
+        reached = value(end)
+        return end, jnp.where(jnp.isnan(reached), jnp.inf, reached), path
+
+    count = begin.log_k.shape[0]
+    rates = rate * jnp.stack([jnp.ones(count), jnp.geomspace(1.0, 1e-3, count)])
+
+    def go(x: Unknowns, rates: JArray) -> tuple[Unknowns, tuple]:
+        ends, reached, paths = jax.vmap(descend)(x, rates)
+        best = jnp.argmin(reached)
+        again = jax.tree.map(lambda v: jnp.broadcast_to(v[best], v.shape), ends)
+        return again, (reached, jnp.nanmin(paths, 0))
+
+    ends, (reached, paths) = jax.lax.scan(go, begin, rates)
+    winner = jax.tree.map(lambda v: v[0], ends)
+    strategy = canonical(to_strategy(winner, device, cell))
+    return Optimized(
+        strategy=strategy,
+        objective=jnp.min(reached[-1]) / 1e4,
+        f=strategy.significance,
+        k=jnp.exp(winner.log_k),
+        per_start=reached[0] / 1e4,
+        history=paths.ravel() / 1e4,
+    )
+
+
+def _descend(
+    value: Callable[[Unknowns], JArray],
+    x: Unknowns,
+    rate: JArray,
+    cell: UnitCell,
+    box: Box,
+    steps: int,
+    move_knots: bool,
+) -> tuple[Unknowns, JArray]:
+    adam = optax.scale_by_adam()
+
+    def step(carry: tuple, i: JArray) -> tuple[tuple, JArray]:
+        x, state = carry
+        loss, grads = jax.value_and_grad(value)(x)
+        grads = _admissible(grads, cell, move_knots)
+        updates, state = adam.update(grads, state)
+        size = rate * (1 + jnp.cos(jnp.pi * i / steps)) / 2
+        x = jax.tree.map(lambda v, u: v - size * u, x, updates)
+        return (project(x, cell, box), state), loss
+
+    (x, _), losses = jax.lax.scan(step, (x, adam.init(x)), jnp.arange(steps))
+    return x, losses
+
+
+def _admissible(grads: Unknowns, cell: UnitCell, move_knots: bool) -> Unknowns:
+    """Slopes along the ties: Adam would take the two of a tied pair apart."""
+    return Unknowns(
+        y=tie(grads.y, cell),
+        log_f=grads.log_f,
+        log_k=grads.log_k,
+        log_width=grads.log_width * move_knots,
+    )
+
+
+def _as_optimized(found: Enumerated) -> Optimized:
+    return Optimized(
+        strategy=found.strategy,
+        objective=found.objective,
+        f=found.strategy.significance,
+        k=found.k,
+        per_start=found.per_try,
+        history=jax.lax.cummin(found.per_try),
+    )
+
+
+def _check_exact(samples: int | None) -> None:
+    if samples is not None:
+        checks.fail(
+            "samples", "be None for a device with levels", samples, "Leave it out."
+        )
+
+
+def _check(
+    cell: UnitCell, knots: int, starts: int, steps: int, warm: Sequence[Strategy]
+) -> None:
+    if not cell.paired:
+        checks.fail("cell", "be made of pairs", cell.signs, "Use pairs(1), pairs(2).")
+    for name, number, least in (("knots", knots, 3), ("steps", steps, 1)):
+        checks.whole(name, number, least=least)
+    if starts < 0 or starts + len(warm) < 1:
+        checks.fail(
+            "starts", "leave at least one start", starts, "Use 8, or give `warm`."
+        )
+    for strategy in map(as_strategy, warm):
+        if (strategy.cell.signs, strategy.cell.groups) != (cell.signs, cell.groups):
+            checks.fail(
+                "warm",
+                f"be strategies of the cell with signs {cell.signs}",
+                f"{strategy.name} with {strategy.cell.signs}",
+                "Build them on the same number of pairs.",
+            )

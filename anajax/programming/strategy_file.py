@@ -1,0 +1,137 @@
+"""Strategy files: target conductances with units as JSON, and back.
+
+This is what a chip team takes away: for each strategy (and layer, where it has one of
+its own) the targets of every device over normalized weights, F and K. Targets are
+linear between the knots; those of a stepped strategy hold from each knot to the next.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax.numpy as jnp
+import numpy as np
+
+from anajax._core.disk import write_atomically
+from anajax.chip import Strategies
+from anajax.mapping.strategy import Strategy, UnitCell
+
+FILE = "strategy.json"
+"""Its name in the folder of a study."""
+FORMAT = "anajax-strategy"
+VERSION = 2
+"""1 was without `stepped`."""
+UNITS = {
+    "knots": "normalized weight, w / w_max of its layer",
+    "targets": "uS, one row per knot, one column per device",
+    "significance": "F of each pair, most significant first, dimensionless",
+    "scale": "K, uS per unit of normalized weight",
+    "offset": "uS",
+}
+"""What the numbers of an entry are."""
+_ARRAYS = ("knots", "targets", "significance", "scale", "offset")
+
+
+def to_text(strategies: Mapping[str, Strategies]) -> str:
+    """The JSON text of strategies by label; a label may have one per layer path."""
+    entries = [
+        {"label": label, "layer": layer} | _encode(strategy)
+        for label, value in strategies.items()
+        for layer, strategy in _by_layer(value)
+    ]
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "units": UNITS,
+        "strategies": entries,
+    }
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+def save_strategies(strategies: Mapping[str, Strategies], path: str | Path) -> None:
+    """Write strategies by label to a JSON file, all at once."""
+    write_atomically(Path(path), to_text(strategies).encode())
+
+
+def load_strategies(path: str | Path) -> dict[str, Strategies]:
+    """Read the strategies of a file that `save_strategies` wrote.
+
+    Returns:
+        By label, a strategy, or a mapping from layer paths to strategies.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is truncated, of another format or version, or its numbers
+            are not a valid strategy; the message names the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"`{path}` must be a strategy file: got no file. Give its path."
+        )
+    return from_text(path.read_text(encoding="utf-8", errors="replace"), str(path))
+
+
+def from_text(text: str, name: str) -> dict[str, Strategies]:
+    """The strategies of a JSON text; `name` stands for it in messages.
+
+    Raises:
+        ValueError: see `load_strategies`.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        _fail(name, "be complete JSON", error, "It is truncated: write it again.")
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        got = document.get("format") if isinstance(document, dict) else "no mapping"
+        _fail(name, f"be a file of format {FORMAT!r}", got, "Give another file.")
+    if document.get("version") not in (1, VERSION):
+        got = document.get("version")
+        _fail(
+            name, f"have version 1 or {VERSION}", got, "Use the anajax that wrote it."
+        )
+    found: dict[str, Any] = {}
+    for number, entry in enumerate(document.get("strategies") or []):
+        label, layer, strategy = _decode(entry, name, number)
+        if layer is None:
+            found[label] = strategy
+        else:
+            found.setdefault(label, {})[layer] = strategy
+    return found
+
+
+def _by_layer(value: Strategies) -> list[tuple[str | None, Strategy]]:
+    return [(None, value)] if isinstance(value, Strategy) else list(value.items())
+
+
+def _encode(strategy: Strategy) -> dict[str, Any]:
+    arrays = {n: np.asarray(getattr(strategy, n)).tolist() for n in _ARRAYS}
+    return {
+        "name": strategy.name,
+        "signs": list(strategy.cell.signs),
+        "groups": list(strategy.cell.groups),
+        "mirrored": strategy.mirrored,
+        "stepped": strategy.stepped,
+    } | arrays
+
+
+def _decode(entry: Any, name: str, number: int) -> tuple[str, str | None, Strategy]:
+    try:
+        cell = UnitCell(signs=tuple(entry["signs"]), groups=tuple(entry["groups"]))
+        strategy = Strategy(
+            name=entry["name"],
+            cell=cell,
+            mirrored=entry["mirrored"],
+            stepped=entry.get("stepped", False),
+            **{n: jnp.asarray(entry[n], dtype=float) for n in _ARRAYS},
+        )
+        return entry["label"], entry["layer"], strategy
+    except KeyError as error:
+        _fail(name, f"have {error} in entry {number}", "none", "Write it again.")
+    except (TypeError, ValueError, AttributeError) as error:
+        _fail(name, f"hold a valid strategy in entry {number}", error, "Repair it.")
+
+
+def _fail(name: str, rule: str, got: object, remedy: str) -> NoReturn:
+    raise ValueError(f"`{name}` must {rule}: got {got}. {remedy}") from None

@@ -1,0 +1,110 @@
+"""Configs of sensitivity studies: which imperfection matters, where, and with which."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from anajax.analysis.hardware import IMPERFECTIONS
+from anajax.programming.end_to_end.fisher import CHIPS
+from anajax.studies.config.on_hardware import HardwareConfig
+from anajax.studies.config.sections import Factors, Positive, Section, one_of, refuse
+
+
+def _known(names: list[str] | None) -> list[str] | None:
+    for name in names or []:
+        one_of(name, IMPERFECTIONS)
+    return names
+
+
+Names = Annotated[
+    list[str] | None,
+    Field(min_length=1, description="names of imperfections, or null for all"),
+    AfterValidator(_known),
+]
+
+
+class OneAtATimeSection(Section):
+    """Each imperfection grows until the network has lost `gap`; the others stay."""
+
+    gap: Positive = 0.01
+    """Of the metric: 0.01 is a point of accuracy."""
+    against: Literal["digital", "nominal"] = Field(
+        default="nominal", description='"digital" or "nominal"'
+    )
+    """What the loss is counted from: the digital network, or chips at factors 1."""
+    imperfections: Names = None
+    factors: Factors = Field(
+        default_factory=lambda: [2.0 ** (i / 2) for i in range(-4, 15)]
+    )
+
+
+class GradientsSection(Section):
+    """Elasticities by one backward pass per chip."""
+
+    chips: int = Field(default=CHIPS, ge=2, description="2 chips or more")
+    inputs: int = Field(default=128, ge=1, description="1 calibration input or more")
+
+
+class GlobalSection(Section):
+    """All imperfections together, factors drawn evenly in their logarithm."""
+
+    samples: int = Field(default=32, ge=2, description="2 samples or more")
+    chips: int = Field(default=4, ge=1, description="1 chip or more for each point")
+    low: Positive = 0.5
+    high: Positive = 4.0
+    imperfections: Names = None
+
+    @model_validator(mode="after")
+    def _widens(self) -> "GlobalSection":
+        if self.low >= self.high:
+            refuse("have `low` below `high`", [self.low, self.high], "Exchange them.")
+        return self
+
+
+class VarianceSection(GlobalSection):
+    """Sobol indices: shares of the variance of the metric."""
+
+    @field_validator("samples")
+    @classmethod
+    def _power(cls, samples: int) -> int:
+        if samples & (samples - 1):
+            refuse("be a power of 2", samples, f"Use {2 ** samples.bit_length()}.")
+        return samples
+
+
+class LayersSection(Section):
+    """Each layer alone analog, and the order in which to keep layers digital."""
+
+    chips: int = Field(default=16, ge=2, description="2 chips or more")
+    order: Literal["greedy", "single"] = Field(
+        default="greedy", description='"greedy" or "single"'
+    )
+    """Greedy: next is the layer whose step to digital leaves the least mean loss, given
+    those before it. Single: by the loss of each layer alone."""
+
+
+class SensitivityConfig(HardwareConfig):
+    """Which imperfection of the hardware matters, at the last of the times.
+
+    A section that is null is left out of the study.
+    """
+
+    study: Literal["sensitivity"]
+    one_at_a_time: OneAtATimeSection | None = OneAtATimeSection()
+    gradients: GradientsSection | None = GradientsSection()
+    screening: GlobalSection | None = GlobalSection(samples=8)
+    variance: VarianceSection | None = VarianceSection()
+    layers: LayersSection | None = LayersSection()
+
+    @model_validator(mode="after")
+    def _asks(self) -> "SensitivityConfig":
+        if not any(getattr(self, name) for name in ANALYSES):
+            raise ValueError(
+                f"`CONFIG` must ask for one of {', '.join(ANALYSES)}: got null for "
+                "all. Leave one out to get its defaults."
+            )
+        return self
+
+
+ANALYSES = ("one_at_a_time", "gradients", "screening", "variance", "layers")
+"""The parts of a study of sensitivity, in the order of its report."""

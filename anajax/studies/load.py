@@ -1,0 +1,92 @@
+"""Read and validate the config of a study of any kind."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from anajax.studies.config.messages import message
+from anajax.studies.config.overrides import override
+from anajax.studies.config.sections import require_small
+from anajax.studies.config.study import DevicesConfig, StrategiesConfig, StudyConfig
+from anajax.studies.kinds.sensitivity_config import SensitivityConfig
+from anajax.studies.kinds.sweep_config import SweepConfig
+
+KINDS: dict[str, type[StudyConfig]] = {
+    "strategies": StrategiesConfig,
+    "devices": DevicesConfig,
+    "sensitivity": SensitivityConfig,
+    "sweep": SweepConfig,
+}
+"""Configs of studies by the value of their key `study`."""
+
+
+def load_config(path: Path, changes: Sequence[str] = ()) -> StudyConfig:
+    """Read and validate a config.
+
+    Args:
+        path: a YAML file. Paths in it are relative to its folder.
+        changes: `key=value` texts that replace values, keys dotted, values in YAML.
+
+    Raises:
+        FileNotFoundError: if there is no such file, or none that it names.
+        ValueError: with one line per mistake.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"`CONFIG` must be a file: got {path}. Give the path of a YAML config, "
+            "such as configs/quickstart.yaml."
+        )
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        detail = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"`CONFIG` must be YAML: got {path.name}, {detail}. Correct that place."
+        ) from None
+    if not isinstance(data, dict):
+        raise ValueError(
+            f"`CONFIG` must be a mapping of keys: got {type(data).__name__} in "
+            f"{path.name}. Start with `study: strategies`."
+        )
+    require_small(data)
+    for change in changes:
+        override(data, change)
+    require_small(data)
+    return validate(data, folder=path.parent)
+
+
+def validate(data: dict[str, Any], *, folder: Path = Path()) -> StudyConfig:
+    """The config of a mapping.
+
+    Args:
+        data: keys and values as YAML gives them.
+        folder: what relative paths start from.
+
+    Raises:
+        FileNotFoundError: if a device file is not there.
+        ValueError: with one line per mistake.
+    """
+    kind, known_kinds = data.get("study"), KINDS
+    if not isinstance(kind, str) or kind not in known_kinds:
+        known = ", ".join(known_kinds)
+        raise ValueError(
+            f"`study` must name a kind of study: got {kind!r}. Known: {known}."
+        )
+    try:
+        config = known_kinds[kind].model_validate(data)
+    except ValidationError as error:
+        lines = dict.fromkeys(message(e, known_kinds[kind]) for e in error.errors())
+        raise ValueError("\n".join(lines)) from None
+
+    def find(file: str) -> str:
+        if not (folder / file).is_file():
+            raise FileNotFoundError(
+                f"`device.file` must be a file: got {file}. Give a path relative to "
+                "the config; `anajax fit-device` makes such files."
+            )
+        return str((folder / file).resolve())
+
+    return config.with_files(find)

@@ -1,0 +1,1 @@
+"""From an entry of a config to what is on a chip."""

@@ -2,12 +2,13 @@
 
 device = anajax.devices.pcm()
 density = anajax.weight_density(params)
-best = anajax.optimize_strategy(device, None, density, times, key=key)
+best = anajax.optimize_strategy(device, anajax.pairs(2), density, times, key=key)
 noisy = anajax.perturb(params, device, best.strategy, t=86400.0, key=key)
 """
 
 from anajax import chip as chip
 from anajax import devices as devices
+from anajax import mapping as mapping
 from anajax import rng as rng
 from anajax._core.tree import replace as replace
 from anajax.analysis.evaluate import evaluate as evaluate
@@ -21,7 +22,6 @@ from anajax.devices.base import read as read
 from anajax.devices.moments import conductance_moments as conductance_moments
 from anajax.mapping import density as density
 from anajax.mapping import hand as strategies
-from anajax.mapping import strategy as mapping
 from anajax.mapping.density import weight_density as weight_density
 from anajax.mapping.strategy import Strategy as Strategy
 from anajax.mapping.strategy import UnitCell as UnitCell
@@ -29,9 +29,10 @@ from anajax.mapping.strategy import decode as decode
 from anajax.mapping.strategy import encode as encode
 from anajax.mapping.strategy import pairs as pairs
 from anajax.mapping.weight_error import weight_error as weight_error
+from anajax.programming import certify as certify
 from anajax.programming import evolve_strategy as evolve_strategy
 from anajax.programming import optimize_strategy as optimize_strategy
-from anajax.programming.search import certify as certify
+from anajax.transformation import analog as analog
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,7 @@ __all__ = [
     "Strategy",
     "UnitCell",
     "age",
+    "analog",
     "certify",
     "chip",
     "conductance_moments",

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from anajax.analog import analog
+from anajax.transformation import analog
 
 QUICK = {"xla_backend_optimization_level": 0}
 """Compiles fast; runs slowly."""

@@ -13,15 +13,15 @@ from test_analog_layers import functional
 from test_analog_networks import TOKENS, language_model, stack, vectors, weights
 
 from anajax import crossbar, rng
-from anajax.analog import Rule, analog
-from anajax.analog.rules import as_rules
-from anajax.analog.windows import Window, unfold
 from anajax.crossbar import periphery
 from anajax.crossbar.periphery import IO, OutputNoise
 from anajax.crossbar.tiling import TileRule
 from anajax.nn import patches
 from anajax.nn.convert import Rule as LayerRule
 from anajax.nn.convert import to_analog
+from anajax.transformation import Rule, analog
+from anajax.transformation.rules import as_rules
+from anajax.transformation.windows import Window, unfold
 
 STEPS = IO(
     scaling=periphery.AbsMax(),

@@ -9,7 +9,7 @@ from flax import linen as nn
 from flax import nnx
 from layer_list import CELLS, LAYERS
 
-from anajax.analog import Layout, Rule, analog
+from anajax.transformation import Layout, Rule, analog
 
 DIGITAL = {"conv_masked"}
 

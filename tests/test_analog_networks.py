@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from analog_list import assert_equal, close
 
-from anajax.analog import Layout, Rule, analog
 from anajax.crossbar import periphery
+from anajax.transformation import Layout, Rule, analog
 
 
 def weights(**shapes):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from test_analog_networks import vectors, weights
 
-from anajax.analog import Rule, analog
 from anajax.crossbar import periphery
 from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange
+from anajax.transformation import Rule, analog
 
 IO8 = IO(
     scaling=LearnedRange(range=1.0),

@@ -16,8 +16,12 @@ from anajax.devices.moments import conductance_moments
 from anajax.mapping import density
 from anajax.mapping import hand as strategies
 from anajax.mapping.weight_error import moment_table, weight_error
-from anajax.programming import evolve_strategy, make_objective, optimize_strategy
-from anajax.programming.search import certify
+from anajax.programming import (
+    certify,
+    evolve_strategy,
+    make_objective,
+    optimize_strategy,
+)
 from anajax.programming.search.objective import sampled_error
 
 SIX = jnp.array([1.0, 60.0, 3600.0, 86400.0, 7 * 86400.0, 30 * 86400.0])

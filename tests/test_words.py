@@ -36,6 +36,7 @@ from anajax.programming import (
     ExactError,
     ProductDescent,
     SampledError,
+    certify,
     closed_loop_layers,
     enumerate_levels,
     follow_open,
@@ -47,7 +48,6 @@ from anajax.programming import (
 )
 from anajax.programming.end_to_end.layer_by_layer import Unit, optimize_layer_by_layer
 from anajax.programming.loops.product_descent import product_descent_layers
-from anajax.programming.search import certify
 from anajax.programming.search.objective import combine
 from anajax.studies.config.hardware import PeripherySection
 from anajax.studies.config.study import CompensationSection

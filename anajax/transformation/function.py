@@ -17,14 +17,14 @@ import jax
 
 from anajax._core import checks
 from anajax._core.types import PRNGKey, PyTree
-from anajax.analog import calibrate, control, equations, sharded
-from anajax.analog._jax import trace
-from anajax.analog.marks import Folded, Mark, parameter
-from anajax.analog.plan import Builder, Plan, run
-from anajax.analog.report import Report, check_tiles, report
-from anajax.analog.rules import Rule, as_rules, check_used, first
-from anajax.analog.sites import Context, plain_value
 from anajax.chip import path_name
+from anajax.transformation import calibrate, control, equations, sharded
+from anajax.transformation._jax import trace
+from anajax.transformation.marks import Folded, Mark, parameter
+from anajax.transformation.plan import Builder, Plan, run
+from anajax.transformation.report import Report, check_tiles, report
+from anajax.transformation.rules import Rule, as_rules, check_used, first
+from anajax.transformation.sites import Context, plain_value
 
 HANDLERS = equations.HANDLERS | control.HANDLERS | sharded.HANDLERS
 

@@ -9,11 +9,11 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from anajax.analog._jax import Literal, bind, last_uses
-from anajax.analog.marks import Constant, Mark, folded, paths_of
-from anajax.analog.rules import Rule
-from anajax.analog.sites import Action as Action
-from anajax.analog.sites import Context, Product, Site, plain_value
+from anajax.transformation._jax import Literal, bind, last_uses
+from anajax.transformation.marks import Constant, Mark, folded, paths_of
+from anajax.transformation.rules import Rule
+from anajax.transformation.sites import Action as Action
+from anajax.transformation.sites import Context, Product, Site, plain_value
 
 Handler = Callable[["Builder", Any, list[Mark]], tuple[Action | None, list[Mark]]]
 """What an equation is for these operands, and what its outputs are."""

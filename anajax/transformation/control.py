@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from anajax.analog._jax import (
+from anajax.transformation._jax import (
     CALLS,
     CHECKPOINTS,
     called,
@@ -20,11 +20,19 @@ from anajax.analog._jax import (
     opened,
     scan_counts,
 )
-from anajax.analog.marks import Constant, Folded, Mark, Sum, Weight, paths_of, plain
-from anajax.analog.plan import Action, Builder, Handler, Plan, run
-from anajax.analog.shapes import unstacked
-from anajax.analog.sites import Context, plain_value
-from anajax.analog.sites import Sum as SumValue
+from anajax.transformation.marks import (
+    Constant,
+    Folded,
+    Mark,
+    Sum,
+    Weight,
+    paths_of,
+    plain,
+)
+from anajax.transformation.plan import Action, Builder, Handler, Plan, run
+from anajax.transformation.shapes import unstacked
+from anajax.transformation.sites import Context, plain_value
+from anajax.transformation.sites import Sum as SumValue
 
 Outcome = tuple[Action | None, list[Mark]]
 

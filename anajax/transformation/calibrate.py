@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from anajax import crossbar
 from anajax._core import checks
 from anajax._core.types import JArray
-from anajax.analog.rules import Rule
-from anajax.analog.sites import Site, with_ranges
 from anajax.crossbar.converters import Clip, Graded, Uniform, calibrate
 from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange
+from anajax.transformation.rules import Rule
+from anajax.transformation.sites import Site, with_ranges
 
 Ranges = dict[str, dict[str, JArray]]
 """By site `"input"` and `"adc"`: one number each, or one for each layer of a stack."""

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from anajax._core import checks
-from anajax.analog.layout import Layout
-from anajax.analog.plan import Builder
-from anajax.analog.rules import NO_PRODUCT, Rule, first
-from anajax.analog.sites import Site
+from anajax.mapping.layout import Layout
+from anajax.transformation.plan import Builder
+from anajax.transformation.rules import NO_PRODUCT, Rule, first
+from anajax.transformation.sites import Site
 
 
 class ParameterReport(NamedTuple):

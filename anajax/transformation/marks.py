@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from anajax.analog.layout import Layout
+from anajax.mapping.layout import Layout
 
 
 class Atom(NamedTuple):

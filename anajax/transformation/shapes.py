@@ -11,7 +11,15 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from anajax.analog.marks import Atom, Dim, Part, Weight, factored, merged, resized
+from anajax.transformation.marks import (
+    Atom,
+    Dim,
+    Part,
+    Weight,
+    factored,
+    merged,
+    resized,
+)
 
 Parts = Sequence[Part | None]
 Rule = Callable[[Part, Any], Parts]

@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 
-from anajax.analog._jax import opened
-from anajax.analog.marks import Mark, Part, Weight, plain, resized
-from anajax.analog.plan import Action, Builder, Handler, Plan, run
-from anajax.analog.sites import Context, plain_value
+from anajax.transformation._jax import opened
+from anajax.transformation.marks import Mark, Part, Weight, plain, resized
+from anajax.transformation.plan import Action, Builder, Handler, Plan, run
+from anajax.transformation.sites import Context, plain_value
 
 
 @dataclasses.dataclass(frozen=True)

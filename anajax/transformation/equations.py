@@ -11,10 +11,10 @@ from typing import Any
 import jax.numpy as jnp
 
 from anajax._core import checks
-from anajax.analog import shapes
-from anajax.analog._jax import bind
-from anajax.analog.layout import Layout
-from anajax.analog.marks import (
+from anajax.mapping.layout import Layout
+from anajax.transformation import shapes
+from anajax.transformation._jax import bind
+from anajax.transformation.marks import (
     Constant,
     Folded,
     Mark,
@@ -24,11 +24,11 @@ from anajax.analog.marks import (
     paths_of,
     plain,
 )
-from anajax.analog.plan import Action, Builder, Handler, ordinary
-from anajax.analog.products import Convolution, Dot, convolution, dot
-from anajax.analog.rules import Rule, first
-from anajax.analog.sites import Context, plain_value
-from anajax.analog.sites import Sum as SumValue
+from anajax.transformation.plan import Action, Builder, Handler, ordinary
+from anajax.transformation.products import Convolution, Dot, convolution, dot
+from anajax.transformation.rules import Rule, first
+from anajax.transformation.sites import Context, plain_value
+from anajax.transformation.sites import Sum as SumValue
 
 ONLY_PARAMETERS = "its product does not depend on an input"
 

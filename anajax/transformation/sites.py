@@ -12,12 +12,12 @@ import jax.random as jr
 from anajax import crossbar, rng
 from anajax._core.tree import replace
 from anajax._core.types import JArray, PRNGKey
-from anajax.analog._jax import bind, precision, varying, with_automatic_axes
-from anajax.analog.layout import Layout
-from anajax.analog.products import Convolution, Dot
-from anajax.analog.rules import Rule
 from anajax.crossbar.converters import Clip, Graded, Uniform
 from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange
+from anajax.mapping.layout import Layout
+from anajax.transformation._jax import bind, precision, varying, with_automatic_axes
+from anajax.transformation.products import Convolution, Dot
+from anajax.transformation.rules import Rule
 
 
 @dataclasses.dataclass(frozen=True)

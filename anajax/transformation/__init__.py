@@ -1,0 +1,10 @@
+"""Any JAX function on analog hardware: a transformation of functions."""
+
+from anajax.mapping.layout import Layout as Layout
+from anajax.transformation.function import AnalogFunction as AnalogFunction
+from anajax.transformation.function import analog as analog
+from anajax.transformation.report import ParameterReport as ParameterReport
+from anajax.transformation.report import Report as Report
+from anajax.transformation.rules import Rule as Rule
+
+__all__ = ["AnalogFunction", "Layout", "ParameterReport", "Report", "Rule", "analog"]

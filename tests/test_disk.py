@@ -16,7 +16,7 @@ from anajax._core import disk
 from anajax.devices.files import save_device
 from anajax.programming.strategy_file import save_strategies
 from anajax.studies import run
-from anajax.studies.report import figures, overview
+from anajax.studies.report import overview
 from anajax.studies.store import lock
 from anajax.studies.store.folder import Folder
 
@@ -26,7 +26,7 @@ STUDY = tiny_study.CONFIG | {"strategies": ["single_pair"], "times": ["1 s"]}
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     tiny_study.use(monkeypatch)
-    monkeypatch.setattr(figures, "draw_all", lambda *_: DRAWN)
+    monkeypatch.setattr(strategies_page, "draw_all", lambda *_: DRAWN)
 
 
 @pytest.fixture(scope="module")

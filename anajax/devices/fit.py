@@ -67,8 +67,9 @@ class FitResult:
     """Of the parameters, `[parameters parameters]`; NaN where undetermined."""
     log_likelihood: float
     converged: bool
-    """Whether this is a maximum: no step gains more than 1e-3 of log likelihood, and
-    no deviation falls below zero between the targets."""
+    """Whether this is a maximum: no step gains more than 1e-3 of log likelihood (0.1
+    where clips of curves make kinks), and no deviation falls below zero between the
+    targets."""
     reason: str
     """Why the search ended, or what is wrong where it did."""
     residuals: Residuals

@@ -37,7 +37,7 @@ def made(sd, reads, seed):
     """Cells with a programming error alone, in the columns of `fit_device`."""
     random = np.random.default_rng([seed, reads, int(10 * sd)])
     target = random.uniform(20, 220, CELLS)
-    programmed = target + sd * random.normal(size=CELLS)
+    programmed = np.maximum(target + sd * random.normal(size=CELLS), 0)
     cell = np.repeat(np.arange(CELLS), reads)
     return {
         "cell": cell,

@@ -16,6 +16,7 @@ from anajax._core import disk
 from anajax.devices.files import save_device
 from anajax.programming.strategy_file import save_strategies
 from anajax.studies import run
+from anajax.studies.kinds import strategies_page
 from anajax.studies.report import overview
 from anajax.studies.store import lock
 from anajax.studies.store.folder import Folder

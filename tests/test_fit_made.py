@@ -176,6 +176,8 @@ def test_implausible_conductances_are_refused():
     for name in ("target", "programmed", "read"):
         with pytest.raises(ValueError, match=f"{name}.*not be negative"):
             fit_device(table | {name: -table[name]}, form=SMALL)
+    below = table["read"] - 1.2 * np.min(table["read"])
+    assert np.min(group(table | {"read": below}).read) == 0
     with pytest.raises(ValueError, match="programmed.*largest.*got 0 uS"):
         fit_device(table | {"programmed": 0 * table["read"]}, form=SMALL)
     with pytest.raises(ValueError, match="units.*be one of S, mS.*'siemens'"):

@@ -13,6 +13,7 @@ import numpy as np
 from anajax._core.tree import replace
 from anajax.devices.fitting.measurements import Measured
 from anajax.devices.fitting.parameters import Layout, Vector
+from anajax.devices.fitting.search import TOLERANCE
 
 SIDES = {"low": -1.0, "high": 1.0, "cap": 1.0}
 """Names of clips, and the side to which their curve goes on without them."""
@@ -20,6 +21,12 @@ LIKELIHOOD_RATIO = 3.841459
 """95 % quantile of chi-squared with one degree of freedom."""
 FAR = 6.0
 """Standard errors from the edge beyond which a clip needs no test."""
+
+
+def same(places: Layout) -> float:
+    """Log likelihoods that close do not tell two branches of a form apart."""
+    clips = any(name.rsplit(".", 1)[-1] in SIDES for name in places.names)
+    return LIKELIHOOD_RATIO / 2 if clips else TOLERANCE
 
 
 def doubtful(

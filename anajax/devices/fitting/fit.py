@@ -45,8 +45,9 @@ class Parameter:
     """Dotted place in the device, with its index in the form in brackets."""
     value: float
     se: float
-    """Standard error from the observed information; infinite if the data do not
-    determine the parameter."""
+    """Standard error from the observed information; that of a number with bounds, a
+    third of the way to the end of the interval of three, taken of its logarithm.
+    Infinite if the data do not determine the parameter."""
     undetermined: str = ""
     """Why the data do not determine it, in words; empty if they do."""
 
@@ -67,8 +68,9 @@ class FitResult:
     """Of the parameters, `[parameters parameters]`; NaN where undetermined."""
     log_likelihood: float
     converged: bool
-    """Whether this is a maximum: no step gains more than 1e-3 of log likelihood, and
-    no deviation falls below zero between the targets."""
+    """Whether this is a maximum: no step gains more than 1e-3 of log likelihood (0.1
+    where clips of curves make kinks), and no deviation falls below zero between the
+    targets."""
     reason: str
     """Why the search ended, or what is wrong where it did."""
     residuals: Residuals
@@ -233,7 +235,8 @@ def _require_cells(places: Layout, data: Measured) -> None:
 def _best(likelihood: ModuleType, places: Layout, data: Measured, steps: int) -> Found:
     """The best end of the searches from the form and from moments of the data.
 
-    All go a part of the way, and the best of them to the end.
+    All go a part of the way, and the best of them to the end. Where a form has clips,
+    it is the form's own end if the data do not tell it from the best.
     """
     starts = [places.coordinates()]
     if steps and likelihood is continuous:
@@ -244,8 +247,9 @@ def _best(likelihood: ModuleType, places: Layout, data: Measured, steps: int) ->
     if not np.isfinite(best.point.value):
         remedy = "Start elsewhere, or give it errors where the data have them."
         checks.fail("form", "give the data a likelihood", best.point.value, remedy)
-    as_good = [e for e in ends if e.point.value > best.point.value - TOLERANCE]
-    best = max(as_good, key=lambda end: end.converged)
+    same = clips.same(places) if steps else TOLERANCE
+    if ends[0].point.value > best.point.value - same:
+        best = ends[0]
     if best.converged or part == steps:
         return best
     return search(likelihood, places, data, jnp.asarray(best.point.at), steps)

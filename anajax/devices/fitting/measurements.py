@@ -25,6 +25,8 @@ UNITS = {"S": 1e6, "mS": 1e3, "uS": 1.0, "nS": 1e-3, "ohm": 1e6}
 PLAUSIBLE = (1e-3, 1e4)
 """Between these (uS) is the largest conductance of any memory cell: beyond, a cell of
 1 gigaohm is the best conductor, or one of 100 ohm is there, less than its wires."""
+OFFSET = 0.1
+"""How far below zero, in parts of the largest, instruments read what is zero."""
 Table = Mapping[str, Sequence[float] | np.ndarray]
 
 
@@ -75,7 +77,8 @@ def group(table: Table | str | Path, *, units: str = "uS") -> Measured:
 
     Args:
         table: columns cell (id), target, programmed, read and time (s), as a mapping
-            of equally long columns or the path of a CSV or Parquet file.
+            of equally long columns or the path of a CSV or Parquet file. Programmed
+            and read values somewhat below zero count as zero.
         units: of target, programmed and read: S, mS, uS, nS, or ohm for resistances.
 
     Raises:
@@ -125,16 +128,15 @@ def _in_microsiemens(name: str, value: np.ndarray, units: str) -> np.ndarray:
     label = f"measurements[{name!r}]"
     if units not in UNITS:
         checks.fail("units", f"be one of {', '.join(UNITS)}", repr(units), "Choose.")
-    if np.any(value < 0):
-        remedy = "Set them to 0: a conductance of 0 is taken for any at or below it."
-        if units == "ohm":
-            remedy = "Drop these rows."
-        checks.fail(label, "not be negative", f"{np.sum(value < 0)} values", remedy)
+    offset = 0.0 if name == "target" or units == "ohm" else OFFSET * np.max(value)
+    if np.min(value) < -max(offset, 0.0):
+        got = f"{np.sum(value < 0)} values, the least {np.min(value):.3g} {units}"
+        checks.fail(label, "not be negative", got, "Drop or correct these rows.")
     if units == "ohm":
         checks.positive(label, value)
         value = UNITS[units] / value
     else:
-        value = value * UNITS[units]
+        value = np.maximum(value, 0) * UNITS[units]
     low, high = PLAUSIBLE
     if not low <= np.max(value) <= high:
         checks.fail(

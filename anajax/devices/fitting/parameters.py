@@ -91,10 +91,6 @@ class Layout:
         _, _, above, between = self._bounds()
         return above | between
 
-    def slopes(self, at: Vector) -> Vector:
-        """Derivatives of the values by their coordinates, `[parameters]`."""
-        return jax.jvp(self.values, (at,), (jnp.ones_like(at),))[1]
-
     def _bounds(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Lower bound and width (0 and 1 where infinite); bounded below, and twice."""
         low, high = np.asarray(self.domains, float).reshape(-1, 2).T

@@ -2,6 +2,7 @@
 
 from types import ModuleType
 
+import jax.numpy as jnp
 import numpy as np
 
 from anajax.devices.fitting.measurements import Measured
@@ -26,8 +27,11 @@ def uncertainty(
 ) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
     """Covariance and standard errors of the values, and why some have none.
 
-    From the observed information. Without information the error is infinite, and
-    the covariance NaN; those of other parameters hold such a one fixed.
+    From the observed information, which is about coordinates. A deviation from few
+    cells is skew: what is found too low seems too sure. So an error of a bounded value
+    is a third of the way up that three errors of its logarithm make. Without
+    information the error is infinite, and the covariance NaN; those of other
+    parameters hold such a one fixed.
     """
     reasons = _unknown(likelihood, places, data, point)
     known = np.ones(len(places.names), bool)
@@ -38,11 +42,12 @@ def uncertainty(
     sizes, axes = np.linalg.eigh(scaled)
     loose = sizes < LOOSE
     inverse = (axes / np.where(loose, np.inf, sizes)) @ axes.T
-    slopes = np.asarray(places.slopes(point.at)) / scale
     covariance = np.full(point.curvature.shape, np.nan)
     covariance[np.ix_(known, known)] = (
-        inverse * np.outer(slopes, slopes)[np.ix_(known, known)]
+        inverse / np.outer(scale, scale)[np.ix_(known, known)]
     )
+    slopes = _slopes(places, point, np.diag(covariance))
+    covariance *= np.outer(slopes, slopes)
     mixed = np.flatnonzero(known)[np.any(np.abs(axes[:, loose]) > 0.1, axis=-1)]
     reasons |= dict.fromkeys(map(int, mixed), MIXED)
     se = np.sqrt(np.where(known, np.diag(covariance), np.inf))
@@ -50,12 +55,24 @@ def uncertainty(
     return covariance, se, reasons
 
 
+def _slopes(places: Layout, point: Point, variance: np.ndarray) -> np.ndarray:
+    """Change of each value over three errors of its coordinate, by that change."""
+    step = 3 * np.sqrt(np.clip(np.nan_to_num(variance), 1e-16, 100.0))
+    low, high = (
+        np.asarray(places.values(jnp.asarray(point.at + side * step)))
+        for side in (-1, 1)
+    )
+    here = np.asarray(places.values(jnp.asarray(point.at)))
+    secant = np.maximum(high - here, here - low) / step
+    return np.where(places.bounded(), secant, 1.0)
+
+
 def _unknown(
     likelihood: ModuleType, places: Layout, data: Measured, point: Point
 ) -> dict[int, str]:
     """Parameters without curvature of their own, and why."""
     reasons, bounded = {}, places.bounded()
-    values = np.abs(np.asarray(places.values(point.at)))
+    values = np.abs(np.asarray(places.values(jnp.asarray(point.at))))
     for i, curvature in enumerate(np.diag(point.curvature)):
         size = 1.0 if bounded[i] else max(float(values[i]), 1.0)
         if not curvature * (WIDE * size) ** 2 > 1:

@@ -91,7 +91,7 @@ def test_a_network_is_no_density(key):
         "tuned": lambda: strategies.tuned(strategies.lsp_first, PCM, params, times),
         "optimize": lambda: anajax.optimize_strategy(PCM, None, params, times, key=key),
         "levels": lambda: programming.enumerate_levels(
-            levels, anajax.pairs(1), params, times
+            levels, anajax.pairs(1), params, [0.0]
         ),
         "loop": lambda: programming.optimize_closed_loop(
             PCM, LSP, params, times, key=key

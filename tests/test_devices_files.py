@@ -92,7 +92,7 @@ def test_a_foreign_slot_is_not_saved_and_leaves_nothing(tmp_path):
     object.__setattr__(device, "drift", Foreign())
     with pytest.raises(ValueError, match="records of anajax.*Foreign"):
         devices.save_device(device, tmp_path / "device.json")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(OSError, match="Make its folder"):
         devices.save_device(devices.pcm(), tmp_path / "absent" / "device.json")
     assert os.listdir(tmp_path) == []
     assert jnp.isfinite(devices.pcm().g_max)

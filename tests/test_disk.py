@@ -136,7 +136,7 @@ def test_other_commands_end_with_code_4(tmp_path, monkeypatch):
 
 HOLD = """
 import pathlib, sys
-from anajax.studies import lock
+from anajax.studies.store import lock
 lock.take(pathlib.Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()

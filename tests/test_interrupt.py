@@ -193,6 +193,7 @@ def files(folder):
 
 def test_little_is_kept_in_a_short_study(tmp_path, monkeypatch):
     tiny_study.use(monkeypatch)
+    monkeypatch.setattr(drafts, "EVERY", 3600.0)  # short, on a loaded machine too
     seen = set()
 
     def note(text, done):

@@ -254,7 +254,13 @@ def test_the_network_to_be_met_may_be_another_one(key):
         (dict(learn=()), "learn"),
         (dict(learn=("bias",)), "learn"),
         (dict(steps=0), "steps"),
-        (dict(device=devices.mram_stt()), "learn.*few levels"),
+        (
+            dict(
+                device=devices.mram_stt(),
+                strategy=strategies.lsp_first(devices.mram_stt()),
+            ),
+            "learn.*few levels",
+        ),
         (dict(strategy=strategies.offset_device(NOISY)), "strategy.*mirrored"),
         (dict(labels=jnp.ones(3)), "labels.*one entry per input"),
         (dict(chips=0), "chips"),

@@ -88,12 +88,12 @@ CALLS = {
         PARAMS, DEVICE, PAIR, t=1.0, key=KEY, **w
     ),
     "compensation.compensation_factor": lambda **w: compensation_factor(W, W, **w),
-    "convert.Rule": lambda **w: Rule(".*", **w),
-    "devices.presets.pcm": lambda **w: devices.pcm(**w),
+    "nn.convert.Rule": lambda **w: Rule(".*", **w),
+    "devices.models.pcm.pcm": lambda **w: devices.pcm(**w),
     "devices.read_noise.FlickerRead": lambda **w: devices.FlickerRead(
         q=Constant(value=1.0), g_max=1.0, t0=1.0, t_read=1e-3, **w
     ),
-    "mapping.normalized": lambda **w: mapping.normalized(W, **w),
+    "mapping.strategy.normalized": lambda **w: mapping.normalized(W, **w),
     "nn.analog.Analog": lambda **w: Analog(IO(), tiles=TileRule(), **w),
     "nn.calibration.calibrate_ranges": lambda **w: calibrate_ranges(NETWORK, [X], **w),
     "nn.programmed.read_outs": lambda **w: read_outs(NETWORK, key=KEY, **w),
@@ -101,74 +101,74 @@ CALLS = {
     "nn.programmed.recalibrations": lambda **w: recalibrations(
         lambda t: NETWORK, [1.0], key=KEY, **w
     ),
-    "programming.certify.certify": lambda **w: certify(PAIR, TABLE, DENSITY, **w),
-    "programming.closed_loop.closed_loop_layers": lambda **w: closed_loop_layers(
+    "programming.search.certify.certify": lambda **w: certify(PAIR, TABLE, DENSITY, **w),
+    "programming.loops.closed_loop.closed_loop_layers": lambda **w: closed_loop_layers(
         PARAMS, follow_open(strategies.lsp_first(DEVICE), DEVICE), **w
     ),
-    "programming.gradient.optimize_strategy": lambda **w: optimize_strategy(
+    "programming.search.gradient.optimize_strategy": lambda **w: optimize_strategy(
         DEVICE, CELL, DENSITY, [1.0], key=KEY, steps=1, **w
     ),
-    "programming.layerwise.optimize_layer_by_layer": lambda **w: (
+    "programming.end_to_end.layer_by_layer.optimize_layer_by_layer": lambda **w: (
         optimize_layer_by_layer(
             [UNIT], PARAMS, DEVICE, PAIR, X, [1.0], key=KEY, steps=1, **w
         )
     ),
-    "programming.levels.enumerate_levels": lambda **w: enumerate_levels(
+    "programming.search.levels.enumerate_levels": lambda **w: enumerate_levels(
         LEVELS, CELL, DENSITY, [1.0], **w
     ),
-    "programming.objective.ExactError": lambda **w: ExactError(
+    "programming.search.objective.ExactError": lambda **w: ExactError(
         table=TABLE, density=DENSITY, time_weights=ONE, **w
     ),
-    "programming.objective.SampledError": lambda **w: SampledError(
+    "programming.search.objective.SampledError": lambda **w: SampledError(
         device=DEVICE, times=ONE, density=DENSITY, time_weights=ONE, key=KEY, **w
     ),
-    "programming.objective.combine": lambda **w: combine(ONE, ONE, **w),
-    "programming.objective.make_objective": lambda **w: make_objective(
+    "programming.search.objective.combine": lambda **w: combine(ONE, ONE, **w),
+    "programming.search.objective.make_objective": lambda **w: make_objective(
         DEVICE, DENSITY, ONE, **w
     ),
-    "programming.product_descent.product_descent_layers": lambda **w: (
+    "programming.loops.product_descent.product_descent_layers": lambda **w: (
         product_descent_layers(PARAMS, PAIR, LOOP, **w)
     ),
-    "programming.targets.optimize_targets": lambda **w: optimize_targets(
+    "programming.end_to_end.targets.optimize_targets": lambda **w: optimize_targets(
         UNIT.outputs, PARAMS, DEVICE, PAIR, X, [1.0], key=KEY, steps=1, **w
     ),
-    "strategies.tuned": lambda **w: strategies.tuned(
+    "mapping.hand.tuned": lambda **w: strategies.tuned(
         strategies.lsp_first, DEVICE, DENSITY, [1.0], points=2, rounds=1, **w
     ),
-    "studies.designs.make_design": lambda **w: make_design(
+    "analysis.designs.make_design": lambda **w: make_design(
         names=["a", "b"], bounds=[(0, 1), (0, 1)], samples=2, **w
     ),
-    "studies.evaluate.evaluate": lambda **w: evaluate(
+    "analysis.evaluate.evaluate": lambda **w: evaluate(
         metric, PARAMS, DEVICE, PAIR, [1.0], chips=1, key=KEY, **w
     ),
-    "studies.judge.system_behind": lambda **w: system_behind(
+    "studies.ways.judge.system_behind": lambda **w: system_behind(
         PeripherySection(), NETWORK, CompensationSection(), **w
     ),
-    "studies.judge.Judge": lambda **w: Judge(
+    "studies.ways.judge.Judge": lambda **w: Judge(
         NETWORK, None, CompensationSection(), **w
     ),
-    "studies.programs.targets": lambda **w: tables.targets(
+    "studies.ways.tables.targets": lambda **w: tables.targets(
         PARAMS, PAIR, DEVICE, **w
     ),
-    "studies.system.System": lambda **w: System(
+    "analysis.network.System": lambda **w: System(
         work=NETWORK, network=NETWORK, calibrate=NETWORK, units=NETWORK, matrices={},
         tiles=TileRule(), reference=W, **w,
     ),
-    "studies.system.make_system": lambda **w: make_system(NETWORK, **w),
-    "studies.sharding.make_mesh": lambda **w: sharding.make_mesh(**w),
-    "studies.sharding.place": lambda **w: sharding.place(
+    "analysis.network.make_system": lambda **w: make_system(NETWORK, **w),
+    "analysis.sharding.make_mesh": lambda **w: sharding.make_mesh(**w),
+    "analysis.sharding.place": lambda **w: sharding.place(
         PARAMS, sharding.make_mesh(1), **w
     ),
-    "tiling.from_weights": lambda **w: crossbar.from_weights(W, **w),
-    "tiling.from_planes": lambda **w: crossbar.from_planes(
+    "crossbar.tiling.from_weights": lambda **w: crossbar.from_weights(W, **w),
+    "crossbar.tiling.from_planes": lambda **w: crossbar.from_planes(
         W[..., None], coefficients=(1.0,), **w
     ),
     "training.device_noise": lambda **w: device_noise(DEVICE, PAIR, [1.0], **w),
-    "weight_error.weight_error": lambda **w: weight_error(PAIR, TABLE, DENSITY, **w),
-    "weight_error.error_of_moments": lambda **w: error_of_moments(
+    "mapping.weight_error.weight_error": lambda **w: weight_error(PAIR, TABLE, DENSITY, **w),
+    "mapping.weight_error.error_of_moments": lambda **w: error_of_moments(
         MOMENTS, jnp.ones(2), jnp.ones(2) / 2, jnp.zeros(()), **w
     ),
-    "wires.Wires": lambda **w: Wires(row=1.0, column=1.0, **w),
+    "crossbar.wires.Wires": lambda **w: Wires(row=1.0, column=1.0, **w),
 }  # fmt: skip
 """A call that works, of every public function or class with a word among its
 arguments."""

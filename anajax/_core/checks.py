@@ -106,11 +106,12 @@ def times(name: str, value: Any) -> None:
 def time(name: str, value: Any) -> None:
     """One time in s since the first read: finite and not negative."""
     in_seconds(name, value)
-    if isinstance(value, list | tuple) or np.ndim(value):
+    several = isinstance(value, list | tuple)
+    if several or np.ndim(value):
         fail(
             name,
             "be one time in s",
-            f"shape {np.shape(value)}",
+            f"{value!r:.60}" if several else f"shape {np.shape(value)}",
             f"Map over it, jax.vmap(lambda {name}: ...)(times), or use evaluate, "
             "which takes times=[...].",
         )

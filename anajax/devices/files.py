@@ -85,7 +85,8 @@ def _require_cells(device: Device, path: Path) -> None:
 
     def cell(device: Device, key: PRNGKey) -> Array:
         cells = base.program(device, device.g_max, key=key)
-        return base.read(device, base.age(device, cells, t=1.0), t=1.0, key=key)
+        t = 0.0 if device.valid_times is None else device.valid_times[0]
+        return base.read(device, base.age(device, cells, t=t), t=t, key=key)
 
     try:
         jax.eval_shape(cell, device, jax.random.key(0))

@@ -340,6 +340,7 @@ def check_columns(layers: Mapping[str, Layer], scope: Scope) -> None:
     Raises:
         ValueError: names the first of them.
     """
+    checks.word("scope", scope, Scope)
     if scope == "column":
         for path, layer in layers.items():
             layer.layout.need_columns(path, layer.targets.shape[:-1])

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, get_args, get_origin
 
@@ -49,8 +50,11 @@ from anajax.programming import (
 from anajax.programming.end_to_end.layer_by_layer import Unit, optimize_layer_by_layer
 from anajax.programming.loops.product_descent import product_descent_layers
 from anajax.programming.search.objective import combine
+from anajax.studies import run
 from anajax.studies.config.hardware import PeripherySection
 from anajax.studies.config.study import CompensationSection
+from anajax.studies.store import hosts
+from anajax.studies.store.folder import check_resume, require_begun
 from anajax.studies.ways import tables
 from anajax.studies.ways.judge import Judge, system_behind
 from anajax.training import device_noise
@@ -78,6 +82,17 @@ def metric(params):
 
 
 CALLS = {
+    "chip.check_columns": lambda **w: chip.check_columns(LAYERS, **w),
+    "mapping.density.weight_density": lambda **w: anajax.weight_density(PARAMS, **w),
+    "mapping.selection.normalized_weights": lambda **w: chip.normalized_weights(
+        PARAMS, **w
+    ),
+    "studies.run.prepare": lambda **w: run.prepare(NETWORK, out=Path("out"), **w),
+    "studies.store.folder.check_resume": lambda **w: check_resume(**w),
+    "studies.store.folder.require_begun": lambda **w: require_begun(Path("out"), **w),
+    "studies.store.hosts.open_folder": lambda **w: hosts.open_folder(
+        Path("out"), {}, **w
+    ),
     "chip.encode_weights": lambda **w: chip.encode_weights(PARAMS, PAIR, **w),
     "chip.read": lambda **w: chip.read(DEVICE, CHIP, t=1.0, index=1, **w),
     "chip.recalibrate": lambda **w: chip.recalibrate(DEVICE, CHIP, ONE, **w),
@@ -101,7 +116,9 @@ CALLS = {
     "nn.programmed.recalibrations": lambda **w: recalibrations(
         lambda t: NETWORK, [1.0], key=KEY, **w
     ),
-    "programming.search.certify.certify": lambda **w: certify(PAIR, TABLE, DENSITY, **w),
+    "programming.search.certify.certify": lambda **w: certify(
+        PAIR, TABLE, DENSITY, **w
+    ),
     "programming.loops.closed_loop.closed_loop_layers": lambda **w: closed_loop_layers(
         PARAMS, follow_open(strategies.lsp_first(DEVICE), DEVICE), **w
     ),
@@ -164,7 +181,9 @@ CALLS = {
         W[..., None], coefficients=(1.0,), **w
     ),
     "training.device_noise": lambda **w: device_noise(DEVICE, PAIR, [1.0], **w),
-    "mapping.weight_error.weight_error": lambda **w: weight_error(PAIR, TABLE, DENSITY, **w),
+    "mapping.weight_error.weight_error": lambda **w: weight_error(
+        PAIR, TABLE, DENSITY, **w
+    ),
     "mapping.weight_error.error_of_moments": lambda **w: error_of_moments(
         MOMENTS, jnp.ones(2), jnp.ones(2) / 2, jnp.zeros(()), **w
     ),

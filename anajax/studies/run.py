@@ -13,7 +13,7 @@ from anajax.analysis.workload import Workload
 from anajax.studies.config.study import StudyConfig
 from anajax.studies.kinds import sensitivity, strategies, sweep
 from anajax.studies.store import hosts
-from anajax.studies.store.folder import Folder, Resume, require_begun
+from anajax.studies.store.folder import Folder, Resume, check_resume, require_begun
 from anajax.studies.store.parts import Notify
 from anajax.studies.store.versions import versions
 from anajax.workloads.load import load
@@ -80,6 +80,7 @@ def prepare(
             or cannot be written to, or holds nothing to go on with.
         WriteError: an OSError, if the disk is full.
     """
+    check_resume(resume)
     module = MODULES[config.study]
     if mesh is not None and not module.MESH:
         raise ValueError(

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from anajax._core import checks
 from anajax._core.disk import (
     FULL,
     TEMPORARY,
@@ -229,12 +230,23 @@ def require_study(path: Path) -> None:
         )
 
 
+def check_resume(resume: Resume) -> None:
+    """Refuse a word that is not known.
+
+    Raises:
+        ValueError: says which is.
+    """
+    if not isinstance(resume, bool):
+        checks.word("resume", resume, ("auto",))
+
+
 def require_begun(path: Path, resume: Resume) -> None:
     """Refuse to go on with what was never begun; names folders that are spelled alike.
 
     Raises:
         ValueError: if there is nothing in the folder and `resume` is true.
     """
+    check_resume(resume)
     if resume is not True or (path.is_dir() and not _is_empty(path)):
         return
     raise ValueError(

@@ -33,7 +33,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from anajax.studies.store.folder import Folder, Resume
+from anajax.studies.store.folder import Folder, Resume, check_resume
 
 
 def connect(cluster: str) -> None:
@@ -99,6 +99,7 @@ def open_folder(path: Path, identity: Mapping[str, Any], *, resume: Resume) -> F
     Raises:
         ValueError: see `Folder.open`; or if processes are to do different studies.
     """
+    check_resume(resume)
     if jax.process_count() == 1:
         return Folder.open(path, identity, resume=resume)
     folder = SharedFolder(path, dict(identity), {})

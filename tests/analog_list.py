@@ -46,3 +46,21 @@ def assert_equal(apply, params, x, *rules):
     assert jax.tree.structure(got) == jax.tree.structure(expected)
     close(got, expected)
     return f.report(params, x)
+
+
+def weights(**shapes):
+    """Parameters by name."""
+    draw = np.random.default_rng(1)
+    return {
+        n: jnp.asarray(draw.normal(size=s) / 3, jnp.float32) for n, s in shapes.items()
+    }
+
+
+def vectors(*shape):
+    """Inputs."""
+    return jnp.asarray(np.random.default_rng(2).normal(size=shape), jnp.float32)
+
+
+def norm(x):
+    """RMS norm."""
+    return x * jax.lax.rsqrt(jnp.mean(x**2, -1, keepdims=True) + 1e-5)

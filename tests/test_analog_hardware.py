@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from analog_list import vectors, weights
 from flax import nnx
 from layer_list import LAYERS
 from test_analog_layers import functional
-from test_analog_networks import TOKENS, language_model, stack, vectors, weights
+from test_analog_networks import TOKENS, language_model, stack
 
 from anajax import crossbar, rng
 from anajax.crossbar import periphery

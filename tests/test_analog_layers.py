@@ -64,15 +64,17 @@ LINEN = {
     "gru": (nn.RNN(nn.GRUCell(4)), (2, 5, 3)),
     "simple": (nn.RNN(nn.SimpleCell(4)), (2, 5, 3)),
     "conv_lstm": (nn.RNN(nn.ConvLSTMCell(2, (2, 2))), (1, 3, 4, 4, 1)),
-    "both_ways": (
-        nn.Bidirectional(nn.RNN(nn.GRUCell(4)), nn.RNN(nn.LSTMCell(4))),
-        (2, 5, 3),
-    ),
     "remat": (nn.remat(nn.Dense)(5), (3, 7)),
 }
 
 
-@pytest.mark.parametrize("name", LINEN)
+SLOW = {"conv_lstm"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in LINEN],
+)
 def test_layers_of_linen(name, key):
     module, shape = LINEN[name]
     x = jr.normal(key, shape)
@@ -93,15 +95,22 @@ def test_recurrent_cells_of_nnx(name, key):
     assert f.report(params, x).analog
 
 
-def test_a_recurrence_with_lengths(key):
-    rnn = nn.RNN(nn.OptimizedLSTMCell(4))
+def test_a_recurrence_both_ways_with_lengths(key):
+    rnn = nn.Bidirectional(nn.RNN(nn.GRUCell(4)), nn.RNN(nn.OptimizedLSTMCell(4)))
     x, lengths = jr.normal(key, (2, 5, 3)), jnp.array([5, 2])
     params = drawn(rnn.init, key, x)
+
+    def loss(f, params):
+        return jnp.sum(jnp.sin(f(params, x)))
 
     def apply(params, x):
         return rnn.apply(params, x, seq_lengths=lengths)
 
-    close(analog(apply)(params, x), apply(params, x))
+    @jax.jit
+    def both(params):
+        return [jax.value_and_grad(loss, 1)(f, params) for f in (analog(apply), apply)]
+
+    close(*both(params))
 
 
 def test_axes_of_layers(key):

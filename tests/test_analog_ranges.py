@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_analog_networks import vectors, weights
+from analog_list import vectors, weights
 
 from anajax.crossbar import periphery
 from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange

@@ -73,7 +73,7 @@ plt.show()
 # %% [markdown]
 # ## Drift
 # A high and a middle target, over the times that the source of each model covers.
-# Beyond them a model extrapolates, and a study refuses to unless it is told to. A
+# Beyond them a model extrapolates, which is refused without `extrapolate=True`. A
 # parallel shift of all cells costs little, since one factor per layer takes it back;
 # what costs is the widening of the band.
 

@@ -21,7 +21,8 @@ from flax import nnx
 
 from anajax import training
 from anajax.crossbar import periphery
-from anajax.nn.convert import Rule, functional, to_analog
+from anajax.nn.convert import functional, to_analog
+from anajax.transformation import Rule
 
 OUT = Path(__file__).parent / "results" / "layers.csv"
 BITS8 = periphery.IO(

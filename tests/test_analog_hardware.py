@@ -17,12 +17,10 @@ from anajax import crossbar, rng
 from anajax.crossbar import periphery
 from anajax.crossbar.periphery import IO, OutputNoise
 from anajax.crossbar.tiling import TileRule
-from anajax.nn import patches
-from anajax.nn.convert import Rule as LayerRule
+from anajax.crossbar.windows import Window, unfold
 from anajax.nn.convert import to_analog
 from anajax.transformation import Rule, analog
 from anajax.transformation.rules import as_rules
-from anajax.transformation.windows import Window, unfold
 
 STEPS = IO(
     scaling=periphery.AbsMax(),
@@ -58,7 +56,7 @@ def test_converters_act_as_in_the_layers_of_flax(name, key):
             return self.layer(x)
 
     x, tiles = jr.normal(key, shape), TileRule(rows=4, columns=2)
-    layers = to_analog(Root(), [LayerRule(".*", io=STEPS, tiles=tiles)]).model
+    layers = to_analog(Root(), [Rule(".*", io=STEPS, tiles=tiles)]).model
     converted, _ = functional(layers)
     apply, params = functional(Root())
     f = analog(apply, Rule(".*", io=STEPS, tiles=tiles))
@@ -66,15 +64,23 @@ def test_converters_act_as_in_the_layers_of_flax(name, key):
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_windows_are_those_of_the_layers_of_flax():
-    x = vectors(2, 7, 6, 3)
-    for window in (
+@pytest.mark.parametrize(
+    "window",
+    [
         Window((1, 1), ((0, 0), (1, 2)), (1, 1), (1, 1)),
         Window((2, 3), ((1, 0), (2, 2)), (1, 2), (2, 1)),
         Window((1, 2), ((-1, 0), (1, -2)), (3, 1), (1, 2)),
-    ):
-        expected = patches.unfold(x, (3, 2), window)
-        np.testing.assert_array_equal(unfold(x, (3, 2), window), expected)
+    ],
+)
+def test_windows_are_those_of_jax(window):
+    x = vectors(2, 7, 6, 3)
+    strides, padding, spread, dilation = window
+    found = jax.lax.conv_general_dilated_patches(
+        x, (3, 2), strides, padding, spread, dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )  # fmt: skip
+    expected = found.reshape(*found.shape[:3], 3, -1).swapaxes(-1, -2)
+    np.testing.assert_array_equal(unfold(x, (3, 2), window), expected)
 
 
 def noise_of(apply, params, *inputs, key, rule=NOISY):

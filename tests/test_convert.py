@@ -6,7 +6,9 @@ import pytest
 from flax import nnx
 from layer_list import LAYERS
 
-from anajax.nn.convert import Rule, TileRule, functional, to_analog, to_digital
+from anajax.crossbar import TileRule
+from anajax.nn.convert import functional, to_analog, to_digital
+from anajax.transformation import Rule
 
 
 class Net(nnx.Module):
@@ -144,3 +146,10 @@ def test_more_tiles_than_allowed():
 def test_rules_are_checked(fields, name):
     with pytest.raises(ValueError, match=f"`{name}`"):
         Rule(**({"path": ".*"} | fields))
+
+
+@pytest.mark.parametrize("name", ["fold", "activations"])
+def test_what_layers_cannot_do_is_refused(name):
+    rule = Rule(".*", **{name: True})
+    with pytest.raises(ValueError, match=f"`{name}` must be false for layers"):
+        to_analog(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), [rule])

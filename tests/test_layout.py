@@ -16,7 +16,8 @@ from anajax import chip, devices
 from anajax._core.tree import pytree, replace
 from anajax.mapping import hand as strategies
 from anajax.mapping.layout import IN_OUT, OUT_IN, Layout
-from anajax.nn.convert import Rule, to_analog
+from anajax.nn.convert import to_analog
+from anajax.transformation import Rule
 
 PCM, IDEAL = devices.pcm(), devices.ideal()
 LSP = strategies.lsp_first(PCM)

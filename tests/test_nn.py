@@ -6,10 +6,11 @@ import pytest
 from flax import nnx
 from layer_list import CELLS, LAYERS
 
-from anajax.crossbar import periphery
+from anajax.crossbar import TileRule, periphery
 from anajax.crossbar.periphery import IO, OutputNoise
 from anajax.nn.analog import content_key
-from anajax.nn.convert import Rule, TileRule, functional, to_analog, with_key
+from anajax.nn.convert import functional, to_analog, with_key
+from anajax.transformation import Rule
 
 SMALL = Rule(".*", tiles=TileRule(rows=4, columns=3), normalize="column")
 

@@ -9,7 +9,8 @@ from anajax.crossbar import periphery
 from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange, OutputNoise
 from anajax.crossbar.product import TileRule
 from anajax.nn.calibration import calibrate_ranges
-from anajax.nn.convert import Rule, to_analog, with_key
+from anajax.nn.convert import to_analog, with_key
+from anajax.transformation import Rule
 
 LEARNED = IO(
     scaling=LearnedRange(range=1.0),

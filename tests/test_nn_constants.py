@@ -15,8 +15,9 @@ from anajax import chip, devices
 from anajax.crossbar import periphery
 from anajax.crossbar.product import TileRule, from_planes, mvm
 from anajax.mapping import hand as strategies
-from anajax.nn.convert import Rule, functional, to_analog
+from anajax.nn.convert import functional, to_analog
 from anajax.nn.on_chip import program_layers
+from anajax.transformation import Rule
 
 
 class Conv(nnx.Module):

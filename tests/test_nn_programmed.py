@@ -14,7 +14,7 @@ from anajax.crossbar.periphery import IO, LearnedRange, OutputNoise
 from anajax.crossbar.product import TileRule
 from anajax.devices.base import age
 from anajax.mapping import hand as strategies
-from anajax.nn.convert import Rule, functional, to_analog, to_digital, with_key
+from anajax.nn.convert import functional, to_analog, to_digital, with_key
 from anajax.nn.norm import Folded, fold_batch_norm, recalibrate_norms
 from anajax.nn.on_chip import program_layers
 from anajax.nn.programmed import (
@@ -24,6 +24,7 @@ from anajax.nn.programmed import (
     read_outs,
     recalibrations,
 )
+from anajax.transformation import Rule
 
 
 class Net(nnx.Module):

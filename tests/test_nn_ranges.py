@@ -11,7 +11,8 @@ from flax import nnx
 from anajax.crossbar.converters import uniform
 from anajax.crossbar.periphery import IO, LearnedRange
 from anajax.nn.calibration import calibrate_ranges
-from anajax.nn.convert import Rule, functional, to_analog
+from anajax.nn.convert import functional, to_analog
+from anajax.transformation import Rule
 
 
 class Net(nnx.Module):

@@ -14,9 +14,10 @@ from anajax.crossbar.periphery import IO, LearnedRange, OutputNoise
 from anajax.crossbar.product import TileRule
 from anajax.mapping import hand as strategies
 from anajax.nn.calibration import calibrate_ranges
-from anajax.nn.convert import Rule, functional, to_analog, to_digital, with_key
+from anajax.nn.convert import functional, to_analog, to_digital, with_key
 from anajax.nn.on_chip import program_layers
 from anajax.nn.programmed import compensate, compensation_factors, read_outs
+from anajax.transformation import Rule
 
 DEPTH = 3
 RULE = Rule(".*", tiles=TileRule(rows=4, columns=3), normalize="column")

@@ -31,7 +31,6 @@ from anajax.mapping import hand as strategies
 from anajax.mapping.weight_error import error_of_moments, moment_table, weight_error
 from anajax.nn.analog import Analog
 from anajax.nn.calibration import calibrate_ranges
-from anajax.nn.convert import Rule
 from anajax.nn.programmed import compensation_factors, read_outs, recalibrations
 from anajax.programming import (
     ExactError,
@@ -58,6 +57,7 @@ from anajax.studies.store.folder import check_resume, require_begun
 from anajax.studies.ways import tables
 from anajax.studies.ways.judge import Judge, system_behind
 from anajax.training import device_noise
+from anajax.transformation import Rule
 
 KEY = jr.key(0)
 DEVICE = devices.ideal()
@@ -103,7 +103,7 @@ CALLS = {
         PARAMS, DEVICE, PAIR, t=1.0, key=KEY, **w
     ),
     "compensation.compensation_factor": lambda **w: compensation_factor(W, W, **w),
-    "nn.convert.Rule": lambda **w: Rule(".*", **w),
+    "transformation.rules.Rule": lambda **w: Rule(".*", **w),
     "devices.models.pcm.pcm": lambda **w: devices.pcm(**w),
     "devices.read_noise.FlickerRead": lambda **w: devices.FlickerRead(
         q=Constant(value=1.0), g_max=1.0, t0=1.0, t_read=1e-3, **w

@@ -28,10 +28,11 @@ from anajax.crossbar.tiling import TileRule, through_wires
 from anajax.crossbar.wires import Wires
 from anajax.mapping.strategy import Normalize
 from anajax.nn.calibration import behind_adc, calibrate_ranges
-from anajax.nn.convert import Rule, set_key, to_analog
+from anajax.nn.convert import set_key, to_analog
 from anajax.nn.norm import batch_norms, batch_statistics, recalibrate_norms
 from anajax.nn.programmed import analog_by_path
 from anajax.programming.end_to_end.targets import distillation
+from anajax.transformation import Rule
 
 Network = Callable[[Mapping[str, IO], PyTree, PRNGKey | None], Any]
 """`network(ios, params, key)`: the network on this periphery, called with inputs."""

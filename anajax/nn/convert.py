@@ -11,9 +11,7 @@ The converted model is a clone with the same parameters under the same paths and
 the same call signature; `chip.perturb`, optimizers and checkpoints see no difference.
 """
 
-import dataclasses
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,11 +22,9 @@ from flax import nnx
 from anajax import rng
 from anajax._core import checks
 from anajax._core.types import PRNGKey, PyTree
-from anajax.crossbar.periphery import IO, ideal
-from anajax.crossbar.product import TileRule
-from anajax.crossbar.tiling import Scaling
 from anajax.nn import layers, recurrent
 from anajax.nn.analog import Analog, named, retype
+from anajax.transformation.rules import Rule
 
 M = TypeVar("M", bound=nnx.Module)
 
@@ -62,53 +58,6 @@ HOOKS: dict[type, dict[str, Any]] = {
     nnx.ConvTranspose: {},
 }
 """Flax's own places for a product: what they hold in a layer that can be converted."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Rule:
-    """Which layers become analog, and how; the first rule that matches counts.
-
-    Raises:
-        ValueError: if `path` is no regular expression or a number is out of range.
-    """
-
-    path: str
-    """Regular expression for the whole path of a layer (`"blocks/0/conv"`), or of a
-    module that it is part of (`"blocks/0"`). A model that is one layer itself has the
-    path `""`."""
-    _: dataclasses.KW_ONLY
-    digital: bool = False
-    """Keep these layers digital; the other fields are not looked at."""
-    io: IO = dataclasses.field(default_factory=ideal)
-    """The periphery."""
-    tiles: TileRule = dataclasses.field(default_factory=TileRule)
-    """Largest tile."""
-    max_tiles: int | None = None
-    """Most tiles that one layer may take; `None`: no limit."""
-    normalize: Scaling = "none"
-    """`"none"`, `"tile"` or `"column"`: scale the largest weight to 1, see
-    `crossbar.from_weights`. ADC ranges and noise count in units of that weight."""
-    patches: int = 2**24
-    """Most numbers of unfolded input that a convolution holds at once; larger batches
-    are worked off in parts."""
-
-    def __post_init__(self) -> None:
-        try:
-            re.compile(self.path)
-        except re.error as error:
-            remedy = f"Correct it ({error})."
-            checks.fail("path", "be a regular expression", repr(self.path), remedy)
-        checks.word("normalize", self.normalize, Scaling)
-        for name in ("max_tiles", "patches"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                checks.fail(name, "be at least 1", value, "Use the default.")
-
-    def covers(self, path: str) -> bool:
-        """Whether the rule names this layer or a module around it."""
-        parts = path.split("/")
-        around = ("/".join(parts[:n]) for n in range(1, len(parts) + 1))
-        return any(re.fullmatch(self.path, p) for p in around)
 
 
 class LayerReport(NamedTuple):
@@ -178,7 +127,8 @@ def to_analog(model: nnx.Module, rules: Sequence[Rule]) -> Conversion:
     Args:
         model: digital network of Flax layers; not changed, and shares no array with
             the result.
-        rules: in order; for each layer the first that covers it counts.
+        rules: in order; the first that covers the path of a layer counts (not of its
+            kernel; `""` where the model is one layer itself).
 
     Raises:
         ValueError: if a rule covers no layer; if a layer that holds weights is of a
@@ -186,6 +136,7 @@ def to_analog(model: nnx.Module, rules: Sequence[Rule]) -> Conversion:
             takes more tiles than its rule allows.
     """
     rules = (rules,) if isinstance(rules, Rule) else tuple(rules)
+    _check_of_layers(rules)
     entries: list[LayerReport] = []
 
     def swap(path: tuple, node: Any) -> Any:
@@ -302,6 +253,14 @@ def _unsupported(name: str, kind: str) -> None:
     remedy = f"Keep it digital by Rule({name!r}, digital=True) before the others."
     got = f"{kind} at {named(name)!r}, which holds weights"
     checks.fail("rules", rule, got, remedy)
+
+
+def _check_of_layers(rules: Sequence[Rule]) -> None:
+    for rule in rules:
+        for name in ("fold", "activations"):
+            if getattr(rule, name):
+                remedy = "Use `anajax.analog`, which takes any function."
+                checks.fail(name, "be false for layers", f"{rule.path!r}", remedy)
 
 
 def _check_rules(rules: Sequence[Rule], paths: Sequence[str]) -> None:

@@ -5,49 +5,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from anajax._core.types import JArray
+from anajax.crossbar import windows
 
 Window = tuple[tuple[int, ...], Any, tuple[int, ...], tuple[int, ...]]
 """Strides, padding, dilation of the input, dilation of the kernel."""
 
 
 def unfold(x: JArray, kernel_size: Sequence[int], window: Window) -> JArray:
-    """Windows of `x [n *spatial channels]`: `[n *out positions channels]`.
-
-    Made of strided slices: exact copies, and adds in the backward pass.
-    """
+    """Windows of `x [n *spatial channels]`: `[n *out positions channels]`."""
     strides, _, spread, dilation = window
     pads = explicit_padding(x.shape[1:-1], kernel_size, window)
-    config = [(low, high, d - 1) for (low, high), d in zip(pads, spread, strict=True)]
-    x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *config, (0, 0, 0)])
-    reach = [(k - 1) * d for k, d in zip(kernel_size, dilation, strict=True)]
-    out = output_size(x.shape[1:-1], reach, strides)
-
-    def part(offset: tuple[int, ...]) -> JArray:
-        start = [o * d for o, d in zip(offset, dilation, strict=True)]
-        stop = [
-            a + max(0, (n - 1) * s + 1)
-            for a, n, s in zip(start, out, strides, strict=True)
-        ]
-        cut = map(slice, start, stop, strides)
-        return x[(slice(None), *cut, slice(None))]
-
-    offsets = [()]
-    for k in kernel_size:
-        offsets = [(*o, i) for o in offsets for i in range(k)]
-    return jnp.stack([part(o) for o in offsets], axis=-2)
-
-
-def output_size(
-    size: Sequence[int], reach: Sequence[int], strides: Sequence[int]
-) -> list[int]:
-    """Window positions along each axis of a padded input."""
-    return [
-        max(0, (n - r - 1) // s + 1)
-        for n, r, s in zip(size, reach, strides, strict=True)
-    ]
+    moves = windows.Window(strides, tuple(pads), spread, dilation)
+    return windows.unfold(x, kernel_size, moves)
 
 
 def explicit_padding(
@@ -99,14 +70,5 @@ def chunked(
     """
     first = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
     one = jax.eval_shape(lambda x: unfold(x, kernel_size, window), first)
-    items = x.shape[0]
-    parts = next(
-        (p for p in range(1, items + 1)
-         if items % p == 0 and items // p * one.size <= limit),
-        items,
-    )  # fmt: skip
-    if parts <= 1:
-        return function(x)
-    split = x.reshape(parts, items // parts, *x.shape[1:])
-    y = jax.lax.map(jax.checkpoint(function), split)
-    return y.reshape(items, *y.shape[2:])
+    parts = windows.in_parts(lambda x, _: (function(x), None), x, one.size, limit)
+    return parts[0]

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from anajax._core.types import JArray
+from anajax.crossbar.windows import Window, in_parts, unfold
 from anajax.transformation.marks import Part
-from anajax.transformation.windows import Window, in_parts, unfold
 
 Multiply = Callable[[JArray, JArray, Any], Any]
 """`(x [groups batch in], w [groups in out], part) -> (y [groups batch out], more)`."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from anajax._core import checks
 from anajax.crossbar.periphery import IO, ideal
-from anajax.crossbar.tiling import TileRule
+from anajax.crossbar.tiling import Scaling, TileRule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Rule:
 
     path: str
     """Regular expression for the whole path of a parameter (`"blocks/0/kernel"`), or of
-    a module that it is part of (`"blocks/0"`)."""
+    a layer or module that it is part of (`"blocks/0"`)."""
     _: dataclasses.KW_ONLY
     digital: bool = False
     """Keep these weights digital; the other fields are not looked at."""
@@ -30,7 +30,7 @@ class Rule:
     """Largest tile."""
     max_tiles: int | None = None
     """Most tiles that one weight may take; `None`: no limit."""
-    normalize: str = "none"
+    normalize: Scaling = "none"
     """`"none"`, `"tile"` (one scale per tile) or `"column"` (one scale per column of
     each row tile): bring the largest weight to 1, undone behind the ADC. ADC ranges
     and noise count in units of that weight."""
@@ -51,9 +51,7 @@ class Rule:
         except re.error as error:
             remedy = f"Correct it ({error})."
             checks.fail("path", "be a regular expression", repr(self.path), remedy)
-        if self.normalize not in ("none", "tile", "column"):
-            remedy = 'Use "none", "tile" or "column".'
-            checks.fail("normalize", "be a known way to scale", self.normalize, remedy)
+        checks.word("normalize", self.normalize, Scaling)
         for name in ("max_tiles", "patches"):
             value = getattr(self, name)
             if value is not None and value < 1:

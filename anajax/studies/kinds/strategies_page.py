@@ -300,7 +300,7 @@ def assumptions(data: "xr.Dataset") -> list[str]:
         shared += f" It is measured at {when} and held in between; before, it is 1."
         shared += " Searches assume one that is measured at every time."
     return [
-        "Weight arrays of two or more axes, except embeddings, are analog; biases, "
+        "Matrices of products are analog (`anajax.chip.table` lists them); biases, "
         "norms and embeddings are digital and exact.",
         data.attrs.get("periphery", "Converters, wires and products are ideal.")
         + " The noise of devices is in the weights, read once per chip and time for "

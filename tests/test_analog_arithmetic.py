@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from analog_list import assert_equal, close, norm, vectors, weights
 
-from anajax import periphery
+from anajax.crossbar import periphery
 from anajax.transformation import Layout, Rule, analog
 
 

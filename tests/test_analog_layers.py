@@ -9,6 +9,7 @@ from flax import linen as nn
 from flax import nnx
 from layer_list import CELLS, LAYERS
 
+from anajax.crossbar import periphery
 from anajax.transformation import Layout, Rule, analog
 
 DIGITAL = {"conv_masked"}
@@ -83,6 +84,24 @@ def test_layers_of_linen(name, key):
     kernels = [p for p in report.parameters if p.path.endswith("kernel")]
     assert kernels
     assert all(bool(p.sites) == (name not in DIGITAL) for p in kernels)
+
+
+EMPTY = ["dense", "einsum", "conv_grouped", "conv_spread", "transposed", "lstm"]
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_an_empty_batch_gives_an_empty_array(name, key):
+    module, shape = LINEN[name]
+    params = drawn(module.init, key, jnp.zeros(shape))
+    x = jnp.zeros((0, *shape[1:]))
+    f = analog(module.apply, [Rule(".*", io=periphery.training())])
+
+    def loss(x, f, **options):
+        return jnp.sum(f(params, x, **options))
+
+    got = jax.grad(loss)(x, f, key=key)
+    assert (got.shape, got.dtype) == (x.shape, x.dtype)
+    assert f(params, x, key=key).shape == module.apply(params, x).shape
 
 
 @pytest.mark.parametrize("name", CELLS)

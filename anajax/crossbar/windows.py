@@ -39,7 +39,8 @@ def unfold(x: JArray, kernel: Sequence[int], window: Window) -> JArray:
             for start in starts
         ]
         x = jnp.stack(parts, axis=-2)  # [... positions of earlier axes, this one, c]
-        x = x.reshape(*x.shape[:-3], -1, x.shape[-1])
+        *rest, earlier, here, channels = x.shape
+        x = x.reshape(*rest, earlier * here, channels)  # not -1: a batch may be empty
     return x
 
 

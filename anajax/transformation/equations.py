@@ -26,7 +26,7 @@ from anajax.transformation.marks import (
 )
 from anajax.transformation.plan import Action, Builder, Handler, ordinary
 from anajax.transformation.products import Convolution, Dot, convolution, dot
-from anajax.transformation.rules import Rule, first
+from anajax.transformation.rules import EMPTY, Rule, first
 from anajax.transformation.sites import Context, plain_value
 from anajax.transformation.sites import Sum as SumValue
 
@@ -146,7 +146,7 @@ def _form(
     if not jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.floating):
         return None, "its product is not one of real numbers"
     if 0 in (*eqn.invars[0].aval.shape, *eqn.invars[1].aval.shape):
-        return None, "its product is empty"
+        return None, EMPTY
     if eqn.primitive.name == "dot_general":
         weight = mark.base if isinstance(mark, Sum) else mark
         parts = weight.parts if isinstance(weight, Weight) else ()

@@ -160,10 +160,11 @@ class Convolution:
         def some(x: JArray, part: Any) -> Any:
             windows = unfold(x, self.kernel, self.window)
             *outer, positions, channels = windows.shape
-            shape = (-1, positions, groups, channels // groups)
+            count = math.prod(outer)  # not -1: a batch may be empty
+            shape = (count, positions, groups, channels // groups)
             vectors = jnp.moveaxis(windows.reshape(shape), 2, 0)
-            y, more = multiply(vectors.reshape(groups, -1, rows), w, part)
-            return jnp.moveaxis(y, 0, 1).reshape(*outer, -1), more
+            y, more = multiply(vectors.reshape(groups, count, rows), w, part)
+            return jnp.moveaxis(y, 0, 1).reshape(*outer, groups * columns), more
 
         y, more = in_parts(some, x, self._per_item(x), limit)
         back = (self.y_order[0], *self.y_order[2:], self.y_order[1])

@@ -116,9 +116,12 @@ def check_used(
             continue
         if not set(covered) & set(sites):
             why = {path: reasons.get(path, NO_PRODUCT) for path in covered}
+            if EMPTY in why.values():  # a batch of none has no product to cover
+                continue
             got = f"none for {rule.path!r}: {why}"
             remedy = "Correct the pattern, or drop the rule (`fold=True` takes folded)."
             checks.fail("rules", "each cover a weight in a product", got, remedy)
 
 
+EMPTY = "its product is empty"
 NO_PRODUCT = "not in a product"

@@ -235,24 +235,32 @@ def _require_cells(places: Layout, data: Measured) -> None:
 def _best(likelihood: ModuleType, places: Layout, data: Measured, steps: int) -> Found:
     """The best end of the searches from the form and from moments of the data.
 
-    All go a part of the way, and the best of them to the end. Where a form has clips,
-    it is the form's own end if the data do not tell it from the best.
+    All go a part of the way, and those that have not arrived then to the end: a maximum
+    counts only if no other start is above it. Where a form has clips, it is the form's
+    own end if the data do not tell it from the best.
     """
     starts = [places.coordinates()]
     if steps and likelihood is continuous:
         starts = guesses.starts(places, data)
     part = steps if len(starts) == 1 else min(steps, HEATS)
     ends = [search(likelihood, places, data, start, part) for start in starts]
+    if part < steps:
+        ends = [_finished(likelihood, places, data, end, steps) for end in ends]
     best = max(ends, key=lambda end: end.point.value)
     if not np.isfinite(best.point.value):
         remedy = "Start elsewhere, or give it errors where the data have them."
         checks.fail("form", "give the data a likelihood", best.point.value, remedy)
     same = clips.same(places) if steps else TOLERANCE
-    if ends[0].point.value > best.point.value - same:
-        best = ends[0]
-    if best.converged or part == steps:
-        return best
-    return search(likelihood, places, data, jnp.asarray(best.point.at), steps)
+    return ends[0] if ends[0].point.value > best.point.value - same else best
+
+
+def _finished(
+    likelihood: ModuleType, places: Layout, data: Measured, end: Found, steps: int
+) -> Found:
+    """The end of a search that went a part of the way."""
+    if end.converged or not np.isfinite(end.point.value):
+        return end
+    return search(likelihood, places, data, jnp.asarray(end.point.at), steps)
 
 
 def _unclipped(

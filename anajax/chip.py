@@ -43,7 +43,7 @@ Through = Callable[[str, JArray], JArray]
 
 
 @pytree
-class Layer:
+class LayerProgram:
     """One weight array as targets: what is programmed, and how it is read back.
 
     It may hold a stack of layers, each with a range and drift factors of its own.
@@ -90,7 +90,7 @@ class Layer:
 class Chip:
     """The programmed cells of one chip, by path, and their read-out just after."""
 
-    layers: dict[str, Layer]
+    layers: dict[str, LayerProgram]
     cells: dict[str, Cells]
     first: dict[str, JArray]
     """Normalized weights as first read (0 s): the reference of drift compensation."""
@@ -98,10 +98,10 @@ class Chip:
     """Parent of the keys of its reads."""
 
 
-def as_layer(weights: Normalized, strategy: Strategy) -> Layer:
+def as_layer(weights: Normalized, strategy: Strategy) -> LayerProgram:
     """The targets of normalized weights by a strategy."""
     c = strategy.cell.coefficients(strategy.significance)
-    return Layer(
+    return LayerProgram(
         targets=encode(strategy, weights.u),
         coefficients=c / strategy.scale,
         offset=strategy.offset / strategy.scale,
@@ -118,7 +118,7 @@ def encode_weights(
     select: Select = default_select,
     normalize: Normalize = "layer",
     layout: Layouts = None,
-) -> dict[str, Layer]:
+) -> dict[str, LayerProgram]:
     """Targets of all selected weights.
 
     Args:
@@ -142,7 +142,7 @@ def encode_weights(
 
 def program(
     device: Device,
-    layers: dict[str, Layer],
+    layers: dict[str, LayerProgram],
     *,
     key: PRNGKey,
     through: Through | None = None,
@@ -247,12 +247,12 @@ def recalibrate(
     return hold(times, jax.lax.map(measure, (times, jnp.arange(times.size))))
 
 
-def schedule(layer: Layer, t: Float[JArray, ""] | float) -> JArray:
+def schedule(layer: LayerProgram, t: Float[JArray, ""] | float) -> JArray:
     """The scheduled part of a layer's drift compensation at `t` (s)."""
     return (1 + jnp.asarray(t, layer.w_max.dtype) / layer.t0) ** layer.drift
 
 
-def finish(layer: Layer, analog: JArray) -> JArray:
+def finish(layer: LayerProgram, analog: JArray) -> JArray:
     """Weights in the network's units from their compensated analog part c.g / K."""
     return (analog - layer.offset) * layer.unit
 
@@ -260,7 +260,7 @@ def finish(layer: Layer, analog: JArray) -> JArray:
 def compensation(
     first: dict[str, JArray],
     now: dict[str, JArray],
-    layers: dict[str, Layer],
+    layers: dict[str, LayerProgram],
     scope: Scope,
 ) -> dict[str, JArray]:
     """Factors alpha by path: mean |first read-out| over mean |read-out now|.
@@ -334,7 +334,7 @@ def perturb(
     return insert(params, found)
 
 
-def check_columns(layers: Mapping[str, Layer], scope: Scope) -> None:
+def check_columns(layers: Mapping[str, LayerProgram], scope: Scope) -> None:
     """Refuse layers whose columns are not known where factors are by column.
 
     Raises:
@@ -379,7 +379,7 @@ def _read_all(
 ) -> dict[str, JArray]:
     """The analog parts c.g / K of all weights in one read-out."""
 
-    def one(path: str, layer: Layer) -> JArray:
+    def one(path: str, layer: LayerProgram) -> JArray:
         own = rng.path_key(key, path)
         aged = _device.age(device, chip.cells[path], t=t, extrapolate=True)
         g = _device.read(device, aged, t=t, key=own, extrapolate=True)

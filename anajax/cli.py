@@ -296,7 +296,7 @@ def _work(study: "Prepared") -> None:
     from anajax.studies import run
     from anajax.studies.store import hosts, lock
 
-    if not hosts.leads():
+    if not hosts.is_main_process():
         run.run(study)
         return
     folder = study.folder.path

@@ -78,7 +78,7 @@ def compensation_factor(
     return before / today
 
 
-def in_force(
+def last_recalibration(
     schedule: Float[JArray, "recalibrations"], t: Float[JArray, "*times"] | float
 ) -> JArray:
     """How many recalibrations there were by `t [*times]`: 0 is none yet.
@@ -105,7 +105,7 @@ class Recalibrations:
 
     def at(self, t: Float[JArray, ""] | float) -> dict[str, JArray]:
         """The factors in force at time `t` (s); 1 before the first recalibration."""
-        index = in_force(self.times, t)
+        index = last_recalibration(self.times, t)
         return {path: factor[index] for path, factor in self.factors.items()}
 
 

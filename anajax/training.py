@@ -116,7 +116,9 @@ def device_noise(
     seconds = jnp.asarray(times, dtype=float)
     table = None if exact else moment_table(device, seconds, extrapolate=True)
 
-    def chip_weights(layers: dict[str, chip.Layer], key: PRNGKey) -> dict[str, JArray]:
+    def chip_weights(
+        layers: dict[str, chip.LayerProgram], key: PRNGKey
+    ) -> dict[str, JArray]:
         index = jr.randint(rng.stream(key, rng.Stage.TIME), (), 0, seconds.shape[0])
         if table is not None:
             return {
@@ -220,7 +222,7 @@ def clip_weights(
 class Columns:
     """Parameters with a digital scale for each column of the weights.
 
-    The scales are what `chip.Layer.column` multiplies on the chip, see `program`.
+    They are `chip.LayerProgram.column`, see `program`.
     """
 
     params: PyTree

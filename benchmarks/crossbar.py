@@ -42,7 +42,7 @@ def cases():
         scaling=pp.AbsMax(),
         dac=uniform(8, 1.0),
         adc=uniform(8, 1.0),
-        bounds=pp.Reread(),
+        bounds=pp.BoundManagement(),
     )
 
     def built(w, x, key):

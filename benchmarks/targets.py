@@ -275,7 +275,7 @@ def measure(row, args, settings, metric):
     params, program = jax.block_until_ready((params, program))
     wall = time.perf_counter() - start
     layers = program
-    if not isinstance(next(iter(program.values())), chip.Layer):
+    if not isinstance(next(iter(program.values())), chip.LayerProgram):
         layers = chip.encode_weights(params, program)
     hermes = devices.pcm_hermes()
     values = []

@@ -40,7 +40,7 @@ def bare(params, device):
         low, high = float(device.g_min), float(device.g_max)
         g = random.uniform(low, high, (*w.shape, 1))
         one = jnp.ones(1)
-        layers[path] = chip.Layer(
+        layers[path] = chip.LayerProgram(
             targets=jnp.asarray(g, jnp.float32), coefficients=one, offset=0.0, w_max=1.0
         )
     return layers

@@ -10,7 +10,7 @@ import pytest
 from shared import oracle
 
 from anajax._core.tree import replace
-from anajax.compensation import compensation_factor, in_force, read_out
+from anajax.compensation import compensation_factor, last_recalibration, read_out
 from anajax.crossbar import periphery as pp
 from anajax.crossbar import product as cb
 
@@ -86,7 +86,7 @@ def test_dead_lines_keep_a_factor_of_one_and_gradients_are_finite():
 
 
 def test_the_last_recalibration_is_in_force():
-    index = in_force(
+    index = last_recalibration(
         jnp.array([10.0, 20.0]), jnp.array([0.0, 9.9, 10.0, 19.0, 20, 1e9])
     )
     np.testing.assert_array_equal(index, [0, 0, 1, 1, 2, 2])
@@ -100,7 +100,7 @@ def test_the_last_recalibration_is_in_force():
             "per",
         ),
         (lambda: compensation_factor(jnp.ones((2, 2)), jnp.ones((2, 3))), "now.*agree"),
-        (lambda: in_force(jnp.array([2.0, 1.0]), 1.0), "schedule.*increase"),
+        (lambda: last_recalibration(jnp.array([2.0, 1.0]), 1.0), "schedule.*increase"),
         (lambda: compensation_factor(jnp.ones(2), jnp.ones(2)), "now.*agree"),
         (
             lambda: compensation_factor(jnp.ones((2, 2)), jnp.ones((2, 2)), per="tile"),

@@ -8,12 +8,12 @@ import pytest
 from anajax.crossbar import periphery as pp
 from anajax.crossbar.converters import (
     Clip,
-    Graded,
+    ContinuousBits,
     Ideal,
     Uniform,
     calibrate,
     clip_inclusive,
-    graded,
+    continuous_bits,
     round_through,
     straight_through,
     uniform,
@@ -128,9 +128,9 @@ def test_a_quantile_of_all_values_is_numpys(size, quantile):
         (lambda: pp.LearnedRange(range=-1.0), "range.*positive"),
         (lambda: pp.OutputNoise(sd=-1.0), "sd.*negative"),
         (lambda: pp.WeightNoise(sd=-1.0), "sd.*negative"),
-        (lambda: pp.Reread(max_halvings=0), "max_halvings.*at least 1"),
+        (lambda: pp.BoundManagement(max_halvings=0), "max_halvings.*at least 1"),
         (lambda: pp.BitSlices(bits=0), "bits.*at least 1"),
-        (lambda: pp.DropFormula(gamma=0.0), "gamma.*positive"),
+        (lambda: pp.IRDrop(gamma=0.0), "gamma.*positive"),
         (lambda: pp.IO(slicing=pp.BitSlices()), "dac.*Uniform"),
     ],
 )
@@ -189,7 +189,7 @@ def test_presets_are_the_two_columns_of_aihwkit():
     assert (float(io.dac.bound), float(io.adc.bound)) == (1, 12)
     assert float(io.noise.sd) == pytest.approx(0.06)
     assert isinstance(io.scaling, pp.AbsMax)
-    assert isinstance(io.weight_noise, pp.NoNoise) and isinstance(io.drop, pp.NoDrop)
+    assert isinstance(io.weight_noise, pp.NoNoise) and isinstance(io.drop, pp.NoIRDrop)
     io = pp.training(input_range=3.0)
     assert (io.dac.steps, io.adc.steps) == (254, 254)
     assert (float(io.dac.bound), float(io.adc.bound)) == (1, 10)
@@ -203,7 +203,7 @@ def test_presets_are_the_two_columns_of_aihwkit():
 def test_graded_converts_as_uniform_does(bits):
     x = jnp.linspace(-3, 3, 1001)
     given = uniform(bits, 1.7)
-    made = graded(given)
+    made = continuous_bits(given)
     np.testing.assert_allclose(made(x), given(x), atol=1e-6)
     np.testing.assert_array_equal(made.overflow(x), given.overflow(x))
 
@@ -215,7 +215,7 @@ def test_graded_bits_share_a_trace_and_have_a_slope():
     @jax.jit
     def convert(codes, x):
         traces.append(codes)
-        return Graded(bound=1.0, codes=codes)(x)
+        return ContinuousBits(bound=1.0, codes=codes)(x)
 
     x = jnp.array([0.31, -0.62, 0.05])
     for codes in (3.0, 7.0, 12.5):
@@ -223,10 +223,12 @@ def test_graded_bits_share_a_trace_and_have_a_slope():
         slope = jax.jacobian(convert)(jnp.asarray(codes), x)
         np.testing.assert_allclose(slope, -(y - x) / codes, atol=1e-6)
     assert len(traces) <= 2  # once for the value, once for the slope
-    clipped = jax.grad(lambda b: Graded(bound=b, codes=7.0)(jnp.asarray(3.0)))(1.0)
+    clipped = jax.grad(lambda b: ContinuousBits(bound=b, codes=7.0)(jnp.asarray(3.0)))(
+        1.0
+    )
     np.testing.assert_allclose(clipped, 1.0)
 
 
 def test_graded_refuses_an_unsigned_converter():
     with pytest.raises(ValueError, match="`converter` must be signed"):
-        graded(uniform(4, 1.0, signed=False))
+        continuous_bits(uniform(4, 1.0, signed=False))

@@ -140,7 +140,7 @@ def periphery(c):
         scaling=scaling[c["noise_management"]],
         dac=converter(c["inp_res"], c["inp_bound"]),
         adc=converter(c["out_res"], c["out_bound"]),
-        bounds=pp.Reread(max_halvings=4) if again else pp.SingleRead(),
+        bounds=pp.BoundManagement(max_halvings=4) if again else pp.NoBoundManagement(),
     )
 
 
@@ -166,7 +166,7 @@ def test_forward_passes_equal_aihwkit():
 
 def test_voltage_drop_follows_the_formula(x64):
     w, x = normal(5, 3), uniform_data(4, 5)
-    drop = pp.DropFormula(scale=0.7, gamma=20.0)
+    drop = pp.IRDrop(scale=0.7, gamma=20.0)
     got = mvm(from_weights(w), x, pp.IO(drop=drop))
     for b in range(4):
         for i in range(3):
@@ -284,7 +284,7 @@ def test_nan_is_refused_outside_of_traces_and_stays_in_its_vector_inside(key):
     x = normal(3, 9).at[1, 2].set(jnp.nan)
     with pytest.raises(ValueError, match="`x` must be finite"):
         cb.mvm(tiles, x)
-    for bounds in (pp.SingleRead(), pp.Reread()):
+    for bounds in (pp.NoBoundManagement(), pp.BoundManagement()):
         io = replace(pp.standard(), bounds=bounds)
         y = mvm(tiles, x, io, key=key)
         np.testing.assert_array_equal(

@@ -147,7 +147,7 @@ def test_read_noise_needs_no_weight_sized_draw():
 def test_rereading_halves_until_it_fits_row_by_row(x64):
     w = uniform_data(16, 3, low=0.0)
     x = jnp.array([0.05, 0.3, 1.0, 100.0])[:, None] * jnp.ones(16)
-    io = pp.IO(adc=uniform(8, 2.0), bounds=pp.Reread(max_halvings=5))
+    io = pp.IO(adc=uniform(8, 2.0), bounds=pp.BoundManagement(max_halvings=5))
     y, want = mvm(from_weights(w), x, io), x @ w
     step = 2 / 127
     for row in range(3):
@@ -166,7 +166,7 @@ def test_rereading_accepts_what_fits_with_fresh_noise(key):
     io = pp.IO(
         adc=Clip(bound=1.0),
         noise=pp.OutputNoise(sd=0.2),
-        bounds=pp.Reread(max_halvings=1),
+        bounds=pp.BoundManagement(max_halvings=1),
     )
     y = np.asarray(mvm(from_weights(w), x, io, key=key))[:, 0]
     fits = y[y <= 1]  # the first read, kept where it fits
@@ -180,7 +180,7 @@ def test_rereading_accepts_what_fits_with_fresh_noise(key):
 
 def test_rereading_under_grad_jit_and_vmap(x64):
     w, x = normal(16, 3), 3 * normal(5, 16)
-    io = pp.IO(adc=uniform(10, 1.0), bounds=pp.Reread(max_halvings=6))
+    io = pp.IO(adc=uniform(10, 1.0), bounds=pp.BoundManagement(max_halvings=6))
 
     def f(w, x):
         return mvm(from_weights(w, cb.TileRule(rows=8, columns=2)), x, io)

@@ -15,7 +15,7 @@ from anajax.mapping import density
 from anajax.mapping import hand as strategies
 from anajax.mapping.strategy import normalized
 from anajax.mapping.weight_error import moment_table
-from anajax.programming import Box
+from anajax.programming import Bounds
 from anajax.programming.end_to_end import task
 from anajax.programming.end_to_end.learnable import chain, learned, start_from
 from anajax.programming.end_to_end.targets import (
@@ -187,7 +187,7 @@ def test_memory_of_a_step_does_not_grow_with_chips(key):
     params = network(key)
     strategy = strategies.lsp_first(NOISY)
     begin = start_from(strategy, NOISY, params)
-    optimizer = chain(strategy.cell, Box(), rate=0.01, weight_rate=0.01, steps=10)
+    optimizer = chain(strategy.cell, Bounds(), rate=0.01, weight_rate=0.01, steps=10)
     ideal = chip.normalized_weights(params)
     task = Task(
         params=Arrays(params), ideal=ideal, inputs=jnp.ones((2000, 6)), labels=None,

@@ -55,7 +55,7 @@ class Elasticities:
 def elasticities(
     system: System,
     hardware: Hardware,
-    layers: dict[str, chip.Layer],
+    layers: dict[str, chip.LayerProgram],
     inputs: JArray | np.ndarray,
     t: float,
     *,
@@ -120,7 +120,7 @@ def elasticities(
 def per_chip(
     system: System,
     hardware: Hardware,
-    layers: dict[str, chip.Layer],
+    layers: dict[str, chip.LayerProgram],
     inputs: JArray,
     times: Float[JArray, "1"],
     keys: PRNGKey,
@@ -146,7 +146,7 @@ def per_chip(
 
 
 def _least(
-    system: System, layers: dict[str, chip.Layer], inputs: JArray | np.ndarray
+    system: System, layers: dict[str, chip.LayerProgram], inputs: JArray | np.ndarray
 ) -> np.ndarray:
     """What rounding of the weights makes of both outputs."""
     apply, params, x = system.work.apply, system.work.params, jnp.asarray(inputs)
@@ -158,7 +158,7 @@ def _least(
 def drawn_weights(
     system: System,
     hardware: Hardware,
-    layers: dict[str, chip.Layer],
+    layers: dict[str, chip.LayerProgram],
     times: Float[JArray, "1"],
     key: PRNGKey,
 ) -> dict[str, JArray]:

@@ -30,7 +30,7 @@ with noise of its own, such as that of products, is `metric(params, key)`."""
 
 Small = tuple[Device, JArray, PRNGKey, JArray | None]
 """Device, times, key, and times of recalibrations: whole on every device."""
-Large = tuple[Arrays, dict[str, chip.Layer], dict[str, JArray]]
+Large = tuple[Arrays, dict[str, chip.LayerProgram], dict[str, JArray]]
 """Parameters, what is programmed, and the trained weights."""
 
 
@@ -48,7 +48,7 @@ def evaluate(
     metric: Metric,
     params: PyTree,
     device: Device,
-    strategy: chip.Strategies | Mapping[str, chip.Layer],
+    strategy: chip.Strategies | Mapping[str, chip.LayerProgram],
     times: Float[JArray, "times"] | np.ndarray | Sequence[float],
     *,
     chips: int | JArray | np.ndarray,
@@ -135,13 +135,13 @@ def _indices(chips: int | JArray | np.ndarray) -> JArray:
 def _layers(
     params: PyTree,
     device: Device,
-    strategy: chip.Strategies | Mapping[str, chip.Layer],
+    strategy: chip.Strategies | Mapping[str, chip.LayerProgram],
     select: chip.Select,
     normalize: Normalize,
     layout: chip.Layouts,
-) -> dict[str, chip.Layer]:
+) -> dict[str, chip.LayerProgram]:
     if isinstance(strategy, Mapping) and all(
-        isinstance(v, chip.Layer) for v in strategy.values()
+        isinstance(v, chip.LayerProgram) for v in strategy.values()
     ):
         check_layers(strategy, device)
         return dict(strategy)  # pyright: ignore
@@ -246,7 +246,9 @@ def _measured(metric: Metric, *args: Any) -> JArray:
 
 
 def rms_error(
-    weights: dict[str, JArray], ideal: dict[str, JArray], layers: dict[str, chip.Layer]
+    weights: dict[str, JArray],
+    ideal: dict[str, JArray],
+    layers: dict[str, chip.LayerProgram],
 ) -> JArray:
     """Root mean square over all weights of (read - ideal) / w_max of their layer."""
 

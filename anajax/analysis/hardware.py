@@ -14,7 +14,7 @@ import numpy as np
 from anajax._core import checks
 from anajax._core.tree import pytree, replace
 from anajax._core.types import Array
-from anajax.crossbar.converters import Graded
+from anajax.crossbar.converters import ContinuousBits
 from anajax.crossbar.periphery import IO, OutputNoise
 from anajax.crossbar.wires import Wires
 from anajax.devices.base import Device
@@ -35,7 +35,7 @@ class Hardware:
     """Resistance of the lines; none where there is none."""
 
 
-class Imperfection(NamedTuple):
+class NonIdeality(NamedTuple):
     """One thing that is not ideal, as studies speak of it."""
 
     name: str
@@ -46,21 +46,21 @@ class Imperfection(NamedTuple):
     """Of the value that a factor multiplies."""
 
 
-IMPERFECTIONS = {
+NON_IDEALITIES = {
     i.name: i
     for i in (
-        Imperfection("programming", "programming error", "of the device's own"),
-        Imperfection("drift_mean", "mean drift", "of the device's own"),
-        Imperfection("drift_spread", "spread of drift", "of the device's own"),
-        Imperfection("read", "read noise", "of the device's own"),
-        Imperfection("stuck_low", "cells stuck at g_min", "% of cells"),
-        Imperfection("stuck_high", "cells stuck at g_max", "% of cells"),
-        Imperfection("dead_rows", "dead rows", "% of rows"),
-        Imperfection("dead_columns", "dead columns", "% of columns"),
-        Imperfection("dac", "DAC step", "bits"),
-        Imperfection("adc", "ADC step", "bits"),
-        Imperfection("output_noise", "output noise", "of w_max at full input"),
-        Imperfection("wires", "wire resistance", "Ω per segment"),
+        NonIdeality("programming", "programming error", "of the device's own"),
+        NonIdeality("drift_mean", "mean drift", "of the device's own"),
+        NonIdeality("drift_spread", "spread of drift", "of the device's own"),
+        NonIdeality("read", "read noise", "of the device's own"),
+        NonIdeality("stuck_low", "cells stuck at g_min", "% of cells"),
+        NonIdeality("stuck_high", "cells stuck at g_max", "% of cells"),
+        NonIdeality("dead_rows", "dead rows", "% of rows"),
+        NonIdeality("dead_columns", "dead columns", "% of columns"),
+        NonIdeality("dac", "DAC step", "bits"),
+        NonIdeality("adc", "ADC step", "bits"),
+        NonIdeality("output_noise", "output noise", "of w_max at full input"),
+        NonIdeality("wires", "wire resistance", "Ω per segment"),
     )
 }
 """What factors can multiply, by name. A factor on a converter's step of 2 is one bit
@@ -74,12 +74,12 @@ def impair(hardware: Hardware, factors: Factors) -> Hardware:
 
     Args:
         hardware: where the factors start from.
-        factors: by name of `IMPERFECTIONS`, numbers or traced; one name that the
+        factors: by name of `NON_IDEALITIES`, numbers or traced; one name that the
             hardware does not have changes nothing. Fractions of faults are held at 1.
     """
-    unknown = sorted(set(factors) - set(IMPERFECTIONS))
+    unknown = sorted(set(factors) - set(NON_IDEALITIES))
     if unknown:
-        known = f"Known: {', '.join(IMPERFECTIONS)}."
+        known = f"Known: {', '.join(NON_IDEALITIES)}."
         checks.fail("factors", "name imperfections", unknown, known)
     device = scale_noise(
         hardware.device, **{n: factors[n] for n in NOISE if n in factors}
@@ -103,7 +103,7 @@ def _impair_io(io: IO, factors: Factors) -> IO:
     changes: dict[str, Any] = {}
     for name in ("dac", "adc"):
         converter = getattr(io, name)
-        if name in factors and isinstance(converter, Graded):
+        if name in factors and isinstance(converter, ContinuousBits):
             changes[name] = replace(converter, codes=converter.codes / factors[name])
     if "output_noise" in factors and isinstance(io.noise, OutputNoise):
         changes["noise"] = replace(io.noise, sd=io.noise.sd * factors["output_noise"])
@@ -121,16 +121,16 @@ def present(hardware: Hardware) -> list[str]:
     found = {n: np.any(getattr(s, f, 0.0)) for n, (s, f) in slots.items()}
     found |= {n: np.any(getattr(hardware.device.faults, n, 0.0)) for n in FAULTS}
     for io in hardware.ios.values():
-        found |= {n: isinstance(getattr(io, n), Graded) for n in ("dac", "adc")}
+        found |= {n: isinstance(getattr(io, n), ContinuousBits) for n in ("dac", "adc")}
         noise = isinstance(io.noise, OutputNoise) and np.any(io.noise.sd)
         found["output_noise"] = noise
     wires = hardware.wires
     found["wires"] = wires is not None and np.any(wires.row) | np.any(wires.column)
-    return [name for name in IMPERFECTIONS if found.get(name)]
+    return [name for name in NON_IDEALITIES if found.get(name)]
 
 
 def value(hardware: Hardware, name: str, factor: float, w_max: float) -> float:
-    """What a factor makes of an imperfection, in the unit of its `Imperfection`.
+    """What a factor makes of an imperfection, in the unit of its `NonIdeality`.
 
     Args:
         hardware: where the factor starts from.
@@ -158,9 +158,11 @@ def without_periphery(io: IO) -> IO:
     """
 
     def fine(converter: Any) -> Any:
-        if not isinstance(converter, Graded):
+        if not isinstance(converter, ContinuousBits):
             return converter
-        return Graded(bound=1e3 * converter.bound, codes=jnp.full_like(_CODES, 1e15))
+        return ContinuousBits(
+            bound=1e3 * converter.bound, codes=jnp.full_like(_CODES, 1e15)
+        )
 
     noise = io.noise
     if isinstance(noise, OutputNoise):

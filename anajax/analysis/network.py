@@ -244,7 +244,7 @@ def _converted(work: Workload, io: IO, tiles: TileRule) -> nnx.Module:
 def one_chip(
     system: System,
     hardware: Hardware,
-    layers: dict[str, chip.Layer],
+    layers: dict[str, chip.LayerProgram],
     times: Float[JArray, "times"],
     key: PRNGKey,
     *,

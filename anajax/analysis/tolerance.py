@@ -17,7 +17,7 @@ from anajax.analysis.steps import Step, at_once
 from anajax.devices.base import Device, check_time
 from anajax.devices.variation import scale_noise
 
-Program = chip.Strategies | Mapping[str, chip.Layer]
+Program = chip.Strategies | Mapping[str, chip.LayerProgram]
 
 RAY = ("programming", "drift_spread", "read")
 """Imperfections of a device that `ray` scales together."""
@@ -33,7 +33,7 @@ class Requirement:
 
     parameter: str = static()
     """A factor of `anajax.devices.scale_noise`, "ray" (three of them together), or a
-    name of `anajax.analysis.hardware.IMPERFECTIONS`."""
+    name of `anajax.analysis.hardware.NON_IDEALITIES`."""
     factor: float
     """Largest factor on the device's own value at which the mean gap is `gap`; 0 if
     the smallest of `factors` is too much, infinite if the largest is not."""

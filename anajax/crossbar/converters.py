@@ -168,7 +168,7 @@ class Uniform(AbstractConverter):
 
 
 @pytree
-class Graded(AbstractConverter):
+class ContinuousBits(AbstractConverter):
     """Equal steps from `-bound` to `bound`, as many as an array says.
 
     `Uniform` for sweeps over the resolution: all numbers of steps share a trace. With
@@ -200,7 +200,7 @@ class Graded(AbstractConverter):
         return codes, jnp.asarray(self.bound, x.dtype) / codes
 
 
-def graded(converter: Uniform) -> Graded:
+def continuous_bits(converter: Uniform) -> ContinuousBits:
     """The signed converter with its resolution as an array leaf.
 
     Raises:
@@ -208,7 +208,7 @@ def graded(converter: Uniform) -> Graded:
     """
     if not converter.signed:
         checks.fail("converter", "be signed", "an unsigned one", "Use signed steps.")
-    return Graded(bound=converter.bound, codes=float(converter.codes))
+    return ContinuousBits(bound=converter.bound, codes=float(converter.codes))
 
 
 _USE_BITS = "A converter of n bits has 2**n - 2 steps (signed), see `uniform`."

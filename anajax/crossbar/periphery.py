@@ -143,12 +143,12 @@ class WeightNoise:
 
 
 @pytree
-class SingleRead:
+class NoBoundManagement:
     """Each vector is read once; what clips stays clipped."""
 
 
 @pytree
-class Reread:
+class BoundManagement:
     """Read again with half the input while any output of the vector overflows.
 
     Decided per vector and per tile, on the ADC's rounded value; the number of reads is
@@ -161,7 +161,9 @@ class Reread:
     def __post_init__(self) -> None:
         if self.max_halvings < 1 or self.max_halvings != int(self.max_halvings):
             rule = "be an integer of at least 1"
-            checks.fail("max_halvings", rule, self.max_halvings, "Or use SingleRead.")
+            checks.fail(
+                "max_halvings", rule, self.max_halvings, "Or use NoBoundManagement."
+            )
 
 
 class AbstractSlicing(abc.ABC):
@@ -229,12 +231,12 @@ class BitSlices(AbstractSlicing):
 
 
 @pytree
-class NoDrop:
+class NoIRDrop:
     """Wires without resistance, or accounted for in the matrix itself (`wires`)."""
 
 
 @pytree
-class DropFormula:
+class IRDrop:
     """Voltage lost along the wires, per vector and output, as aihwkit estimates it.
 
     With a = n/gamma sum_j |w_j| |x_j| and c = a (0.05 a^2 - 0.2 a + 0.5), n inputs
@@ -271,9 +273,9 @@ class IO:
     """Noise before the ADC."""
     adc: AbstractConverter = Ideal()
     """Output converter, one conversion per tile and column."""
-    bounds: SingleRead | Reread = SingleRead()
+    bounds: NoBoundManagement | BoundManagement = NoBoundManagement()
     """What to do when the ADC overflows."""
-    drop: NoDrop | DropFormula = NoDrop()
+    drop: NoIRDrop | IRDrop = NoIRDrop()
     """Voltage lost along the wires, in closed form."""
 
     def __post_init__(self) -> None:
@@ -313,5 +315,5 @@ def training(input_range: Number = 1.0) -> IO:
         weight_noise=WeightNoise(sd=0.0175),
         noise=OutputNoise(sd=0.04),
         adc=uniform(8, 10.0),
-        drop=DropFormula(),
+        drop=IRDrop(),
     )

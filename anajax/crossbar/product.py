@@ -22,7 +22,13 @@ import numpy as np
 from anajax._core import checks
 from anajax._core.types import Any, Float, JArray, PRNGKey
 from anajax.crossbar.converters import warn_narrow, wide
-from anajax.crossbar.periphery import IO, DropFormula, OutputNoise, Reread, WeightNoise
+from anajax.crossbar.periphery import (
+    IO,
+    BoundManagement,
+    IRDrop,
+    OutputNoise,
+    WeightNoise,
+)
 from anajax.crossbar.split import even_parts, join, split_axis
 from anajax.crossbar.tiling import TileRule as TileRule
 from anajax.crossbar.tiling import Tiles as Tiles
@@ -113,7 +119,7 @@ def _partial(
     tiles: Tiles, x: JArray, io: IO, key: PRNGKey | None
 ) -> Float[JArray, "t b k c"]:
     scaled, scale = _scaled_input(tiles, x, io)
-    read = _reread if isinstance(io.bounds, Reread) else _read_once
+    read = _reread if isinstance(io.bounds, BoundManagement) else _read_once
     y = read(tiles, scaled, io, key) * scale[..., None, None]
     return jnp.sum(y * tiles.digital, axis=-1) * tiles.scale[:, None]
 
@@ -155,7 +161,7 @@ def _accepted(
     tiles: Tiles, scaled: JArray, io: IO, key: PRNGKey | None, ones: JArray
 ) -> tuple[Float[JArray, "t b k 1"], JArray | None]:
     """The divisor of the input at the last read of each vector, and its noise."""
-    assert isinstance(io.bounds, Reread)
+    assert isinstance(io.bounds, BoundManagement)
     limit = 2**io.bounds.max_halvings
 
     def read(divisor: JArray, number: JArray | int) -> tuple:
@@ -196,7 +202,7 @@ def _analog(
 ) -> Float[JArray, "t s b k c g"]:
     """Column sums before the ADC: product, lost voltage, noise."""
     sums = _product(values, tiles.matrix)
-    if isinstance(io.drop, DropFormula):
+    if isinstance(io.drop, IRDrop):
         sums = sums - _drop(tiles, values, io.drop)
     if noise is None:
         return sums
@@ -251,7 +257,7 @@ def _deviation(tiles: Tiles, values: JArray, io: IO) -> JArray:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), 0)
 
 
-def _drop(tiles: Tiles, values: JArray, drop: DropFormula) -> JArray:
+def _drop(tiles: Tiles, values: JArray, drop: IRDrop) -> JArray:
     """Lost part of the column sums by aihwkit's formula (rows of the real tile)."""
     rows = np.array(even_parts(tiles.rows, tiles.grid[0]))[:, None]
     place = 1 - (1 - np.arange(tiles.matrix.shape[1]) / rows) ** 2

@@ -28,7 +28,7 @@ edge, within, its upper edge, above."""
 
 
 @pytree
-class Written:
+class WriteVerifyResult:
     """What one run of the loop left in each cell."""
 
     g: Float[JArray, "*cells"]
@@ -40,7 +40,7 @@ class Written:
 
 
 @pytree
-class Effort:
+class WriteVerifyCost:
     """What the loop costs on average over chips, exactly."""
 
     pulses: Float[JArray, "*cells"]
@@ -91,31 +91,33 @@ class WriteVerify(AbstractProgramming):
     def sample(self, target: G, *, key: PRNGKey) -> G:
         return self.write(target, key=key).g
 
-    def write(self, target: G, *, key: PRNGKey) -> Written:
+    def write(self, target: G, *, key: PRNGKey) -> WriteVerifyResult:
         """Run the loop once in every cell of targets (uS), with its cost."""
         p, v, b = self._statistics(target)
         noise = jr.normal(
             key, (self.budget, 2, *jnp.shape(target)), jnp.result_type(target)
         )
 
-        def turn(state: Written, noise: JArray) -> tuple[Written, None]:
+        def turn(
+            state: WriteVerifyResult, noise: JArray
+        ) -> tuple[WriteVerifyResult, None]:
             deviation = state.g - target + v * noise[0]
             accept = _step(b - jnp.abs(deviation), v)
             accepted = state.accepted + (1 - state.accepted) * accept
             pending = 1 - accepted
             g = state.g + pending * (p * noise[1] - self.gain * deviation)
             pulses = state.pulses + pending
-            return Written(g=g, pulses=pulses, accepted=accepted), None
+            return WriteVerifyResult(g=g, pulses=pulses, accepted=accepted), None
 
         zero = jnp.zeros_like(target)
-        start = Written(g=zero + self.start, pulses=zero, accepted=zero)
+        start = WriteVerifyResult(g=zero + self.start, pulses=zero, accepted=zero)
         end, _ = jax.lax.scan(turn, start, noise)
         return replace(end, g=jnp.maximum(end.g, 0))
 
     def nodes(self, target: G) -> Nodes:
         return self._propagate(target)[0]
 
-    def effort(self, target: G) -> Effort:
+    def effort(self, target: G) -> WriteVerifyCost:
         """Mean pulses and probability of success for targets (uS), exactly."""
         return self._propagate(target)[1]
 
@@ -123,7 +125,7 @@ class WriteVerify(AbstractProgramming):
         x, scale = target / self.g_max, jnp.maximum(self.scale, 1e-3)
         return scale * self.pulse(x), scale * self.verify(x), scale * self.band(x)
 
-    def _propagate(self, target: G) -> tuple[Nodes, Effort]:
+    def _propagate(self, target: G) -> tuple[Nodes, WriteVerifyCost]:
         """Carry the density of unaccepted deviations through the loop.
 
         It is below that of the loop without acceptance, a Gaussian of known mean and
@@ -168,7 +170,7 @@ class WriteVerify(AbstractProgramming):
         values = jnp.concatenate([first, good, rest], -1) + target[..., None]
         values = jnp.concatenate([jnp.maximum(values, 0), jnp.zeros_like(atom)], -1)
         nodes = Nodes(value=values, weight=jnp.concatenate([*weights, atom], -1))
-        return nodes, Effort(pulses=pulses + 1 - success, accepted=success)
+        return nodes, WriteVerifyCost(pulses=pulses + 1 - success, accepted=success)
 
 
 def write_verified(

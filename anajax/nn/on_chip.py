@@ -75,7 +75,7 @@ def program_layers(
 
 def _apart(
     device: Device,
-    layer: chip.Layer,
+    layer: chip.LayerProgram,
     g: Float[JArray, "*weights devices"],
     sd: Float[JArray, "*weights devices"],
     combine: Combine,

@@ -36,4 +36,4 @@ from anajax.programming.search.levels import enumerate_levels as enumerate_level
 from anajax.programming.search.objective import ExactError as ExactError
 from anajax.programming.search.objective import SampledError as SampledError
 from anajax.programming.search.objective import make_objective as make_objective
-from anajax.programming.search.parameters import Box as Box
+from anajax.programming.search.parameters import Bounds as Bounds

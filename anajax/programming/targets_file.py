@@ -37,7 +37,7 @@ DIGITAL = "digital"
 """Parameters that stay digital are named `digital:<path>`."""
 
 
-def to_bytes(layers: Mapping[str, chip.Layer], params: PyTree) -> bytes:
+def to_bytes(layers: Mapping[str, chip.LayerProgram], params: PyTree) -> bytes:
     """A safetensors file of targets, how they are read back, and digital parameters.
 
     Args:
@@ -69,7 +69,9 @@ def _ordered(content: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 
-def load_targets(path: str | Path) -> tuple[dict[str, chip.Layer], dict[str, Array]]:
+def load_targets(
+    path: str | Path,
+) -> tuple[dict[str, chip.LayerProgram], dict[str, Array]]:
     """Layers and digital parameters by path, from a file of a study's `targets` folder.
 
     `evaluate(metric, chip.insert(params, digital), device, layers, ...)` puts them on
@@ -90,7 +92,7 @@ def load_targets(path: str | Path) -> tuple[dict[str, chip.Layer], dict[str, Arr
 
 def from_bytes(
     content: bytes, *, name: str = "content"
-) -> tuple[dict[str, chip.Layer], dict[str, Array]]:
+) -> tuple[dict[str, chip.LayerProgram], dict[str, Array]]:
     """Layers and digital parameters by path, from the content of a file.
 
     Files of before layouts were kept give layers whose columns are not known.
@@ -157,7 +159,7 @@ def params_from_bytes(content: bytes, like: PyTree) -> PyTree:
 
 def _layer(
     name: str, place: str, arrays: dict[str, Array], axes: dict[str, Layout]
-) -> chip.Layer:
+) -> chip.LayerProgram:
     if set(arrays) != set(UNITS):
         missing = sorted(set(UNITS) ^ set(arrays))
         raise ValueError(
@@ -168,4 +170,4 @@ def _layer(
         n: v.reshape(()) if v.shape == (1,) and n in _NUMBERS else v
         for n, v in arrays.items()
     }
-    return chip.Layer(**arrays, layout=axes.get(place, ONE_LAYER))
+    return chip.LayerProgram(**arrays, layout=axes.get(place, ONE_LAYER))

@@ -88,7 +88,7 @@ def prepare(
             "devices. Leave it out: these studies run on one device."
         )
     with hosts.together(), _exact():
-        if hosts.leads():
+        if hosts.is_main_process():
             require_begun(out, resume)
         work = load(config.workload.name, data=data, items=config.workload.items)
         study = module.prepare(config, work, mesh)

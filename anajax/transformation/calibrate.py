@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from anajax import crossbar
 from anajax._core import checks
 from anajax._core.types import JArray
-from anajax.crossbar.converters import Clip, Graded, Uniform, calibrate
+from anajax.crossbar.converters import Clip, ContinuousBits, Uniform, calibrate
 from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange
 from anajax.transformation.rules import Rule
 from anajax.transformation.sites import Site, with_ranges
@@ -36,7 +36,7 @@ def observer(within: float, outputs: float) -> Callable[[Site, JArray, JArray], 
             found["input"] = _share(x, within)
             scale = _safe(found["input"])
             io = with_ranges(io, {"input": scale})
-        if isinstance(site.rule.io.adc, Uniform | Clip | Graded):
+        if isinstance(site.rule.io.adc, Uniform | Clip | ContinuousBits):
             found["adc"] = _share(_sums(site.rule, io, x, w), outputs) * scale
         return jax.lax.batch_matmul(x, w), found
 

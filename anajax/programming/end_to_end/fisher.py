@@ -107,7 +107,7 @@ def device_elasticities(
     apply: Apply,
     params: PyTree,
     device: Device,
-    layers: dict[str, chip.Layer],
+    layers: dict[str, chip.LayerProgram],
     inputs: JArray | np.ndarray,
     t: float,
     *,
@@ -191,7 +191,7 @@ def _elasticity(p: JArray, grads: JArray, losses: JArray, least: JArray) -> Elas
 def _device_gradients(
     device: Device,
     network: Arrays,
-    layers: dict[str, chip.Layer],
+    layers: dict[str, chip.LayerProgram],
     inputs: JArray,
     times: JArray,
     key: PRNGKey,

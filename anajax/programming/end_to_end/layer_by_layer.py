@@ -31,7 +31,7 @@ from anajax.programming.end_to_end.targets import (
     finish,
 )
 from anajax.programming.end_to_end.task import check, check_columns, first_of, make_task
-from anajax.programming.search.parameters import Box
+from anajax.programming.search.parameters import Bounds
 
 
 @pytree
@@ -161,7 +161,7 @@ def optimize_layer_by_layer(
     weight_rate: float = WEIGHT_RATE,
     select: chip.Select = chip.default_select,
     normalize: Normalize = "layer",
-    box: Box | None = None,
+    box: Bounds | None = None,
     layout: chip.Layouts = None,
     checkpoint: Callable[[int], Checkpoint | None] = lambda unit: None,
     extrapolate: bool = False,
@@ -206,7 +206,7 @@ def optimize_layer_by_layer(
     _check_units(units, learn, list(ideal))
     one = first_of(strategy, device, learn)
     options = dict(rate=learning_rate, weight_rate=weight_rate, steps=steps)
-    optimizer = chain(one.cell, box or Box(), **options)
+    optimizer = chain(one.cell, box or Bounds(), **options)
     task = make_task(params, {}, device, inputs, None, times, learn, key)
     layers, found, history = {}, {}, []
     for index, unit in enumerate(units):

@@ -1,8 +1,8 @@
-"""What a search on the network's own loss may change: everything that a chip is told.
+"""The parameters that end-to-end optimization can learn: everything a chip is told.
 
-The unknowns of a `Program` are the tables of strategies with F and K, a shift of every
-weight before it is encoded, a digital scale per column, the exponent of the scheduled
-drift correction, and the parameters that stay digital (biases, norms).
+These are the tables of strategies with F and K, a shift of every weight before it is
+encoded, a digital scale per column, the exponent of the scheduled drift correction, and
+the parameters that stay digital (biases, norms).
 """
 
 import functools
@@ -21,23 +21,23 @@ from anajax._core.types import PyTree
 from anajax.devices.base import FIRST_READ, Device
 from anajax.mapping.strategy import Normalized, Strategy, UnitCell
 from anajax.programming.search.parameters import (
-    Box,
-    Unknowns,
+    Bounds,
+    StrategyParameters,
     from_strategy,
     project,
     tie,
     to_strategy,
 )
 
-Learnable = Literal["strategy", "columns", "weights", "drift", "digital"]
-LEARNABLE = get_args(Learnable)
+LearnableName = Literal["strategy", "columns", "weights", "drift", "digital"]
+LEARNABLE = get_args(LearnableName)
 
 
 @pytree
-class Program:
+class Learnable:
     """Everything that a chip is told: what to program, and how to read it back."""
 
-    unknowns: dict[str, Unknowns]
+    unknowns: dict[str, StrategyParameters]
     """Strategy of each layer by path, or of all under ""."""
     shift: dict[str, JArray]
     """Added to the normalized weights before encoding."""
@@ -45,7 +45,7 @@ class Program:
     """Log of a digital scale of each column, on top of what it has; of the whole array
     where columns are not known."""
     drift: dict[str, Float[JArray, "*layers"]]
-    """Exponent of the scheduled drift correction, see `chip.Layer`."""
+    """Exponent of the scheduled drift correction, see `chip.LayerProgram`."""
     digital: dict[str, JArray]
     """Parameters of the network that are not on the chip, by path."""
 
@@ -61,7 +61,7 @@ class Program:
         cell: UnitCell,
         *,
         t0: Float[JArray, ""] | float = FIRST_READ,
-    ) -> dict[str, chip.Layer]:
+    ) -> dict[str, chip.LayerProgram]:
         """The layers that a chip gets, for the trained weights `ideal` by path.
 
         Args:
@@ -81,7 +81,7 @@ class Program:
         w: Normalized,
         strategy: Strategy,
         t0: Float[JArray, ""] | float,
-    ) -> chip.Layer:
+    ) -> chip.LayerProgram:
         shifted = replace(w, u=w.u + self.shift[path])
         layer = chip.as_layer(shifted, strategy)
         column = w.column * jnp.exp(self.log_column[path])
@@ -96,11 +96,11 @@ def start_from(
     per_layer: bool = True,
     select: chip.Select = chip.default_select,
     layout: chip.Layouts = None,
-) -> Program:
+) -> Learnable:
     """The program of a strategy, with nothing else changed."""
     ideal = chip.normalized_weights(params, select=select, layout=layout)
 
-    def begin(s: Strategy) -> Unknowns:
+    def begin(s: Strategy) -> StrategyParameters:
         found = from_strategy(s, device, max(11, s.knots.shape[0]))
         return jax.tree.map(jnp.array, found)  # no two layers share a buffer
 
@@ -108,7 +108,7 @@ def start_from(
         unknowns = {p: begin(strategy[p]) for p in ideal}
     else:
         unknowns = {p: begin(strategy) for p in (ideal if per_layer else [""])}
-    return Program(
+    return Learnable(
         unknowns=unknowns,
         shift={p: jnp.zeros_like(w.u) for p, w in ideal.items()},
         log_column={
@@ -123,7 +123,7 @@ def start_from(
 @functools.cache  # the same object for the same arguments: one trace
 def chain(
     cell: UnitCell,
-    box: Box,
+    box: Bounds,
     *,
     rate: float,
     weight_rate: float,
@@ -138,12 +138,12 @@ def chain(
         weight_rate: of shifts (in units of w_max) and digital parameters.
         steps: length of the decay.
     """
-    rates = Program(
+    rates = Learnable(
         unknowns=rate, shift=weight_rate, log_column=rate, drift=rate,
         digital=weight_rate,
     )  # fmt: skip
 
-    def scale(updates: Program, state: tuple, params: PyTree = None) -> tuple:
+    def scale(updates: Learnable, state: tuple, params: PyTree = None) -> tuple:
         del params
         return _by_part(lambda r, u: -r * u, rates, updates), state
 
@@ -155,10 +155,10 @@ def chain(
     )
 
 
-def keep_inside(cell: UnitCell, box: Box) -> optax.GradientTransformation:
+def keep_inside(cell: UnitCell, box: Bounds) -> optax.GradientTransformation:
     """Project targets, F and K onto their bounds after each update; last in a chain."""
 
-    def update(updates: Program, state: tuple, params: PyTree = None) -> tuple:
+    def update(updates: Learnable, state: tuple, params: PyTree = None) -> tuple:
         moved = jax.tree.map(jnp.add, params, updates)
         inside = {p: project(x, cell, box) for p, x in moved.unknowns.items()}
         moved = replace(moved, unknowns=inside)
@@ -167,9 +167,9 @@ def keep_inside(cell: UnitCell, box: Box) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda _: (), update)
 
 
-def learned(learn: Sequence[str]) -> Program:
+def learned(learn: Sequence[str]) -> Learnable:
     """1 for the parts that are learned, 0 for the others: data, not structure."""
-    return Program(
+    return Learnable(
         unknowns=float("strategy" in learn),
         shift=float("weights" in learn),
         log_column=float("columns" in learn),
@@ -178,18 +178,18 @@ def learned(learn: Sequence[str]) -> Program:
     )
 
 
-def admissible(grads: Program, parts: Program, cell: UnitCell) -> Program:
+def admissible(grads: Learnable, parts: Learnable, cell: UnitCell) -> Learnable:
     """Gradients of the learned parts, with equal slopes where targets are tied."""
     tied = {p: replace(g, y=tie(g.y, cell)) for p, g in grads.unknowns.items()}
     return _by_part(jnp.multiply, parts, replace(grads, unknowns=tied))
 
 
 def _by_part(
-    f: Callable[[JArray, JArray], JArray], factors: Program, tree: Program
-) -> Program:
+    f: Callable[[JArray, JArray], JArray], factors: Learnable, tree: Learnable
+) -> Learnable:
     """`f(factor, leaf)` of each part's leaves with the part's factor."""
     parts = {
         name: jax.tree.map(functools.partial(f, getattr(factors, name)), part)
         for name, part in vars(tree).items()
     }
-    return Program(**parts)
+    return Learnable(**parts)

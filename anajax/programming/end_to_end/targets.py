@@ -1,8 +1,8 @@
 """Optimise what counts: targets from the network's own loss, through the chip.
 
 Descends the expected loss over chips and times of the network whose weights went
-through programming, drift, read and drift compensation. Unknowns are any parts of a
-`Program`: the tables of strategies with F and K (one for all layers or one per layer),
+through programming, drift, read and drift compensation. Any parts of a `Learnable` may
+be unknown: the tables of strategies with F and K (one for all layers or one per layer),
 a shift of every weight before it is encoded ("per-weight targets"), digital scales per
 column, a drift correction, and the parameters that stay digital. Learning strategy,
 weights and digital parameters together is joint hardware-aware training.
@@ -31,7 +31,7 @@ from anajax._core.types import PRNGKey, PyTree
 from anajax.devices.base import Device, check_times
 from anajax.mapping.strategy import Normalize, Strategy, UnitCell, check_strategy
 from anajax.programming.end_to_end.learnable import (
-    Program,
+    Learnable,
     admissible,
     chain,
     start_from,
@@ -44,7 +44,7 @@ from anajax.programming.end_to_end.task import (
     make_task,
     noisy_weights,
 )
-from anajax.programming.search.parameters import Box
+from anajax.programming.search.parameters import Bounds
 
 Apply = Callable[[PyTree, JArray], JArray]
 Loss = Callable[[JArray, JArray], JArray]
@@ -77,7 +77,7 @@ class OptimizedTargets:
 
     params: Any
     """The network's parameters, those that stay digital as they were learned."""
-    layers: dict[str, chip.Layer]
+    layers: dict[str, chip.LayerProgram]
     """What `chip.program` and `evaluate` take."""
     strategies: dict[str, Strategy]
     """Tables by path. What a loss found good need not decode to increasing weights."""
@@ -124,7 +124,7 @@ def optimize_targets(
     optimizer: optax.GradientTransformation | None = None,
     select: chip.Select = chip.default_select,
     normalize: Normalize = "layer",
-    box: Box | None = None,
+    box: Bounds | None = None,
     digital: Apply | None = None,
     notify: Notify = lambda step, loss: None,
     layout: chip.Layouts = None,
@@ -152,7 +152,7 @@ def optimize_targets(
         learning_rate: of strategies, column scales and drift correction.
         weight_rate: of the shifts (in units of w_max) and digital parameters.
         jitter: deviation of noise on the inputs, relative to that of the inputs.
-        optimizer: of a `Program`, in place of `learnable.chain`;
+        optimizer: of a `Learnable`, in place of `learnable.chain`;
             gradients of parts that are not learned are 0.
         select: which leaves are weights.
         normalize: whose largest |weight| fills the range, see `mapping.normalized`.
@@ -184,7 +184,7 @@ def optimize_targets(
     if optimizer is None:
         optimizer = chain(
             one.cell,
-            Box() if box is None else box,
+            Bounds() if box is None else box,
             rate=learning_rate,
             weight_rate=weight_rate,
             steps=steps,
@@ -205,7 +205,7 @@ def optimize_targets(
 
 
 def chip_loss(
-    program: Program,
+    program: Learnable,
     task: Task,
     x: JArray,
     reference: JArray,
@@ -240,7 +240,7 @@ def chip_loss(
 
 def descend(
     task: Task,
-    begin: Program,
+    begin: Learnable,
     *,
     apply: Apply,
     loss: Loss,
@@ -253,7 +253,7 @@ def descend(
     digital: Apply | None = None,
     notify: Notify = lambda step, loss: None,
     checkpoint: Checkpoint | None = None,
-) -> tuple[Program, JArray]:
+) -> tuple[Learnable, JArray]:
     """The program after `steps` steps, and the loss of each.
 
     Steps are a Python loop around one jitted step: convolutions inside a compiled loop
@@ -284,7 +284,7 @@ _AHEAD = 4
 
 
 @partial(jax.jit, static_argnums=0)
-def _init(optimizer: optax.GradientTransformation, begin: Program) -> Any:
+def _init(optimizer: optax.GradientTransformation, begin: Learnable) -> Any:
     return optimizer.init(begin)  # pyright: ignore[reportArgumentType]
 
 
@@ -303,7 +303,7 @@ def _init(optimizer: optax.GradientTransformation, begin: Program) -> Any:
 )
 def _step(
     task: Task,
-    carry: tuple[Program, Any],
+    carry: tuple[Learnable, Any],
     i: JArray,
     *,
     apply: Apply,
@@ -314,7 +314,7 @@ def _step(
     batch: int,
     jitter: float,
     digital: Apply,
-) -> tuple[tuple[Program, Any], JArray]:
+) -> tuple[tuple[Learnable, Any], JArray]:
     """One gradient step; the forward pass of each chip is repeated for its gradient.
 
     A few chips are unrolled, more are a loop, so that memory does not grow with them.
@@ -323,7 +323,7 @@ def _step(
     key = rng.stream(task.key, rng.Stage.TRAIN, i)
     x, y = _draw(task, key, digital, batch, jitter)
 
-    def expected(program: Program) -> JArray:
+    def expected(program: Learnable) -> JArray:
         one = jax.checkpoint(
             lambda k: chip_loss(
                 program, task, x, y, k, apply=apply, loss=loss, cell=cell
@@ -358,8 +358,8 @@ def _draw(
 
 @partial(jax.jit, static_argnames="cell")
 def finish(
-    task: Task, end: Program, cell: UnitCell
-) -> tuple[dict[str, Strategy], dict[str, chip.Layer]]:
+    task: Task, end: Learnable, cell: UnitCell
+) -> tuple[dict[str, Strategy], dict[str, chip.LayerProgram]]:
     """Strategies and layers by path of a program."""
     found = {p: end.strategy(p, task.device, cell) for p in task.ideal}
     return found, end.layers(task.ideal, task.device, cell, t0=task.t0)

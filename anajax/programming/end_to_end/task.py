@@ -74,7 +74,7 @@ def make_task(
 
 
 def layer_moments(
-    layer: chip.Layer, table: MomentTable, times: Float[JArray, "times"]
+    layer: chip.LayerProgram, table: MomentTable, times: Float[JArray, "times"]
 ) -> tuple[Moments, Float[JArray, "times *ones"]]:
     """Moments of a layer's analog part c.g / K, and its drift compensation.
 
@@ -98,7 +98,9 @@ def layer_moments(
     return Moments(mean=mean[1:], var=var[1:]), alpha
 
 
-def _analog_moments(layer: chip.Layer, table: MomentTable) -> tuple[JArray, JArray]:
+def _analog_moments(
+    layer: chip.LayerProgram, table: MomentTable
+) -> tuple[JArray, JArray]:
     """Mean and variance `[times *weights]` of c.g / K.
 
     Large layers go part by part, so that never all moments of cells are there at once.
@@ -127,7 +129,7 @@ _PART = 2**15
 
 
 def noisy_weights(
-    layer: chip.Layer,
+    layer: chip.LayerProgram,
     table: MomentTable,
     index: JArray,
     *,

@@ -31,8 +31,8 @@ from anajax.mapping.strategy import (
 )
 from anajax.programming.search.objective import cells_error
 from anajax.programming.search.parameters import (
-    Box,
-    Unknowns,
+    Bounds,
+    StrategyParameters,
     from_strategy,
     project,
     to_strategy,
@@ -137,7 +137,7 @@ def _verify(device: Device, cells: Cells, reads: int, key: PRNGKey) -> JArray:
 
 
 @pytree
-class ClosedLoopLayer(chip.Layer):
+class ClosedLoopLayer(chip.LayerProgram):
     """A layer of a chip that is programmed by a policy instead of by targets alone."""
 
     policy: Policy
@@ -155,7 +155,7 @@ def closed_loop_layers(
     select: chip.Select = chip.default_select,
     normalize: Normalize = "layer",
     layout: chip.Layouts = None,
-) -> dict[str, chip.Layer]:
+) -> dict[str, chip.LayerProgram]:
     """The layers of a network for `chip.program` and `evaluate`, by path."""
     ideal = chip.normalized_weights(
         params, select=select, normalize=normalize, layout=layout
@@ -178,8 +178,8 @@ class OptimizedPolicy:
 
 
 @pytree
-class _Unknowns:
-    first: Unknowns
+class _PolicyParameters:
+    first: StrategyParameters
     y: Float[JArray, "later knots 2"]
     """Targets over residuals as fractions of the range."""
 
@@ -196,7 +196,7 @@ def optimize_closed_loop(
     samples: int = 64,
     steps: int = 600,
     learning_rate: float = 0.02,
-    box: Box | None = None,
+    box: Bounds | None = None,
     extrapolate: bool = False,
 ) -> OptimizedPolicy:
     """Optimise a policy by gradients through the drawn loop.
@@ -234,7 +234,7 @@ def optimize_closed_loop(
     begin = follow_open(strategy, device, reads=reads)
     density = as_density(weights)
     points = merged(density)
-    start = _Unknowns(
+    start = _PolicyParameters(
         first=from_strategy(begin.strategy, device, max(11, begin.strategy.knots.size)),
         y=jnp.broadcast_to(
             jnp.stack([jnp.linspace(0.0, 1.0, knots), jnp.zeros(knots)], -1),
@@ -243,7 +243,7 @@ def optimize_closed_loop(
     )
     policy, history = _search(
         device, begin, start, points, jnp.asarray(times, dtype=float), key,
-        box=Box() if box is None else box, samples=samples, steps=steps,
+        box=Bounds() if box is None else box, samples=samples, steps=steps,
         rate=learning_rate,
     )  # fmt: skip
     return OptimizedPolicy(policy=policy, history=history)
@@ -253,12 +253,12 @@ def optimize_closed_loop(
 def _search(
     device: Device,
     begin: Policy,
-    start: _Unknowns,
+    start: _PolicyParameters,
     points: WeightDensity,
     times: JArray,
     key: PRNGKey,
     *,
-    box: Box,
+    box: Bounds,
     samples: int,
     steps: int,
     rate: float,
@@ -266,7 +266,7 @@ def _search(
     cell = begin.strategy.cell
     u = jnp.broadcast_to(points.u, (samples, *points.u.shape))
 
-    def policy(x: _Unknowns) -> Policy:
+    def policy(x: _PolicyParameters) -> Policy:
         span = device.g_max - device.g_min
         knots = jnp.linspace(0.0, 1.0, x.y.shape[1])
         first = replace(to_strategy(x.first, device, cell), name="closed_loop")
@@ -274,7 +274,7 @@ def _search(
             begin, strategy=first, residual=knots, follow=device.g_min + span * x.y
         )
 
-    def loss(x: _Unknowns, key: PRNGKey) -> JArray:
+    def loss(x: _PolicyParameters, key: PRNGKey) -> JArray:
         plan = policy(x)
         cells = program_closed_loop(plan, device, u, key=key)
         mse = cells_error(
@@ -294,8 +294,8 @@ def _search(
     return policy(x), history / 1e4
 
 
-def _inside(x: _Unknowns, cell: UnitCell, box: Box) -> _Unknowns:
+def _inside(x: _PolicyParameters, cell: UnitCell, box: Bounds) -> _PolicyParameters:
     """The nearest unknowns inside the bounds, antisymmetric where the tables meet."""
     y = jnp.clip(x.y, 0, 1)
     zero = jnp.mean(y[:, :1], -1, keepdims=True)
-    return _Unknowns(first=project(x.first, cell, box), y=y.at[:, :1].set(zero))
+    return _PolicyParameters(first=project(x.first, cell, box), y=y.at[:, :1].set(zero))

@@ -65,7 +65,7 @@ class ProductDescent:
 
 
 @pytree
-class Trimmed:
+class ProductDescentResult:
     """A tile after product descent, and what it cost."""
 
     cells: Cells
@@ -84,7 +84,7 @@ def program_by_products(
     u: Float[JArray, "rows columns"],
     *,
     key: PRNGKey,
-) -> Trimmed:
+) -> ProductDescentResult:
     """Program the normalized weights of one tile, then trim it by its products.
 
     Args:
@@ -129,7 +129,7 @@ def program_by_products(
     facts = device.drift.init(
         cells.target, cells.programmed, key=rng.stream(key, rng.Stage.FREEZE)
     )
-    return Trimmed(
+    return ProductDescentResult(
         cells=age(device, replace(cells, facts=facts), t=0.0, extrapolate=True),
         pulses=pulses,
         products=loop.turns * loop.vectors,
@@ -138,7 +138,7 @@ def program_by_products(
 
 
 @pytree
-class ProductDescentLayer(chip.Layer):
+class ProductDescentLayer(chip.LayerProgram):
     """A layer of a chip that is trimmed by its products, as one tile.
 
     So is each layer of a stack.
@@ -173,7 +173,7 @@ def product_descent_layers(
     select: chip.Select = chip.default_select,
     normalize: Normalize = "layer",
     layout: chip.Layouts = None,
-) -> dict[str, chip.Layer]:
+) -> dict[str, chip.LayerProgram]:
     """The layers of a network for `chip.program` and `evaluate`, by path.
 
     Raises:

@@ -18,7 +18,7 @@ from anajax._core.types import Any
 from anajax.devices.base import Device
 from anajax.mapping.strategy import Strategy, pairs
 from anajax.programming.search.objective import AbstractObjective
-from anajax.programming.search.parameters import Box, Unknowns, to_strategy
+from anajax.programming.search.parameters import Bounds, StrategyParameters, to_strategy
 
 
 @pytree
@@ -40,7 +40,7 @@ def evolve_strategy(
     knots: int = 11,
     population: int = 15,
     generations: int = 1000,
-    box: Box | None = None,
+    box: Bounds | None = None,
     **options: Any,
 ) -> Evolved:
     """Search a dual-pair strategy by SciPy's differential evolution.
@@ -63,7 +63,7 @@ def evolve_strategy(
             checks.fail(name, "be at least 1", number, "Use the default.")
     from scipy.optimize import differential_evolution  # slow to import
 
-    box = Box() if box is None else box
+    box = Bounds() if box is None else box
     cell = pairs(2)
 
     def build(z: JArray) -> Strategy:
@@ -92,8 +92,8 @@ def evolve_strategy(
     return Evolved(strategy=strategy, objective=result.fun, evaluations=count)
 
 
-def _on_lines(z: JArray, knots: int) -> Unknowns:
-    """Unknowns on lines of equal weight: share of the first pair, common modes."""
+def _on_lines(z: JArray, knots: int) -> StrategyParameters:
+    """Parameters on lines of equal weight: share of the first pair, common modes."""
     log_f, log_k, rest = z[0], z[1], z[2:].reshape(3, knots - 1)
     f, u = jnp.exp(log_f), jnp.linspace(0, 1, knots)[1:]
     need = jnp.minimum(u * jnp.exp(log_k), 1.0) * (f + 1)  # in ranges of one device
@@ -104,7 +104,7 @@ def _on_lines(z: JArray, knots: int) -> Unknowns:
     common = rest[1:] * (1 - diff)
     y = jnp.stack([diff + common, common], -1)  # [pairs, knots - 1, two]
     y = jnp.moveaxis(y, 0, 1).reshape(knots - 1, 4)
-    return Unknowns(
+    return StrategyParameters(
         y=jnp.concatenate([jnp.zeros((1, 4), y.dtype), y]),
         log_f=log_f[None],
         log_k=log_k,

@@ -35,8 +35,8 @@ from anajax.programming.search.objective import (
     make_objective,
 )
 from anajax.programming.search.parameters import (
-    Box,
-    Unknowns,
+    Bounds,
+    StrategyParameters,
     from_strategy,
     project,
     random_start,
@@ -76,7 +76,7 @@ def optimize_strategy(
     warm: Sequence[Strategy] = (),
     steps: int = 600,
     learning_rate: float = 0.03,
-    box: Box | None = None,
+    box: Bounds | None = None,
     time_weights: JArray | None = None,
     aggregate: Aggregate = "mean",
     ceiling: JArray | np.ndarray | None = None,
@@ -138,7 +138,7 @@ def optimize_strategy(
         )
         return _as_optimized(found)
     _check(cell, knots, starts, steps, warm)
-    box = Box() if box is None else box
+    box = Bounds() if box is None else box
     objective = make_objective(
         device,
         merged(density),
@@ -171,9 +171,9 @@ def _starts(
     knots: int,
     count: int,
     warm: tuple[Strategy, ...],
-    box: Box,
+    box: Bounds,
     key: PRNGKey,
-) -> Unknowns:
+) -> StrategyParameters:
     given = [from_strategy(s, device, knots) for s in warm]
     drawn = _draw(device, key, cell=cell, knots=knots, count=count, box=box)
     return jax.tree.map(
@@ -183,8 +183,8 @@ def _starts(
 
 @partial(jax.jit, static_argnames=("cell", "knots", "count", "box"))
 def _draw(
-    device: Device, key: PRNGKey, *, cell: UnitCell, knots: int, count: int, box: Box
-) -> Unknowns:
+    device: Device, key: PRNGKey, *, cell: UnitCell, knots: int, count: int, box: Bounds
+) -> StrategyParameters:
     keys = rng.streams(key, rng.Stage.INIT, jnp.arange(count))
     return jax.vmap(lambda k: random_start(device, cell, knots, box, key=k))(keys)
 
@@ -193,20 +193,24 @@ def _draw(
 def _search(
     objective: AbstractObjective,
     device: Device,
-    begin: Unknowns,
+    begin: StrategyParameters,
     *,
     cell: UnitCell,
-    box: Box,
+    box: Bounds,
     steps: int,
     rate: float,
     move_knots: bool,
 ) -> Optimized:
     """Two rounds of the same program: all starts, then the winner at many rates."""
 
-    def value(x: Unknowns) -> JArray:  # in (% of w_max)^2: of order one, for Adam
+    def value(
+        x: StrategyParameters,
+    ) -> JArray:  # in (% of w_max)^2: of order one, for Adam
         return 1e4 * objective(to_strategy(x, device, cell))
 
-    def descend(x: Unknowns, rate: JArray) -> tuple[Unknowns, JArray, JArray]:
+    def descend(
+        x: StrategyParameters, rate: JArray
+    ) -> tuple[StrategyParameters, JArray, JArray]:
         end, path = _descend(value, x, rate, cell, box, steps, move_knots)
         reached = value(end)
         return end, jnp.where(jnp.isnan(reached), jnp.inf, reached), path
@@ -214,7 +218,7 @@ def _search(
     count = begin.log_k.shape[0]
     rates = rate * jnp.stack([jnp.ones(count), jnp.geomspace(1.0, 1e-3, count)])
 
-    def go(x: Unknowns, rates: JArray) -> tuple[Unknowns, tuple]:
+    def go(x: StrategyParameters, rates: JArray) -> tuple[StrategyParameters, tuple]:
         ends, reached, paths = jax.vmap(descend)(x, rates)
         best = jnp.argmin(reached)
         again = jax.tree.map(lambda v: jnp.broadcast_to(v[best], v.shape), ends)
@@ -234,14 +238,14 @@ def _search(
 
 
 def _descend(
-    value: Callable[[Unknowns], JArray],
-    x: Unknowns,
+    value: Callable[[StrategyParameters], JArray],
+    x: StrategyParameters,
     rate: JArray,
     cell: UnitCell,
-    box: Box,
+    box: Bounds,
     steps: int,
     move_knots: bool,
-) -> tuple[Unknowns, JArray]:
+) -> tuple[StrategyParameters, JArray]:
     adam = optax.scale_by_adam()
 
     def step(carry: tuple, i: JArray) -> tuple[tuple, JArray]:
@@ -257,9 +261,11 @@ def _descend(
     return x, losses
 
 
-def _admissible(grads: Unknowns, cell: UnitCell, move_knots: bool) -> Unknowns:
+def _admissible(
+    grads: StrategyParameters, cell: UnitCell, move_knots: bool
+) -> StrategyParameters:
     """Slopes along the ties: Adam would take the two of a tied pair apart."""
-    return Unknowns(
+    return StrategyParameters(
         y=tie(grads.y, cell),
         log_f=grads.log_f,
         log_k=grads.log_k,

@@ -29,7 +29,7 @@ from anajax.mapping.strategy import (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Box:
+class Bounds:
     """Bounds of F and K (relative to the full range) in a search."""
 
     f: tuple[float, float] = (1 / 6, 6.0)
@@ -37,7 +37,7 @@ class Box:
 
 
 @pytree
-class Unknowns:
+class StrategyParameters:
     """A mirrored strategy of pairs in the coordinates of the optimiser."""
 
     y: Float[JArray, "*starts knots devices"]
@@ -50,7 +50,7 @@ class Unknowns:
     """Log of the spacings of the knots, up to a constant."""
 
 
-def to_strategy(x: Unknowns, device: Device, cell: UnitCell) -> Strategy:
+def to_strategy(x: StrategyParameters, device: Device, cell: UnitCell) -> Strategy:
     """The strategy that the unknowns stand for."""
     span = device.g_max - device.g_min
     upper = jnp.exp(x.log_f)
@@ -66,8 +66,8 @@ def to_strategy(x: Unknowns, device: Device, cell: UnitCell) -> Strategy:
     )
 
 
-def from_strategy(strategy: Strategy, device: Device, knots: int) -> Unknowns:
-    """Unknowns of a strategy on `knots` knots, its own kinks among them.
+def from_strategy(strategy: Strategy, device: Device, knots: int) -> StrategyParameters:
+    """StrategyParameters of a strategy on `knots` knots, its own kinks among them.
 
     Raises:
         ValueError: if the strategy is stepped, so that it has no slopes to descend, or
@@ -82,7 +82,7 @@ def from_strategy(strategy: Strategy, device: Device, knots: int) -> Unknowns:
     grid = place_knots(np.asarray(strategy.knots), knots)
     on_grid = resample(strategy, grid)
     f = strategy.significance / strategy.significance[-1]
-    return Unknowns(
+    return StrategyParameters(
         y=(on_grid.targets - device.g_min) / span,
         log_f=jnp.log(f[:-1]),
         log_k=jnp.log(strategy.scale / full_scale(strategy, span)),
@@ -105,9 +105,9 @@ def place_knots(kinks: np.ndarray, count: int) -> np.ndarray:
     return grid
 
 
-def project(x: Unknowns, cell: UnitCell, box: Box) -> Unknowns:
+def project(x: StrategyParameters, cell: UnitCell, box: Bounds) -> StrategyParameters:
     """The nearest unknowns inside the bounds, with equal targets in pairs at u = 0."""
-    return Unknowns(
+    return StrategyParameters(
         y=tie(jnp.clip(x.y, 0, 1), cell),
         log_f=jnp.clip(x.log_f, *np.log(box.f)),
         log_k=jnp.clip(x.log_k, *np.log(box.k)),
@@ -122,8 +122,8 @@ def tie(y: Float[JArray, "*starts knots devices"], cell: UnitCell) -> JArray:
 
 
 def random_start(
-    device: Device, cell: UnitCell, knots: int, box: Box, *, key: PRNGKey
-) -> Unknowns:
+    device: Device, cell: UnitCell, knots: int, box: Bounds, *, key: PRNGKey
+) -> StrategyParameters:
     """A random strategy on the lines of equal weight: any split, any common mode.
 
     The box of independent targets is a hopeless place to start from: nearly all of it
@@ -146,7 +146,9 @@ def random_start(
     common = room * jr.uniform(keys[3], room.shape) * jr.uniform(keys[4], ())
     y = (y.reshape(knots, -1, 2) + common).reshape(knots, -1)
     return project(
-        Unknowns(y=y, log_f=log_f, log_k=jnp.log(k), log_width=jnp.zeros(knots - 1)),
+        StrategyParameters(
+            y=y, log_f=log_f, log_k=jnp.log(k), log_width=jnp.zeros(knots - 1)
+        ),
         cell,
         box,
     )

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from anajax._core.tree import replace
 from anajax._core.types import Array
-from anajax.crossbar.converters import graded, uniform
+from anajax.crossbar.converters import continuous_bits, uniform
 from anajax.crossbar.periphery import IO, ConstantScale, OutputNoise
 from anajax.crossbar.tiling import TileRule
 from anajax.crossbar.wires import Wires
@@ -75,7 +75,7 @@ class PeripherySection(Section):
         parts = {}
         for name, bits in (("dac", self.dac_bits), ("adc", self.adc_bits)):
             if bits is not None:
-                fine = graded(getattr(io, name))
+                fine = continuous_bits(getattr(io, name))
                 parts[name] = replace(fine, codes=2.0 ** (bits - 1) - 1)
         if self.output_noise:
             parts["noise"] = OutputNoise(sd=self.output_noise * unit)

@@ -12,7 +12,7 @@ from pydantic import (
 )
 
 from anajax.analysis.tolerance import FACTORS, PARAMETERS, RAY
-from anajax.programming.end_to_end.learnable import Learnable
+from anajax.programming.end_to_end.learnable import LearnableName
 from anajax.programming.end_to_end.targets import optimize_targets
 from anajax.programming.loops.product_descent import ProductDescent
 from anajax.studies.config.sections import (
@@ -62,7 +62,7 @@ no labels), or the labels of the training split."""
 class LearnSection(Section):
     """How `targets` are learned, see `anajax.programming.optimize_targets`."""
 
-    parts: list[Learnable] = Field(
+    parts: list[LearnableName] = Field(
         default_factory=lambda: list(default(optimize_targets, "learn")),
         min_length=1,
         description='some of "strategy", "columns", "weights", "drift", "digital"',

@@ -11,7 +11,7 @@ import numpy as np
 from anajax._core.types import PRNGKey, PyTree
 from anajax.analysis.designs import Design, evaluate_design, make_design
 from anajax.analysis.elasticities import elasticities
-from anajax.analysis.hardware import IMPERFECTIONS, impair, present
+from anajax.analysis.hardware import NON_IDEALITIES, impair, present
 from anajax.analysis.layers import greedy_order
 from anajax.analysis.network import System, one_chip
 from anajax.analysis.points import chip_keys, over_chips
@@ -295,16 +295,16 @@ def grow(
 def impaired_model(system: System) -> Callable[[Any, Any], Any]:
     """The function of `over_chips` for all points of a study: one trace.
 
-    A point is [factors of all `IMPERFECTIONS`, 1 for each layer that is analog and 0
+    A point is [factors of all `NON_IDEALITIES`, 1 for each layer that is analog and 0
     for others]; what points share is (hardware, layers, times). It gives measures at
     the last time.
     """
-    count = len(IMPERFECTIONS)
+    count = len(NON_IDEALITIES)
 
     def model(point: tuple, shared: PyTree) -> dict[str, Any]:
         numbers, key = point
         hardware, layers, times = shared
-        factors = dict(zip(IMPERFECTIONS, numbers[:count], strict=True))
+        factors = dict(zip(NON_IDEALITIES, numbers[:count], strict=True))
         analog = dict(zip(layers, numbers[count:] > 0.5, strict=True))
         changed = impair(hardware, factors)
         found = one_chip(system, changed, layers, times, key, analog=analog)
@@ -324,9 +324,9 @@ def numbers(
         analog: booleans `[points layers]`; all layers by default.
     """
     count = len(next(iter(factors.values()))) if factors else len(analog)  # pyright: ignore
-    points = np.ones((count, len(IMPERFECTIONS) + layers))
+    points = np.ones((count, len(NON_IDEALITIES) + layers))
     for name, values in factors.items():
-        points[:, list(IMPERFECTIONS).index(name)] = values
+        points[:, list(NON_IDEALITIES).index(name)] = values
     if analog is not None:
-        points[:, len(IMPERFECTIONS) :] = analog
+        points[:, len(NON_IDEALITIES) :] = analog
     return points

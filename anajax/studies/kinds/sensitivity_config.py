@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from anajax.analysis.hardware import IMPERFECTIONS
+from anajax.analysis.hardware import NON_IDEALITIES
 from anajax.programming.end_to_end.fisher import CHIPS
 from anajax.studies.config.on_hardware import HardwareConfig
 from anajax.studies.config.sections import Factors, Positive, Section, one_of, refuse
@@ -12,7 +12,7 @@ from anajax.studies.config.sections import Factors, Positive, Section, one_of, r
 
 def _known(names: list[str] | None) -> list[str] | None:
     for name in names or []:
-        one_of(name, IMPERFECTIONS)
+        one_of(name, NON_IDEALITIES)
     return names
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anajax.analysis.hardware import IMPERFECTIONS, NOISE
+from anajax.analysis.hardware import NOISE, NON_IDEALITIES
 from anajax.studies.report.figures import COLORS, OPTIMIZED
 from anajax.studies.report.results import shown
 
@@ -196,7 +196,7 @@ def indices_figure(data: "xr.Dataset", name: str) -> "Figure":
         axis.axvline(0, color="black", lw=0.8)
         title = shown(data.attrs["metric"]).title if output == "metric" else "loss"
         axis.set(title=title, xlabel=unit)
-    axes[0].set_yticks(y, [IMPERFECTIONS[str(n)].title for n in names[order]])
+    axes[0].set_yticks(y, [NON_IDEALITIES[str(n)].title for n in names[order]])
     axes[0].invert_yaxis()
     axes[1].legend(loc="lower right")
     return figure

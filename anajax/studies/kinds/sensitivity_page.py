@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anajax.analysis.hardware import IMPERFECTIONS
+from anajax.analysis.hardware import NON_IDEALITIES
 from anajax.studies.config.durations import human
 from anajax.studies.kinds import sensitivity_figures as draw
 from anajax.studies.report import figures, page, results
@@ -200,7 +200,7 @@ def _index_rows(data: "xr.Dataset", name: str, parts: tuple[str, ...]) -> list[R
     scale = 1.0 if name == "variance" else results.shown(data.attrs["metric"]).factor
     rows = []
     for i in np.argsort(-one[f"{name}_total"].values, kind="stable"):
-        title = IMPERFECTIONS[str(data[f"{name}_imperfection"].values[i])].title
+        title = NON_IDEALITIES[str(data[f"{name}_imperfection"].values[i])].title
         cells = [Cell(text=title)]
         for part in parts:
             value = scale * one[f"{name}_{part}"].values[i]

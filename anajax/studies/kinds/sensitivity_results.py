@@ -6,7 +6,7 @@ import numpy as np
 
 from anajax.analysis import designs
 from anajax.analysis.elasticities import OUTPUTS
-from anajax.analysis.hardware import IMPERFECTIONS, value
+from anajax.analysis.hardware import NON_IDEALITIES, value
 from anajax.analysis.tolerance import requirement
 
 if TYPE_CHECKING:  # costs a second to import
@@ -81,8 +81,8 @@ def _one_at_a_time(study: Any, found: dict[str, Any]) -> "xr.Dataset":
             "imperfection": names,
             "factor": ("factor", np.asarray(section.factors), {"units": "1"}),
             "chip": np.arange(chips),
-            "title": (dims, [IMPERFECTIONS[n].title for n in names]),
-            "unit": (dims, [IMPERFECTIONS[n].unit for n in names]),
+            "title": (dims, [NON_IDEALITIES[n].title for n in names]),
+            "unit": (dims, [NON_IDEALITIES[n].unit for n in names]),
         },
         attrs={"gap": section.gap, "against": section.against},
     )

@@ -349,7 +349,7 @@ def _scale(data: "xr.Dataset", strategy: Strategy) -> tuple[float, float]:
     return relative, float(data.weight_share.values[beyond].sum())
 
 
-def _error(error: float, show: results.Shown) -> str:
+def _error(error: float, show: results.MetricFormat) -> str:
     return f"± {show.factor * error:.{show.digits}f}"
 
 

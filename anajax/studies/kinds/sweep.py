@@ -51,7 +51,7 @@ class Variant:
     """One point of a sweep, ready for chips."""
 
     hardware: Hardware
-    layers: dict[str, chip.Layer]
+    layers: dict[str, chip.LayerProgram]
     times: np.ndarray
     seed: int
     extrapolated: np.ndarray

@@ -98,7 +98,7 @@ def _accepted(data: "xr.Dataset") -> str:
     return f"{show.factor * data.attrs['required_gap']:g} {_unit(show)}"
 
 
-def _unit(show: results.Shown) -> str:
+def _unit(show: results.MetricFormat) -> str:
     return show.unit.replace("%", "percentage points")
 
 

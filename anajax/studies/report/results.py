@@ -253,7 +253,7 @@ def _read_through(file: Path) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Shown:
+class MetricFormat:
     """How a metric is printed: `factor * value` with `digits`, in `unit`."""
 
     factor: float
@@ -266,12 +266,12 @@ class Shown:
         return f"{self.factor * value:.{self.digits}f} {self.unit}"
 
 
-def shown(metric: str) -> Shown:
+def shown(metric: str) -> MetricFormat:
     """How to show a metric: an accuracy in percent, others as they are."""
     title = metric.replace("_", " ")
     if metric == "accuracy":
-        return Shown(factor=100, unit="%", digits=2, title=title)
-    return Shown(factor=1, unit="bit", digits=4, title=title)
+        return MetricFormat(factor=100, unit="%", digits=2, title=title)
+    return MetricFormat(factor=1, unit="bit", digits=4, title=title)
 
 
 def mean_and_error(values: Any) -> tuple[np.ndarray, np.ndarray]:

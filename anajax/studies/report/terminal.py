@@ -99,7 +99,7 @@ def _table(title: str, times: Any) -> Table:
     return table
 
 
-def _signed(difference: float, error: float, shown: results.Shown) -> str:
+def _signed(difference: float, error: float, shown: results.MetricFormat) -> str:
     digits = shown.digits
     return (
         f"{shown.factor * difference:+.{digits}f} ± {shown.factor * error:.{digits}f}"

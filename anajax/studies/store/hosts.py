@@ -64,7 +64,7 @@ def connect(cluster: str) -> None:
     jax.distributed.initialize(match[1], int(match[3]), int(match[2]))
 
 
-def leads() -> bool:
+def is_main_process() -> bool:
     """Whether this is process 0, which writes files and speaks."""
     return jax.process_index() == 0
 
@@ -104,7 +104,7 @@ def open_folder(path: Path, identity: Mapping[str, Any], *, resume: Resume) -> F
         return Folder.open(path, identity, resume=resume)
     folder = SharedFolder(path, dict(identity), {})
     with together():
-        if leads():
+        if is_main_process():
             opened = Folder.open(path, identity, resume=resume)
             folder = SharedFolder(path, opened.identity, opened.files)
     same = {k: v for k, v in identity.items() if k != "source"}  # may name places
@@ -125,23 +125,27 @@ class SharedFolder(Folder):
 
     def write(self, name: str, content: bytes) -> Path:
         """Write in process 0, see `Folder.write`."""
-        if leads():
+        if is_main_process():
             return super().write(name, content)
         return self.path / name
 
     def remove(self, name: str) -> None:
         """Delete in process 0, see `Folder.remove`."""
-        if leads():
+        if is_main_process():
             super().remove(name)
 
     def has(self, name: str) -> bool:
         """Whether process 0 has the file."""
-        there = leads() and super().has(name)
+        there = is_main_process() and super().has(name)
         return bool(_from_leader(np.array(there)))
 
     def content(self, name: str) -> bytes:
         """What process 0 reads."""
-        data = np.frombuffer(super().content(name), np.uint8) if leads() else None
+        data = (
+            np.frombuffer(super().content(name), np.uint8)
+            if is_main_process()
+            else None
+        )
         size = int(_from_leader(np.array(0 if data is None else data.size)))
         data = np.zeros(size, np.uint8) if data is None else data
         return _from_leader(data).tobytes()

@@ -28,7 +28,7 @@ class Deployed:
 
     system: System
     hardware: Hardware
-    layers: dict[str, chip.Layer]
+    layers: dict[str, chip.LayerProgram]
     device: Device
     """With its texts."""
     extrapolated: np.ndarray
@@ -111,7 +111,7 @@ def bare(device: Device) -> Device:
 
 def strategy_layers(
     config: HardwareConfig, work: Workload, device: Device
-) -> dict[str, chip.Layer]:
+) -> dict[str, chip.LayerProgram]:
     """Targets of all weights by the strategy of a config on a device.
 
     The search for a strategy knows faults by the moments of the device.

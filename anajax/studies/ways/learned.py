@@ -40,7 +40,7 @@ class Built:
     """A program that is ready for chips."""
 
     params: PyTree
-    layers: dict[str, chip.Layer]
+    layers: dict[str, chip.LayerProgram]
     strategies: Strategies | None
     """Tables, where the program follows any."""
     expected_error: np.ndarray
@@ -88,7 +88,7 @@ def learn(
     work: Workload,
     apply: Apply,
     checkpoint: Callable[[int, int], Checkpoint | None] = lambda unit, steps: None,
-) -> tuple[dict[str, chip.Layer], dict[str, Array]]:
+) -> tuple[dict[str, chip.LayerProgram], dict[str, Array]]:
     """Targets from the network's own loss, and what stays digital, by path.
 
     Args:
@@ -131,7 +131,7 @@ def learn(
 
 
 def of_targets(
-    layers: dict[str, chip.Layer], params: PyTree, programmer: Programmer
+    layers: dict[str, chip.LayerProgram], params: PyTree, programmer: Programmer
 ) -> Built:
     """A program of targets that were learned."""
     device, times = programmer.device, programmer.times
@@ -183,7 +183,7 @@ def _product_descent(
 
 
 def of_loop(
-    params: PyTree, layers: dict[str, chip.Layer], programmer: Programmer
+    params: PyTree, layers: dict[str, chip.LayerProgram], programmer: Programmer
 ) -> Built:
     """A program of targets that a loop trims: nothing is expected of it."""
     unknown = np.full(len(programmer.times), np.nan)
@@ -191,7 +191,10 @@ def of_loop(
 
 
 def expected_error(
-    layers: dict[str, chip.Layer], params: PyTree, device: Device, times: np.ndarray
+    layers: dict[str, chip.LayerProgram],
+    params: PyTree,
+    device: Device,
+    times: np.ndarray,
 ) -> np.ndarray:
     """Rms of (weight - trained weight) / w_max over all weights `[times]`, exactly."""
     return np.asarray(
@@ -201,11 +204,14 @@ def expected_error(
 
 @jax.jit
 def _expected(
-    layers: dict[str, chip.Layer], ideal: dict[str, Array], device: Device, times: Array
+    layers: dict[str, chip.LayerProgram],
+    ideal: dict[str, Array],
+    device: Device,
+    times: Array,
 ) -> Array:
     table = moment_table(device, times)
 
-    def square(layer: chip.Layer, w: Array) -> Array:
+    def square(layer: chip.LayerProgram, w: Array) -> Array:
         found, alpha = layer_moments(layer, table, times)
         bias = chip.finish(layer, alpha * found.mean) - w
         spread = (alpha * layer.unit) ** 2 * found.var

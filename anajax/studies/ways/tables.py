@@ -13,7 +13,7 @@ from anajax._core import checks
 from anajax._core.tree import replace
 from anajax._core.types import Array, PRNGKey, PyTree
 from anajax.chip import Strategies
-from anajax.compensation import in_force
+from anajax.compensation import last_recalibration
 from anajax.devices.base import Device
 from anajax.devices.moments import MomentTable
 from anajax.mapping import hand as strategies
@@ -128,7 +128,7 @@ class Programmer:
             return error.mse
         when, table = self._recalibrations
         alpha = jnp.concatenate([jnp.ones(1), _error(table, *args).alpha])
-        alpha = alpha[in_force(when, self.times)]
+        alpha = alpha[last_recalibration(when, self.times)]
         return with_factors(error, alpha, args[0], density).mse
 
     @functools.cached_property
@@ -244,7 +244,7 @@ def targets(
     strategy: Strategies,
     device: Device,
     normalize: Normalize = "layer",
-) -> dict[str, chip.Layer]:
+) -> dict[str, chip.LayerProgram]:
     """Targets of all weights, on four devices a weight or more: unused ones count 0.
 
     One and two pairs then share a trace, and the draws of the devices that both use.
@@ -271,8 +271,8 @@ def _encode(
     low: Array,
     normalize: Normalize,
     axes: tuple[tuple[str, Layout], ...],
-) -> dict[str, chip.Layer]:
-    def pad(layer: chip.Layer) -> chip.Layer:
+) -> dict[str, chip.LayerProgram]:
+    def pad(layer: chip.LayerProgram) -> chip.LayerProgram:
         g, missing = layer.targets, max(0, _DEVICES - layer.targets.shape[-1])
         unused = jnp.full((*g.shape[:-1], missing), low, g.dtype)
         return replace(

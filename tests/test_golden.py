@@ -7,6 +7,7 @@ Bits hold for one processor and one version of jax: elsewhere the tests are skip
 
 import hashlib
 import json
+import os
 import platform
 import tempfile
 from pathlib import Path
@@ -85,9 +86,16 @@ STUDIES = {
 def machine() -> str:
     """What bits depend on besides the code."""
     cpu = Path("/proc/cpuinfo")
-    names = cpu.read_text().split("\n") if cpu.is_file() else []
-    model = next((n.split(":")[1].strip() for n in names if "model name" in n), "")
-    return f"{platform.machine()} {model} jax {jax.__version__} {jax.default_backend()}"
+    lines = cpu.read_text().split("\n") if cpu.is_file() else []
+    about = dict(line.split(":", 1) for line in lines if ":" in line)
+    about = {name.strip(): value.strip() for name, value in about.items()}
+    kind = [about.get(n, "") for n in ("model name", "cpu family", "model", "stepping")]
+    features = hashlib.sha256(about.get("flags", "").encode()).hexdigest()[:8]
+    packages = f"jax {jax.__version__} numpy {np.__version__}"
+    return (
+        f"{platform.machine()} {'/'.join(kind)} features {features} "
+        f"cores {os.cpu_count()} {packages} {jax.default_backend()}"
+    )
 
 
 def digests(name: str, out: Path) -> dict[str, str]:

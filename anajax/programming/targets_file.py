@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from anajax import chip
+from anajax._core import checks
 from anajax._core.types import Array, PyTree
 from anajax.mapping.layout import ONE_LAYER, Layout
 
@@ -44,7 +45,18 @@ def to_bytes(layers: Mapping[str, chip.LayerProgram], params: PyTree) -> bytes:
         layers: by path of the weight, as `optimize_targets` gives them.
         params: the network's parameters, in any container; those on the chip are left
             out.
+
+    Raises:
+        ValueError: if a layer is programmed by a loop, which targets do not tell.
     """
+    for path, layer in layers.items():
+        if type(layer) is not chip.LayerProgram:
+            checks.fail(
+                "layers",
+                "be programmed by targets alone",
+                f"a {type(layer).__name__} for {path!r}",
+                "A loop measures while it programs: no file of targets describes it.",
+            )
     arrays = {
         f"{path}:{name}": np.asarray(getattr(layer, name))
         for path, layer in layers.items()

@@ -29,12 +29,10 @@ from anajax.studies.store.parts import Notify, Parts
 from anajax.studies.ways.cases import Case, cases_of
 from anajax.studies.ways.judge import Judge
 from anajax.studies.ways.learned import (
-    LOOPS,
     START,
     Built,
     build,
     learn,
-    of_loop,
     of_targets,
 )
 from anajax.studies.ways.searches import kept_searches
@@ -282,8 +280,6 @@ class Runner:
     def _build(self, entry: StrategySection) -> Built:
         params = self._trained if entry.trained else self.study.work.params
         programmer = self._programmer(params)
-        if entry.name in LOOPS:
-            return self._looped(entry, programmer, params)
         if entry.name != "targets":
             programmer = dataclasses.replace(programmer, keep=self._keep(entry))
             return build(entry, programmer, self.study.work, params)
@@ -301,19 +297,6 @@ class Runner:
 
         layers, rest = targets_file.from_bytes(self._kept(name, make))
         return of_targets(layers, chip.insert(params, rest), programmer)
-
-    def _looped(
-        self, entry: StrategySection, programmer: Programmer, params: PyTree
-    ) -> Built:
-        """Targets trimmed by a loop, kept until the device is done."""
-        draft = self._draft(f"{self._name(entry)}.safetensors")
-        content = draft.load()
-        if content is None:
-            made = build(entry, programmer, self.study.work, params)
-            content = targets_file.to_bytes(made.layers, {})
-            draft.save(lambda: content, now=True)
-        layers, _ = targets_file.from_bytes(content)
-        return of_loop(params, layers, programmer)
 
     def _keep(self, entry: StrategySection) -> Keep:
         """Strategies that were found before the study was stopped, or for its parts."""

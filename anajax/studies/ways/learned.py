@@ -48,8 +48,6 @@ class Built:
     program has none (a loop)."""
 
 
-LOOPS = ("closed_loop", "product_descent")
-"""Entries whose targets are trimmed by a loop."""
 START = StrategySection(name="lsp_first_tuned")
 """What everything that is learned or trained starts from."""
 
@@ -169,7 +167,7 @@ def _closed_loop(
     ).policy
     how = programmer.config.normalize
     layers = closed_loop_layers(params, policy, normalize=how)
-    return of_loop(params, layers, programmer)
+    return _of_loop(params, layers, programmer)
 
 
 def _product_descent(
@@ -179,10 +177,10 @@ def _product_descent(
     loop = ProductDescent(**(entry.descent or DescentSection()).model_dump())
     start, how = _loop_start(programmer), programmer.config.normalize
     layers = product_descent_layers(params, start, loop, normalize=how)
-    return of_loop(params, layers, programmer)
+    return _of_loop(params, layers, programmer)
 
 
-def of_loop(
+def _of_loop(
     params: PyTree, layers: dict[str, chip.LayerProgram], programmer: Programmer
 ) -> Built:
     """A program of targets that a loop trims: nothing is expected of it."""

@@ -2,16 +2,22 @@
 
 device = anajax.devices.pcm()
 density = anajax.weight_density(params)
-best = anajax.optimize_strategy(device, anajax.pairs(2), density, times, key=key)
+best = anajax.optimize_strategy(device, density, times, key=key)
 noisy = anajax.perturb(params, device, best.strategy, t=86400.0, key=key)
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from anajax import chip as chip
+from anajax import crossbar as crossbar
 from anajax import devices as devices
 from anajax import mapping as mapping
 from anajax import rng as rng
 from anajax._core.tree import replace as replace
+from anajax.analysis.evaluate import Evaluation as Evaluation
 from anajax.analysis.evaluate import evaluate as evaluate
+from anajax.chip import LayerProgram as LayerProgram
 from anajax.chip import perturb as perturb
 from anajax.devices import moments as moments
 from anajax.devices.base import Cells as Cells
@@ -19,42 +25,94 @@ from anajax.devices.base import Device as Device
 from anajax.devices.base import age as age
 from anajax.devices.base import program as program
 from anajax.devices.base import read as read
+from anajax.devices.fitting.fit import fit_device as fit_device
 from anajax.devices.moments import conductance_moments as conductance_moments
 from anajax.mapping import density as density
 from anajax.mapping import hand as strategies
 from anajax.mapping.density import weight_density as weight_density
+from anajax.mapping.found import Found as Found
+from anajax.mapping.hand import tune_strategy as tune_strategy
 from anajax.mapping.strategy import Strategy as Strategy
 from anajax.mapping.strategy import UnitCell as UnitCell
 from anajax.mapping.strategy import decode as decode
 from anajax.mapping.strategy import encode as encode
 from anajax.mapping.strategy import pairs as pairs
 from anajax.mapping.weight_error import weight_error as weight_error
-from anajax.programming import certify as certify
-from anajax.programming import evolve_strategy as evolve_strategy
+from anajax.programming import certify_strategy as certify_strategy
+from anajax.programming import fisher_information as fisher_information
+from anajax.programming import optimize_closed_loop as optimize_closed_loop
 from anajax.programming import optimize_strategy as optimize_strategy
+from anajax.programming import optimize_targets as optimize_targets
+from anajax.transformation import Rule as Rule
 from anajax.transformation import analog as analog
 
+if TYPE_CHECKING:
+    from anajax.analysis.sharding import make_mesh as make_mesh
+    from anajax.nn.calibration import calibrate_ranges as calibrate_ranges
+    from anajax.nn.convert import to_analog as to_analog
+    from anajax.nn.convert import to_digital as to_digital
+    from anajax.nn.convert import with_key as with_key
+    from anajax.programming.end_to_end.layer_by_layer import (
+        optimize_layer_by_layer as optimize_layer_by_layer,
+    )
+    from anajax.programming.strategy_file import load_strategies as load_strategies
+    from anajax.programming.targets_file import load_targets as load_targets
+    from anajax.training import device_noise as device_noise
+
 __version__ = "0.1.0"
+
+_LATER = {
+    "calibrate_ranges": "anajax.nn.calibration",
+    "device_noise": "anajax.training",
+    "load_strategies": "anajax.programming.strategy_file",
+    "load_targets": "anajax.programming.targets_file",
+    "make_mesh": "anajax.analysis.sharding",
+    "optimize_layer_by_layer": "anajax.programming.end_to_end.layer_by_layer",
+    "to_analog": "anajax.nn.convert",
+    "to_digital": "anajax.nn.convert",
+    "with_key": "anajax.nn.convert",
+}
+"""Names imported when first asked for: what they need (flax) takes time to load."""
+
+_FORMER = {
+    "certify": ("2026-11-27", "certify_strategy(device, strategy, density, times)"),
+    "evolve_strategy": ("2026-11-27", "programming.evolve_strategy(objective, device)"),
+}
+"""Names of before: since when they are gone, and what to call instead."""
 
 __all__ = [
     "Cells",
     "Device",
+    "Evaluation",
+    "Found",
+    "LayerProgram",
+    "Rule",
     "Strategy",
     "UnitCell",
     "age",
     "analog",
-    "certify",
+    "calibrate_ranges",
+    "certify_strategy",
     "chip",
     "conductance_moments",
+    "crossbar",
     "decode",
     "density",
+    "device_noise",
     "devices",
     "encode",
     "evaluate",
-    "evolve_strategy",
+    "fisher_information",
+    "fit_device",
+    "load_strategies",
+    "load_targets",
+    "make_mesh",
     "mapping",
     "moments",
+    "optimize_closed_loop",
+    "optimize_layer_by_layer",
     "optimize_strategy",
+    "optimize_targets",
     "pairs",
     "perturb",
     "program",
@@ -62,6 +120,25 @@ __all__ = [
     "replace",
     "rng",
     "strategies",
+    "to_analog",
+    "to_digital",
+    "tune_strategy",
     "weight_density",
     "weight_error",
+    "with_key",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        value = getattr(importlib.import_module(_LATER[name]), name)
+        globals()[name] = value
+        return value
+    if name in _FORMER:
+        since, now = _FORMER[name]
+        raise AttributeError(f"anajax.{name} is gone since {since}: use anajax.{now}.")
+    raise AttributeError(f"module 'anajax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

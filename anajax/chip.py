@@ -47,6 +47,11 @@ class LayerProgram:
     """One weight array as targets: what is programmed, and how it is read back.
 
     It may hold a stack of layers, each with a range and drift factors of its own.
+
+    Example:
+        >>> layers = anajax.chip.encode_weights(params, strategy)
+        >>> layers["kernel"].targets.shape  # four devices for each weight
+        (6, 4, 4)
     """
 
     targets: Float[JArray, "*weights devices"]
@@ -321,6 +326,11 @@ def perturb(
     Raises:
         ValueError: if weights, times or targets are out of range, nothing is selected,
             or an axis that counts is not known.
+
+    Example:
+        >>> noisy = anajax.perturb(params, device, strategy, t=86400.0, key=key)
+        >>> noisy["kernel"].shape
+        (6, 4)
     """
     check_time(device, t, extrapolate=extrapolate)
     mapping.check_strategy(strategy, device)

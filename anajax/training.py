@@ -108,6 +108,11 @@ def device_noise(
     Raises:
         ValueError: if times are out of range, or the strategy is not one for this
             device.
+
+    Example:
+        >>> noise = anajax.device_noise(device, strategy, times)
+        >>> noise(params, key)["kernel"].shape
+        (6, 4)
     """
     check_times(device, times, extrapolate=extrapolate)
     check_strategy(strategy, device)

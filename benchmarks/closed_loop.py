@@ -42,7 +42,7 @@ PULSE, VERIFY, SIZE = 0.3, 0.2, 256
 def ways(device, weights):
     """Name, strategy that reads back, programming `(u, key) -> cells`, and cost."""
     msp = strategies.msp_first(device)
-    best = optimize_strategy(device, None, weights, TIMES, key=jr.key(0)).strategy
+    best = optimize_strategy(device, weights, TIMES, key=jr.key(0)).strategy
     yield "most significant first, open", msp, open_loop(device, msp), (4, 0, 0)
     yield "open optimum", best, open_loop(device, best), (4, 0, 0)
     for name, start in (("most significant first", msp), ("open optimum", best)):
@@ -51,8 +51,8 @@ def ways(device, weights):
         yield f"{name}, residual added", policy.strategy, loop, (4, 2, 0)
     for reads in (1, 4):
         policy = optimize_closed_loop(
-            device, best, weights, TIMES, key=jr.key(1), reads=reads
-        ).policy
+            device, weights, TIMES, start=best, key=jr.key(1), reads=reads
+        ).strategy
         name = f"closed loop, optimised, {reads} verify reads"
         cost = (4, policy.verify_reads, 0)
         yield name, policy.strategy, closed(device, policy), cost

@@ -19,7 +19,7 @@ from anajax._core.tree import replace
 from anajax.mapping import density
 from anajax.mapping import hand as strategies
 from anajax.mapping.strategy import copies, pairs, singles, slices
-from anajax.mapping.weight_error import moment_table, weight_error
+from anajax.mapping.weight_error import moment_table, tabulated_error
 from anajax.programming import enumerate_levels
 
 NORMAL = density.gaussian(0.3)
@@ -50,8 +50,11 @@ def hand(name, device):
             (strategies.lsp_first, strategies.msp_first, strategies.equal_split),
         ),
     ):
-        found = [strategies.tuned(b, device, NORMAL, TIMES).strategy for b in builders]
-        errors = [weight_error(s, table, NORMAL).mse.mean() for s in found]
+        found = [
+            strategies.tune_strategy(device, NORMAL, TIMES, build=b).strategy
+            for b in builders
+        ]
+        errors = [tabulated_error(s, table, NORMAL).mse.mean() for s in found]
         best = found[int(jnp.argmin(jnp.stack(errors)))]
         yield {
             "memory": name,
@@ -71,15 +74,15 @@ def enumerated(name, device):
             for way, factors in ways.items() if count > 1 else [("one", copies(1))]:
                 began = time.process_time()
                 found = enumerate_levels(
-                    device, cell, NORMAL, TIMES, significance=factors
+                    device, NORMAL, TIMES, cell=cell, significance=factors
                 )
                 yield {
                     "memory": name,
                     "cell": f"{label}({count})",
                     "strategy": f"enumerated, {way}",
                     "significance": shown(found.strategy),
-                    "codes": int(found.codes),
-                    "rms_percent": f"{100 * float(found.objective) ** 0.5:.3f}",
+                    "codes": int(found.info["codes"]),
+                    "rms_percent": f"{100 * float(found.value) ** 0.5:.3f}",
                     "cpu_seconds": f"{time.process_time() - began:.2f}",
                 }
 

@@ -92,11 +92,11 @@ def shift(x, key):
     return cut(padded, moves)
 
 
-def tuned(params):
+def tune_strategy(params):
     """The best F and K of least-significant first, layer by layer."""
     return {
-        path: strategies.tuned(
-            strategies.lsp_first, DEVICE, density.from_weights(w), MONTH
+        path: strategies.tune_strategy(
+            DEVICE, density.from_weights(w), MONTH, build=strategies.lsp_first
         ).strategy
         for path, w in chip.weights(params).items()
     }
@@ -110,7 +110,7 @@ def fine_tune(apply: Callable, params, data, settings: Settings, steps: int, key
     optimizer = optax.chain(optax.adam(schedule), clip or optax.identity())
     noise = None
     if settings.noise:
-        noise = training.device_noise(DEVICE, tuned(params), MONTH)
+        noise = training.device_noise(DEVICE, tune_strategy(params), MONTH)
     strength = lambda i: 1.0  # noqa: E731
     if settings.ramp:
         strength = training.noise_ramp(settings.ramp, start=0.3)
@@ -141,7 +141,7 @@ def on_chips(apply: Callable, params, data, chips: int, key):
     """Digital accuracy, its mean on chips after a month, and standard error, in %."""
     metric = partial(_accuracy, apply, *map(jnp.asarray, data))
     result = evaluate(
-        metric, params, DEVICE, tuned(params), MONTH,
+        metric, params, DEVICE, tune_strategy(params), MONTH,
         chips=chips, key=stream(key, Stage.CHIP),
     )  # fmt: skip
     values = 100 * np.asarray(result.metric)[:, 0]

@@ -20,7 +20,7 @@ import numpy as np
 from anajax import devices
 from anajax.mapping import density
 from anajax.mapping import hand as strategies
-from anajax.mapping.weight_error import weight_error
+from anajax.mapping.weight_error import tabulated_error
 from anajax.programming import evolve_strategy, make_objective, optimize_strategy
 
 TIMES = jnp.array([1.0, 60.0, 3600.0, 86400.0, 7 * 86400.0, 30 * 86400.0])
@@ -52,24 +52,26 @@ def main() -> None:
         "lsp_first F=2": strategies.lsp_first(device),
     }
     for name, strategy in hand.items():
-        mse = weight_error(strategy, objective.table, weights).mse
+        mse = tabulated_error(strategy, objective.table, weights).mse
         row(name, jnp.mean(mse), 0.0, "by hand")
     for label in ("first call", "again"):
         tuned, wall = timed(
-            lambda: strategies.tuned(strategies.lsp_first, device, weights, TIMES)
+            lambda: strategies.tune_strategy(
+                device, weights, TIMES, build=strategies.lsp_first
+            )
         )
-        row(f"lsp_first tuned, {label}", tuned.objective, wall)
+        row(f"lsp_first tuned, {label}", tuned.value, wall)
 
     for move in (False, True):
         values, walls = [], []
         for seed in range(args.seeds):
             found, wall = timed(
                 lambda seed=seed, move=move: optimize_strategy(
-                    device, None, weights, TIMES,
+                    device, weights, TIMES,
                     key=jax.random.key(seed), move_knots=move,
                 )
             )  # fmt: skip
-            values.append(1e4 * float(found.objective))
+            values.append(1e4 * float(found.value))
             walls.append(wall)
         kind = "knots move" if move else "uniform knots"
         reached = int(np.sum(np.array(values) <= 6.661 + 5e-4))
@@ -85,11 +87,16 @@ def main() -> None:
     generations = max(1, args.evaluations // (population * 32))
     found, wall = timed(
         lambda: evolve_strategy(
-            objective, device, seed=0, population=population, generations=generations
+            objective,
+            device,
+            key=jax.random.key(0),
+            population=population,
+            generations=generations,
         )
     )
-    note = f"{int(found.evaluations)} evaluations, {wall / median:.0f}x the gradient"
-    row("differential evolution", found.objective, wall, note)
+    count = int(found.info["evaluations"])
+    note = f"{count} evaluations, {wall / median:.0f}x the gradient"
+    row("differential evolution", found.value, wall, note)
     with OUT.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("method", "J_percent2", "wall_s", "note"))

@@ -31,7 +31,7 @@ from anajax.analysis.evaluate import evaluate
 from anajax.analysis.workload import shuffled
 from anajax.mapping import density
 from anajax.mapping import hand as strategies
-from anajax.programming import fisher, optimize_strategy, optimize_targets
+from anajax.programming import fisher_information, optimize_strategy, optimize_targets
 from anajax.programming.end_to_end.layer_by_layer import (
     optimize_layer_by_layer,
     units_of,
@@ -86,11 +86,11 @@ def held_out(work, items):
     )
 
 
-def tuned(device, params):
+def tune_strategy(device, params):
     """The best F and K of least-significant first, layer by layer."""
     return {
-        path: strategies.tuned(
-            strategies.lsp_first, device, density.from_weights(w), MONTH
+        path: strategies.tune_strategy(
+            device, density.from_weights(w), MONTH, build=strategies.lsp_first
         ).strategy
         for path, w in chip.weights(params).items()
     }
@@ -99,18 +99,19 @@ def tuned(device, params):
 def weight_error_optimum(device, params, hand, key):
     return {
         path: optimize_strategy(
-            device, None, density.from_weights(w), MONTH, key=key, warm=(hand[path],)
+            device, density.from_weights(w), MONTH, key=key, warm=(hand[path],)
         ).strategy
         for path, w in chip.weights(params).items()
     }
 
 
 def fisher_optimum(work, device, hand, key):
-    importance = fisher(work.apply, work.params, unlabeled(work, 512), key=key)
+    importance = fisher_information(
+        work.apply, work.params, unlabeled(work, 512), key=key
+    )
     return {
         path: optimize_strategy(
             device,
-            None,
             density.from_weights(w, importance=[importance[path]]),
             MONTH,
             key=key,
@@ -158,7 +159,7 @@ def build(arm, network, noise, key, steps, rate, hwa_rate, sigmas):
         return found.params, found.layers
     if arm == "hardware-aware":
         params = train_through(network, noise, steps, hwa_rate, sigmas)(key)
-        return params, tuned(device, params)
+        return params, tune_strategy(device, params)
     found = optimize_targets(
         work.apply, work.params, device, hand, unlabeled(work), MONTH,
         key=key, learn=LEARN[arm], steps=steps, chips=CHIPS_PER_STEP,
@@ -229,7 +230,7 @@ def main() -> None:
             device = devices.scale_noise(
                 devices.pcm(), programming=noise, drift_spread=noise, read=noise
             )
-            SETUPS[network, noise] = work, device, tuned(device, work.params)
+            SETUPS[network, noise] = work, device, tune_strategy(device, work.params)
             for seed in range(args.seeds):
                 for arm in args.arms:
                     row = (network, f"{noise:g}", str(seed), arm, str(settings[0]))

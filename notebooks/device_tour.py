@@ -28,7 +28,6 @@ import anajax
 from anajax import devices
 from anajax.devices.report import device_curves, time_grid
 from anajax.mapping import hand as strategies
-from anajax.mapping.weight_error import moment_table, weight_error
 
 FAST = bool(os.environ.get("FAST"))  # a small size, for tests
 names = list(devices.presets())
@@ -129,8 +128,8 @@ plt.show()
 weights = anajax.density.gaussian(0.3, points=41 if FAST else 201)
 for number, (name, device) in enumerate(models.items()):
     t = time_grid(device, 3 if FAST else 9)
-    tuned = strategies.tuned(strategies.lsp_first, device, weights, t)
-    rms = 100 * weight_error(tuned.strategy, moment_table(device, t), weights).rms
+    tuned = strategies.tune_strategy(device, weights, t, build=strategies.lsp_first)
+    rms = 100 * anajax.weight_error(device, tuned.strategy, weights, t).rms
     style = dict(marker="o" if len(t) == 1 else ".", ls="-" if number < 5 else "--")
     plt.plot(np.maximum(t, 1), rms, color=f"C{number}", label=name, **style)
 plt.xscale("log"), plt.yscale("log")

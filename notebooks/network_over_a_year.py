@@ -59,10 +59,9 @@ plt.xlabel("weight / w_max of its layer"), plt.ylabel("share of weights (%)")
 plt.show()
 
 # %%
-tuned = strategies.tuned(strategies.lsp_first, device, density, times)
+tuned = strategies.tune_strategy(device, density, times, build=strategies.lsp_first)
 best = anajax.optimize_strategy(
     device,
-    None,
     density,
     times,
     key=jax.random.key(0),
@@ -75,7 +74,8 @@ ways = {
     "least significant first, tuned": tuned.strategy,
     "optimized": best.strategy,
 }
-print(f"optimized: F = {float(best.f[0]):.2f}, K / K_max = {float(best.k):.2f}")
+f, k = float(best.info["f"][0]), float(best.info["k"])
+print(f"optimized: F = {f:.2f}, K / K_max = {k:.2f}")
 
 # %% [markdown]
 # ## The year

@@ -26,7 +26,7 @@ import numpy as np
 
 import anajax
 from anajax.mapping import hand as strategies
-from anajax.mapping.weight_error import moment_table, weight_error
+from anajax.mapping.weight_error import moment_table
 
 FAST = bool(os.environ.get("FAST"))  # a small size, for tests
 
@@ -52,10 +52,9 @@ plt.show()
 # %%
 times = jnp.array([1.0, 3600.0, 86400.0, 30 * 86400.0])
 weights = anajax.density.gaussian(0.3)
-tuned = strategies.tuned(strategies.lsp_first, device, weights, times)
+tuned = strategies.tune_strategy(device, weights, times, build=strategies.lsp_first)
 best = anajax.optimize_strategy(
     device,
-    None,
     weights,
     times,
     key=jax.random.key(0),
@@ -72,14 +71,14 @@ shown = {
     "optimized": best.strategy,
 }
 for name, strategy in shown.items():
-    rms = 100 * weight_error(strategy, table, weights).rms
+    rms = 100 * anajax.weight_error(device, strategy, weights, times).rms
     print(f"{name:32}", np.round(rms, 3), "% of w_max")
 
 # %%
 u = jnp.linspace(-1, 1, 201)
 plt.plot(u, anajax.encode(best.strategy, u), label=["G+", "G-", "g+", "g-"])
 plt.xlabel("weight / w_max"), plt.ylabel("target (µS)"), plt.legend()
-plt.title(f"F = {best.f[0]:.2f}, K / K_max = {best.k:.2f}")
+plt.title(f"F = {best.info['f'][0]:.2f}, K / K_max = {best.info['k']:.2f}")
 plt.show()
 
 # %% [markdown]
@@ -89,7 +88,9 @@ plt.show()
 
 # %%
 few = anajax.density.gaussian(0.3, points=9 if FAST else 21)
-check = anajax.certify(best.strategy, table, few, grid=21 if FAST else 41)
+check = anajax.certify_strategy(
+    device, best.strategy, few, times, grid=21 if FAST else 41
+)
 print(f"gap {100 * check.gap:.2f} %")
 
 # %% [markdown]
@@ -99,7 +100,7 @@ print(f"gap {100 * check.gap:.2f} %")
 
 # %%
 def error(device):
-    return weight_error(best.strategy, moment_table(device, times), weights).mse.mean()
+    return anajax.weight_error(device, best.strategy, weights, times).mse.mean()
 
 
 value, slope = jax.value_and_grad(error)(device)

@@ -149,8 +149,8 @@ density = anajax.weight_density(params)
 t = [float(mine.valid_times[0])]
 ways = {
     "single pair": strategies.single_pair(mine),
-    "two pairs, tuned": strategies.tuned(
-        strategies.lsp_first, mine, density, t
+    "two pairs, tuned": strategies.tune_strategy(
+        mine, density, t, build=strategies.lsp_first
     ).strategy,
 }
 factors = [1.0, 4.0] if FAST else [0.5, 1.0, 2.0, 4.0, 8.0]

@@ -14,7 +14,7 @@ from anajax._core.tree import replace
 from anajax.analysis.evaluate import evaluate
 from anajax.mapping import hand as strategies
 from anajax.mapping.layout import Layout
-from anajax.programming import fisher, optimize_targets
+from anajax.programming import fisher_information, optimize_targets
 from anajax.programming.targets_file import from_bytes, to_bytes
 
 PCM, IDEAL = devices.pcm(), devices.ideal()
@@ -159,7 +159,7 @@ def test_chips_are_the_same_in_any_number_and_chunk(key):
 def test_weight_error_on_chips_is_the_expected_one(key):
     """RMS over 40 chips of 2,000 weights within 2 % of the exact expectation."""
     from anajax.mapping import density
-    from anajax.mapping.weight_error import moment_table, weight_error, with_factors
+    from anajax.mapping.weight_error import moment_table, tabulated_error, with_factors
 
     params = {"kernel": 0.3 * jr.normal(key, (100, 20))}
     times = jnp.array([1.0, DAY])
@@ -167,7 +167,7 @@ def test_weight_error_on_chips_is_the_expected_one(key):
         lambda p: jnp.zeros(()), params, PCM, LSP, times, chips=40, key=key
     )
     points = density.from_weights(params["kernel"])
-    exact = weight_error(LSP, moment_table(PCM, times), points)
+    exact = tabulated_error(LSP, moment_table(PCM, times), points)
     rms = np.sqrt(np.mean(np.asarray(result.weight_rms_error) ** 2, 0))
     np.testing.assert_allclose(rms, exact.rms, rtol=0.02)
     late = evaluate(
@@ -255,7 +255,7 @@ def test_leaves_that_are_no_arrays_pass_through(key):
         learn=("strategy", "columns", "weights", "digital"),
     )  # fmt: skip
     assert {k: learned.params[k] for k in MIXED} == MIXED
-    weights = fisher(apply_mixed, params, x[:2], key=key)
+    weights = fisher_information(apply_mixed, params, x[:2], key=key)
     assert weights["layer/kernel"].shape == (4, 3)
 
 

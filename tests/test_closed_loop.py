@@ -93,8 +93,8 @@ def test_closed_loop_beats_the_open_optimum(key):
     and 1.2 % at one month, beyond 4 standard errors of the difference over chips."""
     normal = density.gaussian(0.3)
     times = jnp.array([1.0, 60.0, 3600.0, 86400.0, 7 * 86400.0, 30 * 86400.0])
-    best = optimize_strategy(PCM, None, normal, times, key=key).strategy
-    policy = optimize_closed_loop(PCM, best, normal, times, key=key).policy
+    best = optimize_strategy(PCM, normal, times, key=key).strategy
+    policy = optimize_closed_loop(PCM, normal, times, start=best, key=key).strategy
     points = density.merged(normal)
     u = jnp.broadcast_to(points.u, (2000, 100))
 
@@ -137,10 +137,15 @@ def test_bad_input_is_named(key):
         follow_open(strategies.lsp_first(PCM), PCM, reads=0)
     with pytest.raises(ValueError, match="analog"):
         optimize_closed_loop(
-            devices.mram_stt(), strategies.lsp_first(PCM), density.uniform(), [1.0],
-            key=key,
+            devices.mram_stt(), density.uniform(), [1.0],
+            start=strategies.lsp_first(PCM), key=key,
         )  # fmt: skip
     with pytest.raises(ValueError, match="samples"):
         optimize_closed_loop(
-            PCM, strategies.lsp_first(PCM), density.uniform(), [1.0], key=key, samples=0
+            PCM,
+            density.uniform(),
+            [1.0],
+            start=strategies.lsp_first(PCM),
+            key=key,
+            samples=0,
         )

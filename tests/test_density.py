@@ -12,7 +12,7 @@ import anajax
 from anajax import chip, devices, programming
 from anajax.mapping import hand as strategies
 from anajax.mapping.layout import Layout
-from anajax.mapping.weight_error import moment_table, weight_error
+from anajax.mapping.weight_error import moment_table, tabulated_error
 
 PCM = devices.pcm()
 LSP = strategies.lsp_first(PCM)
@@ -36,7 +36,7 @@ def network(name):
 def predicted(params, normalize, k=1.0, device=PCM):
     strategy = strategies.lsp_first(device, k=k)
     density = anajax.weight_density(params, normalize=normalize)
-    error = weight_error(strategy, moment_table(device, jnp.array([DAY])), density)
+    error = tabulated_error(strategy, moment_table(device, jnp.array([DAY])), density)
     return float(error.rms[0])
 
 
@@ -88,17 +88,19 @@ def test_a_network_is_no_density(key):
     params, levels = {"kernel": jnp.ones((3, 3))}, devices.reram_milo()
     times = [1.0]
     searches = {
-        "tuned": lambda: strategies.tuned(strategies.lsp_first, PCM, params, times),
-        "optimize": lambda: anajax.optimize_strategy(PCM, None, params, times, key=key),
+        "tuned": lambda: strategies.tune_strategy(
+            PCM, params, times, build=strategies.lsp_first
+        ),
+        "optimize": lambda: anajax.optimize_strategy(PCM, params, times, key=key),
         "levels": lambda: programming.enumerate_levels(
-            levels, anajax.pairs(1), params, [0.0]
+            levels, params, [0.0], cell=anajax.pairs(1)
         ),
         "loop": lambda: programming.optimize_closed_loop(
-            PCM, LSP, params, times, key=key
+            PCM, params, times, start=LSP, key=key
         ),
         "objective": lambda: programming.make_objective(PCM, params, times),
-        "error": lambda: weight_error(LSP, moment_table(PCM, jnp.ones(1)), params),
-        "certify": lambda: anajax.certify(LSP, moment_table(PCM, jnp.ones(1)), params),
+        "error": lambda: anajax.weight_error(PCM, LSP, params, [1.0]),
+        "certify": lambda: anajax.certify_strategy(PCM, LSP, params, [1.0]),
     }
     for search in searches.values():
         with pytest.raises(
@@ -117,17 +119,17 @@ def test_searches_by_column_do_not_clip_what_fills_the_range(key):
     """K of 1.5 that suits layers of few large weights is wrong by column."""
     params = network("digits")
     by_layer, by_column = (
-        strategies.tuned(
-            strategies.lsp_first,
+        strategies.tune_strategy(
             PCM,
             anajax.weight_density(params, normalize=how),
             [DAY],
+            build=strategies.lsp_first,
         )
         for how in ("layer", "column")
     )
-    assert by_column.k < by_layer.k
-    assert predicted(params, "column", float(by_column.k)) < predicted(
-        params, "column", float(by_layer.k)
+    assert by_column.info["k"] < by_layer.info["k"]
+    assert predicted(params, "column", float(by_column.info["k"])) < predicted(
+        params, "column", float(by_layer.info["k"])
     )
     assert chip.weights(params).keys() == {
         "conv1/kernel",

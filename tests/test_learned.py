@@ -16,7 +16,7 @@ from anajax.analysis.evaluate import evaluate
 from anajax.analysis.tolerance import required_device
 from anajax.mapping import density
 from anajax.mapping import hand as strategies
-from anajax.mapping.weight_error import moment_table, weight_error
+from anajax.mapping.weight_error import moment_table, tabulated_error
 from anajax.programming import targets_file
 from anajax.programming.targets_file import load_targets
 from anajax.studies import run
@@ -284,7 +284,7 @@ def test_expected_error_of_a_table_is_that_of_its_density(key):
     strategy = strategies.lsp_first(device)
     layers = chip.encode_weights(params, strategy)
     points = density.from_weights(params["kernel"], bins=20_001)
-    error = weight_error(strategy, moment_table(device, jnp.asarray(times)), points)
+    error = tabulated_error(strategy, moment_table(device, jnp.asarray(times)), points)
     found = expected_error(layers, params, device, times)
     np.testing.assert_allclose(found, error.rms, rtol=2e-4)
 

@@ -27,7 +27,7 @@ from anajax.mapping.strategy import (
     singles,
     slices,
 )
-from anajax.mapping.weight_error import mean_abs, moment_table, weight_error
+from anajax.mapping.weight_error import mean_abs, moment_table, tabulated_error
 from anajax.programming import enumerate_levels, optimize_strategy
 from anajax.programming.search.codes import best_scale, codes, envelope
 from anajax.programming.search.objective import sampled_error
@@ -53,7 +53,7 @@ STEPS = Strategy(
 
 
 def error(strategy, device, rho=NORMAL):
-    found = weight_error(strategy, moment_table(device, TIMES), rho)
+    found = tabulated_error(strategy, moment_table(device, TIMES), rho)
     return float(jnp.mean(found.mse))
 
 
@@ -184,10 +184,12 @@ def all_codes(device, cell, significance):
 )
 def test_no_combination_is_better_for_any_weight(device, cell, significance):
     """Given K, offset and alpha, on a grid of weights, against every combination."""
-    found = enumerate_levels(device, cell, NORMAL, TIMES, significance=significance)
+    found = enumerate_levels(
+        device, NORMAL, TIMES, cell=cell, significance=significance
+    )
     strategy, w = (
         found.strategy,
-        weight_error(found.strategy, moment_table(device, TIMES), NORMAL),
+        tabulated_error(found.strategy, moment_table(device, TIMES), NORMAL),
     )
     mean, var = all_codes(device, cell, significance)
     k, alpha = float(strategy.scale), np.asarray(w.alpha, float)[:, None]
@@ -229,16 +231,16 @@ def test_brute_force_finds_nothing_better(device):
     for _ in range(3):
         p = random.random(5)
         rho = WeightDensity(u=np.sort(random.random(5)), probability=p / p.sum())
-        found = enumerate_levels(device, pairs(1), rho, TIMES)
+        found = enumerate_levels(device, rho, TIMES, cell=pairs(1))
         least = brute_force(device, rho)
-        assert abs(float(found.objective) / least - 1) < 1e-5
+        assert abs(float(found.value) / least - 1) < 1e-5
 
 
 def test_an_offset_is_as_good_as_any_on_a_grid():
     """One four-level device a weight: all K and offsets of a grid, best codes each."""
     skewed = WeightDensity(u=np.linspace(-0.4, 1, 29), probability=np.full(29, 1 / 29))
-    found = enumerate_levels(FOUR, singles(), skewed, TIMES)
-    w = weight_error(found.strategy, moment_table(FOUR, TIMES), skewed)
+    found = enumerate_levels(FOUR, skewed, TIMES, cell=singles())
+    w = tabulated_error(found.strategy, moment_table(FOUR, TIMES), skewed)
     alpha = np.asarray(w.alpha, float)[:, None]
     mean, var = all_codes(FOUR, singles(), [1.0])
     a = np.mean(alpha**2 * (mean[1:] ** 2 + var[1:]), 0)[:, None]
@@ -251,24 +253,24 @@ def test_an_offset_is_as_good_as_any_on_a_grid():
 
     factors = np.geomspace(0.4, 2.5, 31)
     grid = min(value(k * i, shift * j) for i in factors for j in factors)
-    assert abs(float(found.objective) / value(k, shift) - 1) < 1e-3
+    assert abs(float(found.value) / value(k, shift) - 1) < 1e-3
     assert value(k, shift) < grid * (1 + 1e-3)
 
 
 @functools.cache
 def hand_errors(device):
     """Of the tuned hand strategies on the device, by name."""
-    return {n: error(tuned(n, device), device) for n in HAND}
+    return {n: error(tune_strategy(n, device), device) for n in HAND}
 
 
-def tuned(name, device):
+def tune_strategy(name, device):
     if name == "single_pair":  # which has no F
 
         def build(device, *, f, k):
             return strategies.single_pair(device, k=k)
     else:
         build = getattr(strategies, name)
-    return strategies.tuned(build, device, NORMAL, TIMES).strategy
+    return strategies.tune_strategy(device, NORMAL, TIMES, build=build).strategy
 
 
 @pytest.mark.slow
@@ -277,37 +279,37 @@ def tuned(name, device):
 )
 def test_no_hand_strategy_is_better(device):
     hand = dict(hand_errors(device))
-    one = enumerate_levels(device, pairs(1), NORMAL, TIMES)
-    two = enumerate_levels(device, pairs(2), NORMAL, TIMES)
+    one = enumerate_levels(device, NORMAL, TIMES, cell=pairs(1))
+    two = enumerate_levels(device, NORMAL, TIMES, cell=pairs(2))
     for found in (one, two):
-        assert abs(error(found.strategy, device) / float(found.objective) - 1) < 1e-4
-    assert float(one.objective) < hand.pop("single_pair") * (1 + 1e-5)
-    assert float(two.objective) < min(hand.values()) * (1 + 1e-5)
-    assert abs(float(two.objective) - float(two.per_try.min())) < 1e-9
+        assert abs(error(found.strategy, device) / float(found.value) - 1) < 1e-4
+    assert float(one.value) < hand.pop("single_pair") * (1 + 1e-5)
+    assert float(two.value) < min(hand.values()) * (1 + 1e-5)
+    assert abs(float(two.value) - float(two.info["per_start"].min())) < 1e-9
 
 
 @pytest.mark.slow
 def test_two_binary_pairs_halve_the_error_of_the_best_hand_strategy():
     """Mean squared error, weights of sd 0.3; sampled chips agree."""
-    found = optimize_strategy(MRAM, None, NORMAL, TIMES, key=jr.key(0))
+    found = optimize_strategy(MRAM, NORMAL, TIMES, key=jr.key(0))
     assert found.strategy.stepped and found.strategy.cell == pairs(2)
     assert set(np.unique(found.strategy.targets)) == set(np.asarray(MRAM.levels))
     best = min(hand_errors(MRAM).values())
-    assert float(found.objective) < 0.56 * best
-    assert float(found.history[-1]) == float(found.per_start.min())
+    assert float(found.value) < 0.56 * best
+    assert float(found.info["history"][-1]) == float(found.info["per_start"].min())
     u = jnp.broadcast_to(NORMAL.u, (100, 401))
     drawn = sampled_error(found.strategy, MRAM, u, NORMAL.probability, TIMES, jr.key(1))
-    assert abs(float(jnp.mean(drawn) / found.objective) - 1) < 0.02
+    assert abs(float(jnp.mean(drawn) / found.value) - 1) < 0.02
 
 
 def test_the_worst_time_can_be_chosen_by():
     mean, worst = (
-        enumerate_levels(FOUR, pairs(2), NORMAL, TIMES, aggregate=a)
+        enumerate_levels(FOUR, NORMAL, TIMES, cell=pairs(2), aggregate=a)
         for a in ("mean", "minimax")
     )
     table = moment_table(FOUR, TIMES)
     most = [
-        float(jnp.max(weight_error(f.strategy, table, NORMAL).mse))
+        float(jnp.max(tabulated_error(f.strategy, table, NORMAL).mse))
         for f in (mean, worst)
     ]
     assert most[1] <= most[0] * 1.001
@@ -315,11 +317,11 @@ def test_the_worst_time_can_be_chosen_by():
 
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="device.*have levels.*pcm"):
-        enumerate_levels(devices.pcm(), pairs(1), NORMAL, TIMES)
+        enumerate_levels(devices.pcm(), NORMAL, TIMES, cell=pairs(1))
     with pytest.raises(ValueError, match="significance.*2 groups"):
-        enumerate_levels(MRAM, pairs(2), NORMAL, TIMES, significance=slices(3))
+        enumerate_levels(MRAM, NORMAL, TIMES, cell=pairs(2), significance=slices(3))
     with pytest.raises(ValueError, match="samples.*None for a device with levels"):
-        optimize_strategy(MRAM, None, NORMAL, TIMES, key=jr.key(0), samples=8)
+        optimize_strategy(MRAM, NORMAL, TIMES, key=jr.key(0), samples=8)
     with pytest.raises(ValueError, match="strategy.*not be stepped"):
         from_strategy(STEPS, devices.pcm(), 11)
     with pytest.raises(ValueError, match="count.*at least 1"):

@@ -8,9 +8,9 @@ import pytest
 from anajax import chip, devices
 from anajax.analysis.evaluate import evaluate
 from anajax.mapping import hand as strategies
+from anajax.mapping.found import Found
 from anajax.programming import targets_file
 from anajax.programming.loops.closed_loop import (
-    OptimizedPolicy,
     closed_loop_layers,
     follow_open,
 )
@@ -34,10 +34,10 @@ def test_a_study_programs_chips_by_its_loops(monkeypatch, tmp_path):
     """The weights of a loop are those of its own layers, not of its first targets."""
     seen = []
 
-    def optimize_closed_loop(device, start, *_, reads, **__):
+    def optimize_closed_loop(device, *_, start, reads, **__):
         policy = follow_open(start, device, reads=reads)
         seen.append((start, policy))
-        return OptimizedPolicy(policy=policy, history=jnp.zeros(1))
+        return Found(strategy=policy, value=jnp.zeros(()), info={})
 
     monkeypatch.setattr(learned, "optimize_closed_loop", optimize_closed_loop)
     tiny_study.use(monkeypatch)

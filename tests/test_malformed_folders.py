@@ -209,7 +209,7 @@ def calls(key):
 
     def optimize(times=(1.0,), weights=WEIGHTS["kernel"], **more):
         more = {"starts": 1, "steps": 1} | more
-        anajax.optimize_strategy(DEVICE, None, weights, times, key=key, **more)
+        anajax.optimize_strategy(DEVICE, weights, times, key=key, **more)
 
     texts = st.sampled_from(["a", None, {}, [[1.0], [2.0, 3.0]]])
     counts = st.one_of(st.integers(max_value=0), st.sampled_from([1.5, "a", None]))

@@ -16,7 +16,7 @@ from anajax.analysis.tolerance import required_device
 from anajax.devices.base import check_targets, check_time, check_times
 from anajax.mapping import density
 from anajax.mapping import hand as strategies
-from anajax.mapping.weight_error import moment_table, weight_error
+from anajax.mapping.weight_error import moment_table, tabulated_error
 from anajax.programming import (
     Policy,
     ProductDescent,
@@ -83,10 +83,11 @@ STRATEGY = {
     ),
     "program": lambda s: devices.program(PCM, s.targets, key=KEY),
     "moments": lambda s: anajax.conductance_moments(PCM, s.targets, t=1.0),
-    "weight_error": lambda s: weight_error(s, moment_table(PCM, [1.0]), DENSITY),
-    "certify": lambda s: anajax.certify(s, moment_table(PCM, [1.0]), DENSITY, grid=3),
+    "weight_error": lambda s: anajax.weight_error(PCM, s, DENSITY, [1.0]),
+    "tabulated": lambda s: tabulated_error(s, moment_table(PCM, [1.0]), DENSITY),
+    "certify": lambda s: anajax.certify_strategy(PCM, s, DENSITY, [1.0], grid=3),
     "warm": lambda s: optimize_strategy(
-        PCM, mapping.pairs(1), DENSITY, [1.0], key=KEY, warm=[s], steps=1
+        PCM, DENSITY, [1.0], cell=mapping.pairs(1), key=KEY, warm=[s], steps=1
     ),
     "optimize_targets": lambda s: optimize_targets(
         apply, PARAMS, PCM, s, X, [1.0], key=KEY, steps=1
@@ -95,7 +96,7 @@ STRATEGY = {
         [Unit(prefixes=("",), outputs=apply)], PARAMS, PCM, s, X, [1.0], key=KEY
     ),
     "optimize_closed_loop": lambda s: optimize_closed_loop(
-        PCM, s, DENSITY, [1.0], key=KEY, steps=1
+        PCM, DENSITY, [1.0], start=s, key=KEY, steps=1
     ),
     "follow_open": lambda s: follow_open(s, PCM),
     "products": lambda s: program_by_products(
@@ -173,15 +174,15 @@ SEVERAL = {
     "recalibrate": lambda t, **k: chip.recalibrate(PCM, CHIP, t, **k),
     "tabulate": lambda t, **k: anajax.moments.tabulate(PCM, t, points=5, **k),
     "moment_table": lambda t, **k: moment_table(PCM, t, points=5, **k),
-    "tuned": lambda t, **k: strategies.tuned(
-        strategies.lsp_first, PCM, DENSITY, t, points=2, rounds=1, **k
+    "tuned": lambda t, **k: strategies.tune_strategy(
+        PCM, DENSITY, t, build=strategies.lsp_first, points=2, rounds=1, **k
     ),
     "optimize_strategy": lambda t, **k: optimize_strategy(
-        PCM, mapping.pairs(1), DENSITY, t, key=KEY, starts=1, steps=1, **k
+        PCM, DENSITY, t, cell=mapping.pairs(1), key=KEY, starts=1, steps=1, **k
     ),
     "make_objective": lambda t, **k: make_objective(PCM, DENSITY, t, **k),
     "enumerate_levels": lambda t, **k: enumerate_levels(
-        LEVELS, mapping.pairs(1), DENSITY, t, **k
+        LEVELS, DENSITY, t, cell=mapping.pairs(1), **k
     ),
     "optimize_targets": lambda t, **k: optimize_targets(
         apply, PARAMS, PCM, OWN, X, t, key=KEY, steps=1, chips=1, batch=1, **k
@@ -191,7 +192,8 @@ SEVERAL = {
         steps=1, chips=1, batch=1, **k,
     ),
     "closed loop": lambda t, **k: optimize_closed_loop(
-        PCM, strategies.lsp_first(PCM), DENSITY, t, key=KEY, steps=1, samples=1, **k
+        PCM, DENSITY, t, start=strategies.lsp_first(PCM),
+        key=KEY, steps=1, samples=1, **k
     ),
     "device_noise": lambda t, **k: device_noise(PCM, OWN, t, **k),
 }  # fmt: skip

@@ -16,7 +16,7 @@ from anajax.mapping import hand as strategies
 from anajax.programming.end_to_end.fisher import (
     _device_gradients,
     device_elasticities,
-    fisher,
+    fisher_information,
 )
 from anajax.programming.end_to_end.targets import distillation
 
@@ -31,7 +31,7 @@ def test_fisher_of_a_linear_classifier_is_its_closed_form(key):
     """E[(d log p / dw_ic)^2] = E[x_i^2 p_c (1 - p_c)], within 5 standard errors."""
     w = jr.normal(key, (4, 3))
     x = jr.normal(jr.fold_in(key, 1), (4000, 4))
-    found = fisher(apply, {"kernel": w}, x, key=key)["kernel"]
+    found = fisher_information(apply, {"kernel": w}, x, key=key)["kernel"]
     p = jax.nn.softmax(x @ w)
     per_input = x[:, :, None] ** 2 * (p * (1 - p))[:, None, :]
     square = x[:, :, None] ** 4 * (p * (1 - p) * (1 - 3 * p * (1 - p)))[:, None, :]

@@ -214,7 +214,9 @@ def test_learned_targets_beat_the_tuned_hand_strategy_in_the_sampler(key):
     params = network(key)
     train, test = jr.normal(jr.fold_in(key, 1), (2, 256, 6))
     points = density.weight_density(params)
-    hand = strategies.tuned(strategies.lsp_first, NOISY, points, TIMES).strategy
+    hand = strategies.tune_strategy(
+        NOISY, points, TIMES, build=strategies.lsp_first
+    ).strategy
     digital = apply(params, test)
 
     def metric(p):

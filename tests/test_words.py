@@ -28,7 +28,12 @@ from anajax.crossbar.wires import Wires
 from anajax.devices.curves import Constant
 from anajax.mapping import density
 from anajax.mapping import hand as strategies
-from anajax.mapping.weight_error import error_of_moments, moment_table, weight_error
+from anajax.mapping.weight_error import (
+    error_of_moments,
+    moment_table,
+    tabulated_error,
+    weight_error,
+)
 from anajax.nn.analog import Analog
 from anajax.nn.calibration import calibrate_ranges
 from anajax.nn.programmed import compensation_factors, read_outs, recalibrations
@@ -36,7 +41,7 @@ from anajax.programming import (
     ExactError,
     ProductDescent,
     SampledError,
-    certify,
+    certify_strategy,
     closed_loop_layers,
     enumerate_levels,
     follow_open,
@@ -116,14 +121,14 @@ CALLS = {
     "nn.programmed.recalibrations": lambda **w: recalibrations(
         lambda t: NETWORK, [1.0], key=KEY, **w
     ),
-    "programming.search.certify.certify": lambda **w: certify(
-        PAIR, TABLE, DENSITY, **w
+    "programming.search.certify.certify_strategy": lambda **w: certify_strategy(
+        DEVICE, PAIR, DENSITY, [1.0], **w
     ),
     "programming.loops.closed_loop.closed_loop_layers": lambda **w: closed_loop_layers(
         PARAMS, follow_open(strategies.lsp_first(DEVICE), DEVICE), **w
     ),
     "programming.search.gradient.optimize_strategy": lambda **w: optimize_strategy(
-        DEVICE, CELL, DENSITY, [1.0], key=KEY, steps=1, **w
+        DEVICE, DENSITY, [1.0], cell=CELL, key=KEY, steps=1, **w
     ),
     "programming.end_to_end.layer_by_layer.optimize_layer_by_layer": lambda **w: (
         optimize_layer_by_layer(
@@ -131,7 +136,7 @@ CALLS = {
         )
     ),
     "programming.search.levels.enumerate_levels": lambda **w: enumerate_levels(
-        LEVELS, CELL, DENSITY, [1.0], **w
+        LEVELS, DENSITY, [1.0], cell=CELL, **w
     ),
     "programming.search.objective.ExactError": lambda **w: ExactError(
         table=TABLE, density=DENSITY, time_weights=ONE, **w
@@ -149,8 +154,8 @@ CALLS = {
     "programming.end_to_end.targets.optimize_targets": lambda **w: optimize_targets(
         UNIT.outputs, PARAMS, DEVICE, PAIR, X, [1.0], key=KEY, steps=1, **w
     ),
-    "mapping.hand.tuned": lambda **w: strategies.tuned(
-        strategies.lsp_first, DEVICE, DENSITY, [1.0], points=2, rounds=1, **w
+    "mapping.hand.tune_strategy": lambda **w: strategies.tune_strategy(
+        DEVICE, DENSITY, [1.0], build=strategies.lsp_first, points=2, rounds=1, **w
     ),
     "analysis.designs.make_design": lambda **w: make_design(
         names=["a", "b"], bounds=[(0, 1), (0, 1)], samples=2, **w
@@ -182,6 +187,9 @@ CALLS = {
     ),
     "training.device_noise": lambda **w: device_noise(DEVICE, PAIR, [1.0], **w),
     "mapping.weight_error.weight_error": lambda **w: weight_error(
+        DEVICE, PAIR, DENSITY, [1.0], **w
+    ),
+    "mapping.weight_error.tabulated_error": lambda **w: tabulated_error(
         PAIR, TABLE, DENSITY, **w
     ),
     "mapping.weight_error.error_of_moments": lambda **w: error_of_moments(
@@ -278,9 +286,13 @@ DOORS = {
     "lsp_first": lambda d: strategies.lsp_first(d),
     "equal_split": lambda d: strategies.equal_split(d),
     "offset_device": lambda d: strategies.offset_device(d),
-    "tuned": lambda d: strategies.tuned(strategies.lsp_first, d, DENSITY, [1.0]),
-    "optimize_strategy": lambda d: optimize_strategy(d, CELL, DENSITY, [1.0], key=KEY),
-    "enumerate_levels": lambda d: enumerate_levels(d, CELL, DENSITY, [1.0]),
+    "tuned": lambda d: strategies.tune_strategy(
+        d, DENSITY, [1.0], build=strategies.lsp_first
+    ),
+    "optimize_strategy": lambda d: optimize_strategy(
+        d, DENSITY, [1.0], cell=CELL, key=KEY
+    ),
+    "enumerate_levels": lambda d: enumerate_levels(d, DENSITY, [1.0], cell=CELL),
     "device_noise": lambda d: device_noise(d, PAIR, [1.0]),
     "optimize_targets": lambda d: optimize_targets(
         UNIT.outputs, PARAMS, d, PAIR, X, [1.0], key=KEY
@@ -302,17 +314,19 @@ STRATEGY = {
     "evaluate": lambda s: evaluate(metric, PARAMS, DEVICE, s, [1.0], chips=1, key=KEY),
     "encode_weights": lambda s: chip.encode_weights(PARAMS, s),
     "encode": lambda s: anajax.encode(s, W),
-    "weight_error": lambda s: weight_error(s, TABLE, DENSITY),
-    "certify": lambda s: certify(s, TABLE, DENSITY),
+    "weight_error": lambda s: tabulated_error(s, TABLE, DENSITY),
+    "certify": lambda s: certify_strategy(DEVICE, s, DENSITY, [1.0]),
     "device_noise": lambda s: device_noise(DEVICE, s, [1.0]),
     "follow_open": lambda s: follow_open(s, DEVICE),
     "optimize_targets": lambda s: optimize_targets(
         UNIT.outputs, PARAMS, DEVICE, s, X, [1.0], key=KEY
     ),
     "products": lambda s: program_by_products(LOOP, DEVICE, s, W, key=KEY),
-    "closed loop": lambda s: optimize_closed_loop(DEVICE, s, DENSITY, [1.0], key=KEY),
+    "closed loop": lambda s: optimize_closed_loop(
+        DEVICE, DENSITY, [1.0], start=s, key=KEY
+    ),
     "warm": lambda s: optimize_strategy(
-        DEVICE, CELL, DENSITY, [1.0], key=KEY, warm=[s]
+        DEVICE, DENSITY, [1.0], cell=CELL, key=KEY, warm=[s]
     ),
 }
 

@@ -94,7 +94,12 @@ def as_leaf(value: Any) -> Any:
 
 
 def replace(record: T, **changes: Any) -> T:
-    """A copy of `record` with the named fields changed (validated anew)."""
+    """A copy of `record` with the named fields changed (validated anew).
+
+    Example:
+        >>> anajax.replace(device, name="mine").name
+        'mine'
+    """
     return dataclasses.replace(record, **changes)  # pyright: ignore
 
 

@@ -36,7 +36,17 @@ Large = tuple[Arrays, dict[str, chip.LayerProgram], dict[str, JArray]]
 
 @pytree
 class Evaluation:
-    """What was measured on every chip at every time."""
+    """What was measured on every chip at every time.
+
+    Example:
+        >>> def metric(params):
+        ...     return jnp.mean(apply(params, x))
+        >>> found = anajax.evaluate(
+        ...     metric, params, device, strategy, times, chips=2, key=key
+        ... )
+        >>> found.metric.shape, found.weight_rms_error.shape
+        ((2, 2), (2, 2))
+    """
 
     metric: Float[JArray, "chips times *items"]
     """The metric of the network with the weights of this chip at this time."""
@@ -97,6 +107,15 @@ def evaluate(
         ValueError: if times, chips or weights are out of range, an axis that counts is
             not known, the targets are not for this device, or the metric is no function
             of jax arrays.
+
+    Example:
+        >>> def metric(params):
+        ...     return jnp.mean((apply(params, x) - y) ** 2)
+        >>> found = anajax.evaluate(
+        ...     metric, params, device, strategy, times, chips=2, key=key
+        ... )
+        >>> found.metric.shape  # chips, times
+        (2, 2)
     """
     check_times(device, times, extrapolate=extrapolate)
     checks.word("scope", scope, chip.Scope)

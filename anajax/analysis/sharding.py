@@ -31,6 +31,10 @@ def make_mesh(devices: int | Literal["all"] = "all", *, parts: int = 1) -> Mesh:
 
     Raises:
         ValueError: if there are not as many devices, or `parts` does not divide them.
+
+    Example:
+        >>> anajax.make_mesh(1).size
+        1
     """
     if isinstance(devices, str):
         checks.word("devices", devices, ("all",))

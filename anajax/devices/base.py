@@ -92,6 +92,11 @@ class Device:
     Raises:
         ValueError: if `g_min >= g_max`, `g_min` is negative, or `levels` do not
             increase or are not within the range; if texts or valid times are not.
+
+    Example:
+        >>> device = devices.pcm()
+        >>> float(device.g_max)  # uS
+        25.0
     """
 
     name: str = static()
@@ -138,7 +143,13 @@ class Device:
 
 @pytree
 class Cells:
-    """The programmed cells of one chip at one time."""
+    """The programmed cells of one chip at one time.
+
+    Example:
+        >>> cells = anajax.program(device, jnp.array([5.0, 20.0]), key=key)
+        >>> cells.programmed.shape
+        (2,)
+    """
 
     target: Float[JArray, "*cells"]
     """What was asked for, uS."""
@@ -165,6 +176,11 @@ def program(device: Device, targets: G, *, key: PRNGKey) -> Cells:
 
     Raises:
         ValueError: if targets are outside the range of the device.
+
+    Example:
+        >>> cells = anajax.program(device, jnp.array([5.0, 20.0]), key=key)
+        >>> cells.g.shape  # uS
+        (2,)
     """
     check_device(device)
     check_targets(device, targets)
@@ -202,6 +218,12 @@ def age(device: Device, cells: Cells, *, t: Time, extrapolate: bool = False) -> 
 
     Raises:
         ValueError: if `t` is not one time that the source of the device covers.
+
+    Example:
+        >>> cells = anajax.program(device, jnp.array([5.0, 20.0]), key=key)
+        >>> later = anajax.age(device, cells, t=86400.0)
+        >>> bool(jnp.all(later.g < cells.g))
+        True
     """
     check_time(device, t, extrapolate=extrapolate)
     g = device.drift.evolve(cells.target, cells.programmed, cells.facts, t=t)
@@ -232,6 +254,12 @@ def read(
 
     Raises:
         ValueError: if `t` is not one time that the source of the device covers.
+
+    Example:
+        >>> cells = anajax.program(device, jnp.array([5.0, 20.0]), key=key)
+        >>> later = anajax.age(device, cells, t=86400.0)
+        >>> anajax.read(device, later, t=86400.0, key=key).shape  # uS
+        (2,)
     """
     check_time(device, t, extrapolate=extrapolate)
     sd = device.read.sd(cells.g, target=cells.target, programmed=cells.programmed, t=t)

@@ -53,6 +53,12 @@ def conductance_moments(
     Raises:
         ValueError: if `t` is not one time that the source of the device covers, or
             `target` not finite or outside the range of the device.
+
+    Example:
+        >>> g = jnp.array([5.0, 20.0])
+        >>> found = anajax.conductance_moments(device, g, t=86400.0)
+        >>> found.mean.shape, found.var.shape
+        ((2,), (2,))
     """
     check_time(device, t, extrapolate=extrapolate)
     checks.finite("target", target)

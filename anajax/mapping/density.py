@@ -63,11 +63,16 @@ def weight_density(
         layout: what axes are, where names and shapes do not tell, see `chip.table`.
         bins: number of bins; empty bins keep probability 0.
         importance: how much a squared error of each weight counts, by path, such as
-            `anajax.programming.fisher`; equal by default.
+            `anajax.fisher_information`; equal by default.
 
     Raises:
         ValueError: if a weight is not finite, all are zero, importances are negative or
             do not match the weights, or an axis that counts is not known.
+
+    Example:
+        >>> density = anajax.weight_density(params)
+        >>> round(float(density.probability.sum()), 3)
+        1.0
     """
     found = normalized_weights(
         params, select=select, normalize=normalize, layout=layout

@@ -14,13 +14,13 @@ from jaxtyping import Array as JArray
 from jaxtyping import Float
 
 from anajax._core import checks
-from anajax._core.tree import pytree
 from anajax.devices.base import Device, check_device, check_times
 from anajax.devices.models.ideal import only_range
 from anajax.devices.moments import MomentTable
 from anajax.mapping.density import WeightDensity, as_density
+from anajax.mapping.found import Found
 from anajax.mapping.strategy import Strategy, UnitCell, pairs, singles
-from anajax.mapping.weight_error import Compensation, moment_table, weight_error
+from anajax.mapping.weight_error import Compensation, moment_table, tabulated_error
 
 Number = Float[JArray, ""] | float
 
@@ -128,24 +128,12 @@ def offset_device(
     )
 
 
-@pytree
-class Tuned:
-    """A hand strategy with the F and K that a grid found best."""
-
-    strategy: Strategy
-    f: Float[JArray, ""]
-    k: Float[JArray, ""]
-    """K relative to the full range."""
-    objective: Float[JArray, ""]
-    """Time mean of the expected squared error, in units of w_max^2."""
-
-
-def tuned(
-    build: Callable[..., Strategy],
+def tune_strategy(
     device: Device,
     density: WeightDensity,
     times: Float[JArray, "times"] | np.ndarray,
     *,
+    build: Callable[..., Strategy],
     f: tuple[float, float] = (1.0, 8.0),
     k: tuple[float, float] = (0.6, 3.0),
     points: int = 9,
@@ -153,14 +141,14 @@ def tuned(
     time_weights: Float[JArray, "times"] | None = None,
     compensation: Compensation = "mean_abs",
     extrapolate: bool = False,
-) -> Tuned:
+) -> Found:
     """Choose F and K of a hand strategy by a grid that closes in on the best point.
 
     Args:
-        build: a hand strategy that takes `f` and `k`, such as `lsp_first`.
         device: the device model.
         density: the weights to be programmed, such as `anajax.weight_density(params)`.
         times: times (s) over which the expected squared error is averaged.
+        build: a hand strategy that takes `f` and `k`, such as `lsp_first`.
         f: range of the significance factor, on a log grid.
         k: range of the digital scale relative to the full range, on a log grid.
         points: grid points a side.
@@ -169,8 +157,19 @@ def tuned(
         compensation: drift compensation, see `weight_error`.
         extrapolate: whether times may lie outside what the device's source covers.
 
+    Returns:
+        The strategy with the least time mean of the expected squared error; `info`
+        has F and K (relative to the full range) as `f` and `k`.
+
     Raises:
         ValueError: if an argument is out of range; names it.
+
+    Example:
+        >>> found = anajax.tune_strategy(
+        ...     device, density, times, build=strategies.lsp_first, points=3, rounds=1
+        ... )
+        >>> found.strategy.name
+        'lsp_first'
     """
     density = as_density(density, "density")
     check_times(device, times, extrapolate=extrapolate)
@@ -190,7 +189,7 @@ def _grid_search(
     points: int,
     rounds: int,
     compensation: Compensation,
-) -> Callable[..., Tuned]:
+) -> Callable[..., Found]:
     @jax.jit
     def search(
         device: Device,
@@ -198,10 +197,10 @@ def _grid_search(
         table: MomentTable,
         weights: JArray,
         box: JArray,
-    ) -> Tuned:
+    ) -> Found:
         def objective(log_f: JArray, log_k: JArray) -> JArray:
             strategy = build(device, f=jnp.exp(log_f), k=jnp.exp(log_k))
-            error = weight_error(strategy, table, density, compensation=compensation)
+            error = tabulated_error(strategy, table, density, compensation=compensation)
             return jnp.sum(weights * error.mse) / jnp.sum(weights)
 
         def shrink(view: JArray, _: None) -> tuple[JArray, JArray]:
@@ -219,7 +218,8 @@ def _grid_search(
         _, found = jax.lax.scan(shrink, box, None, length=rounds)
         log_f, log_k, value = found[jnp.argmin(found[:, 2])]
         f, k = jnp.exp(log_f), jnp.exp(log_k)
-        return Tuned(strategy=build(device, f=f, k=k), f=f, k=k, objective=value)
+        best = build(device, f=f, k=k)
+        return Found(strategy=best, value=value, info={"f": f, "k": k})
 
     return search
 

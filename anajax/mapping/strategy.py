@@ -37,6 +37,10 @@ class UnitCell:
 
     Raises:
         ValueError: if a sign is not +1 or -1, or signs and groups differ in length.
+
+    Example:
+        >>> anajax.pairs(2).devices
+        4
     """
 
     signs: tuple[int, ...]
@@ -88,6 +92,10 @@ def pairs(count: int) -> UnitCell:
 
     Raises:
         ValueError: if `count` is less than one.
+
+    Example:
+        >>> anajax.pairs(2).signs
+        (1, -1, 1, -1)
     """
     if count < 1:
         checks.fail("count", "be at least 1", count, "Use pairs(1) or pairs(2).")
@@ -132,6 +140,10 @@ class Strategy:
             a mirrored strategy is not made of pairs, `scale` is not positive, or the
             table decodes to weights that decrease by more than 0.2 % of the largest
             (a stepped one: to a last weight below its first).
+
+    Example:
+        >>> strategies.single_pair(device).targets.shape  # knots, devices
+        (2, 2)
     """
 
     name: str = static(default="custom")
@@ -265,6 +277,10 @@ def encode(strategy: Strategy, weights: Weights) -> Targets:
 
     Returns:
         Targets in uS, one more axis for the devices of each weight.
+
+    Example:
+        >>> anajax.encode(strategy, jnp.array([0.5, -0.25])).shape  # uS
+        (2, 4)
     """
     u = jnp.asarray(weights)
     if not as_strategy(strategy).mirrored:
@@ -286,6 +302,11 @@ def decode(
         strategy: gives significance, scale and offset.
         conductances: uS, last axis the devices of a weight.
         alpha: drift compensation factor, broadcast against the weights.
+
+    Example:
+        >>> g = anajax.encode(strategy, jnp.array([0.5, -0.25]))
+        >>> np.round(anajax.decode(strategy, g), 3).tolist()
+        [0.5, -0.25]
     """
     c = strategy.cell.coefficients(strategy.significance)
     return (alpha * (conductances @ c) - strategy.offset) / strategy.scale

@@ -18,7 +18,12 @@ from anajax._core.tree import pytree, replace
 from anajax.devices.base import Device, check_range, check_times
 from anajax.devices.moments import Moments, MomentTable, tabulate
 from anajax.mapping.density import WeightDensity, as_density
-from anajax.mapping.strategy import Strategy, as_strategy, interpolation
+from anajax.mapping.strategy import (
+    Strategy,
+    as_strategy,
+    check_strategy,
+    interpolation,
+)
 
 Compensation = Literal["mean_abs", "ideal", "least_squares", "none"]
 """How alpha(t) is chosen: mean |read-out| against the first read (as on a chip) or
@@ -51,7 +56,7 @@ def moment_table(
     points: int = 257,
     extrapolate: bool = False,
 ) -> MomentTable:
-    """Moments at the first read (0 s) and at `times`, as `weight_error` wants them.
+    """Moments at the first read (0 s) and at `times`, as `tabulated_error` wants them.
 
     Args:
         device: the device model.
@@ -76,13 +81,48 @@ _tabulate = jax.jit(
 
 
 def weight_error(
+    device: Device,
+    strategy: Strategy,
+    density: WeightDensity,
+    times: Float[JArray, "times"],
+    *,
+    compensation: Compensation = "mean_abs",
+    extrapolate: bool = False,
+) -> WeightError:
+    """Expected squared error of the weights of a density at each time, exactly.
+
+    Args:
+        device: the device model.
+        strategy: the targets, F and K.
+        density: how often each weight occurs, such as `anajax.weight_density(params)`.
+        times: seconds since the first read, increasing.
+        compensation: how alpha(t) is chosen.
+        extrapolate: whether times may lie outside what the device's source covers.
+
+    Returns:
+        The error at each time, differentiable in strategy, device and density.
+
+    Raises:
+        ValueError: if the strategy has targets outside the range of the device, a time
+            is out of range, or for an unknown compensation.
+
+    Example:
+        >>> anajax.weight_error(device, strategy, density, times).rms.shape
+        (2,)
+    """
+    check_strategy(strategy, device)
+    table = moment_table(device, times, extrapolate=extrapolate)
+    return tabulated_error(strategy, table, density, compensation=compensation)
+
+
+def tabulated_error(
     strategy: Strategy,
     table: MomentTable,
     density: WeightDensity,
     *,
     compensation: Compensation = "mean_abs",
 ) -> WeightError:
-    """Expected squared error of the weights at the times of `table` but the first.
+    """`weight_error` by a table of moments, at its times but the first.
 
     Args:
         strategy: the targets, F and K.

@@ -62,6 +62,13 @@ def calibrate_ranges(
     Raises:
         ValueError: if there is no batch, a layer met no input or inputs that are not
             finite, or an argument is out of range.
+
+    Example:
+        >>> rule = anajax.Rule(".*", io=periphery.training())
+        >>> converted = anajax.to_analog(model, [rule]).model
+        >>> ready = anajax.calibrate_ranges(converted, [x], key=key)
+        >>> anajax.with_key(ready, key)(x).shape
+        (8, 4)
     """
     checks.word("per", per, tuple(SHARED))
     if vectors < 1:

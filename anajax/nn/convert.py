@@ -134,6 +134,12 @@ def to_analog(model: nnx.Module, rules: Sequence[Rule]) -> Conversion:
         ValueError: if a rule covers no layer; if a layer that holds weights is of a
             type that cannot be converted and no rule keeps it digital; if a layer
             takes more tiles than its rule allows.
+
+    Example:
+        >>> rule = anajax.Rule(".*", io=periphery.standard())
+        >>> found = anajax.to_analog(model, [rule])
+        >>> anajax.with_key(found.model, key)(x).shape
+        (8, 4)
     """
     rules = (rules,) if isinstance(rules, Rule) else tuple(rules)
     _check_of_layers(rules)
@@ -280,6 +286,11 @@ def to_digital(model: M) -> M:
     The weights are those that the model holds now: of the digital network, or of a
     chip after `on_chip.program_layers` (less its digital offset). Periphery, noise and
     compensation are dropped.
+
+    Example:
+        >>> converted = anajax.to_analog(model, [anajax.Rule(".*")]).model
+        >>> bool(jnp.all(anajax.to_digital(converted)(x) == model(x)))
+        True
     """
     back = {analog: digital for digital, analog in (LAYERS | CELLS).items()}
 
@@ -321,6 +332,12 @@ def with_key(model: M, key: PRNGKey | None) -> M:
     """A view of `model` whose products draw their noise from `key`.
 
     Parameters are copied; works inside `jit`, `grad`, `vmap` and `scan`.
+
+    Example:
+        >>> rule = anajax.Rule(".*", io=periphery.standard())
+        >>> converted = anajax.to_analog(model, [rule]).model
+        >>> anajax.with_key(converted, key)(x).shape
+        (8, 4)
     """
     view = nnx.clone(model)
     set_key(view, key)

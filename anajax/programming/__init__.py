@@ -6,7 +6,9 @@
 from anajax.programming.end_to_end.fisher import (
     device_elasticities as device_elasticities,
 )
-from anajax.programming.end_to_end.fisher import fisher as fisher
+from anajax.programming.end_to_end.fisher import (
+    fisher_information as fisher_information,
+)
 from anajax.programming.end_to_end.targets import OptimizedTargets as OptimizedTargets
 from anajax.programming.end_to_end.targets import distillation as distillation
 from anajax.programming.end_to_end.targets import optimize_targets as optimize_targets
@@ -26,12 +28,9 @@ from anajax.programming.loops.product_descent import (
     program_by_products as program_by_products,
 )
 from anajax.programming.search.certify import Certificate as Certificate
-from anajax.programming.search.certify import certify as certify
-from anajax.programming.search.evolution import Evolved as Evolved
+from anajax.programming.search.certify import certify_strategy as certify_strategy
 from anajax.programming.search.evolution import evolve_strategy as evolve_strategy
-from anajax.programming.search.gradient import Optimized as Optimized
 from anajax.programming.search.gradient import optimize_strategy as optimize_strategy
-from anajax.programming.search.levels import Enumerated as Enumerated
 from anajax.programming.search.levels import enumerate_levels as enumerate_levels
 from anajax.programming.search.objective import ExactError as ExactError
 from anajax.programming.search.objective import SampledError as SampledError

@@ -64,6 +64,12 @@ def load_strategies(path: str | Path) -> dict[str, Strategies]:
         FileNotFoundError: if there is no such file.
         ValueError: if it is truncated, of another format or version, or its numbers
             are not a valid strategy; the message names the file.
+
+    Example:
+        >>> from anajax.programming.strategy_file import to_text
+        >>> _ = path.write_text(to_text({"mine": strategy}))
+        >>> anajax.load_strategies(path)["mine"].name
+        'lsp_first'
     """
     path = Path(path)
     if not path.is_file():

@@ -92,6 +92,14 @@ def load_targets(
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no complete file of targets.
+
+    Example:
+        >>> from anajax.programming.targets_file import to_bytes
+        >>> layers = anajax.chip.encode_weights(params, strategy)
+        >>> _ = path.write_bytes(to_bytes(layers, params))
+        >>> layers, digital = anajax.load_targets(path)
+        >>> list(layers), list(digital)
+        (['kernel'], ['bias'])
     """
     path = Path(path)
     if not path.is_file():

@@ -16,7 +16,7 @@ from anajax.studies.store import hosts
 from anajax.studies.store.folder import Folder, Resume, check_resume, require_begun
 from anajax.studies.store.parts import Notify
 from anajax.studies.store.versions import versions
-from anajax.workloads.load import load
+from anajax.workloads.catalog import load
 
 MODULES: dict[str, Any] = {
     "strategies": strategies,

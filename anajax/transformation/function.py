@@ -46,6 +46,13 @@ def analog(
     Raises:
         ValueError: if `rules` holds something else than rules, or `apply` takes
             `key` or `ranges` by keyword only.
+
+    Example:
+        >>> f = anajax.analog(apply, [anajax.Rule(".*", io=periphery.standard())])
+        >>> f(params, x, key=key).shape
+        (8, 4)
+        >>> [entry.path for entry in f.report(params, x).analog]
+        ['kernel']
     """
     return AnalogFunction(apply, rules)
 

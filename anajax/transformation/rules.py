@@ -16,6 +16,11 @@ class Rule:
 
     Raises:
         ValueError: if `path` is no regular expression or a number is out of range.
+
+    Example:
+        >>> head = anajax.Rule("head/.*", digital=True)
+        >>> head.covers("head/kernel"), head.covers("body/kernel")
+        (True, False)
     """
 
     path: str

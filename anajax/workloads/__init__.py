@@ -3,5 +3,5 @@
 from anajax.analysis.workload import IGNORE as IGNORE
 from anajax.analysis.workload import Workload as Workload
 from anajax.analysis.workload import evaluate as evaluate
-from anajax.workloads.load import load as load
-from anajax.workloads.load import names as names
+from anajax.workloads.catalog import load as load
+from anajax.workloads.catalog import names as names

@@ -126,6 +126,16 @@ def fit_device(
         ValueError: if the measurements are incomplete, not finite, fewer than the
             parameters or of one target only; if they scatter where the form is exact;
             if the form has no likelihood, or `free` names nothing.
+
+    Example:
+        >>> random = np.random.default_rng(0)
+        >>> target = random.uniform(5, 20, 200)
+        >>> g = target + random.normal(0, 0.5, 200)
+        >>> measured = {"cell": np.arange(200), "target": target, "programmed": g}
+        >>> measured |= {"time": np.zeros(200), "read": g}
+        >>> form = devices.state_independent()
+        >>> anajax.fit_device(measured, form=form).converged
+        True
     """
     with jax.enable_x64(True):
         data = jax.tree.map(_double, group(measurements, units=units))

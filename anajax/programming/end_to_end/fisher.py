@@ -26,7 +26,7 @@ CHIPS = 16
 """Of elasticities, unless told otherwise."""
 
 
-def fisher(
+def fisher_information(
     apply: Apply,
     params: PyTree,
     inputs: JArray | np.ndarray,
@@ -55,6 +55,10 @@ def fisher(
 
     Raises:
         ValueError: if inputs are not finite.
+
+    Example:
+        >>> anajax.fisher_information(apply, params, x, key=key)["kernel"].shape
+        (6, 4)
     """
     checks.finite("inputs", inputs)
     found = chip.normalized_weights(params, select=select, layout=layout)

@@ -194,6 +194,16 @@ def optimize_layer_by_layer(
 
     Raises:
         ValueError: if an argument is out of range, or a weight is in no unit.
+
+    Example:
+        >>> from anajax.programming.end_to_end.layer_by_layer import Unit
+        >>> found = anajax.optimize_layer_by_layer(
+        ...     [Unit(prefixes=("",), outputs=apply)],
+        ...     *(params, device, strategy, x, times),
+        ...     **{"key": key, "steps": 2, "batch": 4},
+        ... )
+        >>> list(found.layers)
+        ['kernel']
     """
     check_times(device, times, extrapolate=extrapolate)
     check_strategy(strategy, device)

@@ -170,6 +170,13 @@ def optimize_targets(
 
     Raises:
         ValueError: if an argument is out of range; names it.
+
+    Example:
+        >>> found = anajax.optimize_targets(
+        ...     apply, params, device, strategy, x, times, key=key, steps=2, batch=4
+        ... )
+        >>> found.layers["kernel"].targets.shape
+        (6, 4, 4)
     """
     check_times(device, times, extrapolate=extrapolate)
     check_strategy(strategy, device)

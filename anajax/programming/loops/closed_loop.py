@@ -22,6 +22,7 @@ from anajax._core.tree import pytree, replace, static
 from anajax._core.types import PRNGKey, PyTree
 from anajax.devices.base import Cells, Device, check_targets, check_times, program, read
 from anajax.mapping.density import WeightDensity, as_density, merged
+from anajax.mapping.found import Found
 from anajax.mapping.strategy import (
     Normalize,
     Strategy,
@@ -169,15 +170,6 @@ def closed_loop_layers(
 
 
 @pytree
-class OptimizedPolicy:
-    """The policy found, and the course of the search."""
-
-    policy: Policy
-    history: Float[JArray, "steps"]
-    """Mean squared error of each step's draw, in units of w_max^2."""
-
-
-@pytree
 class _PolicyParameters:
     first: StrategyParameters
     y: Float[JArray, "later knots 2"]
@@ -186,10 +178,10 @@ class _PolicyParameters:
 
 def optimize_closed_loop(
     device: Device,
-    strategy: Strategy,
     weights: WeightDensity | JArray | np.ndarray,
     times: Float[JArray, "times"] | Sequence[float] | np.ndarray,
     *,
+    start: Strategy,
     key: PRNGKey,
     reads: int = 1,
     knots: int = 11,
@@ -198,16 +190,16 @@ def optimize_closed_loop(
     learning_rate: float = 0.02,
     box: Bounds | None = None,
     extrapolate: bool = False,
-) -> OptimizedPolicy:
+) -> Found:
     """Optimise a policy by gradients through the drawn loop.
 
     Args:
         device: the device model.
-        strategy: where the search starts from, such as the open-loop optimum; mirrored
-            pairs.
         weights: their density, such as `anajax.weight_density(params)`, or the weights
             of one layer.
         times: seconds after the first read over which the error is averaged.
+        start: where the search starts from, such as the open-loop optimum; mirrored
+            pairs.
         key: draws.
         reads: verify reads of each measured device.
         knots: of the table over residuals.
@@ -217,8 +209,19 @@ def optimize_closed_loop(
         box: bounds of F and K.
         extrapolate: whether times may lie outside what the device's source covers.
 
+    Returns:
+        The `Policy` and its last mean squared error; `info` has that of each step's
+        draw as `history [steps]`, in units of w_max^2.
+
     Raises:
         ValueError: if an argument is out of range; names it.
+
+    Example:
+        >>> found = anajax.optimize_closed_loop(
+        ...     device, density, times, start=strategy, key=key, steps=2, samples=2
+        ... )
+        >>> found.info["history"].shape
+        (2,)
     """
     check_times(device, times, extrapolate=extrapolate)
     for name, number, least in (
@@ -230,11 +233,11 @@ def optimize_closed_loop(
         checks.fail(
             "device", "be analog", f"{device.name} with levels", "Use enumerate_levels."
         )
-    check_strategy(strategy, device)
-    begin = follow_open(strategy, device, reads=reads)
+    check_strategy(start, device)
+    begin = follow_open(start, device, reads=reads)
     density = as_density(weights)
     points = merged(density)
-    start = _PolicyParameters(
+    unknown = _PolicyParameters(
         first=from_strategy(begin.strategy, device, max(11, begin.strategy.knots.size)),
         y=jnp.broadcast_to(
             jnp.stack([jnp.linspace(0.0, 1.0, knots), jnp.zeros(knots)], -1),
@@ -242,11 +245,11 @@ def optimize_closed_loop(
         ),
     )
     policy, history = _search(
-        device, begin, start, points, jnp.asarray(times, dtype=float), key,
+        device, begin, unknown, points, jnp.asarray(times, dtype=float), key,
         box=Bounds() if box is None else box, samples=samples, steps=steps,
         rate=learning_rate,
     )  # fmt: skip
-    return OptimizedPolicy(policy=policy, history=history)
+    return Found(strategy=policy, value=history[-1], info={"history": history})
 
 
 @partial(jax.jit, static_argnames=("box", "samples", "steps", "rate"))

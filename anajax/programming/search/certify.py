@@ -16,10 +16,11 @@ from jaxtyping import Float
 
 from anajax._core import checks
 from anajax._core.tree import pytree
+from anajax.devices.base import Device
 from anajax.devices.moments import MomentTable
 from anajax.mapping.density import WeightDensity
-from anajax.mapping.strategy import Strategy, as_strategy
-from anajax.mapping.weight_error import Compensation, weight_error
+from anajax.mapping.strategy import Strategy, as_strategy, check_strategy
+from anajax.mapping.weight_error import Compensation, moment_table, tabulated_error
 
 
 @pytree
@@ -39,39 +40,52 @@ class Certificate:
     coarser than the strategy."""
 
 
-def certify(
+def certify_strategy(
+    device: Device,
     strategy: Strategy,
-    table: MomentTable,
     density: WeightDensity,
+    times: Float[JArray, "times"],
     *,
     time_weights: Float[JArray, "times"] | None = None,
     compensation: Compensation = "mean_abs",
     grid: int = 61,
+    extrapolate: bool = False,
 ) -> Certificate:
     """Enumerate all target combinations for each weight of the density.
 
     Args:
+        device: the device model.
         strategy: gives F, K and, with the density, alpha(t); one or two pairs.
-        table: moments from `weight_error.moment_table`.
         density: weights to check, at most a few tens of points (each costs
             grid^4 combinations for two pairs).
+        times: seconds since the first read, increasing.
         time_weights: importance of each time, equal by default.
         compensation: as in `weight_error`.
         grid: values per device, uniform over the range.
+        extrapolate: whether times may lie outside what the device's source covers.
 
     Returns:
         Achieved and best error of each weight, and the mean relative gap.
 
     Raises:
-        ValueError: if the cell is not one or two pairs.
+        ValueError: if the cell is not one or two pairs, a target lies outside the
+            range of the device, or a time out of range.
+
+    Example:
+        >>> few = anajax.density.merged(density, bins=4)
+        >>> check = anajax.certify_strategy(device, strategy, few, times, grid=5)
+        >>> check.best.shape
+        (4,)
     """
     checks.word("compensation", compensation, Compensation)
+    check_strategy(strategy, device)
     strategy = as_strategy(strategy)
     if not strategy.cell.paired or strategy.cell.factors > 2:
         checks.fail(
             "strategy", "be made of one or two pairs", strategy.cell.signs, "Use two."
         )
-    error = weight_error(strategy, table, density, compensation=compensation)
+    table = moment_table(device, times, extrapolate=extrapolate)
+    error = tabulated_error(strategy, table, density, compensation=compensation)
     w = jnp.ones_like(error.mse) if time_weights is None else time_weights
     w = w / jnp.sum(w)
     u = jnp.abs(density.u) if strategy.mirrored else density.u

@@ -10,50 +10,41 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array as JArray
-from jaxtyping import Float
 
 from anajax._core import checks
-from anajax._core.tree import pytree
-from anajax._core.types import Any
+from anajax._core.types import Any, PRNGKey
 from anajax.devices.base import Device
+from anajax.mapping.found import Found
 from anajax.mapping.strategy import Strategy, pairs
 from anajax.programming.search.objective import AbstractObjective
 from anajax.programming.search.parameters import Bounds, StrategyParameters, to_strategy
-
-
-@pytree
-class Evolved:
-    """The best strategy of the population, and what it took."""
-
-    strategy: Strategy
-    objective: Float[JArray, ""]
-    """Its value, in units of w_max^2."""
-    evaluations: Float[JArray, ""]
-    """Evaluations of the objective."""
 
 
 def evolve_strategy(
     objective: AbstractObjective,
     device: Device,
     *,
-    seed: int,
+    key: PRNGKey,
     knots: int = 11,
     population: int = 15,
     generations: int = 1000,
     box: Bounds | None = None,
     **options: Any,
-) -> Evolved:
+) -> Found:
     """Search a dual-pair strategy by SciPy's differential evolution.
 
     Args:
         objective: from `make_objective`.
         device: gives the range of targets.
-        seed: of the evolution.
+        key: of the evolution.
         knots: uniform knots on |u|; 3 knots - 1 + 2 unknowns.
         population: individuals per unknown.
         generations: at most so many.
         box: bounds of F and K.
         **options: further arguments of `scipy.optimize.differential_evolution`.
+
+    Returns:
+        The best of the population; `info` has the number of `evaluations`.
 
     Raises:
         ValueError: if `population` or `generations` is less than one.
@@ -83,13 +74,14 @@ def evolve_strategy(
         bounds=[tuple(np.log(box.f)), tuple(np.log(box.k)), *shared],
         popsize=population,
         maxiter=generations,
-        rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(np.asarray(jax.random.key_data(key))),
         vectorized=True,
         updating="deferred",
         **{"polish": False, "tol": 0.0, **options},
     )
     strategy = build(jnp.asarray(result.x, dtype=float))
-    return Evolved(strategy=strategy, objective=result.fun, evaluations=count)
+    info = {"evaluations": jnp.asarray(count)}
+    return Found(strategy=strategy, value=jnp.asarray(result.fun), info=info)
 
 
 def _on_lines(z: JArray, knots: int) -> StrategyParameters:

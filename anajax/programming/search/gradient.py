@@ -21,14 +21,14 @@ from jaxtyping import Float
 
 from anajax import rng
 from anajax._core import checks
-from anajax._core.tree import pytree
 from anajax._core.types import PRNGKey
 from anajax.devices.base import Device, check_times
 from anajax.devices.models.ideal import only_range
 from anajax.mapping.density import WeightDensity, as_density, merged
+from anajax.mapping.found import Found
 from anajax.mapping.strategy import Strategy, UnitCell, as_strategy, canonical, pairs
 from anajax.mapping.weight_error import Compensation
-from anajax.programming.search.levels import Enumerated, enumerate_levels
+from anajax.programming.search.levels import enumerate_levels
 from anajax.programming.search.objective import (
     AbstractObjective,
     Aggregate,
@@ -45,30 +45,12 @@ from anajax.programming.search.parameters import (
 )
 
 
-@pytree
-class Optimized:
-    """The best strategy found, and how the search went."""
-
-    strategy: Strategy
-    objective: Float[JArray, ""]
-    """Its value, in units of w_max^2."""
-    f: Float[JArray, "factors"]
-    """Significance factors, most significant first."""
-    k: Float[JArray, ""]
-    """Digital scale relative to the full range."""
-    per_start: Float[JArray, "starts"]
-    """Value that each start reached in the first round; warm starts come first. With
-    levels: of each significance factor that was tried."""
-    history: Float[JArray, "steps"]
-    """Least value over the starts at each step; with levels, up to each try."""
-
-
 def optimize_strategy(
     device: Device,
-    cell: UnitCell | None,
     weights: WeightDensity | JArray | np.ndarray,
     times: Float[JArray, "times"] | Sequence[float] | np.ndarray,
     *,
+    cell: UnitCell | None = None,
     key: PRNGKey,
     knots: int = 11,
     move_knots: bool = True,
@@ -83,7 +65,7 @@ def optimize_strategy(
     compensation: Compensation = "mean_abs",
     samples: int | None = None,
     extrapolate: bool = False,
-) -> Optimized:
+) -> Found:
     """Find the targets, F and K with the least expected squared weight error.
 
     For a device with levels nothing is descended: its codes are enumerated, see
@@ -92,10 +74,10 @@ def optimize_strategy(
 
     Args:
         device: the device model.
-        cell: devices of a weight, in pairs (with levels, any); two pairs if `None`.
         weights: their density, such as `anajax.weight_density(params)`, or the weights
             of one layer.
         times: seconds after the first read over which the error is averaged.
+        cell: devices of a weight, in pairs (with levels, any); two pairs if `None`.
         key: draws the random starts (and the chips, with `samples`).
         knots: number of knots on |u|.
         move_knots: whether their spacing is optimised as well.
@@ -113,10 +95,20 @@ def optimize_strategy(
         extrapolate: whether times may lie outside what the device's source covers.
 
     Returns:
-        The best strategy and the course of the search.
+        The best strategy and its value. `info` has F as `f [factors]` (most significant
+        first), K relative to the full range as `k`, `per_start [starts]` (reached in
+        the first round, warm starts first) and `history [steps]` (the least value over
+        the starts). For a device with levels see `enumerate_levels`.
 
     Raises:
         ValueError: if an argument is out of range; see also `make_objective`.
+
+    Example:
+        >>> found = anajax.optimize_strategy(
+        ...     device, density, times, key=key, steps=20, starts=1, knots=3
+        ... )
+        >>> found.strategy.targets.shape  # knots, devices
+        (3, 4)
     """
     check_times(device, times, extrapolate=extrapolate)
     checks.word("aggregate", aggregate, Aggregate)
@@ -125,18 +117,17 @@ def optimize_strategy(
     density = as_density(weights)
     if device.levels is not None:
         _check_exact(samples)
-        found = enumerate_levels(
+        return enumerate_levels(
             device,
-            cell,
             density,
             times,
+            cell=cell,
             time_weights=time_weights,
             aggregate=aggregate,
             ceiling=ceiling,
             compensation=compensation,
             extrapolate=True,
         )
-        return _as_optimized(found)
     _check(cell, knots, starts, steps, warm)
     box = Bounds() if box is None else box
     objective = make_objective(
@@ -200,7 +191,7 @@ def _search(
     steps: int,
     rate: float,
     move_knots: bool,
-) -> Optimized:
+) -> Found:
     """Two rounds of the same program: all starts, then the winner at many rates."""
 
     def value(
@@ -227,14 +218,13 @@ def _search(
     ends, (reached, paths) = jax.lax.scan(go, begin, rates)
     winner = jax.tree.map(lambda v: v[0], ends)
     strategy = canonical(to_strategy(winner, device, cell))
-    return Optimized(
-        strategy=strategy,
-        objective=jnp.min(reached[-1]) / 1e4,
-        f=strategy.significance,
-        k=jnp.exp(winner.log_k),
-        per_start=reached[0] / 1e4,
-        history=paths.ravel() / 1e4,
-    )
+    info = {
+        "f": strategy.significance,
+        "k": jnp.exp(winner.log_k),
+        "per_start": reached[0] / 1e4,
+        "history": paths.ravel() / 1e4,
+    }
+    return Found(strategy=strategy, value=jnp.min(reached[-1]) / 1e4, info=info)
 
 
 def _descend(
@@ -270,17 +260,6 @@ def _admissible(
         log_f=grads.log_f,
         log_k=grads.log_k,
         log_width=grads.log_width * move_knots,
-    )
-
-
-def _as_optimized(found: Enumerated) -> Optimized:
-    return Optimized(
-        strategy=found.strategy,
-        objective=found.objective,
-        f=found.strategy.significance,
-        k=found.k,
-        per_start=found.per_try,
-        history=jax.lax.cummin(found.per_try),
     )
 
 

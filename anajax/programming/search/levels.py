@@ -29,10 +29,10 @@ from jaxtyping import Array as JArray
 from jaxtyping import Float
 
 from anajax._core import checks
-from anajax._core.tree import pytree
 from anajax.devices.base import Device, check_times
 from anajax.devices.moments import Moments, conductance_moments
 from anajax.mapping.density import WeightDensity, as_density
+from anajax.mapping.found import Found
 from anajax.mapping.strategy import Strategy, UnitCell, full_scale
 from anajax.mapping.weight_error import Compensation, error_of_moments
 from anajax.programming.search.codes import best_scale, codes, envelope
@@ -42,36 +42,19 @@ ROUNDS = 12
 """Most steps of the fixed point of alpha."""
 
 
-@pytree
-class Enumerated:
-    """The best stepped strategy of a cell, and what it was chosen from."""
-
-    strategy: Strategy
-    objective: Float[JArray, ""]
-    """Its value, in units of w_max^2."""
-    k: Float[JArray, ""]
-    """Digital scale relative to the full range."""
-    codes: Float[JArray, ""]
-    """Combinations of levels that were compared for every weight."""
-    tried: Float[JArray, "tries factors"]
-    """Significance factors that were tried, in that order."""
-    per_try: Float[JArray, "tries"]
-    """The least value found with each."""
-
-
 def enumerate_levels(
     device: Device,
-    cell: UnitCell,
     weights: WeightDensity | JArray | np.ndarray,
     times: Float[JArray, "times"] | Sequence[float] | np.ndarray,
     *,
+    cell: UnitCell,
     significance: JArray | np.ndarray | Sequence[float] | None = None,
     time_weights: JArray | np.ndarray | None = None,
     aggregate: Aggregate = "mean",
     ceiling: JArray | np.ndarray | None = None,
     compensation: Compensation = "mean_abs",
     extrapolate: bool = False,
-) -> Enumerated:
+) -> Found:
     """The codes with the least expected squared weight error, weight by weight.
 
     Args:
@@ -92,7 +75,10 @@ def enumerate_levels(
         extrapolate: whether times may lie outside what the device's source covers.
 
     Returns:
-        A stepped strategy, and the values of the factors that were tried.
+        A stepped strategy and its value. `info` has its F as `f [factors]`, K relative
+        to the full range as `k`, the number of `codes` that were compared for every
+        weight, the factors `tried [tries factors]`, the least value with each as
+        `per_start [tries]`, and the least up to each as `history [tries]`.
 
     Raises:
         ValueError: if the device has no levels, there are too many codes, or the
@@ -304,7 +290,7 @@ def _least(found: list[_Found]) -> _Found:
     return min(found, key=lambda f: f.value)
 
 
-def _finish(search: _Search, tried: list[_Found]) -> Enumerated:
+def _finish(search: _Search, tried: list[_Found]) -> Found:
     best, cell = _least(tried), search.cell
     first = 0.0 if cell.paired else -1.0
     ends = ((best.thresholds - best.offset) / best.scale).astype(np.float32)
@@ -322,14 +308,16 @@ def _finish(search: _Search, tried: list[_Found]) -> Enumerated:
         mirrored=cell.paired,
         stepped=True,
     )
-    return Enumerated(
-        strategy=strategy,
-        objective=best.value,
-        k=strategy.scale / full_scale(strategy, search.span),
-        codes=float(best.compared),
-        tried=np.stack([f.significance for f in tried]),
-        per_try=[f.value for f in tried],
-    )
+    values = jnp.asarray([f.value for f in tried])
+    info = {
+        "f": strategy.significance,
+        "k": strategy.scale / full_scale(strategy, search.span),
+        "codes": jnp.asarray(float(best.compared)),
+        "tried": jnp.asarray(np.stack([f.significance for f in tried])),
+        "per_start": values,
+        "history": jax.lax.cummin(values),
+    }
+    return Found(strategy=strategy, value=jnp.asarray(best.value), info=info)
 
 
 def _check_significance(significance: np.ndarray, cell: UnitCell) -> None:

@@ -22,7 +22,7 @@ from anajax.devices.base import Cells, Device, age, check_times, program, read
 from anajax.devices.moments import MomentTable
 from anajax.mapping.density import WeightDensity, as_density
 from anajax.mapping.strategy import Strategy, decode, encode
-from anajax.mapping.weight_error import Compensation, moment_table, weight_error
+from anajax.mapping.weight_error import Compensation, moment_table, tabulated_error
 
 Aggregate = Literal["mean", "minimax"]
 """Weighted mean over times, or (smoothly) the worst of the weighted times."""
@@ -53,7 +53,7 @@ class ExactError(AbstractObjective):
         checks.word("compensation", self.compensation, Compensation)
 
     def __call__(self, strategy: Strategy) -> Float[JArray, ""]:
-        error = weight_error(
+        error = tabulated_error(
             strategy, self.table, self.density, compensation=self.compensation
         )
         return combine(error.mse, self.time_weights, self.aggregate, self.ceiling)

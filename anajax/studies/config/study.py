@@ -63,7 +63,7 @@ class WorkloadSection(Section):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        from anajax.workloads.load import names
+        from anajax.workloads.catalog import names
 
         one_of(name, names())
         return name

@@ -15,7 +15,7 @@ from anajax.chip import Strategies
 from anajax.devices.base import Device
 from anajax.mapping.strategy import Strategy
 from anajax.mapping.weight_error import moment_table
-from anajax.programming.end_to_end.fisher import fisher
+from anajax.programming.end_to_end.fisher import fisher_information
 from anajax.programming.end_to_end.layer_by_layer import (
     optimize_layer_by_layer,
     units_of,
@@ -140,7 +140,7 @@ def of_targets(
 def _weighed(programmer: Programmer, work: Workload, params: PyTree) -> Programmer:
     """The same, with squared errors weighed by Fisher information."""
     inputs = unlabeled(work, FISHER_INPUTS)
-    importance = fisher(work.apply, params, inputs, key=programmer.key)
+    importance = fisher_information(work.apply, params, inputs, key=programmer.key)
     return dataclasses.replace(programmer, importance=importance)
 
 
@@ -159,12 +159,12 @@ def _closed_loop(
     """A policy from the weight error of all layers together."""
     policy = optimize_closed_loop(
         programmer.device,
-        _loop_start(programmer),
         programmer.density,
         programmer.times,
+        start=_loop_start(programmer),
         key=rng.path_key(programmer.key, entry.title),
         reads=entry.reads or 1,
-    ).policy
+    ).strategy
     how = programmer.config.normalize
     layers = closed_loop_layers(params, policy, normalize=how)
     return _of_loop(params, layers, programmer)

@@ -30,7 +30,7 @@ from anajax.mapping.weight_error import (
     Compensation,
     WeightError,
     moment_table,
-    weight_error,
+    tabulated_error,
     with_factors,
 )
 from anajax.programming import optimize_strategy
@@ -171,11 +171,11 @@ class Programmer:
         return lambda density, _: self._tune(getattr(strategies, name), density)
 
     def _tune(self, build: Callable[..., Strategy], density: WeightDensity) -> Strategy:
-        return strategies.tuned(
-            build,
+        return strategies.tune_strategy(
             self.device,
             density,
             self.times,
+            build=build,
             time_weights=self._time_weights,
             compensation=self._compensation,
         ).strategy
@@ -187,9 +187,9 @@ class Programmer:
         least = self._least_error(hand, density) if options.never_worse else None
         return optimize_strategy(
             self.device,
-            pairs(options.pairs),
             density,
             self.times,
+            cell=pairs(options.pairs),
             key=key,
             knots=options.knots,
             starts=options.starts,
@@ -223,7 +223,7 @@ def _error(
     density: WeightDensity,
     compensation: Compensation,
 ) -> WeightError:
-    return weight_error(strategy, table, density, compensation=compensation)
+    return tabulated_error(strategy, table, density, compensation=compensation)
 
 
 @functools.cache

@@ -1,17 +1,22 @@
 """Fits of made data: what is found is what was put in, or it is said why not."""
 
+import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from scipy.special import logsumexp
+from scipy.stats import norm
 
 from anajax import devices
 from anajax._core.tree import inherited, pytree, replace, within
 from anajax.devices import fit_device, measure, table_form
 from anajax.devices.curves import Polynomial, Table
 from anajax.devices.drift import NoDrift
+from anajax.devices.fitting import continuous
 from anajax.devices.fitting.measurements import UNITS, group
 from anajax.devices.fitting.parameters import domain, layout
-from anajax.devices.fitting.search import TOLERANCE
+from anajax.devices.fitting.search import TOLERANCE, look
 from anajax.devices.read_noise import NoReadNoise
 
 QUIET = replace(table_form(g_max=220.0), drift=NoDrift(), read=NoReadNoise())
@@ -125,6 +130,42 @@ def test_a_deviation_of_zero_is_said_to_be_at_its_bound():
     assert np.isinf(spread.se) and spread.value < 1e-2
     mean = result["drift.nu_mean.value"]
     assert abs(mean.value - 0.1) < 3 * mean.se
+
+
+def test_cells_far_from_all_others_count_in_full():
+    """Exponents 18 and 90 spreads off: the likelihood of a dense integral, and its
+    gradient."""
+    form = devices.state_independent(nu=0.1, nu_sd=0.01)
+    form = devices.scale_noise(form, read=0.1)
+    times, t0 = np.array([10.0, 1e3, 1e5]), float(form.drift.t0)
+    log_time = np.log1p(times / t0)
+    reads = 10.0 * np.exp(-np.array([[0.1], [0.28], [1.0]]) * log_time)
+    reads *= 1 + 0.02 * np.random.default_rng(0).normal(size=reads.shape)
+    table = {"cell": np.repeat(range(3), 3), "target": np.full(9, 10.0)}
+    table |= {"programmed": table["target"], "time": np.tile(times, 3)}
+    table["read"] = reads.ravel()
+    with jax.enable_x64(True):
+        data = jax.tree.map(lambda v: jnp.asarray(v, float), group(table))
+        double = jax.tree.map(lambda v: jnp.asarray(np.asarray(v, float)), form)
+        places = layout(double, ["drift", "read"])
+        at = np.asarray(places.coordinates())
+        found = look(continuous, places, at, data)
+        step = 1e-4 * np.eye(at.size)
+        ahead, behind = (
+            [look(continuous, places, at + side * h, data).value for h in step]
+            for side in (1, -1)
+        )
+    nu = np.linspace(0.0, 2.0, 400_001)[:, None]
+    g = 10.0 * np.exp(-nu * log_time)
+    sd = np.asarray(form.read.sd(g, target=10.0, programmed=10.0, t=times), float)
+    prior = norm.logpdf(nu, 0.1, 0.01)
+    full = 3 * norm.logpdf(0.0, 0.0, float(form.programming.sd(jnp.ones(())).item()))
+    for seen in reads:
+        log = prior + norm.logpdf(seen, g, sd).sum(-1, keepdims=True)
+        full += logsumexp(log) + np.log(5e-6)
+    assert found.value == pytest.approx(full, abs=1e-3)
+    slope = np.subtract(ahead, behind) / 2e-4
+    np.testing.assert_allclose(found.gradient, slope, rtol=1e-4)
 
 
 def test_what_scatters_needs_an_error_and_what_is_exact_has_none():

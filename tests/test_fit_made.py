@@ -13,10 +13,11 @@ from anajax._core.tree import inherited, pytree, replace, within
 from anajax.devices import fit_device, measure, table_form
 from anajax.devices.curves import Polynomial, Table
 from anajax.devices.drift import NoDrift
-from anajax.devices.fitting import continuous
+from anajax.devices.fitting import continuous, guesses
+from anajax.devices.fitting.ascent import _doubted
 from anajax.devices.fitting.measurements import UNITS, group
 from anajax.devices.fitting.parameters import domain, layout
-from anajax.devices.fitting.search import TOLERANCE, look
+from anajax.devices.fitting.search import TOLERANCE, Found, Point, look
 from anajax.devices.read_noise import NoReadNoise
 
 QUIET = replace(table_form(g_max=220.0), drift=NoDrift(), read=NoReadNoise())
@@ -68,6 +69,42 @@ def test_starts_far_off_end_at_the_same_maximum():
     ]
     assert np.ptp([end.log_likelihood for end in ends]) < 2 * TOLERANCE
     assert all(end.converged for end in ends)
+
+
+@pytest.mark.slow
+def test_starts_from_the_data_do_not_depend_on_the_numbers_of_the_form():
+    form = table_form(g_max=25.0, knots=2)
+    target = np.random.default_rng(0).uniform(2.5, 25, 200)
+    table = measure(form, target, (1.0, 1e3, 1e6), key=jr.key(0))
+    found = []
+    with jax.enable_x64(True):
+        data = jax.tree.map(lambda v: jnp.asarray(v, float), group(table))
+        for factor in (0.05, 1.0, 20.0):
+            start = jax.tree.map(lambda v: jnp.asarray(np.asarray(v, float)), form)
+            places = layout(start, None)
+            moved = places.device(places.values(places.coordinates() + np.log(factor)))
+            places = replace(places, form=moved)
+            found.append(places.values(guesses.from_moments(places, data)))
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], rtol=0.02, atol=2e-3)
+
+
+def test_a_maximum_that_another_search_still_climbs_to_is_doubted():
+    def end(value, converged):
+        none = np.zeros(0)
+        point = Point(none, value, none, np.zeros((0, 0)))
+        return Found(point, converged, "" if converged else "it still grows")
+
+    best = end(-10.0, True)
+    for other, doubted in (
+        (end(-9.9, False), True),
+        (end(-10.0005, False), True),
+        (end(-10.1, False), False),
+        (end(-10.0, True), False),
+    ):
+        found = _doubted(best, [best, other])
+        assert found.converged == (not doubted)
+        assert ("another start is as high: it still grows" in found.reason) == doubted
 
 
 def test_tables_and_ranges_end_where_the_targets_end():

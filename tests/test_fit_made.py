@@ -11,7 +11,7 @@ from scipy.stats import norm
 from anajax import devices
 from anajax._core.tree import inherited, pytree, replace, within
 from anajax.devices import fit_device, measure, table_form
-from anajax.devices.curves import Polynomial, Table
+from anajax.devices.curves import Constant, Polynomial, Table
 from anajax.devices.drift import NoDrift
 from anajax.devices.fitting import continuous, guesses
 from anajax.devices.fitting.ascent import _doubted
@@ -19,6 +19,7 @@ from anajax.devices.fitting.measurements import UNITS, group
 from anajax.devices.fitting.parameters import domain, layout
 from anajax.devices.fitting.search import TOLERANCE, Found, Point, look
 from anajax.devices.read_noise import NoReadNoise
+from anajax.devices.relaxation import LogTime, RelaxationDrift
 
 QUIET = replace(table_form(g_max=220.0), drift=NoDrift(), read=NoReadNoise())
 SMALL = replace(table_form(g_max=220.0, knots=2), drift=NoDrift(), read=NoReadNoise())
@@ -147,6 +148,30 @@ def test_drift_tables_are_found():
     at_truth = fit_device(table, form=truth, steps=0)
     assert not at_truth.converged and "no steps" in at_truth.reason
     assert result.log_likelihood > at_truth.log_likelihood
+
+
+def test_relaxation_is_found():
+    """Deviation and mean that change with the logarithm of time; one read a cell."""
+
+    def relaxing(sd, growth, shift):
+        drift = RelaxationDrift(
+            spread=LogTime(slope=growth, offset=sd),
+            shift=LogTime(slope=shift, offset=0.1),
+            g_max=220.0,
+        )
+        sd = Constant(value=sd)
+        programming = replace(SMALL.programming, sd=sd, shift=None)
+        return replace(SMALL, programming=programming, drift=drift)
+
+    truth = relaxing(1.0, 0.3, -0.2)
+    target = np.random.default_rng(0).uniform(20, 220, 300)
+    table = measure(truth, target, (1.0, 60.0, 3600.0, 86400.0), key=jr.key(0))
+    result = fit_device(table, form=relaxing(0.1, 0.05, 0.0))
+    assert result.converged and not result.form_rejected, result.reason
+    assert not result.undetermined
+    true = np.asarray(layout(truth, None).vector())
+    for p, value in zip(result.parameters, true, strict=True):
+        assert abs(p.value - value) < 3 * p.se, p
 
 
 def test_a_deviation_of_zero_is_said_to_be_at_its_bound():

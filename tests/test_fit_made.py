@@ -1,18 +1,25 @@
 """Fits of made data: what is found is what was put in, or it is said why not."""
 
+import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from scipy.special import logsumexp
+from scipy.stats import norm
 
 from anajax import devices
 from anajax._core.tree import inherited, pytree, replace, within
 from anajax.devices import fit_device, measure, table_form
-from anajax.devices.curves import Polynomial, Table
+from anajax.devices.curves import Constant, Polynomial, Table
 from anajax.devices.drift import NoDrift
+from anajax.devices.fitting import continuous, guesses
+from anajax.devices.fitting.ascent import _doubted
 from anajax.devices.fitting.measurements import UNITS, group
 from anajax.devices.fitting.parameters import domain, layout
-from anajax.devices.fitting.search import TOLERANCE
+from anajax.devices.fitting.search import TOLERANCE, Found, Point, look
 from anajax.devices.read_noise import NoReadNoise
+from anajax.devices.relaxation import LogTime, RelaxationDrift
 
 QUIET = replace(table_form(g_max=220.0), drift=NoDrift(), read=NoReadNoise())
 SMALL = replace(table_form(g_max=220.0, knots=2), drift=NoDrift(), read=NoReadNoise())
@@ -65,6 +72,42 @@ def test_starts_far_off_end_at_the_same_maximum():
     assert all(end.converged for end in ends)
 
 
+@pytest.mark.slow
+def test_starts_from_the_data_do_not_depend_on_the_numbers_of_the_form():
+    form = table_form(g_max=25.0, knots=2)
+    target = np.random.default_rng(0).uniform(2.5, 25, 200)
+    table = measure(form, target, (1.0, 1e3, 1e6), key=jr.key(0))
+    found = []
+    with jax.enable_x64(True):
+        data = jax.tree.map(lambda v: jnp.asarray(v, float), group(table))
+        for factor in (0.05, 1.0, 20.0):
+            start = jax.tree.map(lambda v: jnp.asarray(np.asarray(v, float)), form)
+            places = layout(start, None)
+            moved = places.device(places.values(places.coordinates() + np.log(factor)))
+            places = replace(places, form=moved)
+            found.append(places.values(guesses.from_moments(places, data)))
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], rtol=0.02, atol=2e-3)
+
+
+def test_a_maximum_that_another_search_still_climbs_to_is_doubted():
+    def end(value, converged):
+        none = np.zeros(0)
+        point = Point(none, value, none, np.zeros((0, 0)))
+        return Found(point, converged, "" if converged else "it still grows")
+
+    best = end(-10.0, True)
+    for other, doubted in (
+        (end(-9.9, False), True),
+        (end(-10.0005, False), True),
+        (end(-10.1, False), False),
+        (end(-10.0, True), False),
+    ):
+        found = _doubted(best, [best, other])
+        assert found.converged == (not doubted)
+        assert ("another start is as high: it still grows" in found.reason) == doubted
+
+
 def test_tables_and_ranges_end_where_the_targets_end():
     result = fit_device(made(1.0), form=QUIET)
     device = result.device
@@ -107,6 +150,30 @@ def test_drift_tables_are_found():
     assert result.log_likelihood > at_truth.log_likelihood
 
 
+def test_relaxation_is_found():
+    """Deviation and mean that change with the logarithm of time; one read a cell."""
+
+    def relaxing(sd, growth, shift):
+        drift = RelaxationDrift(
+            spread=LogTime(slope=growth, offset=sd),
+            shift=LogTime(slope=shift, offset=0.1),
+            g_max=220.0,
+        )
+        sd = Constant(value=sd)
+        programming = replace(SMALL.programming, sd=sd, shift=None)
+        return replace(SMALL, programming=programming, drift=drift)
+
+    truth = relaxing(1.0, 0.3, -0.2)
+    target = np.random.default_rng(0).uniform(20, 220, 300)
+    table = measure(truth, target, (1.0, 60.0, 3600.0, 86400.0), key=jr.key(0))
+    result = fit_device(table, form=relaxing(0.1, 0.05, 0.0))
+    assert result.converged and not result.form_rejected, result.reason
+    assert not result.undetermined
+    true = np.asarray(layout(truth, None).vector())
+    for p, value in zip(result.parameters, true, strict=True):
+        assert abs(p.value - value) < 3 * p.se, p
+
+
 def test_a_deviation_of_zero_is_said_to_be_at_its_bound():
     """Exponents without spread: the likelihood has no maximum inside."""
     form = devices.state_independent(nu=0.1, nu_sd=0.02)
@@ -125,6 +192,42 @@ def test_a_deviation_of_zero_is_said_to_be_at_its_bound():
     assert np.isinf(spread.se) and spread.value < 1e-2
     mean = result["drift.nu_mean.value"]
     assert abs(mean.value - 0.1) < 3 * mean.se
+
+
+def test_cells_far_from_all_others_count_in_full():
+    """Exponents 18 and 90 spreads off: the likelihood of a dense integral, and its
+    gradient."""
+    form = devices.state_independent(nu=0.1, nu_sd=0.01)
+    form = devices.scale_noise(form, read=0.1)
+    times, t0 = np.array([10.0, 1e3, 1e5]), float(form.drift.t0)
+    log_time = np.log1p(times / t0)
+    reads = 10.0 * np.exp(-np.array([[0.1], [0.28], [1.0]]) * log_time)
+    reads *= 1 + 0.02 * np.random.default_rng(0).normal(size=reads.shape)
+    table = {"cell": np.repeat(range(3), 3), "target": np.full(9, 10.0)}
+    table |= {"programmed": table["target"], "time": np.tile(times, 3)}
+    table["read"] = reads.ravel()
+    with jax.enable_x64(True):
+        data = jax.tree.map(lambda v: jnp.asarray(v, float), group(table))
+        double = jax.tree.map(lambda v: jnp.asarray(np.asarray(v, float)), form)
+        places = layout(double, ["drift", "read"])
+        at = np.asarray(places.coordinates())
+        found = look(continuous, places, at, data)
+        step = 1e-4 * np.eye(at.size)
+        ahead, behind = (
+            [look(continuous, places, at + side * h, data).value for h in step]
+            for side in (1, -1)
+        )
+    nu = np.linspace(0.0, 2.0, 400_001)[:, None]
+    g = 10.0 * np.exp(-nu * log_time)
+    sd = np.asarray(form.read.sd(g, target=10.0, programmed=10.0, t=times), float)
+    prior = norm.logpdf(nu, 0.1, 0.01)
+    full = 3 * norm.logpdf(0.0, 0.0, float(form.programming.sd(jnp.ones(())).item()))
+    for seen in reads:
+        log = prior + norm.logpdf(seen, g, sd).sum(-1, keepdims=True)
+        full += logsumexp(log) + np.log(5e-6)
+    assert found.value == pytest.approx(full, abs=1e-3)
+    slope = np.subtract(ahead, behind) / 2e-4
+    np.testing.assert_allclose(found.gradient, slope, rtol=1e-4)
 
 
 def test_what_scatters_needs_an_error_and_what_is_exact_has_none():

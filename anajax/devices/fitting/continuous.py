@@ -28,6 +28,10 @@ from anajax.devices.relaxation import RelaxationDrift
 
 PerCell = Float[JArray, "cells"]
 POINTS = 24
+NEAR, FAR = 7.0, 1e3
+"""Spreads of the prior within which a fact of its is, and where the search begins."""
+ZOOMS = 8
+"""Each leaves at least a sixth of the range."""
 
 
 @pytree
@@ -125,8 +129,13 @@ def programming_z(device: Device, data: Measured) -> tuple[PerCell, PerCell, Per
 
 
 def windows(device: Device, data: Measured) -> Window:
-    """Where the frozen fact of each cell may be, given its reads: four zooms."""
-    steps, whole = 24, _prior_range(device, data)
+    """Where the frozen fact of each cell may be, given its reads: a few zooms.
+
+    They begin far outside the prior: the fact of a cell that is no child of it is
+    where its reads are, and a window that ends before has an edge which moves with
+    the prior, so that the gradient, of a window held fixed, is not that of the value.
+    """
+    steps, whole = 24, _prior_range(device, data, FAR)
     if isinstance(device.read, NoReadNoise) or isinstance(device.drift, NoDrift):
         return Window(low=whole[0], high=whole[1])
 
@@ -135,6 +144,7 @@ def windows(device: Device, data: Measured) -> Window:
         step = jnp.arange(steps + 1, dtype=low.dtype) / steps
         facts = low[:, None] + (high - low)[:, None] * step
         weight = _log_joint(device, data, facts)
+        weight = jnp.where(jnp.isnan(weight), -jnp.inf, weight)  # beyond all numbers
         weight = jnp.exp(weight - jnp.max(weight, -1, keepdims=True))
         weight = weight / jnp.sum(weight, -1, keepdims=True)
         mean = jnp.sum(weight * facts, -1)
@@ -142,7 +152,7 @@ def windows(device: Device, data: Measured) -> Window:
         reach = jnp.maximum(7 * sd, 2 * (high - low) / steps)
         return jnp.maximum(mean - reach, low), jnp.minimum(mean + reach, high)
 
-    low, high = jax.lax.fori_loop(0, 4, zoom, whole)
+    low, high = jax.lax.fori_loop(0, ZOOMS, zoom, whole)
     return Window(low=low, high=high)
 
 
@@ -203,12 +213,14 @@ def _usable(device: Device, data: Measured) -> JArray:
     return usable
 
 
-def _prior_range(device: Device, data: Measured) -> tuple[PerCell, PerCell]:
+def _prior_range(
+    device: Device, data: Measured, reach: float = NEAR
+) -> tuple[PerCell, PerCell]:
     drift = device.drift
     if isinstance(drift, PowerLawDrift):
         mean, sd = drift._statistics(data.target)
-        return jnp.maximum(mean - 7 * sd, 0), mean + 7 * sd
-    return jnp.full_like(data.target, -7.0), jnp.full_like(data.target, 7.0)
+        return jnp.maximum(mean - reach * sd, 0), mean + reach * sd
+    return jnp.full_like(data.target, -reach), jnp.full_like(data.target, reach)
 
 
 def _log_prior(device: Device, data: Measured, facts: JArray) -> JArray:

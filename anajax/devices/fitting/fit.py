@@ -21,20 +21,18 @@ from anajax._core.tree import replace
 from anajax.devices.base import Device
 from anajax.devices.curves import Table
 from anajax.devices.drift import PowerLawDrift
-from anajax.devices.fitting import binary, clips, continuous, guesses, spans
+from anajax.devices.fitting import binary, clips, continuous, spans
+from anajax.devices.fitting.ascent import highest
 from anajax.devices.fitting.measurements import Measured, group, without_repeats
 from anajax.devices.fitting.measurements import Table as Columns
 from anajax.devices.fitting.parameters import Layout, layout
 from anajax.devices.fitting.residuals import FormTest, Residuals, form_tests, residuals
-from anajax.devices.fitting.search import TOLERANCE, Found, search
+from anajax.devices.fitting.search import Found, search
 from anajax.devices.fitting.uncertainty import uncertainty
 from anajax.devices.models.mram import RetentionFlips
 from anajax.devices.programming import GaussianProgramming
 from anajax.devices.read_noise import FlickerRead, NoReadNoise
 from anajax.devices.ties import tied
-
-HEATS = 15
-"""Steps that the search goes from every start."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ def fit_device(
         cut, knots = spans.ended(form, data)
         places = layout(cut, free, knots)
         _require_cells(places, data)
-        found = _best(likelihood, places, data, steps)
+        found = highest(likelihood, places, data, steps)
         if steps:
             found = _unclipped(likelihood, places, data, found)
         covariance, se, reasons = uncertainty(likelihood, places, data, found.point)
@@ -240,37 +238,6 @@ def _require_cells(places: Layout, data: Measured) -> None:
             f"{data.target.size} cells",
             "Measure more cells, or take a form with fewer constants or knots.",
         )
-
-
-def _best(likelihood: ModuleType, places: Layout, data: Measured, steps: int) -> Found:
-    """The best end of the searches from the form and from moments of the data.
-
-    All go a part of the way, and those that have not arrived then to the end: a maximum
-    counts only if no other start is above it. Where a form has clips, it is the form's
-    own end if the data do not tell it from the best.
-    """
-    starts = [places.coordinates()]
-    if steps and likelihood is continuous:
-        starts = guesses.starts(places, data)
-    part = steps if len(starts) == 1 else min(steps, HEATS)
-    ends = [search(likelihood, places, data, start, part) for start in starts]
-    if part < steps:
-        ends = [_finished(likelihood, places, data, end, steps) for end in ends]
-    best = max(ends, key=lambda end: end.point.value)
-    if not np.isfinite(best.point.value):
-        remedy = "Start elsewhere, or give it errors where the data have them."
-        checks.fail("form", "give the data a likelihood", best.point.value, remedy)
-    same = clips.same(places) if steps else TOLERANCE
-    return ends[0] if ends[0].point.value > best.point.value - same else best
-
-
-def _finished(
-    likelihood: ModuleType, places: Layout, data: Measured, end: Found, steps: int
-) -> Found:
-    """The end of a search that went a part of the way."""
-    if end.converged or not np.isfinite(end.point.value):
-        return end
-    return search(likelihood, places, data, jnp.asarray(end.point.at), steps)
 
 
 def _unclipped(

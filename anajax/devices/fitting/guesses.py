@@ -2,7 +2,9 @@
 
 Cells are grouped by target and reads by time. In each group the mean and the spread
 that a form predicts, from the quadrature nodes that every slot has, are brought to
-those that were measured, by least squares.
+those that were measured, by least squares. What the groups leave open is decided by
+rules of the data, not by the numbers of the form: forms that differ in these alone
+start at one place.
 """
 
 import jax
@@ -19,9 +21,11 @@ from anajax.devices.fitting.parameters import Layout, Vector
 
 CELLS, TIMES = 12, 6
 """Groups of cells by target, and of reads by time."""
-TIE = 1e-2
-"""Weight of the form's own constants, which decide what the data leave open."""
-
+EVEN = 1e-2
+"""Weight of two rules where the groups leave something open: a table is level, and the
+mean of drift, its spread and the noise have equal parts in the change of reads."""
+TIE = 1e-4
+"""Weight of the form's own constants, for what is left open then."""
 TILT = 1.0
 """Logarithm by which starts differ in their share of drift and of read noise."""
 
@@ -67,7 +71,7 @@ def starts(places: Layout, data: Measured) -> list[Vector]:
 def from_moments(places: Layout, data: Measured) -> Vector | None:
     """Coordinates whose predicted moments are those of the data; None if none are."""
     written, read = _groups(data)
-    start = places.coordinates()
+    start = places.level(places.coordinates())
 
     def off(at: np.ndarray) -> np.ndarray:
         return np.asarray(_off(places, start, jnp.asarray(at), written, read))
@@ -91,14 +95,17 @@ def _mismatch(
     mean, sd = _moments(device.programming.nodes(written.target))
     first = _apart(mean - written.target, sd, written)
 
-    def later(target: JArray, programmed: JArray, t: JArray) -> tuple[JArray, JArray]:
+    def later(target: JArray, programmed: JArray, t: JArray) -> tuple[JArray, ...]:
         mean, sd = _moments(device.drift.nodes(target, programmed, t=t))
         noise = device.read.sd(mean, target=target, programmed=programmed, t=t)
-        return mean, jnp.sqrt(sd**2 + noise**2 + 1e-30)
+        return mean, sd, jnp.abs(noise) + 1e-15
 
-    mean, sd = jax.vmap(later)(read.target, read.programmed, read.time)
-    second = _apart(mean - read.programmed, sd, read)
-    return jnp.concatenate([first, second, TIE * (at - start)])
+    mean, sd, noise = jax.vmap(later)(read.target, read.programmed, read.time)
+    second = _apart(mean - read.programmed, jnp.sqrt(sd**2 + noise**2), read)
+    change = jnp.sqrt((mean - read.programmed) ** 2 + 1e-30)
+    parts = [read.weight * jnp.log(sd / other) for other in (noise, change)]
+    rules = EVEN * jnp.concatenate([places.steps(at), *parts])
+    return jnp.concatenate([first, second, rules, TIE * (at - start)])
 
 
 _off = jax.jit(_mismatch)

@@ -5,6 +5,7 @@ lies in an interval (`within`), its logarithm or logit. So no step leaves the do
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -90,6 +91,35 @@ class Layout:
         """Which parameters have a bound, `[parameters]`."""
         _, _, above, between = self._bounds()
         return above | between
+
+    def level(self, at: Vector) -> Vector:
+        """The coordinates with every table of bounded values at its mean."""
+        mean = np.asarray(at).copy()
+        for of in self.tables():
+            mean[of] = np.mean(mean[of])
+        return jnp.asarray(mean)
+
+    def steps(self, at: Vector) -> Vector:
+        """Differences of coordinates between neighbors in tables of bounded values."""
+        pairs = [pair for of in self.tables() for pair in itertools.pairwise(of)]
+        low, high = np.array(pairs, int).reshape(-1, 2).T
+        return at[high] - at[low]
+
+    def tables(self) -> list[list[int]]:
+        """The numbers of the parameters of each table of bounded values."""
+        bounded = self.bounded()
+        return [
+            of
+            for of in self.arrays()
+            if ".value[" in self.names[of[0]] and bounded[of[0]]
+        ]
+
+    def arrays(self) -> list[list[int]]:
+        """The numbers of the parameters of each array."""
+        of: dict[int, list[int]] = {}
+        for i, (leaf, _) in enumerate(self.places):
+            of.setdefault(leaf, []).append(i)
+        return [*of.values()]
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Lower bound and width (0 and 1 where infinite); bounded below, and twice."""

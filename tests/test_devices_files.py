@@ -28,14 +28,14 @@ def test_a_saved_device_comes_back(device, tmp_path):
 
 
 def test_every_slot_and_curve_can_be_saved():
-    from anajax.devices import base, curves, files, relaxation
+    from anajax.devices import curves, files, relaxation, stages
 
     final = {
         cls.__name__
         for abstract in (
-            base.AbstractProgramming,
-            base.AbstractDrift,
-            base.AbstractRead,
+            stages.AbstractProgramming,
+            stages.AbstractDrift,
+            stages.AbstractRead,
             curves.AbstractCurve,
             relaxation.AbstractSurface,
         )

@@ -1,8 +1,5 @@
 """Device models: what happens to one conductance between its target and its read."""
 
-from anajax.devices.base import AbstractDrift as AbstractDrift
-from anajax.devices.base import AbstractProgramming as AbstractProgramming
-from anajax.devices.base import AbstractRead as AbstractRead
 from anajax.devices.base import Cells as Cells
 from anajax.devices.base import Device as Device
 from anajax.devices.base import age as age
@@ -32,13 +29,16 @@ from anajax.devices.models.reram import milo_current as milo_current
 from anajax.devices.models.reram import reram_cmo as reram_cmo
 from anajax.devices.models.reram import reram_milo as reram_milo
 from anajax.devices.models.reram import reram_wan as reram_wan
+from anajax.devices.models.tabulated import tabulated as tabulated
 from anajax.devices.programming import GaussianProgramming as GaussianProgramming
 from anajax.devices.programming import NoProgrammingError as NoProgrammingError
 from anajax.devices.read_noise import FlickerRead as FlickerRead
 from anajax.devices.read_noise import GaussianRead as GaussianRead
 from anajax.devices.read_noise import NoReadNoise as NoReadNoise
 from anajax.devices.relaxation import RelaxationDrift as RelaxationDrift
-from anajax.devices.tables import tabulated as tabulated
+from anajax.devices.stages import AbstractDrift as AbstractDrift
+from anajax.devices.stages import AbstractProgramming as AbstractProgramming
+from anajax.devices.stages import AbstractRead as AbstractRead
 from anajax.devices.variation import scale_noise as scale_noise
 from anajax.devices.variation import vary as vary
 from anajax.devices.write_verify import WriteVerify as WriteVerify

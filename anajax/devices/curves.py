@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from anajax._core import checks
 from anajax._core.tree import inherited, pytree, static, within
-from anajax.devices.base import Number, Numbers
+from anajax.devices.stages import Number, Numbers
 
 X = Float[JArray, "..."]
 

@@ -14,16 +14,16 @@ from jaxtyping import Float
 
 from anajax._core import checks
 from anajax._core.tree import pytree
-from anajax.devices._quadrature import clipped_mean, clipped_square
 from anajax.devices.base import (
     Device,
-    Time,
     check_device,
     check_targets,
     check_time,
     outside,
     to_levels,
 )
+from anajax.devices.quadrature import clipped_mean, clipped_square
+from anajax.devices.stages import Time
 
 G = Float[JArray, "*cells"]
 

@@ -6,13 +6,15 @@ import jax.numpy as jnp
 
 from anajax._core import checks
 from anajax._core.tree import pytree, static, within
-from anajax.devices.base import AbstractRead, G, Number, Time
 from anajax.devices.curves import AbstractCurve
+from anajax.devices.stages import AbstractRead, G, Number, Time
 
 
 @pytree
 class NoReadNoise(AbstractRead):
     """Reads return the conductance itself."""
+
+    exact = True
 
     def sd(self, g: G, *, target: G, programmed: G, t: Time) -> G:
         return jnp.zeros_like(g)

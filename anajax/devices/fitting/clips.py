@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from anajax._core.tree import replace
-from anajax.devices.fitting.measurements import Measured
+from anajax.devices.fitting.likelihood import Measured
 from anajax.devices.fitting.parameters import Layout, Vector
 from anajax.devices.fitting.search import TOLERANCE
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -21,17 +20,18 @@ from anajax._core.tree import replace
 from anajax.devices.base import Device
 from anajax.devices.curves import Table
 from anajax.devices.drift import PowerLawDrift
-from anajax.devices.fitting import binary, clips, continuous, guesses, spans
+from anajax.devices.fitting import clips, guesses, spans
+from anajax.devices.fitting.continuous import ContinuousLikelihood
+from anajax.devices.fitting.likelihood import AbstractLikelihood
 from anajax.devices.fitting.measurements import Measured, group, without_repeats
 from anajax.devices.fitting.measurements import Table as Columns
 from anajax.devices.fitting.parameters import Layout, layout
 from anajax.devices.fitting.residuals import FormTest, Residuals, form_tests, residuals
 from anajax.devices.fitting.search import TOLERANCE, Found, search
 from anajax.devices.fitting.uncertainty import uncertainty
-from anajax.devices.models.mram import RetentionFlips
 from anajax.devices.programming import GaussianProgramming
-from anajax.devices.read_noise import FlickerRead, NoReadNoise
-from anajax.devices.ties import tied
+from anajax.devices.read_noise import FlickerRead
+from anajax.devices.variation import share_constants
 
 HEATS = 15
 """Steps that the search goes from every start."""
@@ -130,8 +130,8 @@ def fit_device(
     with jax.enable_x64(True):
         data = jax.tree.map(_double, group(measurements, units=units))
         form = replace(form, name="form", source="form", valid_times=(0.0, 0.0))
-        form = tied(jax.tree.map(_double, form))
-        if not isinstance(form.read, NoReadNoise):
+        form = share_constants(jax.tree.map(_double, form))
+        if not form.read.exact:
             data = without_repeats(data)
         likelihood = _chosen(form, data)
         cut, knots = spans.ended(form, data)
@@ -143,7 +143,7 @@ def fit_device(
         covariance, se, reasons = uncertainty(likelihood, places, data, found.point)
         vector = places.values(jnp.asarray(found.point.at))
         device = places.device(vector)
-        rest, wrong = residuals(device, data), spans.beyond(device, data)
+        rest, wrong = residuals(likelihood, device, data), spans.beyond(device, data)
         tests = form_tests(rest)
         device = spans.measured_range(form, device, data)
         values = [
@@ -214,12 +214,11 @@ def _double(value: jax.Array) -> jax.Array:
     return jnp.asarray(np.asarray(value, np.float64))
 
 
-def _chosen(form: Device, data: Measured) -> ModuleType:
+def _chosen(form: Device, data: Measured) -> AbstractLikelihood:
     spans.check_range(form, data)
-    if isinstance(form.drift, RetentionFlips):
-        return binary
-    continuous.check(form, data)
-    return continuous
+    likelihood = form.drift.likelihood() or ContinuousLikelihood()
+    likelihood.check(form, data)
+    return likelihood
 
 
 def _require_cells(places: Layout, data: Measured) -> None:
@@ -232,7 +231,9 @@ def _require_cells(places: Layout, data: Measured) -> None:
         )
 
 
-def _best(likelihood: ModuleType, places: Layout, data: Measured, steps: int) -> Found:
+def _best(
+    likelihood: AbstractLikelihood, places: Layout, data: Measured, steps: int
+) -> Found:
     """The best end of the searches from the form and from moments of the data.
 
     All go a part of the way, and those that have not arrived then to the end: a maximum
@@ -240,7 +241,7 @@ def _best(likelihood: ModuleType, places: Layout, data: Measured, steps: int) ->
     own end if the data do not tell it from the best.
     """
     starts = [places.coordinates()]
-    if steps and likelihood is continuous:
+    if steps and likelihood == ContinuousLikelihood():
         starts = guesses.starts(places, data)
     part = steps if len(starts) == 1 else min(steps, HEATS)
     ends = [search(likelihood, places, data, start, part) for start in starts]
@@ -255,7 +256,11 @@ def _best(likelihood: ModuleType, places: Layout, data: Measured, steps: int) ->
 
 
 def _finished(
-    likelihood: ModuleType, places: Layout, data: Measured, end: Found, steps: int
+    likelihood: AbstractLikelihood,
+    places: Layout,
+    data: Measured,
+    end: Found,
+    steps: int,
 ) -> Found:
     """The end of a search that went a part of the way."""
     if end.converged or not np.isfinite(end.point.value):
@@ -264,7 +269,7 @@ def _finished(
 
 
 def _unclipped(
-    likelihood: ModuleType, places: Layout, data: Measured, found: Found
+    likelihood: AbstractLikelihood, places: Layout, data: Measured, found: Found
 ) -> Found:
     """The fit without the clips that the data do not ask for, one after the other."""
     vector = places.values(jnp.asarray(found.point.at))

@@ -165,7 +165,8 @@ def compare(
 @app.command()
 def devices(
     name: Annotated[
-        str | None, typer.Argument(help="A preset; all presets by default.")
+        str | None,
+        typer.Argument(help="A preset, or FILE.py:FUNCTION; all presets by default."),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the preset into this .png or .svg.")
@@ -174,11 +175,15 @@ def devices(
     """List device presets with source and valid range, or show one."""
     with _mistakes():
         from anajax import devices as models
+        from anajax.devices.records import from_python
         from anajax.studies.report import terminal
 
         presets = models.presets()
         if name is not None and name not in presets:
-            _fail(f"`NAME` must be a preset: got {name}. Known: {', '.join(presets)}.")
+            if ".py:" not in name:
+                known = ", ".join(presets)
+                _fail(f"`NAME` must be a preset: got {name}. Known: {known}.")
+            presets[name] = from_python(name)
         if plot is not None and name is None:
             _fail("`--plot` must have a preset to draw: got none. Write NAME.")
         chosen = [name] if name else list(presets)
@@ -192,7 +197,10 @@ def fit_device(
     data: Annotated[Path, typer.Argument(help="A .csv or .parquet of measurements.")],
     out: Annotated[Path, typer.Option(help="The device file to write, .json.")],
     form: Annotated[
-        str, typer.Option(help="A preset whose form is fitted, or tables.")
+        str,
+        typer.Option(
+            help="A preset or FILE.py:FUNCTION whose form is fitted, or tables."
+        ),
     ] = "tables",
     knots: Annotated[
         int, typer.Option(help="Points of each of the tables, at most.")

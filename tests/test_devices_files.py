@@ -28,7 +28,7 @@ def test_a_saved_device_comes_back(device, tmp_path):
 
 
 def test_every_slot_and_curve_can_be_saved():
-    from anajax.devices import curves, files, relaxation, stages
+    from anajax.devices import curves, records, relaxation, stages
 
     final = {
         cls.__name__
@@ -42,7 +42,7 @@ def test_every_slot_and_curve_can_be_saved():
         for cls in abstract.__subclasses__()
         if cls.__module__.startswith("anajax.")
     }
-    assert final <= set(files._classes())
+    assert final <= set(records.records())
 
 
 def edited(tmp_path, change):

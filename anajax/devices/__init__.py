@@ -1,5 +1,8 @@
 """Device models: what happens to one conductance between its target and its read."""
 
+from anajax._core.tree import pytree as pytree
+from anajax._core.tree import static as static
+from anajax._core.tree import within as within
 from anajax.devices.base import Cells as Cells
 from anajax.devices.base import Device as Device
 from anajax.devices.base import age as age
@@ -16,7 +19,6 @@ from anajax.devices.fitting.fit import fit_device as fit_device
 from anajax.devices.fitting.fit import table_form as table_form
 from anajax.devices.fitting.measurements import measure as measure
 from anajax.devices.fitting.measurements import read_measurements as read_measurements
-from anajax.devices.models import presets as presets
 from anajax.devices.models.flash import flash_floating_gate as flash_floating_gate
 from anajax.devices.models.flash import flash_sonos as flash_sonos
 from anajax.devices.models.ideal import ideal as ideal
@@ -32,9 +34,12 @@ from anajax.devices.models.reram import reram_wan as reram_wan
 from anajax.devices.models.tabulated import tabulated as tabulated
 from anajax.devices.programming import GaussianProgramming as GaussianProgramming
 from anajax.devices.programming import NoProgrammingError as NoProgrammingError
+from anajax.devices.quadrature import Nodes as Nodes
 from anajax.devices.read_noise import FlickerRead as FlickerRead
 from anajax.devices.read_noise import GaussianRead as GaussianRead
 from anajax.devices.read_noise import NoReadNoise as NoReadNoise
+from anajax.devices.records import presets as presets
+from anajax.devices.records import register as register
 from anajax.devices.relaxation import RelaxationDrift as RelaxationDrift
 from anajax.devices.stages import AbstractDrift as AbstractDrift
 from anajax.devices.stages import AbstractProgramming as AbstractProgramming

@@ -128,3 +128,14 @@ class Table(AbstractCurve):
 
     def __call__(self, x: X) -> X:
         return jnp.interp(x, self.x, self.value)
+
+
+RECORDS = (
+    CappedPower,
+    ClippedLog,
+    Constant,
+    Piecewise,
+    Polynomial,
+    Saturating,
+    Table,
+)

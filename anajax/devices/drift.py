@@ -98,3 +98,9 @@ class PowerLawDrift(AbstractDrift):
 
     def _log_time(self, t: Time) -> JArray:
         return jnp.log1p(t / self.t0)
+
+
+RECORDS = (
+    NoDrift,
+    PowerLawDrift,
+)

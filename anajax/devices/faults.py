@@ -97,3 +97,6 @@ def _line_shapes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ..
         return shape, shape
     *outer, rows, columns, devices = shape
     return (*outer, rows, 1, 1), (*outer, 1, columns, devices)
+
+
+RECORDS = (Faults,)

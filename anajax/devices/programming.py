@@ -77,3 +77,9 @@ class GaussianProgramming(AbstractProgramming):
         x = target / self.g_max
         mean = target if self.shift is None else target + self.shift(x)
         return mean, jnp.maximum(self.scale * self.sd(x), 0)
+
+
+RECORDS = (
+    GaussianProgramming,
+    NoProgrammingError,
+)

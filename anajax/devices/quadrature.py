@@ -70,7 +70,7 @@ def score(nodes: Nodes, value: Values) -> Score:
     z, slope = _interpolated(inner, ranks, value)
     zero = jnp.sum(jnp.where(nodes.value <= 0, nodes.weight, 0.0), -1)
     floored = wide & (value <= 0)
-    z = jnp.where(floored, ndtri(jnp.clip(zero, 1e-300, 1 - 1e-16)), z)
+    z = jnp.where(floored, _normal_rank(zero), z)
     hit = equal(value, knots[..., 0])
     log_slope = jnp.log(jnp.where(slope > 0, slope, 1e-30))
     return Score(
@@ -108,11 +108,16 @@ def _ranked(nodes: Nodes) -> tuple[JArray, JArray]:
         jnp.take_along_axis(v, order, -1) for v in (nodes.value, nodes.weight)
     )
     weight = weight / jnp.sum(weight, -1, keepdims=True)
-    below = jnp.clip(jnp.cumsum(weight, -1) - weight / 2, 1e-14, 1 - 1e-14)
-    z = ndtri(below)
+    z = _normal_rank(jnp.cumsum(weight, -1) - weight / 2)
     z = z - jnp.sum(weight * z, -1, keepdims=True)
     size = jnp.sqrt(jnp.sum(weight * z**2, -1, keepdims=True))
     return value, z / jnp.where(size > 0, size, 1.0)
+
+
+def _normal_rank(probability: JArray) -> JArray:
+    """Standard normal variable below which that probability lies; always finite."""
+    info = jnp.finfo(probability.dtype)
+    return ndtri(jnp.clip(probability, info.tiny, 1 - info.eps))
 
 
 def _interpolated(x: JArray, y: JArray, at: JArray) -> tuple[JArray, JArray]:

@@ -94,3 +94,11 @@ class FlickerRead(AbstractRead):
         reference = programmed if self.argument == "programmed" else target
         grown = jnp.sqrt(jnp.log((t + self.t0 + self.t_read) / (2 * self.t_read)))
         return g * self.scale * self.q(reference / self.g_max) * grown
+
+
+RECORDS = (
+    FlickerRead,
+    GaussianRead,
+    LogFlickerRead,
+    NoReadNoise,
+)

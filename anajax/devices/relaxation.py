@@ -196,3 +196,12 @@ class RelaxationDrift(AbstractDrift):
         shift = jnp.zeros_like(x) if self.shift is None else self.shift(x, t)
         spread = jnp.maximum(self.spread_scale * self.spread(x, t), 0)
         return self.mean_scale * shift, spread
+
+
+RECORDS = (
+    Growth,
+    LogTime,
+    PolynomialsInTime,
+    RelaxationDrift,
+    SaturatingInTime,
+)

@@ -279,3 +279,6 @@ def _step(margin: JArray, width: JArray) -> JArray:
     soft = jax.nn.sigmoid(quadrature.ratio(margin, width))
     hard = jnp.asarray(margin >= 0, soft.dtype)
     return soft + jax.lax.stop_gradient(hard - soft)
+
+
+RECORDS = (WriteVerify,)

@@ -248,3 +248,14 @@ def flash_floating_gate(
         "and the valid times are assumptions",
         valid_times=(0.0, YEAR),
     )
+
+
+RECORDS = (
+    SonosShift,
+    ThresholdDrift,
+    ThresholdProgramming,
+)
+PRESETS = (
+    flash_sonos,
+    flash_floating_gate,
+)

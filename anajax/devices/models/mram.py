@@ -290,3 +290,10 @@ def _states(device: Device, data: Measured) -> tuple[JArray, JArray, PerCell]:
 
 def _middle(drift: RetentionFlips) -> JArray:
     return drift.g_on * (1 + 1 / (1 + drift.tmr)) / 2
+
+
+RECORDS = (
+    BinaryProgramming,
+    RetentionFlips,
+)
+PRESETS = (mram_stt,)

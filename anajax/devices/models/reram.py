@@ -163,3 +163,10 @@ def milo_current(
     a = ((0.0001388 * log + 0.001541) * log + 0.005711) * log + 0.007063
     b = (8.8710e-5 * log + 6.7919e-4) * log + 1.2968e-3
     return 1e6 * voltage * (siemens + voltage * (a + voltage * b))
+
+
+PRESETS = (
+    reram_wan,
+    reram_cmo,
+    reram_milo,
+)

@@ -27,7 +27,6 @@ from anajax.devices.models.mram import mram_stt as mram_stt
 from anajax.devices.models.pcm import pcm as pcm
 from anajax.devices.models.pcm import pcm_hermes as pcm_hermes
 from anajax.devices.models.pcm import pcm_joshi as pcm_joshi
-from anajax.devices.models.reram import milo_current as milo_current
 from anajax.devices.models.reram import reram_cmo as reram_cmo
 from anajax.devices.models.reram import reram_milo as reram_milo
 from anajax.devices.models.reram import reram_wan as reram_wan

@@ -90,7 +90,7 @@ def test_a_foreign_slot_is_not_saved_and_leaves_nothing(tmp_path):
 
     device = devices.pcm()
     object.__setattr__(device, "drift", Foreign())
-    with pytest.raises(ValueError, match="records of anajax.*Foreign"):
+    with pytest.raises(ValueError, match="known records.*Foreign"):
         devices.save_device(device, tmp_path / "device.json")
     with pytest.raises(OSError, match="Make its folder"):
         devices.save_device(devices.pcm(), tmp_path / "absent" / "device.json")

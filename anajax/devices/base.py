@@ -255,7 +255,7 @@ def outside(name: str, device: Device, times: Any, extrapolate: bool) -> np.ndar
             f"{seconds[beyond].tolist()} s",
             "Drop what is outside, or allow it by extrapolate=True.",
         )
-    return beyond
+    return np.asarray(beyond)
 
 
 def check_device(device: Any) -> None:

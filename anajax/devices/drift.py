@@ -11,7 +11,7 @@ from anajax._core.types import PRNGKey
 from anajax.devices import quadrature
 from anajax.devices.curves import AbstractCurve
 from anajax.devices.quadrature import Nodes
-from anajax.devices.stages import AbstractDrift, G, Number, Time
+from anajax.devices.stages import AbstractDrift, G, Number, Time, Trial
 
 
 @pytree
@@ -32,10 +32,12 @@ class NoDrift(AbstractDrift):
         value = programmed[..., None]
         return Nodes(value=value, weight=jnp.ones_like(value))
 
-    def log_prior(self, target: G, state: G) -> G:
+    def log_prior(self, target: Trial, state: Trial) -> Trial:
         return jnp.zeros_like(state)
 
-    def along(self, target: G, programmed: G, state: G, *, t: G) -> G:
+    def along(
+        self, target: Trial, programmed: Trial, state: Trial, *, t: Trial
+    ) -> Trial:
         shape = jnp.broadcast_shapes(jnp.shape(state), jnp.shape(t))
         return jnp.broadcast_to(programmed, shape)
 
@@ -82,13 +84,15 @@ class PowerLawDrift(AbstractDrift):
         mean, sd = self.statistics(target)
         return jnp.maximum(mean - 7 * sd, 0), mean + 7 * sd
 
-    def log_prior(self, target: G, state: G) -> G:
+    def log_prior(self, target: Trial, state: Trial) -> Trial:
         mean, sd = self.statistics(target)
         ahead = norm.logpdf((state - mean) / sd)
         return jnp.logaddexp(ahead, norm.logpdf((state + mean) / sd)) - jnp.log(sd)
 
-    def along(self, target: G, programmed: G, state: G, *, t: G) -> G:
-        return self.evolve(target, programmed, state, t=t)
+    def along(
+        self, target: Trial, programmed: Trial, state: Trial, *, t: Trial
+    ) -> Trial:
+        return programmed * jnp.exp(-state * self._log_time(t))
 
     def statistics(self, target: G) -> tuple[G, G]:
         """Mean and deviation of the exponent before it is folded."""

@@ -1,6 +1,6 @@
 """Exact moments of a device's read conductance, and tables of them.
 
-No samples: the programming error and the frozen facts are integrated by quadrature,
+No samples: the programming error and the state of cells are integrated by quadrature,
 the read noise with its floor at zero in closed form.
 """
 

@@ -6,6 +6,8 @@ are within 1e-4 of the exact moment. Moments of clipped normal variables are clo
 forms.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtri
@@ -19,7 +21,7 @@ REACH = 6.0
 """Standard deviations covered; the mass beyond is 2e-9."""
 
 Values = Float[JArray, "*cells"]
-Bound = Values | float
+Bound = Float[JArray, "..."] | float
 
 
 @pytree
@@ -92,7 +94,7 @@ def quantile(nodes: Nodes, z: Float[JArray, "*cells ranks"]) -> JArray:
     return _interpolated(ranks[..., None, :], knots[..., None, :], z)[0]
 
 
-def equal(a: Values, b: Values) -> JArray:
+def equal(a: Any, b: Any) -> Any:
     """Whether two conductances are the same but for rounding."""
     return abs(a - b) <= 1e-6 * (abs(a) + abs(b))
 
@@ -209,7 +211,7 @@ def clipped_mean(mean: Values, sd: Values, low: Bound, high: Bound | None) -> Va
 
 
 def clipped_square(
-    mean: Values, sd: Values, low: Bound, high: Bound | None, *, about: Values
+    mean: Values, sd: Values, low: Bound, high: Bound | None, *, about: JArray
 ) -> Values:
     """E (clip(mean + sd z, low, high) - about)^2, z ~ N(0, 1), without cancellation."""
     if high is None:
@@ -241,7 +243,7 @@ def rectified_mean(mean: Values, sd: Values) -> Values:
     return mean * norm.cdf(a) + sd * norm.pdf(a)
 
 
-def rectified_square(mean: Values, sd: Values, *, about: Values) -> Values:
+def rectified_square(mean: Values, sd: Values, *, about: JArray) -> Values:
     """E (max(0, mean + sd z) - about)^2, z ~ N(0, 1), without cancellation."""
     a = ratio(mean, sd)
     inside = ((mean - about) ** 2 + sd**2) * norm.cdf(a)

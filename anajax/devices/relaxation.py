@@ -13,7 +13,7 @@ from anajax.devices import quadrature
 from anajax.devices.curves import AbstractCurve, Polynomial, Saturating, X
 from anajax.devices.programming import GaussianProgramming
 from anajax.devices.quadrature import Nodes, Score
-from anajax.devices.stages import AbstractDrift, G, Number, Numbers, Time
+from anajax.devices.stages import AbstractDrift, G, Number, Numbers, Time, Trial
 
 
 class AbstractSurface(abc.ABC):
@@ -154,8 +154,11 @@ class RelaxationDrift(AbstractDrift):
             programmed + shift, spread, points=self.points
         )
 
-    def along(self, target: G, programmed: G, state: G, *, t: G) -> G:
-        return self.evolve(target, programmed, state, t=t)
+    def along(
+        self, target: Trial, programmed: Trial, state: Trial, *, t: Trial
+    ) -> Trial:
+        shift, spread = self.statistics(target, t)
+        return jnp.maximum(programmed + shift + spread * state, 0)
 
     def score(self, target: G, programmed: G, g: G, *, t: G) -> Score:
         shift, sd = self.statistics(target, t)
@@ -190,7 +193,7 @@ class RelaxationDrift(AbstractDrift):
         total = self.spread.total
         return total if isinstance(programming.sd, total.first_curve) else None
 
-    def statistics(self, target: G, t: Time | G) -> tuple[G, G]:
+    def statistics(self, target: Trial, t: Time) -> tuple[Trial, Trial]:
         """Mean change and its deviation at `t` (s), uS."""
         x = target / self.g_max
         shift = jnp.zeros_like(x) if self.shift is None else self.shift(x, t)

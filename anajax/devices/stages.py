@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.stats import norm
 from jaxtyping import Array as JArray
 from jaxtyping import Float
@@ -19,15 +20,19 @@ from anajax._core.types import PRNGKey, PyTree
 from anajax.devices import quadrature
 from anajax.devices.quadrature import Nodes, Score
 
-if TYPE_CHECKING:  # constructors also take Python numbers and lists
+if TYPE_CHECKING:
     Number = Any
     Numbers = Any
-else:
-    Number = Float[JArray, "*sweep"]
-    Numbers = Float[JArray, "points"]
+else:  # constructors also take Python numbers and lists
+    Number = Float[JArray, "*sweep"] | Float[np.ndarray, "*sweep"] | float
+    Numbers = Float[JArray, "*sweep points"] | np.ndarray | list[float]
 
 G = Float[JArray, "*cells"]
-Time = Float[JArray, ""] | float | int
+"""Conductances, uS."""
+Time = Float[JArray, "..."] | float | int
+"""One time, s; in fits an array that broadcasts against the conductances."""
+Trial = Float[JArray, "..."]
+"""Arrays of a fit that broadcast against each other."""
 
 
 class AbstractProgramming(abc.ABC):
@@ -92,12 +97,14 @@ class AbstractDrift(abc.ABC):
         """Between which numbers the state lies, but for a probability of 1e-11."""
         return jnp.full_like(target, -7.0), jnp.full_like(target, 7.0)
 
-    def log_prior(self, target: G, state: G) -> G:
+    def log_prior(self, target: Trial, state: Trial) -> Trial:
         """Log density of the state in a fit: of one number, a normal one by default."""
         del target
         return norm.logpdf(state)
 
-    def along(self, target: G, programmed: G, state: G, *, t: G) -> G:
+    def along(
+        self, target: Trial, programmed: Trial, state: Trial, *, t: Trial
+    ) -> Trial:
         """Conductances `[cells states times]`, uS, of trial states in a fit.
 
         Args:

@@ -101,7 +101,7 @@ def fit_device(
 ) -> FitResult:
     """Estimate the parameters of a device form from measurements.
 
-    Maximum likelihood by Newton's method in double precision, with the frozen fact of
+    Maximum likelihood by Newton's method in double precision, with the state of
     each cell integrated out. Parameters stay in the domains that their records
     declare. The search starts from the form and from moments of the data; the best
     counts. Tables are cut where the targets end.
@@ -274,8 +274,8 @@ def _unclipped(
     """The fit without the clips that the data do not ask for, one after the other."""
     vector = places.values(jnp.asarray(found.point.at))
     _, se, _ = uncertainty(likelihood, places, data, found.point)
-    for i, edge in clips.doubtful(places, vector, se, data):
-        start = clips.moved(places, vector, i, edge)
+    for i, edge in clips.unsupported_clips(places, vector, se, data):
+        start = clips.with_clip(places, vector, i, edge)
         other = search(likelihood, start, data, start.coordinates(), 20)
         if 2 * (found.point.value - other.point.value) < clips.LIKELIHOOD_RATIO:
             found, vector = other, places.values(jnp.asarray(other.point.at))

@@ -28,7 +28,7 @@ class Residuals:
     programming: np.ndarray
     """Of the programmed value, given the target, `[cells]`."""
     read: np.ndarray
-    """Of one read, given the programmed value, over the frozen facts, `[cells]`."""
+    """Of one read, given the programmed value, over the states of cells, `[cells]`."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,14 @@ from anajax.devices.relaxation import (
     RelaxationDrift,
     SaturatingInTime,
 )
-from anajax.devices.stages import AbstractDrift, AbstractProgramming, G, Number, Time
+from anajax.devices.stages import (
+    AbstractDrift,
+    AbstractProgramming,
+    G,
+    Number,
+    Time,
+    Trial,
+)
 
 NA_PER_US = 100.0
 """Current at the read voltage of 0.1 V, nA, of a cell of 1 uS."""
@@ -183,8 +190,10 @@ class ThresholdDrift(AbstractDrift):
         factor = self._factor(z.value, t)
         return Nodes(value=programmed[..., None] * factor, weight=z.weight)
 
-    def along(self, target: G, programmed: G, state: G, *, t: G) -> G:
-        return self.evolve(target, programmed, state, t=t)
+    def along(
+        self, target: Trial, programmed: Trial, state: Trial, *, t: Trial
+    ) -> Trial:
+        return programmed * self._factor(state, t)
 
     def score(self, target: G, programmed: G, g: G, *, t: G) -> Score:
         ok = (programmed > 0) & (g > 0) & (t > 0)
@@ -200,7 +209,7 @@ class ThresholdDrift(AbstractDrift):
             known=jnp.ones_like(g),
         )
 
-    def _factor(self, xi: G, t: Time | G) -> G:
+    def _factor(self, xi: Trial, t: Time) -> Trial:
         decades = jnp.log1p(t / self.t0) / jnp.log(10.0)
         root = jnp.where(decades > 0, jnp.sqrt(jnp.where(decades > 0, decades, 1)), 0)
         rise = self.mean_scale * self.loss * decades

@@ -28,7 +28,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Neural networks on analog memory: how to program them, and how they do.",
+    help="Neural networks on analog memory: how to program them, and how well they do.",
     epilog="Exit codes: 0 done; 2 a mistake in what was given; 4 a file could not be "
     "written; 130 Ctrl-C; 143 SIGTERM.",
 )
@@ -94,7 +94,7 @@ def run(
         str, typer.Option(metavar="N|all", help="Devices that share the chips.")
     ] = "1",
     parts: Annotated[
-        int, typer.Option(help="Of these, devices that share one chip and its items.")
+        int, typer.Option(help="How many of them share one chip and its items.")
     ] = 1,
     cluster: Annotated[
         str | None,

@@ -223,7 +223,7 @@ class StudyConfig(Section):
         default=0, ge=0, lt=2**32, description="a whole number below 2^32"
     )
     normalize: Normalize = Field(default="layer", description='"layer" or "column"')
-    """Whose largest |weight| fills the range of conductances."""
+    """What is scaled to the full range of conductances: each layer, or each column."""
     compensation: CompensationSection = CompensationSection()
     optimizer: OptimizerSection = OptimizerSection()
     extrapolate: bool = Field(

@@ -39,7 +39,7 @@ Strategies = Strategy | Mapping[str, Strategy]
 Scope = Literal["layer", "network", "column", "none"]
 """Over which weights one drift compensation factor is shared."""
 Through = Callable[[str, JArray], JArray]
-"""`through(path, g [*weights devices])`: conductances as they act, behind wires."""
+"""`through(path, g [*weights devices])`: effective conductances, wires included."""
 
 
 @pytree

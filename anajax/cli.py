@@ -28,7 +28,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Neural networks on analog memory: how to program them, and how they do.",
+    help="Neural networks on analog memory: how to program them, and how well they do.",
     epilog="Exit codes: 0 done; 2 a mistake in what was given; 4 a file could not be "
     "written; 130 Ctrl-C; 143 SIGTERM.",
 )
@@ -94,7 +94,7 @@ def run(
         str, typer.Option(metavar="N|all", help="Devices that share the chips.")
     ] = "1",
     parts: Annotated[
-        int, typer.Option(help="Of these, devices that share one chip and its items.")
+        int, typer.Option(help="How many of them share one chip and its items.")
     ] = 1,
     cluster: Annotated[
         str | None,
@@ -165,7 +165,8 @@ def compare(
 @app.command()
 def devices(
     name: Annotated[
-        str | None, typer.Argument(help="A preset; all presets by default.")
+        str | None,
+        typer.Argument(help="A preset, or FILE.py:FUNCTION; all presets by default."),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the preset into this .png or .svg.")
@@ -174,11 +175,15 @@ def devices(
     """List device presets with source and valid range, or show one."""
     with _mistakes():
         from anajax import devices as models
+        from anajax.devices.records import from_python
         from anajax.studies.report import terminal
 
         presets = models.presets()
         if name is not None and name not in presets:
-            _fail(f"`NAME` must be a preset: got {name}. Known: {', '.join(presets)}.")
+            if ".py:" not in name:
+                known = ", ".join(presets)
+                _fail(f"`NAME` must be a preset: got {name}. Known: {known}.")
+            presets[name] = from_python(name)
         if plot is not None and name is None:
             _fail("`--plot` must have a preset to draw: got none. Write NAME.")
         chosen = [name] if name else list(presets)
@@ -192,7 +197,10 @@ def fit_device(
     data: Annotated[Path, typer.Argument(help="A .csv or .parquet of measurements.")],
     out: Annotated[Path, typer.Option(help="The device file to write, .json.")],
     form: Annotated[
-        str, typer.Option(help="A preset whose form is fitted, or tables.")
+        str,
+        typer.Option(
+            help="A preset or FILE.py:FUNCTION whose form is fitted, or tables."
+        ),
     ] = "tables",
     knots: Annotated[
         int, typer.Option(help="Points of each of the tables, at most.")

@@ -48,7 +48,7 @@ def compensation_factor(
     per: Per = "global",
     floor: Number = 1e-4,
 ) -> Float[JArray, "..."]:
-    """The factor alpha = mean |reference| / mean |now| for the outputs of today.
+    """The factor alpha = mean |reference| / mean |now| for the current outputs.
 
     Works on read-outs, and on plain weight matrices (what noise-free converters with
     fine steps would read).
@@ -56,7 +56,7 @@ def compensation_factor(
     Args:
         reference: read-out just after programming, `[..., in, out]`; or the ideal
             matrix, to also undo the programming error of the mean.
-        now: read-out of today, `[..., in, out]`; leading axes broadcast (times, chips).
+        now: current read-out, `[..., in, out]`; leading axes broadcast (times, chips).
         per: `"global"`: one factor, shape `[..., 1]`; `"column"`: one per output,
             `[..., out]`; `"tile"`: read-outs are `[..., in, t, k, c]` and factors
             `[..., t, k, 1]`, as `crossbar.rescale` takes them.

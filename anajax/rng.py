@@ -26,7 +26,7 @@ class Stage(enum.IntEnum):
     PROGRAM = 1
     """Programming error, fresh at each programming of a chip."""
     FREEZE = 2
-    """Frozen facts of a cell that are drawn with its programming (drift exponent)."""
+    """Device-to-device parameters of a cell, drawn at programming (drift exponent)."""
     READ = 3
     """Read noise, fresh at each read."""
     FAULT = 4

@@ -12,8 +12,7 @@ gradient is taken there and applied to the weights themselves.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +23,6 @@ import optax
 from anajax import chip, rng
 from anajax._core import checks
 from anajax._core.normal import normal16
-from anajax._core.tree import pytree, replace, static
 from anajax._core.types import Float, JArray, PRNGKey, PyTree
 from anajax.crossbar.converters import Number
 from anajax.devices.base import Device, check_times
@@ -37,6 +35,7 @@ from anajax.programming.end_to_end.task import noisy_weights
 # --- noise --------------------------------------------------------------------------
 
 
+@runtime_checkable
 class Noise(Protocol):
     """Parameters as one random chip holds them; a fresh chip for each key."""
 
@@ -223,83 +222,6 @@ def clip_weights(
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-@pytree
-class Columns:
-    """Parameters with a digital scale for each column of the weights.
-
-    They are `chip.LayerProgram.column`, see `program`.
-    """
-
-    params: PyTree
-    """Parameters whose weights are to be multiplied by `scale`."""
-    scale: dict[str, Float[JArray, "columns"]]
-    """Scale of each column, by path of the weight array; broadcasts against it."""
-    layouts: Any = static(default=None)
-    """What the axes of the weights are: pairs of path and layout."""
-
-    def merged(self) -> PyTree:
-        """The parameters of the network: weights times scales."""
-        weights = dict.fromkeys(self.scale)
-        found = chip.weights(self.params, select=lambda path, _: path in weights)
-        return chip.insert(
-            self.params, {p: w * self.scale[p] for p, w in found.items()}
-        )
-
-
-def split_columns(
-    params: PyTree,
-    *,
-    select: chip.Select = chip.default_select,
-    layout: chip.Layouts = None,
-) -> Columns:
-    """Scales of 1 for all weights: where training with `remap_columns` starts.
-
-    Raises:
-        ValueError: if the columns of a weight are not known.
-    """
-    found = chip.weights(params, select=select)
-    axes = chip.layouts(params, select=select, layout=layout)
-    for path, w in found.items():
-        axes[path].need_columns(path, w.shape)
-    ones = {
-        p: jnp.ones(axes[p].column_shape(w.shape), w.dtype) for p, w in found.items()
-    }
-    return Columns(params=params, scale=ones, layouts=tuple(axes.items()))
-
-
-def remap_columns(*, every: int = 1) -> optax.GradientTransformation:
-    """Move each column's largest weight into its scale; last in a chain.
-
-    Acts on `Columns`: after each `every`-th update, every column of the weights has
-    largest magnitude 1 and the network is the same. A column of zeros is left alone.
-
-    Raises:
-        ValueError: if `every` < 1.
-    """
-    if every < 1:
-        checks.fail("every", "be at least 1", every, "1 remaps at each step.")
-
-    def remap(columns: Columns) -> Columns:
-        weights, scales = {}, {}
-        found = chip.weights(columns.params, select=lambda p, _: p in columns.scale)
-        axes = dict(columns.layouts)
-        for path, w in found.items():
-            largest = axes[path].per_column(jnp.max, jnp.abs(w), path)
-            largest = jnp.where(largest > 0, largest, 1)
-            weights[path] = w / largest
-            scales[path] = columns.scale[path] * largest
-        new = chip.insert(columns.params, weights)
-        return replace(columns, params=new, scale=scales)
-
-    def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple:
-        moved = _moved(params, updates)
-        now = (state + 1) % every == 0
-        new = jax.tree.map(lambda a, b: jnp.where(now, a, b), remap(moved), moved)
-        return _difference(new, params), state + 1
-
-    return optax.GradientTransformation(lambda params: jnp.zeros((), int), update)
-
-
 def _moved(params: PyTree, updates: PyTree) -> Any:
     if params is None:
         rule = "be passed to `update`: it bounds weights, not gradients"
@@ -309,65 +231,3 @@ def _moved(params: PyTree, updates: PyTree) -> Any:
 
 def _difference(new: PyTree, params: PyTree) -> PyTree:
     return jax.tree.map(jnp.subtract, new, params)
-
-
-# --- checkpoints --------------------------------------------------------------------
-
-
-class Checkpoints:
-    """Training states on disk by orbax, so that a killed run goes on where it was.
-
-    Derive keys and batches from the number of the step, and the resumed run ends with
-    the same weights bit for bit.
-
-    Args:
-        folder: where to keep them; made if missing.
-        every: save at steps that it divides.
-        keep: how many to keep, the latest.
-
-    Raises:
-        ValueError: if `every` or `keep` < 1.
-        ModuleNotFoundError: if orbax is not installed.
-    """
-
-    def __init__(self, folder: str | Path, *, every: int = 100, keep: int = 2):
-        for name, value in (("every", every), ("keep", keep)):
-            if value < 1:
-                checks.fail(name, "be at least 1", value, "Use the default.")
-        try:
-            import orbax.checkpoint as ocp
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "`Checkpoints` needs orbax. Install it: pip install 'anajax[training]'."
-            ) from error
-        self.every, self._args = every, ocp.args
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep)
-        path = Path(folder).resolve()
-        path.mkdir(parents=True, exist_ok=True)
-        self._manager = ocp.CheckpointManager(path, options=options)
-
-    def save(self, step: int, state: PyTree) -> bool:
-        """Save `state` (arrays) after `step` steps, if it is due; whether it was."""
-        if step % self.every:
-            return False
-        saved = self._manager.save(step, args=self._args.StandardSave(state))
-        self._manager.wait_until_finished()
-        return bool(saved)
-
-    def restore(self, like: PyTree) -> tuple[int, PyTree]:
-        """The latest step and state; `(0, like)` if there is none.
-
-        Args:
-            like: a state of the same structure, shapes and dtypes.
-        """
-        step = self._manager.latest_step()
-        if step is None:
-            return 0, like
-        shapes = jax.eval_shape(lambda: like)
-        return step, self._manager.restore(
-            step, args=self._args.StandardRestore(shapes)
-        )
-
-    def close(self) -> None:
-        """Finish what is under way and let go of the folder."""
-        self._manager.close()

@@ -10,7 +10,7 @@ jax.config.update("jax_default_matmul_precision", "highest")  # a GPU has TF32
 if os.environ.get("ANAJAX_TYPECHECK"):  # shapes and types of every call, on demand
     from jaxtyping import install_import_hook
 
-    install_import_hook("anajax", "beartype.beartype")
+    install_import_hook("anajax", "typecheck.checked")
 
 MAPS = Path("/proc/self/maps")
 MOST = 32768

@@ -28,21 +28,21 @@ def test_a_saved_device_comes_back(device, tmp_path):
 
 
 def test_every_slot_and_curve_can_be_saved():
-    from anajax.devices import base, curves, files, relaxation
+    from anajax.devices import curves, records, relaxation, stages
 
     final = {
         cls.__name__
         for abstract in (
-            base.AbstractProgramming,
-            base.AbstractDrift,
-            base.AbstractRead,
+            stages.AbstractProgramming,
+            stages.AbstractDrift,
+            stages.AbstractRead,
             curves.AbstractCurve,
             relaxation.AbstractSurface,
         )
         for cls in abstract.__subclasses__()
         if cls.__module__.startswith("anajax.")
     }
-    assert final <= set(files._classes())
+    assert final <= set(records.records())
 
 
 def edited(tmp_path, change):
@@ -90,7 +90,7 @@ def test_a_foreign_slot_is_not_saved_and_leaves_nothing(tmp_path):
 
     device = devices.pcm()
     object.__setattr__(device, "drift", Foreign())
-    with pytest.raises(ValueError, match="records of anajax.*Foreign"):
+    with pytest.raises(ValueError, match="known records.*Foreign"):
         devices.save_device(device, tmp_path / "device.json")
     with pytest.raises(OSError, match="Make its folder"):
         devices.save_device(devices.pcm(), tmp_path / "absent" / "device.json")

@@ -72,4 +72,4 @@ def test_moments_published_by_another_simulator(point, key):
     floored = np.maximum(cells.programmed, 0)
     within(floored, *point["g_prog"].values(), point["n"])
     if isinstance(device.drift, devices.PowerLawDrift):
-        within(cells.facts, *point["nu"].values(), point["n"])
+        within(cells.state, *point["nu"].values(), point["n"])

@@ -14,7 +14,6 @@ from test_malformed_folders import DRAWN, files
 from anajax import cli, devices
 from anajax._core import disk
 from anajax.devices.files import save_device
-from anajax.programming.strategy_file import save_strategies
 from anajax.studies import run
 from anajax.studies.kinds import strategies_page
 from anajax.studies.report import overview
@@ -97,15 +96,13 @@ def test_whatever_writes_names_the_file_and_leaves_the_old_one(
 ):
     folder = Folder.open(tmp_path / "f", {})
     folder.write("results.nc", b"old")
-    device, strategy = tmp_path / "d.json", tmp_path / "s.json"
+    device = tmp_path / "d.json"
     save_device(devices.pcm(), device)
-    save_strategies({}, strategy)
     before = files(tmp_path)
     writes = {
         folder.path / "results.nc": lambda: folder.write("results.nc", b"new"),
         folder.path / "new": lambda: folder.write("new", b"new"),
         device: lambda: save_device(devices.reram_milo(), device),
-        strategy: lambda: save_strategies({}, strategy),
     }
     for path, write in writes.items():
         for room in (0, 1) if path.parent == folder.path else (0,):

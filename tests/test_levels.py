@@ -32,7 +32,7 @@ from anajax.programming import enumerate_levels, optimize_strategy
 from anajax.programming.search.codes import best_scale, codes, envelope
 from anajax.programming.search.objective import sampled_error
 from anajax.programming.search.parameters import from_strategy
-from anajax.programming.strategy_file import load_strategies, save_strategies
+from anajax.programming.strategy_file import load_strategies, to_text
 from anajax.studies.config.study import DeviceSection
 from anajax.studies.ways.cases import make_device
 
@@ -81,7 +81,7 @@ def test_one_step_is_a_sign():
 
 
 def test_steps_come_back_from_their_file(tmp_path):
-    save_strategies({"a": STEPS}, tmp_path / "s.json")
+    (tmp_path / "s.json").write_text(to_text({"a": STEPS}))
     back = load_strategies(tmp_path / "s.json")["a"]
     assert back.stepped and np.array_equal(back.targets, STEPS.targets)
     old = (tmp_path / "s.json").read_text().replace('"version": 2', '"version": 1')

@@ -15,7 +15,7 @@ from anajax.crossbar.product import TileRule
 from anajax.devices.base import age
 from anajax.mapping import hand as strategies
 from anajax.nn.convert import functional, to_analog, to_digital, with_key
-from anajax.nn.norm import Folded, fold_batch_norm, recalibrate_norms
+from anajax.nn.norm import recalibrate_norms
 from anajax.nn.on_chip import program_layers
 from anajax.nn.programmed import (
     compensate,
@@ -229,19 +229,6 @@ def test_compensation_meets_the_noise_of_the_periphery(key):
     assert abs(np.std(difference) - expected) < 5 * expected / np.sqrt(2 * n)
 
 
-def test_folded_norm_gives_the_same_network(key):
-    net = Net()
-    net.norm.mean[...] = jnp.array([0.1, -0.2, 0.3, 0.0])
-    net.norm.var[...] = jnp.array([0.5, 2.0, 1.0, 0.1])
-    net.norm.scale[...] = jnp.array([1.5, -1.0, 0.5, 1.0])
-    net.norm.bias[...] = jnp.array([0.1, 0.2, -0.3, 0.4])
-    folded = fold_batch_norm(net, {"norm": "conv"})
-    assert type(folded.norm) is Folded and type(net.norm) is nnx.BatchNorm
-    np.testing.assert_allclose(
-        jax.jit(folded)(X), jax.jit(net)(X), rtol=2e-5, atol=1e-5
-    )
-
-
 def test_recalibrated_norms_hold_the_statistics_of_the_batches():
     net = Net()
     batches = [X, X + 1]
@@ -260,8 +247,6 @@ def test_bad_input_is_named(key):
         insert_weights(model, {"linear/kernel": jnp.ones((4, 4))})
     with pytest.raises(ValueError, match="`combine` must give each device a group"):
         program_layers(model, QUIET, programmed()[0], t=1.0, combine=(0, 1))
-    with pytest.raises(ValueError, match="BatchNorm"):
-        fold_batch_norm(Net(), {"conv": "conv"})
     with pytest.raises(ValueError, match="`batches`"):
         recalibrate_norms(Net(), [])
     with pytest.raises(ValueError, match="`factors`"):

@@ -261,7 +261,7 @@ def test_one_trace_for_keys_devices_and_weights():
     before = gradient._search._cache_size()
     for seed, scale in ((0, 1.0), (1, 2.0)):
         device = devices.scale_noise(PCM, programming=scale, read=scale)
-        points = density.laplace(0.1 + 0.1 * scale)
+        points = density.gaussian(0.1 + 0.1 * scale)
         optimize_strategy(device, points, SIX, key=jr.key(seed), steps=3)
     assert gradient._search._cache_size() - before == 1
 

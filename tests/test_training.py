@@ -95,60 +95,10 @@ def test_clipping_by_deviations(params):
     np.testing.assert_allclose(jnp.max(jnp.abs(new)), bound, rtol=1e-5)
 
 
-def test_remapped_columns_keep_the_network(params):
-    columns = training.split_columns(params)
-    optimizer = optax.chain(optax.sgd(0.0), training.remap_columns(every=2))
-    state = optimizer.init(columns)
-    zero = jax.tree.map(jnp.zeros_like, columns)
-    sizes = []
-    for _ in range(2):
-        updates, state = jax.jit(optimizer.update)(zero, state, columns)
-        columns = optax.apply_updates(columns, updates)
-        kernel = columns.params["dense"]["kernel"]
-        sizes.append(np.max(np.abs(kernel), axis=0))
-    assert np.ptp(sizes[0]) > 0.1
-    np.testing.assert_allclose(sizes[1], 1.0, rtol=1e-5)
-    np.testing.assert_allclose(
-        columns.merged()["dense"]["kernel"], params["dense"]["kernel"], atol=1e-6
-    )
-
-
 def test_distillation_is_zero_for_the_teacher_itself_only(key):
     logits = jr.normal(key, (5, 4))
     assert float(training.distillation(logits, logits)) == pytest.approx(0, abs=1e-6)
     assert float(training.distillation(logits[::-1], logits)) > 0.01
-
-
-def train(params, key, folder, until, every=2):
-    """Noisy steps up to `until`, from the latest checkpoint of the folder."""
-    noise = training.gaussian_noise(0.1)
-    optimizer = optax.chain(optax.adam(1e-2), training.clip_weights(sigmas=2.0))
-
-    @jax.jit
-    def step(params, state, i):
-        def loss(p):
-            return jnp.sum(noise(p, jr.fold_in(key, i))["dense"]["kernel"] ** 2)
-
-        updates, state = optimizer.update(jax.grad(loss)(params), state, params)
-        return optax.apply_updates(params, updates), state
-
-    saved = training.Checkpoints(folder, every=every)
-    start, (params, state) = saved.restore((params, optimizer.init(params)))
-    for i in range(start, until):
-        params, state = step(params, state, i)
-        saved.save(i + 1, (params, state))
-    saved.close()
-    return start, params
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_killed_run_resumes_to_the_same_weights(params, key, tmp_path):
-    _, whole = train(params, key, tmp_path / "whole", 6)
-    train(params, key, tmp_path / "killed", 3)
-    start, resumed = train(params, key, tmp_path / "killed", 6)
-    assert start == 2
-    assert not jnp.array_equal(resumed["dense"]["kernel"], params["dense"]["kernel"])
-    jax.tree.map(np.testing.assert_array_equal, resumed, whole)
 
 
 BAD = {
@@ -158,9 +108,7 @@ BAD = {
     ),
     "steps": lambda: training.noise_ramp(0),
     "limit": lambda: training.clip_weights(),
-    "every": lambda: training.remap_columns(every=0),
     "params": lambda: training.clip_weights(limit=1.0).update({}, None),
-    "keep": lambda: training.Checkpoints("unused", keep=0),
 }
 
 

@@ -1,4 +1,4 @@
-"""The order to keep layers digital in, and which layer minds being analog alone."""
+"""Which layers to keep digital: ranked by the accuracy that this wins back."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Which device would do: the loosest imperfections that a network can live with."""
+"""Requirements on a device: the largest non-idealities that a network tolerates."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

@@ -58,7 +58,7 @@ def mvm(
         tiles: the matrix.
         x: input vectors, any number of leading axes.
         io: the periphery.
-        key: needed where `io` or `tiles` have noise, otherwise not looked at.
+        key: required if `io` or `tiles` have noise, otherwise ignored.
 
     Raises:
         ValueError: if `x` does not fit or (outside of traces) is not finite, or if

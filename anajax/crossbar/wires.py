@@ -1,4 +1,4 @@
-"""Wires with resistance: what a crossbar's lines leave of voltages and currents.
+"""Wire resistance: the voltage that is lost along the lines of a crossbar.
 
 The circuit: each row is driven through one wire segment at one end or both, each column
 is held at 0 V through one segment at one end or both; neighboring cells are one segment

@@ -1,8 +1,8 @@
 """Device models: what happens to one conductance between its target and its read."""
 
-from anajax.devices.base import AbstractDrift as AbstractDrift
-from anajax.devices.base import AbstractProgramming as AbstractProgramming
-from anajax.devices.base import AbstractRead as AbstractRead
+from anajax._core.tree import pytree as pytree
+from anajax._core.tree import static as static
+from anajax._core.tree import within as within
 from anajax.devices.base import Cells as Cells
 from anajax.devices.base import Device as Device
 from anajax.devices.base import age as age
@@ -19,7 +19,6 @@ from anajax.devices.fitting.fit import fit_device as fit_device
 from anajax.devices.fitting.fit import table_form as table_form
 from anajax.devices.fitting.measurements import measure as measure
 from anajax.devices.fitting.measurements import read_measurements as read_measurements
-from anajax.devices.models import presets as presets
 from anajax.devices.models.flash import flash_floating_gate as flash_floating_gate
 from anajax.devices.models.flash import flash_sonos as flash_sonos
 from anajax.devices.models.ideal import ideal as ideal
@@ -28,17 +27,22 @@ from anajax.devices.models.mram import mram_stt as mram_stt
 from anajax.devices.models.pcm import pcm as pcm
 from anajax.devices.models.pcm import pcm_hermes as pcm_hermes
 from anajax.devices.models.pcm import pcm_joshi as pcm_joshi
-from anajax.devices.models.reram import milo_current as milo_current
 from anajax.devices.models.reram import reram_cmo as reram_cmo
 from anajax.devices.models.reram import reram_milo as reram_milo
 from anajax.devices.models.reram import reram_wan as reram_wan
+from anajax.devices.models.tabulated import tabulated as tabulated
 from anajax.devices.programming import GaussianProgramming as GaussianProgramming
 from anajax.devices.programming import NoProgrammingError as NoProgrammingError
+from anajax.devices.quadrature import Nodes as Nodes
 from anajax.devices.read_noise import FlickerRead as FlickerRead
 from anajax.devices.read_noise import GaussianRead as GaussianRead
 from anajax.devices.read_noise import NoReadNoise as NoReadNoise
+from anajax.devices.records import presets as presets
+from anajax.devices.records import register as register
 from anajax.devices.relaxation import RelaxationDrift as RelaxationDrift
-from anajax.devices.tables import tabulated as tabulated
+from anajax.devices.stages import AbstractDrift as AbstractDrift
+from anajax.devices.stages import AbstractProgramming as AbstractProgramming
+from anajax.devices.stages import AbstractRead as AbstractRead
 from anajax.devices.variation import scale_noise as scale_noise
 from anajax.devices.variation import vary as vary
 from anajax.devices.write_verify import WriteVerify as WriteVerify

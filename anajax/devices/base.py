@@ -1,14 +1,13 @@
 """What a device is: three slots, and the flow program -> age -> read.
 
 The signature tells the variability. `program` takes a key and draws the programming
-error (cycle-to-cycle) and every frozen fact of the cells (device-to-device, such as
+error (cycle-to-cycle) and the state of the cells (device-to-device, frozen, such as
 the drift exponent). `age` draws nothing: a chip has one trajectory. `read` takes a key
 and is fresh at every call (cycle-to-cycle). Conductances are in uS, times in s counted
 from the first read after programming.
 """
 
-import abc
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -19,68 +18,14 @@ from jaxtyping import Float
 from anajax import rng
 from anajax._core import checks
 from anajax._core.tree import pytree, replace, static
-from anajax._core.types import PRNGKey, PyTree
-
-if TYPE_CHECKING:  # constructors also take Python numbers and lists
-    Number = Any
-    Numbers = Any
-else:
-    Number = Float[JArray, "*sweep"]
-    Numbers = Float[JArray, "points"]
-
-G = Float[JArray, "*cells"]
-Time = Float[JArray, ""] | float | int
-
-
-@pytree
-class Nodes:
-    """Quadrature of a distribution: E f(g) = sum_n weight_n f(value_n), last axis n."""
-
-    value: Float[JArray, "*cells nodes"]
-    weight: Float[JArray, "*cells nodes"]
-
-
-class AbstractProgramming(abc.ABC):
-    """How a programmed conductance misses its target (cycle-to-cycle, fresh)."""
-
-    @abc.abstractmethod
-    def sample(self, target: G, *, key: PRNGKey) -> G:
-        """Programmed conductances (uS, not negative) for `target` (uS)."""
-
-    @abc.abstractmethod
-    def nodes(self, target: G) -> Nodes:
-        """Quadrature of the programmed conductance, one set of nodes per target."""
-
+from anajax._core.types import PRNGKey
+from anajax.devices.stages import G, Number, Time
 
 ANY_TIME = (0.0, float("inf"))
 """Valid times (s) of a device that covers all, or whose times are checked already."""
 FIRST_READ = 20.0
 """Time from programming to the first read where a device names none, s: that of the
 phase-change array most models here come from."""
-
-
-class AbstractDrift(abc.ABC):
-    """How a programmed conductance changes with time (device-to-device, frozen)."""
-
-    @abc.abstractmethod
-    def init(self, target: G, programmed: G, *, key: PRNGKey) -> PyTree:
-        """The frozen facts of each cell, drawn once with its programming."""
-
-    @abc.abstractmethod
-    def evolve(self, target: G, programmed: G, facts: PyTree, *, t: Time) -> G:
-        """Conductances (uS) at `t` (s) of the cells with these facts."""
-
-    @abc.abstractmethod
-    def nodes(self, target: G, programmed: G, *, t: Time) -> Nodes:
-        """Quadrature over the frozen facts of the conductance at `t`."""
-
-
-class AbstractRead(abc.ABC):
-    """Noise of one read-out: Gaussian of known deviation, then floored at zero."""
-
-    @abc.abstractmethod
-    def sd(self, g: G, *, target: G, programmed: G, t: Time) -> G:
-        """Standard deviation (uS, not negative) of a read of `g` at `t`."""
 
 
 @pytree
@@ -91,7 +36,8 @@ class Device:
 
     Raises:
         ValueError: if `g_min >= g_max`, `g_min` is negative, or `levels` do not
-            increase or are not within the range; if texts or valid times are not.
+            increase or are not within the range; if `name` or `source` is not text, or
+            `valid_times` is not an increasing pair.
 
     Example:
         >>> device = devices.pcm()
@@ -157,14 +103,14 @@ class Cells:
     """What the programming left, uS."""
     g: Float[JArray, "*cells"]
     """Conductance at the time the cells were aged to (0 s: as programmed), uS."""
-    facts: Any
-    """Frozen facts of each cell, as the drift slot drew them."""
+    state: Any
+    """Device-to-device parameters of each cell, as the drift slot drew them."""
     faults: Any = None
     """Frozen fault of each cell, as the faults slot drew it."""
 
 
 def program(device: Device, targets: G, *, key: PRNGKey) -> Cells:
-    """Program one chip: draw its programming errors and its frozen facts.
+    """Program one chip: draw its programming errors and the state of its cells.
 
     Args:
         device: the device model.
@@ -190,8 +136,8 @@ def program(device: Device, targets: G, *, key: PRNGKey) -> Cells:
     if device.faults is not None:
         faults = device.faults.draw(targets, key=rng.stream(key, rng.Stage.FAULT))
         g = device.faults.apply(g, faults, device)
-    facts = device.drift.init(targets, g, key=rng.stream(key, rng.Stage.FREEZE))
-    cells = Cells(target=targets, programmed=g, g=g, facts=facts, faults=faults)
+    state = device.drift.init(targets, g, key=rng.stream(key, rng.Stage.FREEZE))
+    cells = Cells(target=targets, programmed=g, g=g, state=state, faults=faults)
     return age(device, cells, t=0.0, extrapolate=True)
 
 
@@ -205,7 +151,7 @@ def to_levels(targets: G, levels: Float[JArray, "levels"] | None) -> G:
 
 
 def age(device: Device, cells: Cells, *, t: Time, extrapolate: bool = False) -> Cells:
-    """The same chip at time `t`: always counted from programming, never added up.
+    """The same chip at absolute time `t`; aging is not cumulative.
 
     Args:
         device: the device model.
@@ -226,7 +172,7 @@ def age(device: Device, cells: Cells, *, t: Time, extrapolate: bool = False) -> 
         True
     """
     check_time(device, t, extrapolate=extrapolate)
-    g = device.drift.evolve(cells.target, cells.programmed, cells.facts, t=t)
+    g = device.drift.evolve(cells.target, cells.programmed, cells.state, t=t)
     if device.faults is not None:
         g = device.faults.apply(g, cells.faults, device)
     return replace(cells, g=g)
@@ -337,7 +283,7 @@ def outside(name: str, device: Device, times: Any, extrapolate: bool) -> np.ndar
             f"{seconds[beyond].tolist()} s",
             "Drop what is outside, or allow it by extrapolate=True.",
         )
-    return beyond
+    return np.asarray(beyond)
 
 
 def check_device(device: Any) -> None:

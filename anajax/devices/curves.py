@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from anajax._core import checks
 from anajax._core.tree import inherited, pytree, static, within
-from anajax.devices.base import Number, Numbers
+from anajax.devices.stages import Number, Numbers
 
 X = Float[JArray, "..."]
 
@@ -128,3 +128,14 @@ class Table(AbstractCurve):
 
     def __call__(self, x: X) -> X:
         return jnp.interp(x, self.x, self.value)
+
+
+RECORDS = (
+    CappedPower,
+    ClippedLog,
+    Constant,
+    Piecewise,
+    Polynomial,
+    Saturating,
+    Table,
+)

@@ -2,31 +2,44 @@
 
 import jax.numpy as jnp
 import jax.random as jr
+from jax.scipy.stats import norm
 from jaxtyping import Array as JArray
 
 from anajax._core import checks
 from anajax._core.tree import pytree, within
 from anajax._core.types import PRNGKey
-from anajax.devices import _quadrature
-from anajax.devices.base import AbstractDrift, G, Nodes, Number, Time
+from anajax.devices import quadrature
 from anajax.devices.curves import AbstractCurve
+from anajax.devices.quadrature import Nodes
+from anajax.devices.stages import AbstractDrift, G, Number, Time, Trial
 
 
 @pytree
 class NoDrift(AbstractDrift):
     """Conductances stay as programmed."""
 
+    exact = True
+
     def init(self, target: G, programmed: G, *, key: PRNGKey) -> None:
         del target, programmed, key
 
-    def evolve(self, target: G, programmed: G, facts: None, *, t: Time) -> G:
-        del target, facts, t
+    def evolve(self, target: G, programmed: G, state: None, *, t: Time) -> G:
+        del target, state, t
         return programmed
 
     def nodes(self, target: G, programmed: G, *, t: Time) -> Nodes:
         del target, t
         value = programmed[..., None]
         return Nodes(value=value, weight=jnp.ones_like(value))
+
+    def log_prior(self, target: Trial, state: Trial) -> Trial:
+        return jnp.zeros_like(state)
+
+    def along(
+        self, target: Trial, programmed: Trial, state: Trial, *, t: Trial
+    ) -> Trial:
+        shape = jnp.broadcast_shapes(jnp.shape(state), jnp.shape(t))
+        return jnp.broadcast_to(programmed, shape)
 
 
 @pytree
@@ -55,22 +68,43 @@ class PowerLawDrift(AbstractDrift):
         checks.positive("t0", self.t0)
 
     def init(self, target: G, programmed: G, *, key: PRNGKey) -> G:
-        mean, sd = self._statistics(target)
+        mean, sd = self.statistics(target)
         xi = jr.normal(key, jnp.shape(target), jnp.result_type(target))
         return jnp.abs(mean + sd * xi)
 
-    def evolve(self, target: G, programmed: G, facts: G, *, t: Time) -> G:
-        return programmed * jnp.exp(-facts * self._log_time(t))
+    def evolve(self, target: G, programmed: G, state: G, *, t: Time) -> G:
+        return programmed * jnp.exp(-state * self._log_time(t))
 
     def nodes(self, target: G, programmed: G, *, t: Time) -> Nodes:
-        nu = _quadrature.folded_normal(*self._statistics(target))
+        nu = quadrature.folded_normal(*self.statistics(target))
         factor = jnp.exp(-nu.value * self._log_time(t))
         return Nodes(value=programmed[..., None] * factor, weight=nu.weight)
 
-    def _statistics(self, target: G) -> tuple[G, G]:
+    def state_range(self, target: G, spreads: float = 7.0) -> tuple[G, G]:
+        mean, sd = self.statistics(target)
+        return jnp.maximum(mean - spreads * sd, 0), mean + spreads * sd
+
+    def log_prior(self, target: Trial, state: Trial) -> Trial:
+        mean, sd = self.statistics(target)
+        ahead = norm.logpdf((state - mean) / sd)
+        return jnp.logaddexp(ahead, norm.logpdf((state + mean) / sd)) - jnp.log(sd)
+
+    def along(
+        self, target: Trial, programmed: Trial, state: Trial, *, t: Trial
+    ) -> Trial:
+        return programmed * jnp.exp(-state * self._log_time(t))
+
+    def statistics(self, target: G) -> tuple[G, G]:
+        """Mean and deviation of the exponent before it is folded."""
         x = target / self.g_max
         mean = self.mean_scale * self.nu_mean(x)
         return mean, jnp.maximum(self.spread_scale * self.nu_sd(x), 0)
 
     def _log_time(self, t: Time) -> JArray:
         return jnp.log1p(t / self.t0)
+
+
+RECORDS = (
+    NoDrift,
+    PowerLawDrift,
+)

@@ -10,7 +10,8 @@ from anajax import rng
 from anajax._core import checks
 from anajax._core.tree import pytree
 from anajax._core.types import PRNGKey
-from anajax.devices.base import Device, G, Number
+from anajax.devices.base import Device
+from anajax.devices.stages import G, Number
 
 HEALTHY, LOW, HIGH, DEAD = range(4)
 Codes = Int8[JArray, "*cells"]
@@ -96,3 +97,6 @@ def _line_shapes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ..
         return shape, shape
     *outer, rows, columns, devices = shape
     return (*outer, rows, 1, 1), (*outer, 1, columns, devices)
+
+
+RECORDS = (Faults,)

@@ -1,8 +1,8 @@
 """Device files: any device as JSON with a schema version, and back.
 
 A record is an object with its class under "type" and one entry per field; arrays are
-nested lists, records that are absent are null. The classes are those of one explicit
-table: a file can name them, and nothing else is ever executed.
+nested lists, records that are absent are null. The classes are those of
+`devices.records`: a file can name them, and nothing else is ever executed.
 """
 
 import dataclasses
@@ -16,18 +16,9 @@ import numpy as np
 
 from anajax._core.disk import write_atomically
 from anajax._core.types import Array, PRNGKey
-from anajax.devices import (
-    base,
-    curves,
-    drift,
-    faults,
-    programming,
-    read_noise,
-    relaxation,
-    write_verify,
-)
+from anajax.devices import base
 from anajax.devices.base import Device
-from anajax.devices.models import flash, mram
+from anajax.devices.records import records
 
 FORMAT = "anajax-device"
 VERSION = 1
@@ -37,7 +28,7 @@ def save_device(device: Device, path: str | Path) -> None:
     """Write a device to a JSON file, all at once: a reader never sees half of it.
 
     Raises:
-        ValueError: if the device holds a record that is not of this package, or
+        ValueError: if the device holds a record that is not registered, or
             traced or stacked parameters that are not concrete.
         WriteError: an OSError, if the disk does not take it.
     """
@@ -95,41 +86,6 @@ def _require_cells(device: Device, path: Path) -> None:
         _fail(path, "hold slots and tables that fit each other", first, "Repair it.")
 
 
-def _classes() -> dict[str, type]:
-    """Every record that a device can be made of, by name."""
-    known = (
-        Device,
-        curves.CappedPower,
-        curves.ClippedLog,
-        curves.Constant,
-        curves.Piecewise,
-        curves.Polynomial,
-        curves.Saturating,
-        curves.Table,
-        drift.NoDrift,
-        drift.PowerLawDrift,
-        faults.Faults,
-        flash.SonosShift,
-        flash.ThresholdDrift,
-        flash.ThresholdProgramming,
-        mram.BinaryProgramming,
-        mram.RetentionFlips,
-        programming.GaussianProgramming,
-        programming.NoProgrammingError,
-        read_noise.FlickerRead,
-        read_noise.GaussianRead,
-        read_noise.LogFlickerRead,
-        read_noise.NoReadNoise,
-        relaxation.Growth,
-        relaxation.LogTime,
-        relaxation.PolynomialsInTime,
-        relaxation.RelaxationDrift,
-        relaxation.SaturatingInTime,
-        write_verify.WriteVerify,
-    )
-    return {cls.__name__: cls for cls in known}
-
-
 def _encode(value: Any) -> Any:
     if value is None or isinstance(value, str | bool | int):
         return value
@@ -140,10 +96,11 @@ def _encode(value: Any) -> Any:
     if isinstance(value, jax.Array | np.ndarray):
         return np.asarray(value).tolist()
     name = type(value).__name__
-    if _classes().get(name) is not type(value):
+    if records().get(name) is not type(value):
         raise ValueError(
-            f"`device` must be made of records of anajax to be saved: got {name}. "
-            "Express it with curves, tables and slots of `anajax.devices`."
+            f"`device` must be made of known records to be saved: got {name}. "
+            "Express it with curves, tables and slots of `anajax.devices`, or register "
+            f"your own: devices.register({name})."
         )
     fields = dataclasses.fields(value)
     return {"type": name} | {f.name: _encode(getattr(value, f.name)) for f in fields}
@@ -152,7 +109,7 @@ def _encode(value: Any) -> Any:
 def _decode(value: Any, path: Path, where: str) -> Any:
     if not isinstance(value, dict):
         return value
-    cls = _classes().get(str(value.get("type")))
+    cls = records().get(str(value.get("type")))
     if cls is None:
         _fail(path, f"name a known record at {where}", value.get("type"), _KNOWN)
     fields = {f.name: f for f in dataclasses.fields(cls)}
@@ -186,7 +143,7 @@ def _require_numbers(value: Any, path: Path, where: str) -> None:
         _fail(path, f"hold finite numbers below 3e38 at {where}", value, "Repair it.")
 
 
-_KNOWN = "A device file holds records of `anajax.devices` only."
+_KNOWN = "Register a class of your own first: devices.register(NAME)."
 
 
 def _static(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Exact moments of a device's read conductance, and tables of them.
 
-No samples: the programming error and the frozen facts are integrated by quadrature,
+No samples: the programming error and the state of cells are integrated by quadrature,
 the read noise with its floor at zero in closed form.
 """
 
@@ -14,16 +14,16 @@ from jaxtyping import Float
 
 from anajax._core import checks
 from anajax._core.tree import pytree
-from anajax.devices._quadrature import clipped_mean, clipped_square
 from anajax.devices.base import (
     Device,
-    Time,
     check_device,
     check_targets,
     check_time,
     outside,
     to_levels,
 )
+from anajax.devices.quadrature import clipped_mean, clipped_square
+from anajax.devices.stages import Time
 
 G = Float[JArray, "*cells"]
 

@@ -5,14 +5,17 @@ import jax.random as jr
 
 from anajax._core.tree import pytree, static, within
 from anajax._core.types import PRNGKey
-from anajax.devices import _quadrature
-from anajax.devices.base import AbstractProgramming, G, Nodes, Number
+from anajax.devices import quadrature
 from anajax.devices.curves import AbstractCurve
+from anajax.devices.quadrature import Nodes, Score, equal
+from anajax.devices.stages import AbstractProgramming, G, Number
 
 
 @pytree
 class NoProgrammingError(AbstractProgramming):
     """Every target is met exactly."""
+
+    exact = True
 
     def sample(self, target: G, *, key: PRNGKey) -> G:
         del key
@@ -21,6 +24,10 @@ class NoProgrammingError(AbstractProgramming):
     def nodes(self, target: G) -> Nodes:
         value = jnp.maximum(target, 0)[..., None]
         return Nodes(value=value, weight=jnp.ones_like(value))
+
+    def score(self, target: G, programmed: G) -> Score:
+        none = jnp.zeros_like(programmed)
+        return Score(z=none, log_slope=none, censored=none, known=none)
 
 
 @pytree
@@ -44,17 +51,35 @@ class GaussianProgramming(AbstractProgramming):
     """Whether the programmed conductance is floored at zero."""
 
     def sample(self, target: G, *, key: PRNGKey) -> G:
-        mean, sd = self._statistics(target)
+        mean, sd = self.statistics(target)
         xi = jr.normal(key, jnp.shape(target), jnp.result_type(target))
         g = mean + sd * xi
         return jnp.maximum(g, 0) if self.floor else g
 
     def nodes(self, target: G) -> Nodes:
         if not self.floor:
-            return _quadrature.split_normal(*self._statistics(target))
-        return _quadrature.rectified_normal(*self._statistics(target))
+            return quadrature.split_normal(*self.statistics(target))
+        return quadrature.rectified_normal(*self.statistics(target))
 
-    def _statistics(self, target: G) -> tuple[G, G]:
+    def score(self, target: G, programmed: G) -> Score:
+        mean, sd = self.statistics(target)
+        safe = jnp.where(sd > 0, sd, 1.0)
+        hit = equal(programmed, jnp.maximum(mean, 0) if self.floor else mean)
+        return Score(
+            z=jnp.where(sd > 0, (programmed - mean) / safe, 0.0),
+            log_slope=jnp.where(sd > 0, -jnp.log(safe), jnp.where(hit, 0.0, -jnp.inf)),
+            censored=jnp.where((programmed <= 0) & (sd > 0), 1.0, 0.0),
+            known=jnp.ones_like(programmed),
+        )
+
+    def statistics(self, target: G) -> tuple[G, G]:
+        """Mean and deviation before the floor, uS."""
         x = target / self.g_max
         mean = target if self.shift is None else target + self.shift(x)
         return mean, jnp.maximum(self.scale * self.sd(x), 0)
+
+
+RECORDS = (
+    GaussianProgramming,
+    NoProgrammingError,
+)

@@ -6,13 +6,15 @@ import jax.numpy as jnp
 
 from anajax._core import checks
 from anajax._core.tree import pytree, static, within
-from anajax.devices.base import AbstractRead, G, Number, Time
 from anajax.devices.curves import AbstractCurve
+from anajax.devices.stages import AbstractRead, G, Number, Time
 
 
 @pytree
 class NoReadNoise(AbstractRead):
     """Reads return the conductance itself."""
+
+    exact = True
 
     def sd(self, g: G, *, target: G, programmed: G, t: Time) -> G:
         return jnp.zeros_like(g)
@@ -92,3 +94,11 @@ class FlickerRead(AbstractRead):
         reference = programmed if self.argument == "programmed" else target
         grown = jnp.sqrt(jnp.log((t + self.t0 + self.t_read) / (2 * self.t_read)))
         return g * self.scale * self.q(reference / self.g_max) * grown
+
+
+RECORDS = (
+    FlickerRead,
+    GaussianRead,
+    LogFlickerRead,
+    NoReadNoise,
+)

@@ -1,16 +1,19 @@
 """Relaxation: conductances that shift and spread in time, not by a power law."""
 
 import abc
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import jax.random as jr
 
-from anajax._core.tree import inherited, pytree, static, within
+from anajax._core.tree import inherited, pytree, replace, static, within
 from anajax._core.types import PRNGKey
-from anajax.devices import _quadrature
-from anajax.devices.base import AbstractDrift, G, Nodes, Number, Numbers, Time
-from anajax.devices.curves import X
+from anajax.devices import quadrature
+from anajax.devices.curves import AbstractCurve, Polynomial, Saturating, X
+from anajax.devices.programming import GaussianProgramming
+from anajax.devices.quadrature import Nodes, Score
+from anajax.devices.stages import AbstractDrift, G, Number, Numbers, Time, Trial
 
 
 class AbstractSurface(abc.ABC):
@@ -20,10 +23,17 @@ class AbstractSurface(abc.ABC):
     def __call__(self, x: X, t: Time) -> X:
         """The value at `x` and `t` (s), of the shape of `x`."""
 
+    first_curve: ClassVar[tuple[type[AbstractCurve], ...]] = ()
+    """Curves that `from_first` takes."""
+
+    def from_first(self, curve: Any) -> Any:
+        """The surface with this curve at its first time."""
+        raise NotImplementedError
+
 
 @pytree
 class LogTime(AbstractSurface):
-    """slope ln(t / 1 s) + offset at every conductance; as at 1 s before."""
+    """slope ln(t / 1 s) + offset at every conductance, held constant before 1 s."""
 
     slope: Number = inherited()
     """Change per e-fold of time, uS."""
@@ -43,6 +53,11 @@ class PolynomialsInTime(AbstractSurface):
     """Times of the polynomials, s, positive and increasing, [k]."""
     coefficients: Any
     """uS, low order first, [k order]."""
+    first_curve = (Polynomial,)
+
+    def from_first(self, curve: Polynomial) -> "PolynomialsInTime":
+        rows = self.coefficients.at[0].set(curve.coefficients)
+        return replace(self, coefficients=rows)
 
     def __call__(self, x: X, t: Time) -> X:
         log = jnp.log(jnp.maximum(jnp.asarray(t, x.dtype), self.times[0]))
@@ -70,6 +85,14 @@ class SaturatingInTime(AbstractSurface):
     """B, dimensionless (of x), at `times`."""
     growth: Number = inherited()
     """Growth of A per decade of time beyond the last, uS."""
+    first_curve = (Saturating,)
+
+    def from_first(self, curve: Saturating) -> "SaturatingInTime":
+        return replace(
+            self,
+            amplitude=self.amplitude.at[0].set(curve.amplitude),
+            width=self.width.at[0].set(curve.width),
+        )
 
     def __call__(self, x: X, t: Time) -> X:
         t = jnp.asarray(t, x.dtype)
@@ -121,18 +144,67 @@ class RelaxationDrift(AbstractDrift):
         del programmed
         return jr.normal(key, jnp.shape(target), jnp.result_type(target))
 
-    def evolve(self, target: G, programmed: G, facts: G, *, t: Time) -> G:
-        shift, spread = self._statistics(target, t)
-        return jnp.maximum(programmed + shift + spread * facts, 0)
+    def evolve(self, target: G, programmed: G, state: G, *, t: Time) -> G:
+        shift, spread = self.statistics(target, t)
+        return jnp.maximum(programmed + shift + spread * state, 0)
 
     def nodes(self, target: G, programmed: G, *, t: Time) -> Nodes:
-        shift, spread = self._statistics(target, t)
-        return _quadrature.rectified_normal(
+        shift, spread = self.statistics(target, t)
+        return quadrature.rectified_normal(
             programmed + shift, spread, points=self.points
         )
 
-    def _statistics(self, target: G, t: Time) -> tuple[G, G]:
+    def along(
+        self, target: Trial, programmed: Trial, state: Trial, *, t: Trial
+    ) -> Trial:
+        shift, spread = self.statistics(target, t)
+        return jnp.maximum(programmed + shift + spread * state, 0)
+
+    def score(self, target: G, programmed: G, g: G, *, t: G) -> Score:
+        shift, sd = self.statistics(target, t)
+        safe = jnp.where(sd > 0, sd, 1.0)
+        return Score(
+            z=(g - programmed - shift) / safe,
+            log_slope=jnp.where(sd > 0, -jnp.log(safe), -jnp.inf),
+            censored=jnp.where(g <= 0, 1.0, 0.0),
+            known=jnp.ones_like(g),
+        )
+
+    def share_constants(self, programming: Any) -> tuple[Any, Any]:
+        total = self._whole(programming)
+        if total is None:
+            return programming, self
+        spread = replace(self.spread, total=total.from_first(programming.sd))
+        return programming, replace(self, spread=spread)
+
+    def shared(self, programming: Any) -> Mapping[str, int | None]:
+        if self._whole(programming) is None:
+            return {}
+        names = ("coefficients", "amplitude", "width")
+        return {f"drift.spread.total.{name}": 0 for name in names}
+
+    def _whole(self, programming: Any) -> Any:
+        """The whole deviation, if at its first time it is the programming error."""
+        if not (
+            isinstance(self.spread, Growth)
+            and isinstance(programming, GaussianProgramming)
+        ):
+            return None
+        total = self.spread.total
+        return total if isinstance(programming.sd, total.first_curve) else None
+
+    def statistics(self, target: Trial, t: Time) -> tuple[Trial, Trial]:
+        """Mean change and its deviation at `t` (s), uS."""
         x = target / self.g_max
         shift = jnp.zeros_like(x) if self.shift is None else self.shift(x, t)
         spread = jnp.maximum(self.spread_scale * self.spread(x, t), 0)
         return self.mean_scale * shift, spread
+
+
+RECORDS = (
+    Growth,
+    LogTime,
+    PolynomialsInTime,
+    RelaxationDrift,
+    SaturatingInTime,
+)

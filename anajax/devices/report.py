@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from anajax._core.tree import replace
+from anajax._core.units import DAY
 from anajax.devices.base import ANY_TIME, Device
 from anajax.devices.moments import conductance_moments
 from anajax.devices.read_noise import NoReadNoise
 
-LONGEST = 365 * 86400.0
+LONGEST = 365 * DAY
 """Curves of sources without an end stop here, s."""
 
 

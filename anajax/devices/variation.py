@@ -14,7 +14,6 @@ from anajax._core import checks
 from anajax._core.tree import replace
 from anajax._core.types import PRNGKey
 from anajax.devices.base import Device
-from anajax.devices.ties import tied
 
 Factor = Float[JArray, "*sweep"] | float
 
@@ -92,16 +91,24 @@ def vary(
     spreads = _spreads(spread)
     checks.positive("spread", jnp.asarray([*spreads.values()]), strictly=False)
     leaves, tree = jax.tree_util.tree_flatten_with_path(device)
-    names = [_dotted(path) for path, _ in leaves]
+    names = [dotted(path) for path, _ in leaves]
     for name in spreads:
-        if not any(_covers(name, n) for n in names):
+        if not any(covers(name, n) for n in names):
             checks.fail("spread", "name parameters", repr(name), f"Known: {names}.")
     key = rng.stream(key, rng.Stage.SPREAD)
     new = [
         _varied(leaf, _spread_of(name, spreads), rng.path_key(key, name))
         for name, (_, leaf) in zip(names, leaves, strict=True)
     ]
-    return tied(jax.tree.unflatten(tree, new))
+    return share_constants(jax.tree.unflatten(tree, new))
+
+
+def share_constants(device: Device) -> Device:
+    """The device with constants that stand in two of its stages made equal."""
+    if not device.drift.shared(device.programming):
+        return device
+    programming, drift = device.drift.share_constants(device.programming)
+    return replace(device, programming=programming, drift=drift)
 
 
 def _varied(leaf: JArray, spread: float, key: PRNGKey) -> JArray:
@@ -113,15 +120,17 @@ def _spreads(spread: float | Mapping[str, float]) -> Mapping[str, float]:
 
 
 def _spread_of(name: str, spreads: Mapping[str, float]) -> float:
-    covering = [n for n in spreads if _covers(n, name)]
+    covering = [n for n in spreads if covers(n, name)]
     if not covering or name.split(".")[-1] in RANGE + SETTINGS:
         return 0.0
     return spreads[max(covering, key=len)]
 
 
-def _covers(prefix: str, name: str) -> bool:
+def covers(prefix: str, name: str) -> bool:
+    """Whether a dotted name lies at or below another."""
     return prefix == "" or name == prefix or name.startswith(f"{prefix}.")
 
 
-def _dotted(path: tuple[Any, ...]) -> str:
+def dotted(path: tuple[Any, ...]) -> str:
+    """The dotted name of a leaf of a record."""
     return ".".join(entry.name for entry in path)

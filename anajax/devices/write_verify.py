@@ -17,10 +17,11 @@ from jaxtyping import Float
 from anajax._core import checks
 from anajax._core.tree import pytree, replace, static
 from anajax._core.types import PRNGKey
-from anajax.devices import _quadrature
-from anajax.devices._quadrature import REACH
-from anajax.devices.base import AbstractProgramming, Device, G, Nodes, Number
+from anajax.devices import quadrature
+from anajax.devices.base import Device
 from anajax.devices.curves import AbstractCurve, Constant
+from anajax.devices.quadrature import REACH, Nodes
+from anajax.devices.stages import AbstractProgramming, G, Number
 
 PANELS = (32, 32, 32, 32, 32)
 """Points of the density that is carried from turn to turn: below the band, its lower
@@ -80,6 +81,7 @@ class WriteVerify(AbstractProgramming):
     """Factor on p, v and b together (at least 1e-3), for sweeps."""
     budget: int = static(default=10)
     """Largest number of pulses."""
+    fitted = False
 
     def __post_init__(self) -> None:
         if self.budget < 1:
@@ -93,7 +95,7 @@ class WriteVerify(AbstractProgramming):
 
     def write(self, target: G, *, key: PRNGKey) -> WriteVerifyResult:
         """Run the loop once in every cell of targets (uS), with its cost."""
-        p, v, b = self._statistics(target)
+        p, v, b = self.statistics(target)
         noise = jr.normal(
             key, (self.budget, 2, *jnp.shape(target)), jnp.result_type(target)
         )
@@ -121,7 +123,8 @@ class WriteVerify(AbstractProgramming):
         """Mean pulses and probability of success for targets (uS), exactly."""
         return self._propagate(target)[1]
 
-    def _statistics(self, target: G) -> tuple[G, G, G]:
+    def statistics(self, target: G) -> tuple[G, G, G]:
+        """Noise of a pulse and of a verify read, and the accepted deviation, uS."""
         x, scale = target / self.g_max, jnp.maximum(self.scale, 1e-3)
         return scale * self.pulse(x), scale * self.verify(x), scale * self.band(x)
 
@@ -131,7 +134,7 @@ class WriteVerify(AbstractProgramming):
         It is below that of the loop without acceptance, a Gaussian of known mean and
         deviation, which gives the grid of each turn.
         """
-        p, v, b = (s[..., None] for s in self._statistics(target))
+        p, v, b = (s[..., None] for s in self.statistics(target))
         step = _Turn(p=p, v=v, b=b, gain=self.gain)
         first = (self.start - target)[..., None]
         floor = -target[..., None]
@@ -161,7 +164,7 @@ class WriteVerify(AbstractProgramming):
         center, sd = step.free(*free)
         low = jnp.maximum(center - REACH * sd, floor)[..., 0]
         high = jnp.maximum(center + REACH * sd, floor)[..., 0]
-        rest, rest_width = _quadrature._interval(low, high, 32)
+        rest, rest_width = quadrature.interval(low, high, 32)
         left = step.push(old, mass, rest) * rest_width
         immediate = step.accept(first)
         success = success + immediate[..., 0]
@@ -219,8 +222,8 @@ class _Turn:
 
     def accept(self, deviation: JArray) -> JArray:
         """Probability that a reading of `deviation` is within the band."""
-        high = norm.cdf(_quadrature.ratio(self.b - deviation, self.v))
-        return high - norm.cdf(_quadrature.ratio(-self.b - deviation, self.v))
+        high = norm.cdf(quadrature.ratio(self.b - deviation, self.v))
+        return high - norm.cdf(quadrature.ratio(-self.b - deviation, self.v))
 
     def free(self, center: JArray, sd: JArray) -> tuple[JArray, JArray]:
         """Mean and deviation after a pulse on every cell, accepted or not."""
@@ -246,8 +249,8 @@ class _Turn:
         z = (moved - (1 - self.gain) * old) / w
         reading = old - self.gain * v**2 / w * z
         sd = v * p / w
-        inside = norm.cdf(_quadrature.ratio(b - reading, sd))
-        inside = inside - norm.cdf(_quadrature.ratio(-b - reading, sd))
+        inside = norm.cdf(quadrature.ratio(b - reading, sd))
+        inside = inside - norm.cdf(quadrature.ratio(-b - reading, sd))
         return jnp.sum(mass[..., None] * norm.pdf(z) / w * (1 - inside), -2)
 
     def _width(self) -> JArray:
@@ -264,7 +267,7 @@ def _accepted_grid(v: JArray, b: JArray, floor: JArray) -> tuple[JArray, JArray]
 def _panels(ends: list[JArray], counts: tuple[int, ...]) -> tuple[JArray, JArray]:
     """Gauss-Legendre points and widths of adjoining panels, axes [*cells points]."""
     panels = [
-        _quadrature._interval(low[..., 0], high[..., 0], n)
+        quadrature.interval(low[..., 0], high[..., 0], n)
         for low, high, n in zip(ends, ends[1:], counts, strict=False)
     ]
     points, widths = zip(*panels, strict=True)
@@ -273,6 +276,9 @@ def _panels(ends: list[JArray], counts: tuple[int, ...]) -> tuple[JArray, JArray
 
 def _step(margin: JArray, width: JArray) -> JArray:
     """1 where `margin` is not negative; backwards a logistic of that width."""
-    soft = jax.nn.sigmoid(_quadrature.ratio(margin, width))
+    soft = jax.nn.sigmoid(quadrature.ratio(margin, width))
     hard = jnp.asarray(margin >= 0, soft.dtype)
     return soft + jax.lax.stop_gradient(hard - soft)
+
+
+RECORDS = (WriteVerify,)

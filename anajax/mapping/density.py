@@ -169,16 +169,6 @@ def gaussian(sd: float = 0.3, *, points: int = 401) -> WeightDensity:
     return _from_pdf(lambda u: np.exp(-((u / sd) ** 2) / 2), points)
 
 
-def laplace(scale: float = 0.2, *, points: int = 401) -> WeightDensity:
-    """Two-sided exponential weights, truncated to -1..1.
-
-    Raises:
-        ValueError: if `scale` is not positive.
-    """
-    checks.positive("scale", scale)
-    return _from_pdf(lambda u: np.exp(-np.abs(u) / scale), points)
-
-
 def uniform(*, points: int = 401) -> WeightDensity:
     """Weights that are equally likely from -1 to 1."""
     return _from_pdf(np.ones_like, points)

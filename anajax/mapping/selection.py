@@ -215,7 +215,8 @@ def insert(params: PyTree, new: Mapping[str, JArray]) -> PyTree:
 def path_name(path: tuple) -> str:
     """A pytree path as names joined by "/", whatever container it goes through.
 
-    What Flax wraps around names is left out: `params` in front, a variable's `.value`
+    A path may also be one of Flax NNX, of plain names and numbers. What Flax wraps
+    around names is left out: `params` in front, a variable's `.value`
     behind.
     """
     if path and path[-1] == jax.tree_util.GetAttrKey("value"):
@@ -224,7 +225,7 @@ def path_name(path: tuple) -> str:
         path = path[1:]
     kinds = ("key", "name", "idx")
     return "/".join(
-        str(next(getattr(entry, k) for k in kinds if hasattr(entry, k)))
+        str(next((getattr(entry, k) for k in kinds if hasattr(entry, k)), entry))
         for entry in path
     )
 

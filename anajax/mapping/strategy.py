@@ -28,7 +28,7 @@ from anajax.mapping.layout import ONE_LAYER, Layout
 Weights = Float[JArray, "*weights"]
 Targets = Float[JArray, "*weights devices"]
 Normalize = Literal["layer", "column"]
-"""Whose largest |weight| fills the range of the table."""
+"""What is scaled to the full range of a strategy: each layer, or each column."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ class ReadVariance(nnx.Variable):
 
 @pytree
 class Parts:
-    """Weights in parts that are converted apart: weight = parts @ digital."""
+    """Weights split by the ADC that converts them: weight = values @ digital."""
 
     values: Float[JArray, "*kernel groups"]
     """In the units of the weights: a cell at full conductance is the largest weight."""
@@ -144,7 +144,7 @@ class Analog(nnx.Module):
             checks.fail(named(self.name), rule, got, remedy)
 
     def periphery(self) -> IO:
-        """The `IO` of today, with the input range as it is trained."""
+        """The current `IO`, with the input range as it is trained."""
         io = self.io.get_value()
         if self.input_range is None:
             return io

@@ -39,7 +39,7 @@ def calibrate_ranges(
     scales: Mapping[str, JArray] | None = None,
     key: PRNGKey | None = None,
 ) -> M:
-    """A clone of a converted model with its ranges set to what calls for them.
+    """A clone of a converted model with input and ADC ranges set from data.
 
     The batches run through the network with ideal converters and without noise, and
     with the weights that it holds now. Each layer's `LearnedRange` or `ConstantScale`

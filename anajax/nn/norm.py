@@ -1,77 +1,14 @@
-"""Batch norms of a network that goes on a chip: folded into the layer before them.
+"""Batch norms of a network on a chip: they stay digital, and can be recalibrated."""
 
-A norm that is folded costs nothing at inference; one that stays digital can be
-recalibrated on the chip, see `recalibrate_norms`.
-"""
+from collections.abc import Iterable
+from typing import TypeVar
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
-
-import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from anajax._core import checks
 from anajax._core.types import JArray
 
 M = TypeVar("M", bound=nnx.Module)
-
-
-class Folded(nnx.Module):
-    """In the place of a norm that was folded: returns its input."""
-
-    def __call__(self, x: JArray, *_: Any, **__: Any) -> JArray:
-        """`x` itself, whatever else the norm was called with."""
-        return x
-
-
-def fold_batch_norm(model: M, pairs: Mapping[str, str]) -> M:
-    """A clone of `model` with batch norms folded into the layers before them.
-
-    The layer's columns take the norm's factor, its bias the rest; the norm's running
-    averages are used as they are. Fold before `to_analog`.
-
-    Args:
-        model: digital network.
-        pairs: path of each norm to the path of the `Linear` or `Conv` whose output it
-            gets directly, such as `{"norm1": "conv1"}`.
-
-    Raises:
-        ValueError: if a path is not that of a norm or of such a layer.
-    """
-    model = nnx.clone(model)
-    found = {"/".join(map(str, path)): node for path, node in nnx.iter_modules(model)}
-    folded = set()
-    for norm, layer in pairs.items():
-        _check_kind(found, norm, (nnx.BatchNorm,))
-        _check_kind(found, layer, (nnx.Linear, nnx.Conv))
-        _fold(found[norm], found[layer])
-        folded.add(norm)
-
-    def swap(path: tuple, node: Any) -> Any:
-        return Folded() if "/".join(map(str, path)) in folded else node
-
-    return nnx.recursive_map(swap, model, graph=True)
-
-
-def _check_kind(found: Mapping[str, Any], path: str, kinds: tuple[type, ...]) -> None:
-    if type(found.get(path)) not in kinds:
-        names = " or ".join(kind.__name__ for kind in kinds)
-        got = f"{type(found.get(path)).__name__} at {path!r}"
-        remedy = f"Known paths: {sorted(p for p in found if p)}."
-        checks.fail("pairs", f"name a {names}", got, remedy)
-
-
-def _fold(norm: Any, layer: Any) -> None:
-    factor = jax.lax.rsqrt(norm.var[...] + norm.epsilon)
-    if norm.scale is not None:
-        factor = factor * norm.scale[...]
-    before = jnp.zeros_like(factor) if layer.bias is None else layer.bias[...]
-    bias = (before - norm.mean[...]) * factor
-    if norm.bias is not None:
-        bias = bias + norm.bias[...]
-    layer.kernel[...] = layer.kernel[...] * factor
-    layer.bias, layer.use_bias = nnx.Param(bias), True
 
 
 def batch_statistics(model: M) -> M:

@@ -80,7 +80,7 @@ def _apart(
     sd: Float[JArray, "*weights devices"],
     combine: Combine,
 ) -> tuple[Parts, Float[JArray, "*weights groups"]]:
-    """The parts of weights that are converted apart, and their variances."""
+    """Weights split by the ADC that converts them, and the variance of each part."""
     share, largest = group_shares(layer.coefficients, combine)
     share = share / device.g_max
     unit = jnp.asarray(layer.unit)[..., None]

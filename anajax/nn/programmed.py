@@ -105,7 +105,7 @@ def read_outs(
     model carries is left out.
 
     Args:
-        model: converted model with the weights of today.
+        model: converted model with its current weights.
         key: names the noise of this read-out.
         per: what factors will be taken over, as in `compensation_factors`.
 
@@ -147,7 +147,7 @@ def _read_out(layer: Any, product: Callable[..., JArray], key: PRNGKey) -> JArra
 def compensation_factors(
     reference: Mapping[str, JArray], now: Mapping[str, JArray], *, per: Per = "global"
 ) -> dict[str, JArray]:
-    """Factors by path from two read-outs: the first of a chip, and today's.
+    """Factors by path from two read-outs: the first of a chip, and the current one.
 
     Args:
         reference: `read_outs` just after programming.

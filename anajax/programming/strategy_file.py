@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 import jax.numpy as jnp
 import numpy as np
 
-from anajax._core.disk import write_atomically
 from anajax.chip import Strategies
 from anajax.mapping.strategy import Strategy, UnitCell
 
@@ -49,13 +48,8 @@ def to_text(strategies: Mapping[str, Strategies]) -> str:
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
-def save_strategies(strategies: Mapping[str, Strategies], path: str | Path) -> None:
-    """Write strategies by label to a JSON file, all at once."""
-    write_atomically(Path(path), to_text(strategies).encode())
-
-
 def load_strategies(path: str | Path) -> dict[str, Strategies]:
-    """Read the strategies of a file that `save_strategies` wrote.
+    """Read the strategies of a study: its file `strategy.json`.
 
     Returns:
         By label, a strategy, or a mapping from layer paths to strategies.

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 from jax.sharding import Mesh
@@ -28,6 +28,7 @@ MODULES: dict[str, Any] = {
 share the work) and `prepare(config, work, mesh) -> Study`."""
 
 
+@runtime_checkable
 class Study(Protocol):
     """What a module prepares: a study whose inputs are all there and valid."""
 

@@ -1,7 +1,5 @@
 """Weights of plain Flax networks in and out of safetensors files."""
 
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +9,10 @@ import numpy as np
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
+
+from anajax._core.disk import write_atomically
+from anajax.chip import path_name
 
 M = TypeVar("M", bound=nnx.Module)
 
@@ -49,11 +50,6 @@ def flat_weights(model: nnx.Module) -> dict[str, np.ndarray]:
     return {path_name(path): np.asarray(value) for path, value in flat.items()}
 
 
-def path_name(path: tuple) -> str:
-    """`("blocks", 0, "kernel")` as `"blocks/0/kernel"`."""
-    return "/".join(map(str, path))
-
-
 def read(name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Arrays and notes (script, seed, digital metric) of committed weights `name`."""
     path = FOLDER / f"{name}.safetensors"
@@ -65,13 +61,9 @@ def read(name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 def write(name: str, model: nnx.Module, notes: Mapping[str, object]) -> Path:
     """Write the weights of `model` as committed weights `name`, atomically."""
     FOLDER.mkdir(exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=FOLDER, suffix=".part")
-    os.close(handle)
     arrays = {k: np.ascontiguousarray(v) for k, v in flat_weights(model).items()}
-    save_file(arrays, temporary, {k: str(v) for k, v in notes.items()})
-    os.chmod(temporary, 0o644)
     path = FOLDER / f"{name}.safetensors"
-    os.replace(temporary, path)
+    write_atomically(path, save(arrays, {k: str(v) for k, v in notes.items()}))
     return path
 
 

@@ -8,13 +8,14 @@ a bound are tried away from it.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from types import ModuleType
 
 import jax.numpy as jnp
 import numpy as np
 
 from anajax._core import checks
-from anajax.devices.fitting import clips, continuous, guesses
+from anajax.devices.fitting import clips, guesses
+from anajax.devices.fitting.continuous import ContinuousLikelihood
+from anajax.devices.fitting.likelihood import AbstractLikelihood
 from anajax.devices.fitting.measurements import Measured
 from anajax.devices.fitting.parameters import Layout
 from anajax.devices.fitting.search import TOLERANCE, Found, look, search
@@ -31,7 +32,7 @@ FELT = 1.0
 
 
 def highest(
-    likelihood: ModuleType, places: Layout, data: Measured, steps: int
+    likelihood: AbstractLikelihood, places: Layout, data: Measured, steps: int
 ) -> Found:
     """The best end of the searches from the form and from moments of the data.
 
@@ -40,7 +41,7 @@ def highest(
     the best.
     """
     starts = [places.coordinates()]
-    if steps and likelihood is continuous:
+    if steps and likelihood == ContinuousLikelihood():
         starts = guesses.starts(places, data)
     part = steps if len(starts) == 1 else min(steps, HEATS)
     ends = [search(likelihood, places, data, start, part) for start in starts]
@@ -64,7 +65,11 @@ def highest(
 
 
 def _finished(
-    likelihood: ModuleType, places: Layout, data: Measured, end: Found, steps: int
+    likelihood: AbstractLikelihood,
+    places: Layout,
+    data: Measured,
+    end: Found,
+    steps: int,
 ) -> Found:
     """The end of a search that went a part of the way."""
     if end.converged or not np.isfinite(end.point.value):
@@ -84,7 +89,11 @@ def _doubted(best: Found, ends: list[Found]) -> Found:
 
 
 def _off_bounds(
-    likelihood: ModuleType, places: Layout, data: Measured, best: Found, steps: int
+    likelihood: AbstractLikelihood,
+    places: Layout,
+    data: Measured,
+    best: Found,
+    steps: int,
 ) -> Iterator[Found]:
     """Ends of searches from the best, with what is near a bound away from it.
 

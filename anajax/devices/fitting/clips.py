@@ -1,8 +1,8 @@
-"""Clips of curves that measurements do not ask for.
+"""Removes the clips of curves that the measurements do not support.
 
 The likelihood has a kink where a clip starts to touch cells. An estimate just inside
-the data rests on a few of them: its curvature there says more than they know. So a
-clip stays only if the data are worse explained without it.
+the data rests on a few of them, so its curvature overstates what they tell. A clip
+therefore stays only if the data are explained worse without it.
 """
 
 from operator import attrgetter
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from anajax._core.tree import replace
-from anajax.devices.fitting.measurements import Measured
+from anajax.devices.fitting.likelihood import Measured
 from anajax.devices.fitting.parameters import Layout, Vector
 from anajax.devices.fitting.search import TOLERANCE
 
@@ -29,7 +29,7 @@ def same(places: Layout) -> float:
     return LIKELIHOOD_RATIO / 2 if clips else TOLERANCE
 
 
-def doubtful(
+def unsupported_clips(
     places: Layout, vector: Vector, se: np.ndarray, data: Measured
 ) -> list[tuple[int, float]]:
     """Clips near the edge of the data: number, and a value that no cell reaches.
@@ -68,6 +68,6 @@ def out_of_reach(
     return float(side * (edge + 0.02 * abs(edge)))
 
 
-def moved(places: Layout, vector: Vector, i: int, value: float) -> Layout:
+def with_clip(places: Layout, vector: Vector, i: int, value: float) -> Layout:
     """The layout whose form has these values, and clip `i` at `value`."""
     return replace(places, form=places.device(vector.at[i].set(value)))

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -21,18 +20,19 @@ from anajax._core.tree import replace
 from anajax.devices.base import Device
 from anajax.devices.curves import Table
 from anajax.devices.drift import PowerLawDrift
-from anajax.devices.fitting import binary, clips, continuous, spans
+from anajax.devices.fitting import clips, spans
 from anajax.devices.fitting.ascent import highest
+from anajax.devices.fitting.continuous import ContinuousLikelihood
+from anajax.devices.fitting.likelihood import AbstractLikelihood
 from anajax.devices.fitting.measurements import Measured, group, without_repeats
 from anajax.devices.fitting.measurements import Table as Columns
 from anajax.devices.fitting.parameters import Layout, layout
 from anajax.devices.fitting.residuals import FormTest, Residuals, form_tests, residuals
 from anajax.devices.fitting.search import Found, search
 from anajax.devices.fitting.uncertainty import uncertainty
-from anajax.devices.models.mram import RetentionFlips
 from anajax.devices.programming import GaussianProgramming
-from anajax.devices.read_noise import FlickerRead, NoReadNoise
-from anajax.devices.ties import tied
+from anajax.devices.read_noise import FlickerRead
+from anajax.devices.variation import share_constants
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def fit_device(
 ) -> FitResult:
     """Estimate the parameters of a device form from measurements.
 
-    Maximum likelihood by Newton's method in double precision, with the frozen fact of
+    Maximum likelihood by Newton's method in double precision, with the state of
     each cell integrated out. Parameters stay in the domains that their records
     declare. The search starts from the form and from moments of the data; the best
     counts. Tables are cut where the targets end.
@@ -138,8 +138,8 @@ def fit_device(
     with jax.enable_x64(True):
         data = jax.tree.map(_double, group(measurements, units=units))
         form = replace(form, name="form", source="form", valid_times=(0.0, 0.0))
-        form = tied(jax.tree.map(_double, form))
-        if not isinstance(form.read, NoReadNoise):
+        form = share_constants(jax.tree.map(_double, form))
+        if not form.read.exact:
             data = without_repeats(data)
         likelihood = _chosen(form, data)
         cut, knots = spans.ended(form, data)
@@ -151,7 +151,7 @@ def fit_device(
         covariance, se, reasons = uncertainty(likelihood, places, data, found.point)
         vector = places.values(jnp.asarray(found.point.at))
         device = places.device(vector)
-        rest, wrong = residuals(device, data), spans.beyond(device, data)
+        rest, wrong = residuals(likelihood, device, data), spans.beyond(device, data)
         tests = form_tests(rest)
         device = spans.measured_range(form, device, data)
         values = [
@@ -222,12 +222,11 @@ def _double(value: jax.Array) -> jax.Array:
     return jnp.asarray(np.asarray(value, np.float64))
 
 
-def _chosen(form: Device, data: Measured) -> ModuleType:
+def _chosen(form: Device, data: Measured) -> AbstractLikelihood:
     spans.check_range(form, data)
-    if isinstance(form.drift, RetentionFlips):
-        return binary
-    continuous.check(form, data)
-    return continuous
+    likelihood = form.drift.likelihood() or ContinuousLikelihood()
+    likelihood.check(form, data)
+    return likelihood
 
 
 def _require_cells(places: Layout, data: Measured) -> None:
@@ -241,13 +240,13 @@ def _require_cells(places: Layout, data: Measured) -> None:
 
 
 def _unclipped(
-    likelihood: ModuleType, places: Layout, data: Measured, found: Found
+    likelihood: AbstractLikelihood, places: Layout, data: Measured, found: Found
 ) -> Found:
     """The fit without the clips that the data do not ask for, one after the other."""
     vector = places.values(jnp.asarray(found.point.at))
     _, se, _ = uncertainty(likelihood, places, data, found.point)
-    for i, edge in clips.doubtful(places, vector, se, data):
-        start = clips.moved(places, vector, i, edge)
+    for i, edge in clips.unsupported_clips(places, vector, se, data):
+        start = clips.with_clip(places, vector, i, edge)
         other = search(likelihood, start, data, start.coordinates(), 20)
         if 2 * (found.point.value - other.point.value) < clips.LIKELIHOOD_RATIO:
             found, vector = other, places.values(jnp.asarray(other.point.at))

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from scipy.optimize import least_squares
 
 from anajax._core.tree import pytree
-from anajax.devices.base import Nodes
-from anajax.devices.fitting.measurements import Measured
+from anajax.devices.fitting.likelihood import Measured
 from anajax.devices.fitting.parameters import Layout, Vector
+from anajax.devices.quadrature import Nodes
 
 CELLS, TIMES = 12, 6
 """Groups of cells by target, and of reads by time."""

@@ -11,12 +11,11 @@ from jaxtyping import Float
 
 from anajax import rng
 from anajax._core import checks
-from anajax._core.tree import pytree, replace
+from anajax._core.tree import replace
 from anajax._core.types import PRNGKey
 from anajax.devices.base import Device, age, program, read
-from anajax.devices.models.mram import RetentionFlips
-from anajax.devices.read_noise import NoReadNoise
-from anajax.devices.tables import read_csv
+from anajax.devices.fitting.likelihood import Measured
+from anajax.devices.models.tabulated import read_csv
 
 COLUMNS = ("cell", "target", "programmed", "time", "read")
 CONDUCTANCES = ("target", "programmed", "read")
@@ -28,22 +27,6 @@ PLAUSIBLE = (1e-3, 1e4)
 OFFSET = 0.1
 """How far below zero, in parts of the largest, instruments read what is zero."""
 Table = Mapping[str, Sequence[float] | np.ndarray]
-
-
-@pytree
-class Measured:
-    """Measurements by cell: what was programmed, and reads at several times."""
-
-    target: Float[JArray, "cells"]
-    """uS."""
-    programmed: Float[JArray, "cells"]
-    """Conductance measured right after programming, uS."""
-    time: Float[JArray, "cells reads"]
-    """s; repeated where a cell has fewer reads."""
-    read: Float[JArray, "cells reads"]
-    """uS."""
-    valid: Float[JArray, "cells reads"]
-    """1 for a read, 0 for padding."""
 
 
 def read_measurements(path: str | Path) -> dict[str, np.ndarray]:
@@ -197,12 +180,10 @@ def measure(
         read(device, age(device, cells, t=t), t=t, key=jr.fold_in(read_key, i))
         for i, t in enumerate(times)
     ]
-    shown = cells.programmed
-    if isinstance(device.drift, RetentionFlips):
-        shown = cells.g  # a binary cell is programmed to a state, and shows this
+    shown = device.drift.first_shown(cells.programmed, cells.g)
     ids = np.arange(targets.size)
     which = np.arange(len(times))[None, :] == ids[:, None] % len(times)
-    if not isinstance(device.read, NoReadNoise):
+    if not device.read.exact:
         which = np.ones_like(which)
     cell, time = np.nonzero(which)
     return {

@@ -20,9 +20,13 @@ from jaxtyping import Float
 from anajax._core import checks
 from anajax._core.tree import pytree, static
 from anajax.devices.base import Device
-from anajax.devices.models.mram import RetentionFlips
-from anajax.devices.ties import tied, whole_deviation
-from anajax.devices.variation import RANGE, SETTINGS, _covers, _dotted
+from anajax.devices.variation import (
+    RANGE,
+    SETTINGS,
+    covers,
+    dotted,
+    share_constants,
+)
 
 FIXED = (*RANGE, *SETTINGS, "threshold", "growth")
 """Names that are settings of the experiment, or redundant with other parameters."""
@@ -57,7 +61,7 @@ class Layout:
         leaves, tree = jax.tree.flatten(self.form)
         for value, (i, index) in zip(vector, self.places, strict=True):
             leaves[i] = leaves[i].at[index].set(value)
-        return tied(jax.tree.unflatten(tree, leaves))
+        return share_constants(jax.tree.unflatten(tree, leaves))
 
     def values(self, at: Vector) -> Vector:
         """The values at these coordinates: always within their domains."""
@@ -151,17 +155,17 @@ def layout(
         ValueError: if a name covers no parameter.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(form)
-    names = [_dotted(path) for path, _ in leaves]
+    names = [dotted(path) for path, _ in leaves]
     for name in free or ():
-        if not any(_covers(name, n) for n in names):
+        if not any(covers(name, n) for n in names):
             checks.fail("free", "name parameters", repr(name), f"Known: {names}.")
     chosen = [
         (i, name)
         for i, name in enumerate(names)
         if name.split(".")[-1] not in FIXED
-        and (free is None or any(_covers(f, name) for f in free))
+        and (free is None or any(covers(f, name) for f in free))
     ]
-    held = _tied_places(form)
+    held = form.drift.shared(form.programming)
     labels, places, domains = [], [], []
     for i, name in chosen:
         for index in np.ndindex(leaves[i][1].shape):
@@ -185,13 +189,3 @@ def domain(form: Device, name: str) -> tuple[float, float]:
             bounds = field.metadata.get("within", REAL)
         record = getattr(record, part)
     return bounds
-
-
-def _tied_places(form: Device) -> dict[str, int | None]:
-    """Leaves that follow others: a row of them, or all (None)."""
-    if isinstance(form.drift, RetentionFlips):
-        return {"programming.low": None, "programming.high": None}
-    if whole_deviation(form) is None:
-        return {}
-    prefix = "drift.spread.total"
-    return {f"{prefix}.{n}": 0 for n in ("coefficients", "amplitude", "width")}

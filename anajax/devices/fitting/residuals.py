@@ -2,16 +2,13 @@
 
 from dataclasses import dataclass
 from functools import partial
-from types import ModuleType
 
 import jax
 import numpy as np
 from scipy import stats
 
 from anajax.devices.base import Device
-from anajax.devices.fitting import binary, continuous
-from anajax.devices.fitting.measurements import Measured
-from anajax.devices.models.mram import RetentionFlips
+from anajax.devices.fitting.likelihood import AbstractLikelihood, Measured
 
 BINS = 8
 
@@ -31,7 +28,7 @@ class Residuals:
     programming: np.ndarray
     """Of the programmed value, given the target, `[cells]`."""
     read: np.ndarray
-    """Of one read, given the programmed value, over the frozen facts, `[cells]`."""
+    """Of one read, given the programmed value, over the states of cells, `[cells]`."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +41,12 @@ class FormTest:
     """Probability of a statistic as large if the form is right."""
 
 
-def residuals(device: Device, data: Measured) -> Residuals:
+def residuals(
+    likelihood: AbstractLikelihood, device: Device, data: Measured
+) -> Residuals:
     """Residuals of all cells under the device, in plain arrays."""
     shown = _one_read(data)
-    module = binary if isinstance(device.drift, RetentionFlips) else continuous
-
-    written, read = map(np.asarray, _bounds(module, device, shown))
+    written, read = map(np.asarray, _bounds(likelihood, device, shown))
     random = np.random.default_rng(0)
     return Residuals(
         target=np.asarray(data.target),
@@ -61,9 +58,10 @@ def residuals(device: Device, data: Measured) -> Residuals:
 
 @partial(jax.jit, static_argnums=0)
 def _bounds(
-    module: ModuleType, device: Device, shown: Measured
+    likelihood: AbstractLikelihood, device: Device, shown: Measured
 ) -> tuple[jax.Array, jax.Array]:
-    return module.programming_cdf(device, shown), module.read_cdf(device, shown)
+    written = likelihood.programming_cdf(device, shown)
+    return written, likelihood.read_cdf(device, shown)
 
 
 def form_tests(rest: Residuals) -> tuple[FormTest, ...]:

@@ -10,14 +10,13 @@ counts, which is zero on top of a ridge. Many kinks close together leave a rest.
 import math
 from dataclasses import dataclass
 from functools import partial
-from types import ModuleType
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import nnls
 
-from anajax.devices.fitting.measurements import Measured
+from anajax.devices.fitting.likelihood import AbstractLikelihood, Measured
 from anajax.devices.fitting.parameters import Layout, Vector
 
 TOLERANCE = 1e-3
@@ -55,7 +54,11 @@ class Found:
 
 
 def search(
-    likelihood: ModuleType, places: Layout, data: Measured, start: Vector, steps: int
+    likelihood: AbstractLikelihood,
+    places: Layout,
+    data: Measured,
+    start: Vector,
+    steps: int,
 ) -> Found:
     """Climb from `start`, at most `steps` steps."""
     here, damping = look(likelihood, places, start, data), 1e-3
@@ -90,7 +93,10 @@ def search(
 
 
 def look(
-    likelihood: ModuleType, places: Layout, at: Vector | np.ndarray, data: Measured
+    likelihood: AbstractLikelihood,
+    places: Layout,
+    at: Vector | np.ndarray,
+    data: Measured,
 ) -> Point:
     """The log likelihood and its derivatives at these coordinates."""
     at = jnp.asarray(at)
@@ -105,7 +111,7 @@ def look(
 
 @partial(jax.jit, static_argnums=0)
 def _derivatives(
-    likelihood: ModuleType, places: Layout, at: Vector, data: Measured
+    likelihood: AbstractLikelihood, places: Layout, at: Vector, data: Measured
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Value, gradient, and minus the second derivatives, one column after another."""
     window = likelihood.windows(places.device(places.values(at)), data)
@@ -153,7 +159,7 @@ def _smallest(here: Point, met: list[Point]) -> np.ndarray:
 
 
 def _over_a_saddle(
-    likelihood: ModuleType, places: Layout, data: Measured, here: Point
+    likelihood: AbstractLikelihood, places: Layout, data: Measured, here: Point
 ) -> Point | None:
     """A higher point where the likelihood curves upwards; None at a maximum."""
     scale, sizes, axes = _axes(here.curvature)

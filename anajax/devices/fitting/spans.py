@@ -7,9 +7,9 @@ from anajax._core import checks
 from anajax._core.tree import replace
 from anajax.devices.base import Device
 from anajax.devices.curves import AbstractCurve, Table
-from anajax.devices.fitting.measurements import Measured
+from anajax.devices.fitting.likelihood import Measured
 from anajax.devices.fitting.parameters import domain
-from anajax.devices.variation import _dotted
+from anajax.devices.variation import dotted
 
 
 def ended(form: Device, data: Measured) -> tuple[Device, dict[str, list[int]]]:
@@ -27,7 +27,7 @@ def ended(form: Device, data: Measured) -> tuple[Device, dict[str, list[int]]]:
         if not isinstance(value, Table) or g_max is None:
             return value
         x, numbers = _knots(np.asarray(value.x), targets / float(g_max))
-        kept[f"{_dotted(path)}.value"] = numbers
+        kept[f"{dotted(path)}.value"] = numbers
         return Table(x=x, value=np.asarray(value(x)))
 
     new = jax.tree_util.tree_map_with_path(
@@ -83,8 +83,8 @@ def beyond(device: Device, data: Measured) -> str:
         if not isinstance(curve, AbstractCurve) or g_max is None:
             continue
         value = np.asarray(curve(grid / g_max))
-        low, high = domain(device, _dotted(path))
+        low, high = domain(device, dotted(path))
         wrong = grid[(value < low) | (value > high)]
         if wrong.size:
-            return f"{_dotted(path)} is {value.min():.3g} at {wrong[0]:.4g} uS"
+            return f"{dotted(path)} is {value.min():.3g} at {wrong[0]:.4g} uS"
     return ""

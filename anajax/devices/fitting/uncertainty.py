@@ -1,11 +1,9 @@
 """How sure a fit is of each parameter, and what the data do not determine."""
 
-from types import ModuleType
-
 import jax.numpy as jnp
 import numpy as np
 
-from anajax.devices.fitting.measurements import Measured
+from anajax.devices.fitting.likelihood import AbstractLikelihood, Measured
 from anajax.devices.fitting.parameters import Layout
 from anajax.devices.fitting.search import LOOSE, Point, look
 
@@ -23,7 +21,7 @@ SAME = 0.05
 
 
 def uncertainty(
-    likelihood: ModuleType, places: Layout, data: Measured, point: Point
+    likelihood: AbstractLikelihood, places: Layout, data: Measured, point: Point
 ) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
     """Covariance and standard errors of the values, and why some have none.
 
@@ -68,7 +66,7 @@ def _slopes(places: Layout, point: Point, variance: np.ndarray) -> np.ndarray:
 
 
 def _unknown(
-    likelihood: ModuleType, places: Layout, data: Measured, point: Point
+    likelihood: AbstractLikelihood, places: Layout, data: Measured, point: Point
 ) -> dict[int, str]:
     """Parameters without curvature of their own, and why."""
     reasons, bounded = {}, places.bounded()
@@ -85,7 +83,7 @@ def _unknown(
 
 
 def _bound(
-    likelihood: ModuleType, places: Layout, data: Measured, point: Point, i: int
+    likelihood: AbstractLikelihood, places: Layout, data: Measured, point: Point, i: int
 ) -> float | None:
     """The bound that explains the data as well; None if values beside it do not."""
 

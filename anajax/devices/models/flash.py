@@ -6,24 +6,25 @@ import jax.random as jr
 from anajax._core.tree import pytree, within
 from anajax._core.types import PRNGKey
 from anajax._core.units import DAY, YEAR
-from anajax.devices import _quadrature
-from anajax.devices.base import (
-    AbstractDrift,
-    AbstractProgramming,
-    Device,
-    G,
-    Nodes,
-    Number,
-    Time,
-)
+from anajax.devices import quadrature
+from anajax.devices.base import Device
 from anajax.devices.curves import Saturating, X
 from anajax.devices.programming import GaussianProgramming
+from anajax.devices.quadrature import Nodes, Score
 from anajax.devices.read_noise import GaussianRead, NoReadNoise
 from anajax.devices.relaxation import (
     AbstractSurface,
     Growth,
     RelaxationDrift,
     SaturatingInTime,
+)
+from anajax.devices.stages import (
+    AbstractDrift,
+    AbstractProgramming,
+    G,
+    Number,
+    Time,
+    Trial,
 )
 
 NA_PER_US = 100.0
@@ -138,9 +139,22 @@ class ThresholdProgramming(AbstractProgramming):
         return target * jnp.exp(self.scale * self.sd / self.swing * xi)
 
     def nodes(self, target: G) -> Nodes:
-        z = _quadrature.standard_normal(target)
+        z = quadrature.standard_normal(target)
         factor = jnp.exp(self.scale * self.sd / self.swing * z.value)
         return Nodes(value=target[..., None] * factor, weight=z.weight)
+
+    def score(self, target: G, programmed: G) -> Score:
+        sd = self.scale * self.sd / self.swing
+        ok = (target > 0) & (programmed > 0)
+        safe = jnp.where(ok, programmed, 1.0)
+        slope = -jnp.log(sd * safe)
+        nothing = jnp.where((target > 0) | (programmed > 0), -jnp.inf, 0.0)
+        return Score(
+            z=jnp.log(safe / jnp.where(ok, target, 1.0)) / sd,
+            log_slope=jnp.where(ok, slope, nothing),  # zeros stay zeros
+            censored=jnp.zeros_like(programmed),
+            known=jnp.where(target > 0, 1.0, 0.0),
+        )
 
 
 @pytree
@@ -162,20 +176,40 @@ class ThresholdDrift(AbstractDrift):
     """Factor on the loss, for sweeps."""
     spread_scale: Number = 1.0
     """Factor on the spread, for sweeps."""
+    needs_positive = True
 
     def init(self, target: G, programmed: G, *, key: PRNGKey) -> G:
         del programmed
         return jr.normal(key, jnp.shape(target), jnp.result_type(target))
 
-    def evolve(self, target: G, programmed: G, facts: G, *, t: Time) -> G:
-        return programmed * self._factor(facts, t)
+    def evolve(self, target: G, programmed: G, state: G, *, t: Time) -> G:
+        return programmed * self._factor(state, t)
 
     def nodes(self, target: G, programmed: G, *, t: Time) -> Nodes:
-        z = _quadrature.standard_normal(target)
+        z = quadrature.standard_normal(target)
         factor = self._factor(z.value, t)
         return Nodes(value=programmed[..., None] * factor, weight=z.weight)
 
-    def _factor(self, xi: G, t: Time) -> G:
+    def along(
+        self, target: Trial, programmed: Trial, state: Trial, *, t: Trial
+    ) -> Trial:
+        return programmed * self._factor(state, t)
+
+    def score(self, target: G, programmed: G, g: G, *, t: G) -> Score:
+        ok = (programmed > 0) & (g > 0) & (t > 0)
+        center = self._factor(jnp.zeros_like(g), t)
+        unit = self._factor(-jnp.ones_like(g), t)
+        sd = jnp.where(ok, jnp.log(unit / center), 1.0)
+        safe = jnp.where(sd > 0, sd, 1.0)
+        after, before = jnp.where(ok, g, 1.0), jnp.where(ok, programmed, 1.0)
+        return Score(
+            z=jnp.log(after / before / center) / safe,
+            log_slope=-jnp.log(safe * after),
+            censored=jnp.zeros_like(g),
+            known=jnp.ones_like(g),
+        )
+
+    def _factor(self, xi: Trial, t: Time) -> Trial:
         decades = jnp.log1p(t / self.t0) / jnp.log(10.0)
         root = jnp.where(decades > 0, jnp.sqrt(jnp.where(decades > 0, decades, 1)), 0)
         rise = self.mean_scale * self.loss * decades
@@ -223,3 +257,14 @@ def flash_floating_gate(
         "and the valid times are assumptions",
         valid_times=(0.0, YEAR),
     )
+
+
+RECORDS = (
+    SonosShift,
+    ThresholdDrift,
+    ThresholdProgramming,
+)
+PRESETS = (
+    flash_sonos,
+    flash_floating_gate,
+)

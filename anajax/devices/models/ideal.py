@@ -74,3 +74,9 @@ def state_independent(
         source="State-independent statistics: an assumption of simulators",
         valid_times=(0.0, YEAR),
     )
+
+
+PRESETS = (
+    ideal,
+    state_independent,
+)

@@ -1,24 +1,25 @@
 """Magnetic memory (STT-MRAM): binary cells with write errors and retention flips."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax.numpy as jnp
 import jax.random as jr
+from jax.scipy.special import logsumexp
+from jax.scipy.stats import norm
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
-from anajax._core.tree import pytree, within
+from anajax._core import checks
+from anajax._core.tree import pytree, replace, within
 from anajax._core.types import PRNGKey
 from anajax._core.units import YEAR
-from anajax.devices import _quadrature
-from anajax.devices.base import (
-    AbstractDrift,
-    AbstractProgramming,
-    Device,
-    G,
-    Nodes,
-    Number,
-    Time,
-)
+from anajax.devices import quadrature
+from anajax.devices.base import Device
+from anajax.devices.fitting.likelihood import AbstractLikelihood, Measured, PerCell
+from anajax.devices.quadrature import Nodes
 from anajax.devices.read_noise import NoReadNoise
+from anajax.devices.stages import AbstractDrift, AbstractProgramming, G, Number, Time
 
 
 @pytree
@@ -37,6 +38,7 @@ class BinaryProgramming(AbstractProgramming):
     """Probability of a write error."""
     scale: Number = 1.0
     """Factor on that probability (at most 1 in all), for sweeps."""
+    fitted = False
 
     def sample(self, target: G, *, key: PRNGKey) -> G:
         u = jr.uniform(key, jnp.shape(target), jnp.result_type(target))
@@ -93,15 +95,15 @@ class RetentionFlips(AbstractDrift):
         return jnp.concatenate([normal, uniform], -1)
 
     def evolve(
-        self, target: G, programmed: G, facts: Float[JArray, "*cells 3"], *, t: Time
+        self, target: G, programmed: G, state: Float[JArray, "*cells 3"], *, t: Time
     ) -> G:
-        z, ratio, u = (facts[..., i] for i in range(3))
+        z, ratio, u = (state[..., i] for i in range(3))
         parallel = self._parallel(programmed) ^ (u < self._flipped(t))
         on = self._on(z)
         return jnp.where(parallel, on, on / self._ratio(ratio))
 
     def nodes(self, target: G, programmed: G, *, t: Time) -> Nodes:
-        z = _quadrature.standard_normal(programmed)
+        z = quadrature.standard_normal(programmed)
         on, flipped = self._on(z.value), self._flipped(t)
         off = on[..., None] / self._ratio(z.value)[..., None, :]
         joint = z.weight[..., None] * z.weight[..., None, :]
@@ -115,6 +117,24 @@ class RetentionFlips(AbstractDrift):
                 [parallel * z.weight, (1 - parallel) * joint.reshape(flat)], -1
             ),
         )
+
+    def first_shown(self, programmed: G, g: G) -> G:
+        """A cell is programmed to a state, and shows the conductance of its own."""
+        return g
+
+    def share_constants(self, programming: Any) -> tuple[Any, Any]:
+        if not isinstance(programming, BinaryProgramming):
+            return programming, self
+        low = self.g_on / (1 + self.tmr)
+        return replace(programming, low=low, high=self.g_on), self
+
+    def shared(self, programming: Any) -> Mapping[str, int | None]:
+        if not isinstance(programming, BinaryProgramming):
+            return {}
+        return {"programming.low": None, "programming.high": None}
+
+    def likelihood(self) -> "BinaryLikelihood":
+        return BinaryLikelihood()
 
     def _parallel(self, programmed: G) -> JArray:
         return programmed > self.g_on * (1 + 1 / (1 + self.tmr)) / 2
@@ -172,3 +192,108 @@ def mram_stt(
         "spread, write error, stability and valid times are assumptions",
         valid_times=(0.0, 10 * YEAR),
     )
+
+
+class BinaryLikelihood(AbstractLikelihood):
+    """Of a binary memory: write errors, spread of both states, flips.
+
+    A cell shows its conductance after writing, and later either the same or that of its
+    other state. ln G of the parallel state is normal; that of the antiparallel state is
+    the same less ln(1 + TMR), whose spread is integrated by quadrature. A cell seen in
+    both states shows its TMR itself.
+    """
+
+    def check(self, device: Device, data: Measured) -> None:
+        del data
+        if not isinstance(device.programming, BinaryProgramming):
+            checks.fail(
+                "form.programming",
+                "be binary, as the drift of the form is",
+                type(device.programming).__name__,
+                "Use BinaryProgramming.",
+            )
+
+    def windows(self, device: Device, data: Measured) -> None:
+        """Nothing varies that a window would have to follow."""
+        del device, data
+
+    def log_likelihood(self, device: Device, data: Measured, window: None) -> PerCell:
+        del window
+        drift = device.drift
+        high, flipped, other = _states(device, data)
+        error = jnp.clip(device.programming.error, 1e-300, 1 - 1e-16)
+        wanted = data.target > _middle(drift)
+        written = jnp.where(high == wanted, jnp.log1p(-error), jnp.log(error))
+        rate = jnp.exp(-drift.stability) * 1e9
+        last_kept = jnp.max(jnp.where(flipped, 0.0, data.time) * data.valid, -1)
+        first_flip = jnp.min(jnp.where(flipped, data.time, jnp.inf), -1)
+        ever = jnp.isfinite(first_flip)
+        gap = jnp.where(ever, first_flip - jnp.minimum(last_kept, first_flip), 1.0)
+        between = -jnp.expm1(-rate * jnp.where(gap > 0, gap, 1.0))
+        flips = jnp.where(ever & (gap > 0), jnp.log(between), 0.0) - rate * last_kept
+        return written + flips + _spread(drift, data.programmed, high, ever, other)
+
+    def programming_cdf(
+        self, device: Device, data: Measured
+    ) -> Float[JArray, "cells 2"]:
+        """P(conductance below what was seen, given the state)."""
+        drift, g = device.drift, data.programmed
+        z = quadrature.standard_normal(g)
+        factor = 1 + jnp.maximum(drift.tmr + drift.tmr_sd * z.value, 0)
+        off = norm.cdf(jnp.log(g[:, None] * factor / drift.g_on) / drift.g_sd)
+        on = norm.cdf(jnp.log(g / drift.g_on) / drift.g_sd)
+        cdf = jnp.where(g > _middle(drift), on, jnp.sum(z.weight * off, -1))
+        return jnp.stack([cdf, cdf], -1)
+
+    def read_cdf(self, device: Device, data: Measured) -> Float[JArray, "cells 2"]:
+        """Range of the flip variable that the read leaves: below or above P(flip)."""
+        _, flipped, _ = _states(device, data)
+        rate = jnp.exp(-device.drift.stability) * 1e9
+        probability = -jnp.expm1(-rate * data.time[:, 0])
+        low = jnp.where(flipped[:, 0], 0.0, probability)
+        high = jnp.where(flipped[:, 0], probability, 1.0)
+        return jnp.stack([low, high], -1)
+
+
+def _spread(
+    drift: RetentionFlips, g: PerCell, high: JArray, both: JArray, other: PerCell
+) -> PerCell:
+    """Log density of the conductances that were seen."""
+    on = jnp.where(high, g, other)
+    off = jnp.where(high, other, g)
+    ratio = on / off - 1
+    seen = _log_normal(drift, on) + norm.logpdf((ratio - drift.tmr) / drift.tmr_sd)
+    jacobian = jnp.where(high, on / off**2, 1 / off)
+    seen = seen - jnp.log(drift.tmr_sd) + jnp.log(jacobian)
+    z = quadrature.standard_normal(g)
+    factor = 1 + jnp.maximum(drift.tmr + drift.tmr_sd * z.value, 0)
+    terms = _log_normal(drift, g[:, None] * factor) + jnp.log(factor * z.weight)
+    alone = jnp.where(high, _log_normal(drift, g), logsumexp(terms, axis=-1))
+    return jnp.where(both, seen, alone)
+
+
+def _log_normal(drift: RetentionFlips, g: JArray) -> JArray:
+    z = jnp.log(g / drift.g_on) / drift.g_sd
+    return norm.logpdf(z) - jnp.log(g * drift.g_sd)
+
+
+def _states(device: Device, data: Measured) -> tuple[JArray, JArray, PerCell]:
+    """State after writing, which reads are flipped, and a read of the other state."""
+    middle = _middle(device.drift)
+    high = data.programmed > middle
+    flipped = ((data.read > middle) != high[:, None]) & (data.valid > 0)
+    index = jnp.argmax(flipped, -1)
+    other = jnp.take_along_axis(data.read, index[:, None], -1)[:, 0]
+    fallback = jnp.where(high, data.programmed / 3, data.programmed * 3)
+    return high, flipped, jnp.where(jnp.any(flipped, -1), other, fallback)
+
+
+def _middle(drift: RetentionFlips) -> JArray:
+    return drift.g_on * (1 + 1 / (1 + drift.tmr)) / 2
+
+
+RECORDS = (
+    BinaryProgramming,
+    RetentionFlips,
+)
+PRESETS = (mram_stt,)

@@ -180,3 +180,10 @@ def _piecewise(constants: tuple) -> Piecewise:
         below=_clipped_log(*below),
         above=Polynomial(coefficients=above),
     )
+
+
+PRESETS = (
+    pcm,
+    pcm_joshi,
+    pcm_hermes,
+)

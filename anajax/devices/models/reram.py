@@ -1,8 +1,4 @@
-"""Resistive memories (ReRAM) as published, and the current of a nonlinear cell."""
-
-import jax.numpy as jnp
-from jaxtyping import Array as JArray
-from jaxtyping import Float
+"""Resistive memories (ReRAM) as published."""
 
 from anajax._core import checks
 from anajax._core.units import YEAR
@@ -144,22 +140,8 @@ def reram_milo(*, g_max: float = 225.0) -> Device:
     )
 
 
-def milo_current(
-    voltage: Float[JArray, "..."], conductance: Float[JArray, "..."]
-) -> Float[JArray, "..."]:
-    """Current (uA) of a hafnium oxide cell: I = G V + a V^2 + b V^3 with G in siemens.
-
-    a = 0.0001388 L^3 + 0.001541 L^2 + 0.005711 L + 0.007063,
-    b = 8.8710e-5 L^2 + 6.7919e-4 L + 1.2968e-3, L = log10 G, all in SI units.
-
-    Args:
-        voltage: V, |V| <= 0.5.
-        conductance: uS, positive, broadcastable against `voltage`.
-
-    Source: Milo et al., IRPS 2021, Fig. 4.
-    """
-    siemens = conductance * 1e-6
-    log = jnp.log10(siemens)
-    a = ((0.0001388 * log + 0.001541) * log + 0.005711) * log + 0.007063
-    b = (8.8710e-5 * log + 6.7919e-4) * log + 1.2968e-3
-    return 1e6 * voltage * (siemens + voltage * (a + voltage * b))
+PRESETS = (
+    reram_wan,
+    reram_cmo,
+    reram_milo,
+)

@@ -1,4 +1,4 @@
-"""How much the network minds an error of a weight, and of a device parameter."""
+"""Sensitivity of the loss to errors of weights (Fisher) and to device parameters."""
 
 from collections.abc import Callable
 from functools import partial

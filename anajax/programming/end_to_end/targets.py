@@ -14,7 +14,7 @@ from the per-device sampler, see `anajax.evaluate`.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -59,8 +59,9 @@ Notify = Callable[[int, JArray], None]
 """`notify(step, loss)` after each step; reading the loss waits for it."""
 
 
+@runtime_checkable
 class Checkpoint(Protocol):
-    """Where a descent is kept, such as `anajax.training.Checkpoints`."""
+    """Where a descent is kept: an interrupted one continues from there."""
 
     def restore(self, like: PyTree) -> tuple[int, PyTree]:
         """The latest step and state; `(0, like)` if there is none."""

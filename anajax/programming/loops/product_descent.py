@@ -18,7 +18,8 @@ from anajax import chip, rng
 from anajax._core import checks
 from anajax._core.tree import pytree, replace, static
 from anajax._core.types import PRNGKey, PyTree
-from anajax.devices.base import Cells, Device, Number, age, program
+from anajax.devices.base import Cells, Device, age, program
+from anajax.devices.stages import Number
 from anajax.mapping.strategy import (
     Normalize,
     Strategy,
@@ -126,11 +127,11 @@ def program_by_products(
 
     start = cells, jnp.zeros_like(u), jnp.zeros_like(u)
     (cells, pulses, _), history = jax.lax.scan(turn, start, jnp.arange(loop.turns))
-    facts = device.drift.init(
+    state = device.drift.init(
         cells.target, cells.programmed, key=rng.stream(key, rng.Stage.FREEZE)
     )
     return ProductDescentResult(
-        cells=age(device, replace(cells, facts=facts), t=0.0, extrapolate=True),
+        cells=age(device, replace(cells, state=state), t=0.0, extrapolate=True),
         pulses=pulses,
         products=loop.turns * loop.vectors,
         history=history,

@@ -30,12 +30,12 @@ HAND = ("single_pair", "msp_first", "lsp_first", "equal_split", "offset_device")
 TUNED = tuple(f"{name}_tuned" for name in ("msp_first", "lsp_first", "equal_split"))
 """The same with F and K chosen on the exact expected weight error."""
 DIGITAL = "digital"
-"""The digital network; as a strategy with `trained`, what as many steps without noise
-make of it."""
+"""The digital network. With `trained`, it is trained for as many steps as the others,
+without noise."""
 LOOPS = ("closed_loop", "product_descent")
-"""What is programmed by measuring, see `anajax.programming`."""
+"""Programmed by measuring while programming, see `anajax.programming`."""
 LEARNED = ("targets", *LOOPS)
-"""What no table over weights describes: targets from the network's loss, and loops."""
+"""Not a table of targets over weights: targets learned from the loss, and loops."""
 STRATEGIES = (*HAND, *TUNED, "optimized", *LEARNED, DIGITAL)
 _OPTIONS = {
     "f": ("msp_first", "lsp_first", "equal_split"),

@@ -79,12 +79,15 @@ class NoiseSection(Section):
 
 
 class DeviceSection(Section):
-    """A preset with its options, or a device file, perhaps of few levels."""
+    """A preset, a device file or a function of yours, perhaps of few levels."""
 
     name: str | None = Field(default=None, description="the name of a preset")
     file: str | None = Field(default=None, description="the path of a device file")
+    python: str | None = Field(
+        default=None, description="a Python file and its function: my.py:my_device"
+    )
     options: dict[str, Any] = Field(
-        default_factory=dict, description="options of the preset by name"
+        default_factory=dict, description="options of the preset or function by name"
     )
     levels: list[Factor] | None = Field(
         default=None, description="conductances in uS, or null for those of the device"
@@ -93,26 +96,39 @@ class DeviceSection(Section):
 
     def with_file(self, find: Callable[[str], str]) -> "DeviceSection":
         """The section with `find(file)` in place of its file, where it has one."""
-        if self.file is None:
-            return self
-        return self.model_copy(update={"file": find(self.file)})
+        changes = {}
+        if self.file is not None:
+            changes["file"] = find(self.file)
+        if self.python is not None:
+            file, _, name = self.python.rpartition(":")
+            changes["python"] = f"{find(file)}:{name}"
+        return self.model_copy(update=changes)
 
     @field_validator("name")
     @classmethod
     def _known(cls, name: str | None) -> str | None:
         if name is not None:
-            from anajax.devices.models import presets
+            from anajax.devices.records import presets
 
             one_of(name, presets())
         return name
 
+    @field_validator("python")
+    @classmethod
+    def _function_of_a_file(cls, place: str | None) -> str | None:
+        if place is not None and ".py:" not in place:
+            example = "Write my_memory.py:my_device."
+            refuse("name a Python file and its function", place, example)
+        return place
+
     @model_validator(mode="after")
     def _one_source(self) -> "DeviceSection":
-        if (self.name is None) == (self.file is None):
+        given = [k for k in ("name", "file", "python") if getattr(self, k) is not None]
+        if len(given) != 1:
             refuse(
-                "have either `name` or `file`",
-                "both" if self.name else "neither",
-                "Name a preset, or give the path of a device file.",
+                "have one of `name`, `file` and `python`",
+                " and ".join(given) or "none",
+                "Name a preset, a device file, or a function: my_memory.py:my_device.",
             )
         if self.file is not None and self.options:
             refuse(
@@ -121,7 +137,7 @@ class DeviceSection(Section):
                 "Remove them: a device file holds all numbers.",
             )
         if self.name is not None:
-            from anajax.devices.models import presets
+            from anajax.devices.records import presets
 
             known = inspect.signature(presets()[self.name]).parameters
             for option in self.options:
@@ -207,7 +223,7 @@ class StudyConfig(Section):
         default=0, ge=0, lt=2**32, description="a whole number below 2^32"
     )
     normalize: Normalize = Field(default="layer", description='"layer" or "column"')
-    """Whose largest |weight| fills the range of conductances."""
+    """What is scaled to the full range of conductances: each layer, or each column."""
     compensation: CompensationSection = CompensationSection()
     optimizer: OptimizerSection = OptimizerSection()
     extrapolate: bool = Field(

@@ -205,7 +205,7 @@ class Runner:
         )
 
     def _exact_part(self, params: PyTree) -> Part:
-        """A digital network, which all chips and times agree on."""
+        """The results of a digital network: the same on all chips and at all times."""
         items = np.asarray(jax.jit(self.study.judge.items)(params))
         shape = (self.study.config.chips, len(self.case.times))
         return (
@@ -353,7 +353,7 @@ class Runner:
         )
 
     def _kept(self, name: str, make: Callable[[], bytes]) -> bytes:
-        """What the folder has of a program that takes long to make."""
+        """A file that takes long to make: read from the folder, or made and saved."""
         if not self.folder.has(name):
             self.folder.write(name, make())
         return self.folder.content(name)

@@ -17,6 +17,7 @@ from anajax.devices.fitting.measurements import (
     without_repeats,
 )
 from anajax.devices.read_noise import NoReadNoise
+from anajax.devices.records import find_preset
 from anajax.studies.report.figures import COLORS, OPTIMIZED
 
 if TYPE_CHECKING:  # costs a second to import
@@ -109,6 +110,8 @@ def _form(form: str, data: Measured, knots: int) -> devices.Device:
     if form == "tables":
         return _tables(data, knots)
     presets = devices.presets()
+    if ".py:" in form:
+        return find_preset(form)()
     if form not in presets:
         known = ", ".join(presets)
         raise ValueError(

@@ -71,7 +71,7 @@ def is_main_process() -> bool:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """What fails in one process fails in all, with a message, and none waits forever.
+    """An error in one process is raised in all of them, so that none waits forever.
 
     The body must not wait for other processes itself.
 

@@ -9,7 +9,7 @@ import anajax
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes."""
+    """Versions of Python and of the packages that results depend on."""
     packages = ("jax", "flax", "numpy")
     return {
         "anajax": anajax.__version__,

@@ -7,7 +7,8 @@ import numpy as np
 
 from anajax import devices
 from anajax._core.tree import replace
-from anajax.devices.base import ANY_TIME, Device
+from anajax.devices.base import ANY_TIME, Device, check_device
+from anajax.devices.records import find_preset
 from anajax.studies.config.strategy import DIGITAL, LEARNED
 from anajax.studies.config.study import (
     DevicesConfig,
@@ -93,13 +94,16 @@ def make_device(section: DeviceSection) -> Device:
 
         device = load_device(section.file)
     else:
+        name = section.python or section.name or ""
+        make = find_preset(name)
         try:
-            device = devices.presets()[section.name or ""](**section.options)
+            device = make(**section.options)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"`device.options` must make a valid {section.name}: got "
+                f"`device.options` must make a valid {name}: got "
                 f"{section.options} ({error}). Correct them."
             ) from None
+        check_device(device)
     if section.levels is not None:
         device = replace(device, levels=section.levels)
     noise = section.noise.model_dump()

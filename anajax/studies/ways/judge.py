@@ -73,7 +73,7 @@ def system_behind(
 
 
 class Judge:
-    """The metric of a network for any weights that it was trained to.
+    """The metric of a network behind its periphery, for any parameters.
 
     Args:
         work: the network.

@@ -1,4 +1,4 @@
-"""Training in a study: the network learns to live with its device."""
+"""Hardware-aware training in a study, by noise like that of the device."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,0 +1,60 @@
+"""Measurements by cell, and what a likelihood of them has to say."""
+
+import abc
+from typing import Any
+
+from jaxtyping import Array as JArray
+from jaxtyping import Float
+
+from anajax._core.tree import pytree
+
+PerCell = Float[JArray, "cells"]
+
+
+@pytree
+class Measured:
+    """Measurements by cell: what was programmed, and reads at several times."""
+
+    target: Float[JArray, "cells"]
+    """uS."""
+    programmed: Float[JArray, "cells"]
+    """Conductance measured right after programming, uS."""
+    time: Float[JArray, "cells reads"]
+    """s; repeated where a cell has fewer reads."""
+    read: Float[JArray, "cells reads"]
+    """uS."""
+    valid: Float[JArray, "cells reads"]
+    """1 for a read, 0 for padding."""
+
+
+class AbstractLikelihood(abc.ABC):
+    """How likely measurements are under a device; objects of one class are equal."""
+
+    @abc.abstractmethod
+    def check(self, device: Any, data: Measured) -> None:
+        """Refuse forms without a likelihood, and data that a form cannot explain."""
+
+    @abc.abstractmethod
+    def windows(self, device: Any, data: Measured) -> Any:
+        """What follows the data but is held fixed when derivatives are taken."""
+
+    @abc.abstractmethod
+    def log_likelihood(self, device: Any, data: Measured, window: Any) -> PerCell:
+        """Log likelihood of the measurements of each cell."""
+
+    @abc.abstractmethod
+    def programming_cdf(self, device: Any, data: Measured) -> Float[JArray, "cells 2"]:
+        """Range of P(programmed value below what was seen); NaN if nothing is known."""
+
+    @abc.abstractmethod
+    def read_cdf(self, device: Any, data: Measured) -> Float[JArray, "cells 2"]:
+        """Range of P(first read of a cell below what was seen, given its programming).
+
+        One number, unless the read is censored; NaN if nothing is known.
+        """
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))

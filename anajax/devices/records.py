@@ -1,0 +1,197 @@
+"""What devices are made of, and the presets: of this package, and those registered.
+
+Device files name classes of these records only, and configs and the command `anajax`
+name these presets. A memory of your own, a class and a function in a file of yours,
+becomes one of them by `register`, without a change in this package.
+"""
+
+import dataclasses
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from anajax._core import checks
+from anajax.devices import (
+    curves,
+    drift,
+    faults,
+    programming,
+    read_noise,
+    relaxation,
+    write_verify,
+)
+from anajax.devices.base import Device
+from anajax.devices.models import flash, ideal, mram, pcm, reram
+
+Preset = Callable[..., Device]
+
+RECORDS: tuple[type, ...] = (
+    Device,
+    *curves.RECORDS,
+    *drift.RECORDS,
+    *faults.RECORDS,
+    *programming.RECORDS,
+    *read_noise.RECORDS,
+    *relaxation.RECORDS,
+    *write_verify.RECORDS,
+    *flash.RECORDS,
+    *mram.RECORDS,
+)
+PRESETS: tuple[Preset, ...] = (
+    *ideal.PRESETS,
+    *pcm.PRESETS,
+    *reram.PRESETS,
+    *flash.PRESETS,
+    *mram.PRESETS,
+)
+_records: dict[str, type] = {cls.__name__: cls for cls in RECORDS}
+_presets: dict[str, Preset] = {make.__name__: make for make in PRESETS}
+
+
+def records() -> dict[str, type]:
+    """Every record that a device file may name, by class name."""
+    return dict(_records)
+
+
+def presets() -> dict[str, Preset]:
+    """Every preset that configs and `anajax devices` may name, by function name."""
+    return dict(_presets)
+
+
+def register(*things: type | Preset) -> None:
+    """Make your records and presets known by their names.
+
+    Records, such as a drift stage, can then stand in device files. Presets can be named
+    in configs, listed by `anajax devices`, fitted by `anajax fit-device`. Registering
+    the same thing again changes nothing; a class or function that was defined again, by
+    running its file or notebook cell once more, replaces the old one.
+
+    Args:
+        things: classes under `devices.pytree`, and functions that return a `Device` and
+            whose options all have defaults.
+
+    Raises:
+        ValueError: if something is neither, if a name is taken, or if a preset is made
+            of records that are not registered.
+    """
+    classes = {t.__name__: t for t in things if isinstance(t, type)}
+    makers: dict[str, Any] = {
+        getattr(t, "__name__", repr(t)): t for t in things if not isinstance(t, type)
+    }
+    for name, cls in classes.items():
+        _check_record(name, cls)
+        _check_free(name, cls, _records)
+    for name, make in makers.items():
+        _check_preset(name, make, _records | classes)
+        _check_free(name, make, _presets)
+    _records.update(classes)
+    _presets.update(makers)
+
+
+def from_python(place: str) -> Preset:
+    """The preset that a Python file defines; this runs the file.
+
+    Args:
+        place: the file and the name of the function, such as "my_memory.py:my_device".
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it does not run, or has no such function.
+    """
+    file, _, name = place.rpartition(":")
+    path = Path(file)
+    if path.suffix != ".py" or not name.isidentifier():
+        example = "my_memory.py:my_device"
+        checks.fail("python", "name a file and a function", place, f"Write {example}.")
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"`python` must name a file: got {file}. Give its path."
+        )
+    module = _run(path.resolve())
+    make = getattr(module, name, None)
+    if not callable(make):
+        have = "no such name" if make is None else repr(make)[:60]
+        checks.fail("python", f"name a function of {path.name}", have, "Define it.")
+    return getattr(module, name)
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of that name, or of a Python file as in "my_memory.py:my_device".
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if there is no such preset.
+    """
+    if ".py:" in name:
+        return from_python(name)
+    if name not in _presets:
+        known = ", ".join(_presets)
+        checks.fail("name", "be a preset", name, f"Known: {known}.")
+    return _presets[name]
+
+
+_files: dict[tuple[Path, bytes], Any] = {}
+
+
+def _run(path: Path) -> Any:
+    """The module of a file, run once for each content that it has."""
+    kept = path, path.read_bytes()
+    if kept not in _files:
+        name = f"_anajax_python_{path.stem}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            checks.fail("python", f"be a file that runs, {path}", why, "Correct it.")
+        _files[kept] = module
+    return _files[kept]
+
+
+def _check_record(name: str, cls: type) -> None:
+    if not dataclasses.is_dataclass(cls) or "__post_init__" not in vars(cls):
+        how = "Write @devices.pytree above it."
+        checks.fail(name, "be a record", f"the class {name} alone", how)
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    if missing:
+        checks.fail(name, "define its methods", f"none of {missing}", "Define them.")
+
+
+def _check_preset(name: str, make: Any, known: dict[str, type]) -> None:
+    if not callable(make) or not name.isidentifier() or name == "<lambda>":
+        rule = "be a record or a function with a name"
+        checks.fail("things", rule, name[:60], "Define one with def.")
+    needed = [
+        p.name
+        for p in inspect.signature(make).parameters.values()
+        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    ]
+    if needed:
+        checks.fail(name, "have defaults", f"none for {needed}", "Give each one.")
+    device = make()
+    if not isinstance(device, Device):
+        checks.fail(name, "return a Device", type(device).__name__, "Return one.")
+    for cls in _classes_of(device):
+        if known.get(cls.__name__) is not cls:
+            how = f"Register {cls.__name__}, too."
+            checks.fail(name, "be made of registered records", cls.__name__, how)
+
+
+def _check_free(name: str, thing: Any, known: dict[str, Any]) -> None:
+    there = known.get(name, thing)
+    if (there.__module__, there.__qualname__) != (thing.__module__, thing.__qualname__):
+        taken = f"the name of {there.__module__}.{there.__qualname__}"
+        checks.fail(name, "have a name of its own", taken, "Rename it.")
+
+
+def _classes_of(record: Any) -> Iterator[type]:
+    if dataclasses.is_dataclass(record):
+        yield type(record)
+        for field in dataclasses.fields(record):
+            yield from _classes_of(getattr(record, field.name))

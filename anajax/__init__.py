@@ -4,15 +4,18 @@ device = anajax.devices.pcm()
 density = anajax.weight_density(params)
 best = anajax.optimize_strategy(device, anajax.pairs(2), density, times, key=key)
 noisy = anajax.perturb(params, device, best.strategy, t=86400.0, key=key)
+hardware = anajax.analog(apply, anajax.Rule(".*", io=anajax.periphery.bits(8, 8)))
 """
 
 from anajax import chip as chip
+from anajax import crossbar as crossbar
 from anajax import devices as devices
 from anajax import mapping as mapping
 from anajax import rng as rng
 from anajax._core.tree import replace as replace
 from anajax.analysis.evaluate import evaluate as evaluate
 from anajax.chip import perturb as perturb
+from anajax.crossbar import periphery as periphery
 from anajax.devices import moments as moments
 from anajax.devices.base import Cells as Cells
 from anajax.devices.base import Device as Device
@@ -32,6 +35,7 @@ from anajax.mapping.weight_error import weight_error as weight_error
 from anajax.programming import certify as certify
 from anajax.programming import evolve_strategy as evolve_strategy
 from anajax.programming import optimize_strategy as optimize_strategy
+from anajax.transformation import Rule as Rule
 from anajax.transformation import analog as analog
 
 __version__ = "0.1.0"
@@ -39,6 +43,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Cells",
     "Device",
+    "Rule",
     "Strategy",
     "UnitCell",
     "age",
@@ -46,6 +51,7 @@ __all__ = [
     "certify",
     "chip",
     "conductance_moments",
+    "crossbar",
     "decode",
     "density",
     "devices",
@@ -56,6 +62,7 @@ __all__ = [
     "moments",
     "optimize_strategy",
     "pairs",
+    "periphery",
     "perturb",
     "program",
     "read",

@@ -5,9 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from analog_list import vectors, weights
+from flax import nnx
 
+import anajax
 from anajax.crossbar import periphery
 from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange
+from anajax.nn.calibration import calibrate_ranges
+from anajax.nn.convert import to_analog
 from anajax.transformation import Rule, analog
 
 IO8 = IO(
@@ -141,3 +145,38 @@ def test_wrong_shares_and_sites_are_refused():
         f.calibrate(p, x, within=0.0)
     with pytest.raises(ValueError, match="`ranges` must belong to sites: got 'v'"):
         f(p, x, ranges={"v": {}})
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_eight_bits_in_one_line_suit_weights_and_inputs_of_any_size(size):
+    """The error is that of rounding inputs and sums to 127 steps of their largest."""
+    p, x = weights(w=(64, 32)), vectors(20, 64) / size
+    p = {"w": p["w"] * size}
+    f = analog(dense, Rule(".*", io=periphery.bits(dac=8, adc=8)))
+    y, exact = f(p, x), dense(p, x)
+    scale = jnp.max(jnp.abs(x), -1, keepdims=True)
+    sums = jnp.round(x / scale * 127) / 127 @ p["w"]
+    step = jnp.max(jnp.abs(sums), -1, keepdims=True) / 127
+    np.testing.assert_allclose(y, jnp.round(sums / step) * step * scale, rtol=1e-4)
+    assert 1e-3 < jnp.linalg.norm(y - exact) / jnp.linalg.norm(exact) < 0.02
+    four = analog(dense, Rule(".*", io=periphery.bits(4, 4)))(p, x)
+    assert jnp.linalg.norm(four - exact) > 10 * jnp.linalg.norm(y - exact)
+
+
+def test_calibration_gives_self_ranging_adcs_one_range():
+    p, x = weights(w=(5, 3)), vectors(40, 5)
+    f = analog(dense, Rule(".*", io=periphery.bits()))
+    ranges = f.calibrate(p, x)
+    fixed = periphery.bits(adc_range=ranges["w"]["adc"])
+    expected = analog(dense, Rule(".*", io=fixed))(p, x)
+    np.testing.assert_allclose(f(p, x, ranges=ranges), expected, rtol=1e-6)
+    assert jnp.any(f(p, x) != expected)
+
+
+def test_eight_bits_in_one_line_for_layers_of_flax():
+    model, x = nnx.Linear(16, 8, rngs=nnx.Rngs(0)), vectors(20, 16)
+    hardware = to_analog(model, [anajax.Rule(".*", io=anajax.periphery.bits())]).model
+    for one in (hardware, calibrate_ranges(hardware, [x])):
+        error = jnp.linalg.norm(one(x) - model(x)) / jnp.linalg.norm(model(x))
+        assert 1e-3 < error < 0.02
+    assert calibrate_ranges(hardware, [x]).analog.periphery().adc.steps == 254

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from anajax import crossbar
 from anajax._core import checks
 from anajax._core.types import JArray
-from anajax.crossbar.converters import Clip, ContinuousBits, Uniform, calibrate
+from anajax.crossbar.converters import Clip, calibrate
 from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange
 from anajax.transformation.rules import Rule
-from anajax.transformation.sites import Site, with_ranges
+from anajax.transformation.sites import RANGED, Site, with_ranges
 
 Ranges = dict[str, dict[str, JArray]]
 """By site `"input"` and `"adc"`: one number each, or one for each layer of a stack."""
@@ -36,7 +36,7 @@ def observer(within: float, outputs: float) -> Callable[[Site, JArray, JArray], 
             found["input"] = _share(x, within)
             scale = _safe(found["input"])
             io = with_ranges(io, {"input": scale})
-        if isinstance(site.rule.io.adc, Uniform | Clip | ContinuousBits):
+        if isinstance(site.rule.io.adc, RANGED):
             found["adc"] = _share(_sums(site.rule, io, x, w), outputs) * scale
         return jax.lax.batch_matmul(x, w), found
 

@@ -12,12 +12,15 @@ import jax.random as jr
 from anajax import crossbar, rng
 from anajax._core.tree import replace
 from anajax._core.types import JArray, PRNGKey
-from anajax.crossbar.converters import Clip, ContinuousBits, Uniform
+from anajax.crossbar.converters import Clip, ContinuousBits, SelfRanging, Uniform
 from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange
 from anajax.mapping.layout import Layout
 from anajax.transformation._jax import bind, precision, varying, with_automatic_axes
 from anajax.transformation.products import Convolution, Dot
 from anajax.transformation.rules import Rule
+
+RANGED = Uniform | Clip | ContinuousBits | SelfRanging
+"""ADCs whose range can be calibrated."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +119,9 @@ def with_ranges(io: IO, ranges: Mapping[str, JArray]) -> IO:
         scaling = replace(scaling, range=ranges["input"])
     if "input" in ranges and isinstance(scaling, ConstantScale):
         scaling = replace(scaling, value=ranges["input"])
-    if "adc" in ranges and isinstance(adc, Uniform | Clip | ContinuousBits):
+    if "adc" in ranges and isinstance(adc, SelfRanging):
+        adc = adc.fixed(ranges["adc"])
+    elif "adc" in ranges and isinstance(adc, RANGED):
         adc = replace(adc, bound=ranges["adc"])
     return replace(io, scaling=scaling, adc=adc)
 

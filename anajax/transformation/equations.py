@@ -191,6 +191,7 @@ def _folded_site(builder: Builder, eqn: Any, side: int, mark: Folded) -> Action 
         side=side,
         loops=mark.loops,
         layouts=layouts,
+        folded=True,
     )
 
 

@@ -54,7 +54,8 @@ class Part:
                         found[axis].add(role)
         kinds = [self._kind(axis, roles) for axis, roles in found.items()]
         if "mixed" in kinds:
-            return Layout()
+            stack = tuple(axis for axis, kind in enumerate(kinds) if kind == "group")
+            return Layout(stack=stack)
         if "column" not in kinds and "free" in kinds:  # of length 1
             kinds[len(kinds) - 1 - kinds[::-1].index("free")] = "column"
         stack, rows, columns = (

@@ -39,6 +39,8 @@ class Site:
     """Loops whose step picks the weight: each step has its own ranges."""
     layouts: Mapping[str, Layout] = dataclasses.field(default_factory=dict)
     """By path of each parameter in the weight, what its axes are."""
+    folded: bool = False
+    """Whether the weight is another function of the parameters."""
 
 
 class Sum(NamedTuple):

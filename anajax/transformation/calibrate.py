@@ -12,7 +12,7 @@ from anajax._core.types import JArray
 from anajax.crossbar.converters import Clip, calibrate
 from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange
 from anajax.transformation.rules import Rule
-from anajax.transformation.sites import RANGED, Site, with_ranges
+from anajax.transformation.sites import RANGED, Site, inputs_alone, with_ranges
 
 Ranges = dict[str, dict[str, JArray]]
 """By site `"input"` and `"adc"`: one number each, or one for each layer of a stack."""
@@ -31,7 +31,7 @@ def observer(within: float, outputs: float) -> Callable[[Site, JArray, JArray], 
 
     def observe(site: Site, x: JArray, w: JArray) -> tuple[JArray, dict]:
         found = {}
-        io, scale = exact(site.rule.io), jnp.ones((), x.dtype)
+        io, scale = inputs_alone(site.rule.io), jnp.ones((), x.dtype)
         if isinstance(io.scaling, LearnedRange | ConstantScale):
             found["input"] = _share(x, within)
             scale = _safe(found["input"])
@@ -41,11 +41,6 @@ def observer(within: float, outputs: float) -> Callable[[Site, JArray, JArray], 
         return jax.lax.batch_matmul(x, w), found
 
     return observe
-
-
-def exact(io: IO) -> IO:
-    """The way of the input alone: no noise, no ADC."""
-    return IO(scaling=io.scaling, dac=io.dac, slicing=io.slicing)
 
 
 def _sums(rule: Rule, io: IO, x: JArray, w: JArray) -> JArray:

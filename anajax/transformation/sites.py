@@ -41,18 +41,40 @@ class Site:
     """By path of each parameter in the weight, what its axes are."""
     folded: bool = False
     """Whether the weight is another function of the parameters."""
+    rows_joined: bool = False
+    """Whether several parameters share its columns."""
 
 
 class Sum(NamedTuple):
     """At run time: an array, the weight in it, and what is added to that."""
 
     value: JArray
-    base: JArray
+    base: Any
     rest: JArray
 
 
+class Held(NamedTuple):
+    """At run time: weights that the cells of a chip hold; all arrays of one shape."""
+
+    value: JArray
+    """The weights as trained: what is not done on tiles meets these."""
+    parts: tuple[JArray, ...]
+    """The weights of the chip as parts with an ADC conversion each."""
+    variance: tuple[JArray, ...]
+    """Read-noise variance of each part, fresh at each product; or none at all."""
+    offset: JArray | None
+    """Subtracted digitally."""
+    factor: JArray | None
+    """Digital factor of the drift compensation."""
+
+
 def plain_value(value: Any) -> Any:
-    """An array, whether or not it is known as a sum."""
+    """An array, whether or not it is known as a sum or held by a chip."""
+    return value.value if isinstance(value, Sum | Held) else value
+
+
+def unsummed(value: Any) -> Any:
+    """An array, or weights on a chip: what leaves a function."""
     return value.value if isinstance(value, Sum) else value
 
 
@@ -70,6 +92,8 @@ class Context:
     """The loops around, by number, and their steps."""
     seen: dict[str, Any] = dataclasses.field(default_factory=dict)
     """What the observer found, by site."""
+    digital: Mapping[str, JArray] = dataclasses.field(default_factory=dict)
+    """Factors behind the ADCs of the parts of weights on a chip, by path."""
 
     def inside(self, *steps: tuple[int, JArray]) -> "Context":
         """The context of a part that reports what it saw by itself."""
@@ -128,7 +152,25 @@ def with_ranges(io: IO, ranges: Mapping[str, JArray]) -> IO:
     return replace(io, scaling=scaling, adc=adc)
 
 
-def multiply(site: Site, context: Context, x: JArray, w: JArray, part: Any) -> Any:
+def tiles_of(
+    rule: Rule, w: JArray | Held, digital: JArray | None = None
+) -> crossbar.Tiles:
+    """The tiles of one matrix `[in, out]`; of a chip with the factors of its parts."""
+    if not isinstance(w, Held):
+        return crossbar.from_weights(w, rule.tiles, normalize=rule.normalize)
+    return crossbar.from_planes(
+        jnp.stack(w.parts, -1),
+        rule.tiles,
+        coefficients=jnp.ones(len(w.parts)) if digital is None else digital,
+        combine="digital",
+        normalize=rule.normalize,
+        variance=jnp.stack(w.variance, -1) if w.variance else None,
+    )
+
+
+def multiply(
+    site: Site, context: Context, x: JArray, w: JArray | Held, part: Any
+) -> Any:
     """Products `[groups batch out]` of the groups of a site, on tiles.
 
     Args:
@@ -138,20 +180,32 @@ def multiply(site: Site, context: Context, x: JArray, w: JArray, part: Any) -> A
         w: matrices `[groups in out]`.
         part: number of this part of the batch, or `None` for all of it.
     """
-    io, key = context.io_of(site), context.key_of(site, x, w)
+    io, key = context.io_of(site), context.key_of(site, x, plain_value(w))
     if key is not None and part is not None:
         key = jr.fold_in(rng.path_key(key, "part"), part)
 
-    def one(x: JArray, w: JArray, key: PRNGKey | None) -> JArray:
-        rule = site.rule
-        tiles = crossbar.from_weights(w, rule.tiles, normalize=rule.normalize)
-        return crossbar.mvm(tiles, x, io, key=key)
+    digital = context.digital.get(next(iter(site.layouts), ""))
+
+    def one(x: JArray, w: JArray | Held, key: PRNGKey | None) -> JArray:
+        tiles = tiles_of(site.rule, w, digital)
+        if isinstance(w, Held) and w.factor is not None:
+            tiles = crossbar.rescale(tiles, jnp.max(w.factor, axis=0))
+        y = crossbar.mvm(tiles, x, io, key=key)
+        if not isinstance(w, Held) or w.offset is None:
+            return y
+        offset = crossbar.from_weights(w.offset, site.rule.tiles)
+        return y - crossbar.mvm(offset, x, inputs_alone(io))
 
     if x.shape[0] == 1:
-        return one(x[0], w[0], key)[None]
+        return one(x[0], jax.tree.map(lambda a: a[0], w), key)[None]
     numbers = jnp.arange(x.shape[0])
     keys = None if key is None else rng.streams(key, rng.Stage.TILE, numbers)
     return jax.vmap(one)(x, w, keys)
+
+
+def inputs_alone(io: IO) -> IO:
+    """The way of the input alone: no noise, no ADC."""
+    return IO(scaling=io.scaling, dac=io.dac, slicing=io.slicing)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,16 +219,16 @@ class Product(Action):
         site, kind = self.site, eqn.outvars[0].aval.dtype
         x, w = plain_value(values[1 - site.side]), values[site.side]
         base = w.base if isinstance(w, Sum) else w
-        work = jnp.result_type(kind, x.dtype, base.dtype)
+        work = jnp.result_type(kind, x.dtype, plain_value(base).dtype)
 
-        def product(x: JArray, w: JArray, part: Any) -> Any:
+        def product(x: JArray, w: Any, part: Any) -> Any:
             if context.observer is None:
                 return multiply(site, context, x, w, part), None
             return context.observer(site, x, w)
 
-        operands = x.astype(work), base.astype(work)
+        operands = x.astype(work), jax.tree.map(lambda a: a.astype(work), base)
 
-        def whole(x: JArray, w: JArray) -> Any:
+        def whole(x: JArray, w: Any) -> Any:
             with precision(eqn):
                 return site.form.run(x, w, product, site.rule.patches)
 

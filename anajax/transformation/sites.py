@@ -12,8 +12,15 @@ import jax.random as jr
 from anajax import crossbar, rng
 from anajax._core.tree import replace
 from anajax._core.types import JArray, PRNGKey
-from anajax.crossbar.converters import Clip, ContinuousBits, SelfRanging, Uniform
-from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange
+from anajax.crossbar.converters import Clip, ContinuousBits, Ideal, SelfRanging, Uniform
+from anajax.crossbar.periphery import (
+    IO,
+    ConstantScale,
+    LearnedRange,
+    NoIRDrop,
+    NoNoise,
+    NoScaling,
+)
 from anajax.mapping.layout import Layout
 from anajax.transformation._jax import bind, precision, varying, with_automatic_axes
 from anajax.transformation.products import Convolution, Dot
@@ -203,6 +210,13 @@ def multiply(
     return jax.vmap(one)(x, w, keys)
 
 
+def no_periphery(io: IO) -> bool:
+    """Whether a product with it is the digital one, however it is tiled and scaled."""
+    kinds = (NoScaling, Ideal, NoNoise, NoNoise, Ideal, NoIRDrop)
+    parts = (io.scaling, io.dac, io.weight_noise, io.noise, io.adc, io.drop)
+    return all(map(isinstance, parts, kinds))
+
+
 def inputs_alone(io: IO) -> IO:
     """The way of the input alone: no noise, no ADC."""
     return IO(scaling=io.scaling, dac=io.dac, slicing=io.slicing)
@@ -215,10 +229,17 @@ class Product(Action):
     site: Site
 
     def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
-        """The product; terms added to the weight are multiplied digitally."""
+        """The product; terms added to the weight are multiplied digitally.
+
+        What meets neither a periphery nor a chip stays the equation that it was.
+        """
+        weight = values[self.site.side]
+        weight = weight.base if isinstance(weight, Sum) else weight
+        if no_periphery(self.site.rule.io) and not isinstance(weight, Held):
+            return bind(eqn, [plain_value(value) for value in values])
         site, kind = self.site, eqn.outvars[0].aval.dtype
         x, w = plain_value(values[1 - site.side]), values[site.side]
-        base = w.base if isinstance(w, Sum) else w
+        base = weight
         work = jnp.result_type(kind, x.dtype, plain_value(base).dtype)
 
         def product(x: JArray, w: Any, part: Any) -> Any:

@@ -10,8 +10,9 @@ import pytest
 from analog_list import QUICK, norm, vectors, weights
 
 import anajax
-from anajax import chip, devices
+from anajax import chip, crossbar, devices
 from anajax._core.tree import replace
+from anajax.crossbar.tiling import TileRule
 from anajax.mapping.layout import Layout
 from anajax.programming import optimize_targets
 from anajax.transformation import Rule, analog
@@ -160,3 +161,92 @@ def test_what_does_not_fit_is_refused(report):
     found = folded.report(weights(w=(3, 2)), X)
     with pytest.raises(ValueError, match="`select` must choose parameters"):
         anajax.weight_density(weights(w=(3, 2)), select=found)
+
+
+# --- columns of tiles ---------------------------------------------------------------
+
+
+def conv(p, x):
+    return jax.lax.conv(x.reshape(-1, 2, 2, 2), p["w"], (1, 1), "VALID")
+
+
+@pytest.mark.parametrize(
+    ("apply", "shape"),
+    [
+        (lambda p, x: x @ p["w"].T, (4, 8)),
+        (
+            lambda p, x: jnp.einsum("bhi,iho->bo", x.reshape(-1, 2, 4), p["w"]),
+            (4, 2, 5),
+        ),
+        (conv, (3, 2, 2, 2)),
+        (
+            lambda p, x: jax.lax.scan(lambda x, w: (x @ w, None), x, p["w"])[0],
+            (2, 8, 8),
+        ),
+    ],
+)
+def test_each_column_of_each_tile_fills_the_range(apply, shape, monkeypatch):
+    """Of the very tiles that the products of the function have."""
+    p, x = weights(w=shape), vectors(2, 8)
+    f, seen = analog(apply, Rule("w", tiles=TileRule(rows=3))), []
+    report = f.report(p, x)
+    found = chip.normalized_weights(p, select=report, normalize="tile")["w"]
+    np.testing.assert_allclose(found.u * found.unit, p["w"], rtol=1e-6)
+    build = crossbar.from_weights
+
+    def look(*args, **options):
+        tiles = build(*args, **options)
+        jax.debug.callback(lambda m: seen.append(np.asarray(m)), tiles.matrix)
+        return tiles
+
+    monkeypatch.setattr(crossbar, "from_weights", look)
+    f({"w": found.u}, x)
+    jax.effects_barrier()
+    matrices = np.stack(seen)
+    np.testing.assert_allclose(np.max(np.abs(matrices), axis=2), 1, rtol=1e-6)
+    assert matrices.shape[1] == 3
+
+
+def test_a_scale_for_each_tile_column_suits_small_ones():
+    """Two row tiles of unlike size: their columns read as those of two matrices."""
+    p = {"w": jnp.concatenate([w := weights(w=(4, 3))["w"], 0.01 * w])}
+    f = analog(lambda p, x: x @ p["w"], Rule("w", tiles=TileRule(rows=4)))
+    report = f.report(p, vectors(2, 8))
+    device = replace(devices.ideal(), levels=jnp.linspace(0.0, 25.0, 9))
+    strategy = anajax.strategies.single_pair(device)
+
+    def read(params, **how):
+        return anajax.perturb(
+            params, device, strategy, t=0.0, key=KEY, scope="none", **how
+        )
+
+    tile = read(p, select=report, normalize="tile")["w"]
+    apart = read(
+        {"a": p["w"][:4], "b": p["w"][4:]}, normalize="column", layout="in_out"
+    )
+    np.testing.assert_allclose(tile, jnp.concatenate(list(apart.values())), rtol=1e-5)
+    density = anajax.weight_density(p, select=report, normalize="tile")
+    both = {"a": p["w"][:4], "b": 100 * p["w"][4:]}
+    expected = anajax.weight_density(both, normalize="column", layout="in_out")
+    assert density.unit < expected.unit  # errors of small columns count less
+    for normalize in ("tile", "column"):
+        found = anajax.evaluate(
+            lambda p: jnp.sum(p["w"]), p, device, strategy, [1.0], key=KEY, chips=1,
+            select=report, normalize=normalize,
+        )  # fmt: skip
+        assert jnp.isfinite(found.metric).all()
+
+
+def test_by_tiles_their_rows_must_be_known():
+    p, x = weights(w=(8, 3)), vectors(2, 8)
+    report = analog(lambda p, x: x @ p["w"]).report(p, x)
+    with pytest.raises(ValueError, match="`normalize` must know how many rows a tile"):
+        anajax.weight_density(p, select=report, normalize="tile")
+    with pytest.raises(ValueError, match="`tile_rows` must be at least 1"):
+        Layout(rows=(0,), tile_rows=0)
+    layout = {"w": Layout(rows=(0,), columns=(1,), tile_rows=8)}
+    tile, column = (
+        chip.normalized_weights(p, layout=layout, normalize=n)["w"].u
+        for n in ("tile", "column")
+    )
+    np.testing.assert_allclose(tile, column, rtol=1e-6)  # one tile

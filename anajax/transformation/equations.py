@@ -216,11 +216,12 @@ def _weight_site(builder: Builder, eqn: Any, side: int, mark: Mark) -> Action | 
     if form is None:
         builder.explain(base.paths, why)
         return None
-    roles = form.roles()
-    layouts = {part.path: part.layout(roles) for part in base.parts}
+    rule, roles = _rule(builder, base.paths), form.roles()
+    cut = form.row_order, rule.tiles.rows
+    layouts = {part.path: part.layout(roles, *cut) for part in base.parts}
     return builder.add(
         "+".join(base.paths),
-        rule=_rule(builder, base.paths),
+        rule=rule,
         form=form,
         side=side,
         loops=base.loops,

@@ -59,6 +59,11 @@ class Dot:
         )
         return groups, rows, columns
 
+    @property
+    def row_order(self) -> tuple[int, ...]:
+        """Axes of the weight that are rows, the slowest first."""
+        return self.rows[1]
+
     def roles(self) -> Roles:
         """What each axis of the weight is."""
         kinds = dict.fromkeys(self._free(1), "column")
@@ -150,6 +155,11 @@ class Convolution:
         """Groups, rows and columns."""
         out, inputs = (self.w[i] for i in self.w_order[:2])
         return self.groups, math.prod(self.kernel) * inputs, out // self.groups
+
+    @property
+    def row_order(self) -> tuple[int, ...]:
+        """Axes of the kernel that are rows, the slowest first."""
+        return (*self.w_order[2:], self.w_order[1])
 
     def roles(self) -> Roles:
         """What each axis of the kernel is."""

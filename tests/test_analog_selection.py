@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from analog_list import QUICK, norm, vectors, weights
+from analog_list import QUICK, norm, on_tiles, vectors, weights
 
 import anajax
 from anajax import chip, crossbar, devices
@@ -188,7 +188,7 @@ def conv(p, x):
 def test_each_column_of_each_tile_fills_the_range(apply, shape, monkeypatch):
     """Of the very tiles that the products of the function have."""
     p, x = weights(w=shape), vectors(2, 8)
-    f, seen = analog(apply, Rule("w", tiles=TileRule(rows=3))), []
+    f, seen = on_tiles(apply, Rule("w", tiles=TileRule(rows=3))), []
     report = f.report(p, x)
     found = chip.normalized_weights(p, select=report, normalize="tile")["w"]
     np.testing.assert_allclose(found.u * found.unit, p["w"], rtol=1e-6)

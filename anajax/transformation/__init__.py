@@ -1,6 +1,8 @@
 """Any JAX function on analog hardware: a transformation of functions."""
 
 from anajax.mapping.layout import Layout as Layout
+from anajax.transformation.calibrate import finished as finished
+from anajax.transformation.calibrate import merged as merged
 from anajax.transformation.function import AnalogFunction as AnalogFunction
 from anajax.transformation.function import analog as analog
 from anajax.transformation.on_chip import AnalogChip as AnalogChip
@@ -18,4 +20,6 @@ __all__ = [
     "Report",
     "Rule",
     "analog",
+    "finished",
+    "merged",
 ]

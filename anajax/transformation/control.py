@@ -189,14 +189,15 @@ class Scan(Action):
             values[first:],
         )
 
+        length = eqn.params["length"]
+
         def body(carry: list[Any], slices: tuple) -> Any:
             step, x = slices
-            inner = context.inside((self.loop, step))
+            inner = context.inside((self.loop, step, length))
             outs = run(self.plan, inner, [*consts, *carry, *x])
             carry, ys = _like(carry, outs[: self.carried]), outs[self.carried :]
             return carry, (_plain_values(ys), inner.seen)
 
-        length = eqn.params["length"]
         carry, (ys, seen) = jax.lax.scan(
             body,
             init,
@@ -243,11 +244,11 @@ class While(Action):
         for_test, for_body = values[:tests], values[tests:first]
 
         def going(step: Any, carry: list[Any]) -> tuple[Any, dict]:
-            inner = context.inside((self.loops[0], step))
+            inner = context.inside((self.loops[0], step, 0))
             return run(self.test, inner, [*for_test, *carry])[0], inner.seen
 
         def turn(step: Any, carry: list[Any]) -> tuple[list[Any], dict]:
-            inner = context.inside((self.loops[1], step))
+            inner = context.inside((self.loops[1], step, 0))
             outs = run(self.body, inner, [*for_body, *carry])
             return _like(carry, outs), inner.seen
 

@@ -14,15 +14,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from anajax._core import checks
-from anajax._core.types import PRNGKey, PyTree
+from anajax._core.types import JArray, PRNGKey, PyTree
 from anajax.chip import Strategies, encode_weights, path_name, program
 from anajax.crossbar.tiling import membership
 from anajax.devices.base import Device
 from anajax.mapping.strategy import Normalize
 from anajax.transformation import calibrate, control, equations, sharded
 from anajax.transformation._jax import trace
+from anajax.transformation.calibrate import Ranges, Seen
 from anajax.transformation.marks import Folded, Mark, parameter
 from anajax.transformation.on_chip import (
     AnalogChip,
@@ -121,31 +123,61 @@ class AnalogFunction:
         *inputs: Any,
         within: float = 1.0,
         outputs: float = 1.0,
+        mask: JArray | None = None,
+        over: str | tuple[str, ...] = (),
         **options: Any,
-    ) -> calibrate.Ranges:
+    ) -> Ranges:
         """Input and ADC ranges by site that these inputs call for.
 
         The function runs with exact products. A `LearnedRange` or `ConstantScale` gets
         a quantile of the inputs that its site meets; an ADC with a bound gets one of
         the column sums with that range. A layer of a stack has its own; steps of a
-        recurrence share the largest. A pure function: combine batches by
-        `jax.tree.map(jnp.maximum, ...)` or a moving mean, under any transformation.
+        recurrence share the largest. A pure function, for any transformation; several
+        batches together:
+
+            seen = functools.reduce(merged, (f.observe(params, x) for x in batches))
+            y = f(params, x, ranges=finished(seen))
+
+        with `merged` and `finished` of `anajax.transformation`.
 
         Args:
             params: parameters.
             *inputs: inputs.
             within: share of the inputs that must fit, in (0, 1].
             outputs: share of the column sums that must fit, in (0, 1].
+            mask: true where inputs count, `[items ...]` or `[items steps ...]`, false
+                where they are padded. Its axes are the first of each activation, or
+                the steps of a loop around it.
+            over: axes of a `shard_map` around, over whose devices to take the largest.
             **options: keyword arguments of `apply`.
 
         Raises:
-            ValueError: as the function itself, or for a share out of range.
+            ValueError: as the function itself, for a share out of range, or a mask that
+                does not fit an activation.
+        """
+        how = {"within": within, "outputs": outputs, "mask": mask, "over": over}
+        return calibrate.finished(self.observe(params, *inputs, **how, **options))
+
+    def observe(
+        self,
+        params: PyTree,
+        *inputs: Any,
+        within: float = 1.0,
+        outputs: float = 1.0,
+        mask: JArray | None = None,
+        over: str | tuple[str, ...] = (),
+        **options: Any,
+    ) -> Seen:
+        """What `calibrate` makes ranges of: to be merged with that of other batches.
+
+        Args and errors are those of `calibrate`.
         """
         observe = calibrate.observer(within, outputs)
         plan, _, flat, _, _ = self._plan(params, inputs, options)
-        context = Context(None, {}, observer=observe)
+        mask = None if mask is None else jnp.asarray(mask, bool)
+        context = Context(None, {}, observer=observe, mask=mask)
         run(plan, context, flat)
-        return calibrate.finished(context.seen)
+        return jax.lax.pmax(context.seen, over) if over else context.seen
 
     def put_on_chip(
         self,

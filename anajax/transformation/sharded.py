@@ -29,12 +29,18 @@ class ShardMap(Action):
         options = {name: eqn.params[name] for name in names}
         axes = eqn.params.get("newly_manual_axes", eqn.params.get("manual_axes"))
 
+        options["out_specs"] = options["out_specs"], jax.sharding.PartitionSpec()
+
         def body(*values: Any) -> Any:
-            outs = run(self.plan, context.inside(), values)
-            return tuple(plain_value(out) for out in outs)
+            inner = context.inside()
+            outs = run(self.plan, inner, values)
+            seen = jax.lax.pmax(inner.seen, tuple(axes)) if inner.seen else {}
+            return tuple(plain_value(out) for out in outs), seen
 
         mapped = jax.shard_map(body, axis_names=set(axes), **options)
-        return list(mapped(*(plain_value(value) for value in values)))
+        outs, seen = mapped(*(plain_value(value) for value in values))
+        context.seen.update(seen)
+        return list(outs)
 
 
 def shard_map(

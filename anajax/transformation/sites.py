@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 
 from anajax import crossbar, rng
+from anajax._core import checks
 from anajax._core.tree import replace
 from anajax._core.types import JArray, PRNGKey
 from anajax.crossbar.converters import Clip, ContinuousBits, Ideal, SelfRanging, Uniform
@@ -95,16 +96,46 @@ class Context:
     """Input and ADC ranges by site."""
     observer: Any = None
     """Looks at the operands of each site instead of multiplying on tiles; or `None`."""
-    steps: tuple[tuple[int, JArray], ...] = ()
-    """The loops around, by number, and their steps."""
+    steps: tuple[tuple[int, JArray, int], ...] = ()
+    """The loops around: number, step, and length (0 where it is not known)."""
+    mask: JArray | None = None
+    """What counts for the observer: see `masked`."""
     seen: dict[str, Any] = dataclasses.field(default_factory=dict)
     """What the observer found, by site."""
     digital: Mapping[str, JArray] = dataclasses.field(default_factory=dict)
     """Factors behind the ADCs of the parts of weights on a chip, by path."""
 
-    def inside(self, *steps: tuple[int, JArray]) -> "Context":
+    def inside(self, *steps: tuple[int, JArray, int]) -> "Context":
         """The context of a part that reports what it saw by itself."""
         return dataclasses.replace(self, steps=self.steps + steps, seen={})
+
+    def masked(self, site: Site, x: JArray) -> JArray:
+        """The activation of a site, NaN where it does not count.
+
+        The axes of the mask are the first of the activation's, as far as they agree;
+        of those left over one that has the length of a loop around is its step. What
+        has no axis counts where anything along it does.
+
+        Raises:
+            ValueError: if not even the first axis agrees.
+        """
+        if self.mask is None:
+            return x
+        mask, own = self.mask, 0
+        while own < min(mask.ndim, x.ndim - 1) and mask.shape[own] == x.shape[own]:
+            own += 1
+        for loop, step, length in self.steps[::-1]:
+            if loop not in site.loops and length in mask.shape[own:]:
+                axis = own + mask.shape[own:].index(length)
+                mask = jnp.take(mask, step, axis=axis)
+        if not own:
+            rule = f"begin as the activation {x.shape} of {site.name!r} does"
+            remedy = "Pass the part of the inputs that counts, without a mask."
+            checks.fail("mask", rule, self.mask.shape, remedy)
+        mask = jnp.any(mask, axis=tuple(range(own, mask.ndim)))
+        mask = mask.reshape(mask.shape + (1,) * (x.ndim - own))
+        seen = jnp.where(jnp.isnan(x), jnp.inf, x)  # what went wrong is not left out
+        return jnp.where(mask, seen, jnp.nan)
 
     def key_of(self, site: Site, *operands: JArray) -> PRNGKey | None:
         """The noise key of a site in this step of all loops around it.
@@ -115,7 +146,7 @@ class Context:
         if self.key is None:
             return None
         key = rng.path_key(self.key, site.name)
-        for _, step in self.steps:
+        for _, step, _ in self.steps:
             key = jr.fold_in(rng.path_key(key, "step"), step)
         for axis in varying(*operands):
             key = jr.fold_in(rng.path_key(key, axis), jax.lax.axis_index(axis))
@@ -126,7 +157,7 @@ class Context:
         given = self.ranges.get(site.name)
         if given is None:
             return site.rule.io
-        steps = dict(self.steps)
+        steps = {loop: step for loop, step, _ in self.steps}
         for loop in site.loops:
             given = jax.tree.map(lambda r, i=steps[loop]: r[i], given)
         return with_ranges(site.rule.io, given)
@@ -245,17 +276,21 @@ class Product(Action):
         def product(x: JArray, w: Any, part: Any) -> Any:
             if context.observer is None:
                 return multiply(site, context, x, w, part), None
-            return context.observer(site, x, w)
-
-        operands = x.astype(work), jax.tree.map(lambda a: a.astype(work), base)
+            return context.observer(site, x, w, masked=context.mask is not None)
 
         def whole(x: JArray, w: Any) -> Any:
             with precision(eqn):
                 return site.form.run(x, w, product, site.rule.patches)
 
+        looked_at = x if context.observer is None else context.masked(site, x)
+        operands = (
+            looked_at.astype(work),
+            jax.tree.map(lambda a: a.astype(work), base),
+        )
         y, seen = with_automatic_axes(whole, eqn)(*operands)
-        if seen is not None:
+        if context.observer is not None:
             context.seen[site.name] = seen
+            return bind(eqn, [plain_value(value) for value in values])
         if not isinstance(w, Sum):
             return [y.astype(kind)]
         pair = (w.rest, x) if site.side == 0 else (x, w.rest)

@@ -65,7 +65,7 @@ def test_thirty_layers_are_traced_as_one():
     traced = jax.jit(f).trace(params, TOKENS).jaxpr
     assert "scan" in str(traced) and str(traced).count("length=30") == 1
     shallow = jax.jit(f).trace(stack(2), TOKENS).jaxpr
-    assert str(traced).count("\n") == str(shallow).count("\n")
+    assert str(traced).count(" = ") == str(shallow).count(" = ")
 
 
 @pytest.mark.parametrize("way", ["gather", "scalar", "cond"])

@@ -4,6 +4,7 @@ device = anajax.devices.pcm()
 density = anajax.weight_density(params)
 best = anajax.optimize_strategy(device, density, times, key=key)
 noisy = anajax.perturb(params, device, best.strategy, t=86400.0, key=key)
+hardware = anajax.analog(apply, anajax.Rule(".*", io=anajax.periphery.bits(8, 8)))
 """
 
 import importlib
@@ -19,6 +20,7 @@ from anajax.analysis.evaluate import Evaluation as Evaluation
 from anajax.analysis.evaluate import evaluate as evaluate
 from anajax.chip import LayerProgram as LayerProgram
 from anajax.chip import perturb as perturb
+from anajax.crossbar import periphery as periphery
 from anajax.devices import moments as moments
 from anajax.devices.base import Cells as Cells
 from anajax.devices.base import Device as Device
@@ -108,12 +110,12 @@ __all__ = [
     "load_targets",
     "make_mesh",
     "mapping",
-    "moments",
     "optimize_closed_loop",
     "optimize_layer_by_layer",
     "optimize_strategy",
     "optimize_targets",
     "pairs",
+    "periphery",
     "perturb",
     "program",
     "read",

@@ -313,7 +313,7 @@ def perturb(
         strategy: how weights become conductances; one for all, or one per path.
         t: seconds since the first read after programming.
         key: one key is one chip (at any time).
-        select: which leaves are weights, by path and value.
+        select: which leaves are weights, or a report of an analog function.
         scope: the weights that share one drift compensation factor.
         normalize: whose largest |weight| fills the range, see `mapping.normalized`.
         layout: what axes are, where names and shapes do not tell, see `table`.

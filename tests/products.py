@@ -12,9 +12,9 @@ from_planes = jax.jit(cb.from_planes, static_argnames="combine")
 column_sums = jax.jit(cb.column_sums)
 CUTS = [
     ((None, None), "none"),
-    ((40, 20), "tile"),
+    ((40, 20), "array"),
     ((7, 48), "column"),
-    ((95, 47), "tile"),
+    ((95, 47), "array"),
 ]
 
 

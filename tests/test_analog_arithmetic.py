@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from analog_list import assert_equal, close, norm, vectors, weights
+from analog_list import assert_equal, close, norm, on_tiles, vectors, weights
 
 from anajax.crossbar import periphery
 from anajax.transformation import Layout, Rule, analog
@@ -36,7 +36,7 @@ def test_adapters_in_a_stack():
     rules = Rule("a|b", digital=True), Rule("w")
     report = analog(apply, rules).report(params, x)
     assert [(p.path, p.groups) for p in report.analog] == [("w", 3)]
-    together = analog(apply, Rule("[wab]", fold=True))
+    together = on_tiles(apply, Rule("[wab]", fold=True))
     assert {p.sites for p in together.report(params, x).analog} == {("w+a+b",)}
     close(together(params, x), apply(params, x))
 
@@ -50,7 +50,7 @@ def test_noise_of_the_chip_meets_the_base_alone(key):
     params, x = weights(w=(4, 5), a=(4, 2), b=(2, 5)), vectors(3, 4)
     rule = Rule("w", io=periphery.standard())
     alone = analog(lambda p, x: x @ p["w"], rule)(params, x, key=key)
-    got = analog(apply, (rule, Rule(".*")))(params, x, key=key)
+    got = on_tiles(apply, (rule, Rule(".*")))(params, x, key=key)
     close(got, alone + x @ (params["a"] @ params["b"]))
 
 
@@ -96,7 +96,7 @@ def test_custom_derivatives_stay():
     assert report.parameters[0].why == "goes through `custom_vjp_call` first"
     got, expected = (
         jax.grad(lambda p, f=f: jnp.sum(f(p, x)))(params)
-        for f in (analog(apply), apply)
+        for f in (on_tiles(apply), apply)
     )
     close(got, expected)
 
@@ -110,7 +110,7 @@ def test_callbacks_pass_through_untouched():
         return y @ p["w"]
 
     params, x = weights(w=(4, 3)), vectors(2, 4)
-    close(jax.jit(analog(apply))(params, x), jnp.sin(x) @ params["w"])
+    close(jax.jit(on_tiles(apply))(params, x), jnp.sin(x) @ params["w"])
     jax.effects_barrier()
     assert seen == [pytest.approx(float(jnp.sum(x)))]
 
@@ -121,14 +121,14 @@ def test_leaves_that_are_no_arrays_stay_what_they_are(key):
         return x @ p["w"] if p["bias"] is None else None
 
     params = {"kind": "dense", "bias": None, **weights(w=(4, 3))}
-    f = analog(apply)
+    f = on_tiles(apply)
     x = vectors(2, 4)
     close(f(params, x, "sum", train=True), x @ params["w"])
 
 
 def test_inputs_that_the_function_closes_over():
     params, x = weights(w=(4, 3)), vectors(2, 4)
-    f = analog(lambda p: x @ p["w"])
+    f = on_tiles(lambda p: x @ p["w"])
     close(f(params), x @ params["w"])
     assert f.report(params).analog
 
@@ -143,7 +143,7 @@ def test_an_equinox_model(key):
     )
     assert report.layouts["layers/0/weight"] == Layout(rows=(1,), columns=(0,))
     assert len(report.analog) == 3
-    close(analog(apply)(model, vectors(3, 4)), apply(model, vectors(3, 4)))
+    close(on_tiles(apply)(model, vectors(3, 4)), apply(model, vectors(3, 4)))
 
 
 def test_a_haiku_model(key):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import pytest
-from analog_list import assert_equal, close, drawn
+from analog_list import assert_equal, close, drawn, on_tiles
 from flax import linen as nn
 from flax import nnx
 from layer_list import CELLS, LAYERS
@@ -109,7 +109,7 @@ def test_recurrent_cells_of_nnx(name, key):
     rnn = nnx.RNN(CELLS[name](nnx.Rngs(0)), rngs=nnx.Rngs(1))
     apply, params = functional(rnn)
     x = jr.normal(key, (2, 5, 3))
-    f = analog(apply)
+    f = on_tiles(apply)
     close(f(params, x), apply(params, x))
     assert f.report(params, x).analog
 
@@ -127,7 +127,9 @@ def test_a_recurrence_both_ways_with_lengths(key):
 
     @jax.jit
     def both(params):
-        return [jax.value_and_grad(loss, 1)(f, params) for f in (analog(apply), apply)]
+        return [
+            jax.value_and_grad(loss, 1)(f, params) for f in (on_tiles(apply), apply)
+        ]
 
     close(*both(params))
 
@@ -183,7 +185,7 @@ def test_a_stack_and_a_tied_head_of_linen(key):
 
     model, tokens = Model(), jnp.arange(3)
     params = drawn(model.init, key, tokens)
-    f = analog(model.apply)
+    f = on_tiles(model.apply)
     close(jax.jit(f)(params, tokens), model.apply(params, tokens))
     assert f.report(params, tokens).layouts == {
         "blocks/Dense_0/kernel": Layout(stack=(0,), rows=(1,), columns=(2,)),

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from analog_list import assert_equal, close, norm, vectors, weights
+from analog_list import assert_equal, close, norm, on_tiles, vectors, weights
 
 from anajax.transformation import Layout, analog
 
@@ -61,11 +61,11 @@ def test_a_stack_in_a_scan_of_checkpoints():
 
 def test_thirty_layers_are_traced_as_one():
     params = stack(30)
-    f = analog(language_model)
+    f = on_tiles(language_model)
     traced = jax.jit(f).trace(params, TOKENS).jaxpr
     assert "scan" in str(traced) and str(traced).count("length=30") == 1
     shallow = jax.jit(f).trace(stack(2), TOKENS).jaxpr
-    assert str(traced).count("\n") == str(shallow).count("\n")
+    assert str(traced).count(" = ") == str(shallow).count(" = ")
 
 
 @pytest.mark.parametrize("way", ["gather", "scalar", "cond"])
@@ -102,7 +102,7 @@ def test_a_recurrence_by_hand_and_a_loop_that_stops():
 
     params = weights(w=(7, 4), b=(4,), out=(4, 2), stop=(4, 1), again=(4, 4))
     x = vectors(5, 2, 3)
-    f = analog(apply)
+    f = on_tiles(apply)
     close(jax.jit(f)(params, x), apply(params, x))
     assert {p.path for p in f.report(params, x).analog} == {"w", "out", "stop", "again"}
 
@@ -276,7 +276,7 @@ def test_half_precision_keeps_its_dtypes():
         return jnp.matmul(y, p["v"], preferred_element_type=jnp.float32)
 
     params = weights(w=(4, 5)) | {"v": jnp.ones((5, 2), jnp.bfloat16)}
-    got, expected = (f(params, vectors(3, 4)) for f in (analog(apply), apply))
+    got, expected = (f(params, vectors(3, 4)) for f in (on_tiles(apply), apply))
     assert got.dtype == expected.dtype == jnp.float32
     close(got, expected, 2e-2)
 
@@ -284,6 +284,6 @@ def test_half_precision_keeps_its_dtypes():
 def test_double_precision(x64):
     params = {"w": jnp.asarray(np.random.default_rng(0).normal(size=(4, 5)))}
     x = jnp.asarray(np.random.default_rng(1).normal(size=(3, 4)))
-    got = analog(lambda p, x: x @ p["w"])(params, x)
+    got = on_tiles(lambda p, x: x @ p["w"])(params, x)
     assert got.dtype == jnp.float64
     np.testing.assert_allclose(got, x @ params["w"], rtol=1e-13)

@@ -10,6 +10,7 @@ from anajax.crossbar.converters import (
     Clip,
     ContinuousBits,
     Ideal,
+    SelfRanging,
     Uniform,
     calibrate,
     clip_inclusive,
@@ -121,6 +122,10 @@ def test_a_quantile_of_all_values_is_numpys(size, quantile):
         (lambda: Clip(bound=0.0), "bound.*positive"),
         (lambda: Uniform(bound=1.0, steps=7), "steps.*even.*Use 6"),
         (lambda: Uniform(bound=1.0, steps=0), "steps.*at least 2"),
+        (lambda: SelfRanging(steps=7), "steps.*even.*Use 6"),
+        (lambda: pp.bits(1, 8), "bits.*at least 2"),
+        (lambda: pp.bits(8, 1), "bits.*at least 2"),
+        (lambda: pp.bits(adc_range=0.0), "bound.*positive"),
         (lambda: calibrate(Clip(bound=1.0), jnp.ones(3), quantile=0.0), "quantile"),
         (lambda: calibrate(Clip(bound=1.0), jnp.array([jnp.nan])), "values.*finite"),
         (lambda: pp.AbsMax(cap=0.0), "cap.*positive"),
@@ -232,3 +237,29 @@ def test_graded_bits_share_a_trace_and_have_a_slope():
 def test_graded_refuses_an_unsigned_converter():
     with pytest.raises(ValueError, match="`converter` must be signed"):
         continuous_bits(uniform(4, 1.0, signed=False))
+
+
+def test_a_self_ranging_converter_fits_each_vector_and_tile():
+    """Half a step of the largest of its columns, never clipped; slope 1."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 5, 2)))
+    x = x * 10.0 ** jnp.arange(3)[:, None, None, None]
+    adc = SelfRanging(steps=254)
+    largest = jnp.max(jnp.abs(x), axis=(2, 3), keepdims=True)
+    step = largest / 127
+    error = jnp.abs(adc(x) - x) / step
+    assert jnp.max(error) <= 0.5 + 1e-3 and jnp.max(error) > 0.4
+    np.testing.assert_allclose(
+        adc(x), uniform(8, largest[0])(x / largest * largest[0]) / largest[0] * largest,
+        rtol=1e-5, atol=1e-6,
+    )  # fmt: skip
+    assert not jnp.any(adc.overflow(x)) and jnp.all(adc(jnp.zeros((2, 2))) == 0)
+    np.testing.assert_allclose(jax.grad(lambda x: jnp.sum(adc(x)))(x), 1, rtol=1e-6)
+    assert calibrate(adc, x).bound == jnp.max(jnp.abs(x))
+
+
+def test_converters_of_so_many_bits():
+    io = pp.bits(dac=6, adc=7)
+    assert (io.dac.steps, io.adc.steps) == (62, 126)
+    assert isinstance(io.scaling, pp.AbsMax) and isinstance(io.noise, pp.NoNoise)
+    fixed = pp.bits(adc_range=3.0).adc
+    assert (fixed.steps, float(fixed.bound)) == (254, 3)

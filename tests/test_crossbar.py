@@ -151,7 +151,7 @@ def test_forward_passes_equal_aihwkit():
     assert len(cases) == 18
     for name in cases:
         c = json.loads(str(z[f"{name}/config"]))
-        kind = "column" if c["columnwise"] else "tile"
+        kind = "tile" if c["columnwise"] else "array"
         tiles = from_weights(
             w.T,
             cb.TileRule(rows=c["max_input_size"], columns=c["max_output_size"]),

@@ -315,7 +315,9 @@ HALF = {"dtype": jnp.bfloat16, "param_dtype": jnp.bfloat16}
 @pytest.mark.parametrize("io", ["ideal", "standard", "training"])
 def test_bfloat16_stays(io, key):
     model, x = Net(**HALF), X.astype(jnp.bfloat16)
-    converted = analog(model, Rule(".*", io=getattr(periphery, io)(), normalize="tile"))
+    converted = analog(
+        model, Rule(".*", io=getattr(periphery, io)(), normalize="array")
+    )
     params, apply = functional(converted)
     kernels = lambda p: [p[n][k].dtype for n in p for k in ("kernel", "bias")]  # noqa: E731
     loss = lambda p, x: jnp.sum(apply(p, x, key=key))  # noqa: E731

@@ -108,6 +108,9 @@ CALLS = {
         PARAMS, DEVICE, PAIR, t=1.0, key=KEY, **w
     ),
     "compensation.compensation_factor": lambda **w: compensation_factor(W, W, **w),
+    "transformation.on_chip.AnalogChip": lambda **w: anajax.analog(
+        UNIT.outputs
+    ).put_on_chip(PARAMS, X, device=DEVICE, strategy=PAIR, key=KEY, **w),
     "transformation.rules.Rule": lambda **w: Rule(".*", **w),
     "devices.models.pcm.pcm": lambda **w: devices.pcm(**w),
     "devices.read_noise.FlickerRead": lambda **w: devices.FlickerRead(

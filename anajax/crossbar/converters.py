@@ -200,6 +200,42 @@ class ContinuousBits(AbstractConverter):
         return codes, jnp.asarray(self.bound, x.dtype) / codes
 
 
+@pytree
+class SelfRanging(AbstractConverter):
+    """Equal steps over a range that is set for each read: that of its largest value.
+
+    One range for each vector and tile, shared by its columns (the last two axes:
+    columns and groups of devices), so that nothing clips. No gradient flows to the
+    range. It stands for an amplifier with any gain; `fixed` gives a converter whose
+    range is one number.
+    """
+
+    steps: int = static()
+    """Steps over the full range, from minus the largest value; even, so that 0 is a
+    code."""
+
+    def __post_init__(self) -> None:
+        self.fixed(1.0)
+
+    @property
+    def codes(self) -> int:
+        """The largest code."""
+        return self.steps // 2
+
+    def fixed(self, bound: Number) -> Uniform:
+        """The converter of the same steps over `[-bound, bound]`."""
+        return Uniform(bound=bound, steps=self.steps)
+
+    def __call__(self, x: Float[JArray, "*shape"]) -> Float[JArray, "*shape"]:
+        axes = tuple(range(max(x.ndim - 2, 0), x.ndim))
+        largest = jnp.max(jnp.abs(wide(x)), axis=axes, keepdims=True, initial=0)
+        bound = jax.lax.stop_gradient(jnp.where(largest > 0, largest, 1))
+        return self.fixed(bound)(x)
+
+    def overflow(self, x: Float[JArray, "*shape"]) -> JArray:
+        return jnp.zeros(x.shape, bool)
+
+
 def continuous_bits(converter: Uniform) -> ContinuousBits:
     """The signed converter with its resolution as an array leaf.
 
@@ -238,7 +274,7 @@ def uniform(bits: int, bound: Number, *, signed: bool = True) -> Uniform:
 
 
 def calibrate(
-    converter: Uniform | Clip,
+    converter: Uniform | Clip | SelfRanging,
     values: Float[JArray, "..."],
     *,
     quantile: float = 1.0,
@@ -247,7 +283,8 @@ def calibrate(
     """The converter with its bound set from data: a quantile of `|values|`.
 
     Args:
-        converter: what to calibrate; keeps its steps.
+        converter: what to calibrate; keeps its steps. One that ranges by itself becomes
+            one with a fixed range.
         values: what it will see, for example `crossbar.column_sums`.
         quantile: share of the values that must fit, in (0, 1]; 1 fits all of them.
         axis: axes over which to take it (`None`: all, one bound). They stay with
@@ -268,7 +305,10 @@ def calibrate(
         bound = _high_quantile(size.ravel(), quantile)
     else:
         bound = jnp.quantile(size, quantile, axis, keepdims=kept)
-    return replace(converter, bound=jnp.where(bound > 0, bound, 1))
+    bound = jnp.where(bound > 0, bound, 1)
+    if isinstance(converter, SelfRanging):
+        return converter.fixed(bound)
+    return replace(converter, bound=bound)
 
 
 def _high_quantile(values: Float[JArray, "n"], q: float) -> JArray:

@@ -22,6 +22,7 @@ from anajax.crossbar.converters import (
     AbstractConverter,
     Ideal,
     Number,
+    SelfRanging,
     Uniform,
     straight_through,
     uniform,
@@ -287,6 +288,32 @@ class IO:
 def ideal() -> IO:
     """No periphery at all: a product equals the digital one."""
     return IO()
+
+
+def bits(dac: int = 8, adc: int = 8, *, adc_range: Number | None = None) -> IO:
+    """Converters of so many bits and nothing else: no noise, no clipping.
+
+        hardware = anajax.analog(apply, Rule(".*", io=periphery.bits(dac=8, adc=8)))
+
+    The largest magnitude of each input vector (per row tile) fills the range of the
+    DAC. The largest column sum of each vector and tile fills the range of the ADC, for
+    weights of any size. Real ADCs have a fixed range: give it here, or let `calibrate`
+    of an analog function, or `calibrate_ranges` of a network, find it from data.
+
+    Args:
+        dac: bits of the inputs, sign included; at least 2.
+        adc: bits of the column sums, sign included; at least 2.
+        adc_range: largest column sum that the ADC converts, in units of one cell of
+            weight 1 at full input; larger ones clip. `None`: set for each read.
+
+    Raises:
+        ValueError: for less than 2 bits or a range that is not positive.
+    """
+    bound = 1.0 if adc_range is None else adc_range
+    converter = uniform(adc, bound)
+    if adc_range is None:
+        converter = SelfRanging(steps=converter.steps)
+    return IO(scaling=AbsMax(), dac=uniform(dac, 1.0), adc=converter)
 
 
 def standard() -> IO:

@@ -21,8 +21,10 @@ from anajax.crossbar.wires import Wires, effective_matrix, effective_planes
 
 Known = JArray | np.ndarray
 """NumPy where the numbers are known, so that no trace computes with them."""
-Scaling = Literal["none", "tile", "column"]
-"""What is scaled to the same largest weight."""
+Scaling = Literal["none", "array", "tile", "column"]
+"""What is scaled to the same largest weight: nothing, each tile as a whole, or each
+column of each tile by itself (`"tile"`, as in `mapping.normalized`; `"column"` is
+another word for it)."""
 
 
 @pytree
@@ -93,8 +95,9 @@ def from_weights(
     Args:
         weights: `[in, out]`.
         rule: largest tile.
-        normalize: bring the largest weight to `omega`, per `"tile"` or per `"column"`
-            of a tile, undone digitally after the ADC; `"none"` leaves them as given.
+        normalize: bring the largest weight to `omega`, of each column of a `"tile"` (or
+            `"column"`, the same) or of its whole `"array"`, undone digitally after the
+            ADC; `"none"` leaves them as given.
             No gradient flows through the normalization (with ideal converters its
             effect cancels). A part that is all zero is scaled by 1.
         omega: largest weight after normalization.
@@ -249,7 +252,7 @@ def _normalized(tiles: Tiles, normalize: Scaling, omega: Number) -> Tiles:
     # a loop over 2-D maxima: on CPU several times faster than one batched maximum
     largest = jax.lax.map(lambda tile: jnp.max(jnp.abs(tile), axis=0), flat)
     largest = largest.reshape(t, 1, *rest) / omega
-    axes = (3, 4) if normalize == "tile" else 4
+    axes = (3, 4) if normalize == "array" else 4
     largest = jnp.max(largest, axis=axes, keepdims=True)
     largest = jnp.where(largest > 0, largest, 1)
     variance = tiles.variance

@@ -7,6 +7,7 @@ own.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from jaxtyping import Array as JArray
 from jaxtyping import Float
 
 from anajax._core import checks
+from anajax.crossbar.split import even_parts
 
 Axes = tuple[int, ...]
 
@@ -49,6 +51,9 @@ class Layout:
     """Inputs."""
     columns: Axes = ()
     """Outputs."""
+    tile_rows: int | None = None
+    """Most rows of a tile, where they are cut in the order of `rows`; `None`: not
+    known."""
 
     def __post_init__(self) -> None:
         for name in ("stack", "rows", "columns"):
@@ -56,6 +61,8 @@ class Layout:
         every = self.stack + self.rows + self.columns
         if len(set(every)) < len(every):
             checks.fail("layout", "name each axis once", self, "Correct it.")
+        if self.tile_rows is not None:
+            checks.whole("tile_rows", self.tile_rows, least=1)
 
     @property
     def known(self) -> bool:
@@ -83,7 +90,7 @@ class Layout:
         complete = not self.known or len(stack + rows + columns) == ndim
         if len(set(named)) < len(named) or not (both and complete):
             self._unfit(ndim, path)
-        return Layout(stack=stack, rows=rows, columns=columns)
+        return dataclasses.replace(self, stack=stack, rows=rows, columns=columns)
 
     def _unfit(self, ndim: int, path: str) -> None:
         rule = f"name rows and columns among the {ndim} axes of {path!r}, each once"
@@ -119,6 +126,29 @@ class Layout:
         self.need_columns(path, w.shape)
         full = self.on(w.ndim, path)
         return reduce(w, axis=full.rows, keepdims=not full.trailing(w.ndim))
+
+    def per_tile_column(
+        self, reduce: Callable[..., JArray], w: JArray, path: str = ""
+    ) -> JArray:
+        """`reduce` over the inputs of each tile: by output, shaped as the weights.
+
+        Raises:
+            ValueError: if columns or the rows of a tile are not known; names `path`.
+        """
+        matrices = self.matrices(w, path)
+        if self.tile_rows is None:
+            checks.fail(
+                "normalize",
+                'know how many rows a tile has, for "tile"',
+                f"no sign of it for {path or 'an array'!r}",
+                'Pass select=report of rules with TileRule(rows=...), or use "column".',
+            )
+        sizes = even_parts(matrices.shape[1], -(-matrices.shape[1] // self.tile_rows))
+        parts = jnp.split(matrices, list(itertools.accumulate(sizes))[:-1], axis=1)
+        each = [
+            jnp.broadcast_to(reduce(m, axis=1, keepdims=True), m.shape) for m in parts
+        ]
+        return self.restored(jnp.concatenate(each, axis=1), w.shape)
 
     def trailing(self, ndim: int) -> bool:
         """Whether the columns are the last axis and all others rows."""

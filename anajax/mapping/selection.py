@@ -6,7 +6,7 @@ where it counts, with what to pass; nothing is guessed.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,19 @@ from anajax.mapping import evidence
 from anajax.mapping.layout import IN_OUT, OUT_IN, REMEDY, Layout
 from anajax.mapping.strategy import Normalize, Normalized, normalized
 
-Select = Callable[[str, Any], bool]
+
+@runtime_checkable
+class FoundWeights(Protocol):
+    """Weights found by their use, as `anajax.analog(apply).report(params, x)` has."""
+
+    def axes(self) -> dict[str, Layout]:
+        """The layout of each weight, by path."""
+        ...
+
+
+Select = Callable[[str, Any], bool] | FoundWeights
+"""Which leaves are weights: `select(path, leaf)`, or a report of an analog function,
+which says what their axes are as well."""
 LayoutOf = Layout | str
 """A layout, or `"in_out"` or `"out_in"`: the order of inputs and outputs where names
 and biases do not tell more (stacks, heads)."""
@@ -105,13 +117,16 @@ def table(
 
     Args:
         params: pytree of arrays.
-        select: which leaves are weights, by path and value.
+        select: which leaves are weights, by path and value; or a report of an analog
+            function of these parameters, which tells it from the products in it.
         layout: what axes are, where names and shapes do not tell.
 
     Raises:
         ValueError: if two arrays have one path, `params` holds the state of an
             optimizer, or `layout` does not fit.
     """
+    if isinstance(select, FoundWeights):
+        select, layout = _found(select, layout)
     checks.function("select", select, 'lambda path, leaf: path.endswith("kernel")')
     _refuse_optimizers(params)
     found = [(p, v) for p, v in leaves(params) if _is_array(v)]
@@ -231,7 +246,11 @@ def path_name(path: tuple) -> str:
 
 
 def _entry(
-    path: str, leaf: Any, shapes: evidence.Shapes, select: Select, layout: Layouts
+    path: str,
+    leaf: Any,
+    shapes: evidence.Shapes,
+    select: Callable[[str, Any], bool],
+    layout: Layouts,
 ) -> Entry:
     analog, why = _choice(path, leaf, shapes, select)
     entry = Entry(path=path, shape=leaf.shape, analog=analog, why=why)
@@ -248,7 +267,10 @@ def _entry(
 
 
 def _choice(
-    path: str, leaf: Any, shapes: evidence.Shapes, select: Select
+    path: str,
+    leaf: Any,
+    shapes: evidence.Shapes,
+    select: Callable[[str, Any], bool],
 ) -> tuple[bool, str]:
     if select is not default_select:
         return bool(select(path, leaf)), "chosen by `select`"
@@ -258,6 +280,14 @@ def _choice(
         return False, "less than two axes"
     why = evidence.digital(path, shapes)
     return (True, f"{leaf.ndim} axes") if why is None else (False, why)
+
+
+def _found(found: FoundWeights, layout: Layouts) -> tuple[Any, Layouts]:
+    """Which leaves are weights and what their axes are, from their products."""
+    axes = found.axes()
+    if layout is None or isinstance(layout, Mapping):
+        layout = {**axes, **(layout or {})}
+    return lambda path, leaf: path in axes, layout
 
 
 def _given(layout: Layouts, path: str, leaf: Any) -> LayoutOf | None:
@@ -271,6 +301,9 @@ def _given(layout: Layouts, path: str, leaf: Any) -> LayoutOf | None:
 
 
 def _check_layouts(layout: Layouts, shapes: evidence.Shapes) -> None:
+    if isinstance(layout, FoundWeights):
+        got, remedy = "a report, which says what is a weight too", "Pass select=report."
+        checks.fail("layout", "say what axes are", got, remedy)
     if isinstance(layout, Mapping):
         unknown = sorted(set(layout) - set(shapes))
         if unknown:

@@ -27,8 +27,9 @@ from anajax.mapping.layout import ONE_LAYER, Layout
 
 Weights = Float[JArray, "*weights"]
 Targets = Float[JArray, "*weights devices"]
-Normalize = Literal["layer", "column"]
-"""What is scaled to the full range of a strategy: each layer, or each column."""
+Normalize = Literal["layer", "column", "tile"]
+"""What is scaled to the full range of a strategy: each layer, each column, or each
+column of each tile."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -187,7 +188,8 @@ class Normalized:
     """Largest |weight| of the layer, in the units of the network; of each layer of a
     stack, in axes that broadcast against the weights."""
     column: Float[JArray, "*columns"] = 1.0  # pyright: ignore[reportAssignmentType]
-    """That of each column over `w_max`, broadcasting against the weights, or 1."""
+    """That of each column (of each tile) over `w_max`, broadcasting against the
+    weights, or 1."""
     layout: Layout = static(default=ONE_LAYER)
     """What the axes of the weights are."""
 
@@ -204,18 +206,20 @@ def normalized(
     *,
     path: str = "",
 ) -> Normalized:
-    """Weights as shares of the largest |weight| of the layer, or of their column.
+    """Weights as shares of the largest |weight| of the layer, column or tile column.
 
     Args:
         w: weights of one layer, or of a stack of layers.
         normalize: `"column"` lets each column use the whole range, to be scaled
-            digitally behind its ADC, as `weight_scaling_columnwise` of aihwkit does. A
-            column of zeros keeps the scale of the layer.
+            digitally behind its ADC, as `weight_scaling_columnwise` of aihwkit does;
+            `"tile"` each column of each row tile, which has an ADC of its own. A column
+            of zeros keeps the scale of the layer.
         layout: which axes number layers, and which are columns (its outputs).
         path: what messages call the weights.
 
     Raises:
-        ValueError: for another word, or by columns where these are not known.
+        ValueError: for another word, by columns where these are not known, or by tiles
+            where their rows are not.
     """
     checks.word("normalize", normalize, Normalize)
     size = jnp.abs(w)
@@ -223,7 +227,8 @@ def normalized(
     safe = jnp.where(w_max > 0, w_max, 1)
     if normalize == "layer":
         return Normalized(u=w / safe, w_max=w_max, layout=layout)
-    column = layout.per_column(jnp.max, size, path) / safe
+    of = layout.per_column if normalize == "column" else layout.per_tile_column
+    column = of(jnp.max, size, path) / safe
     column = jnp.where(column > 0, column, 1)
     u = w / (safe * column)
     return Normalized(u=u, w_max=w_max, column=column, layout=layout)

@@ -82,7 +82,7 @@ class Analog(nnx.Module):
     Args:
         io: the periphery; a `LearnedRange` becomes an `InputRange` parameter.
         tiles: largest tile.
-        normalize: `"none"`, `"tile"` or `"column"`, see `crossbar.from_weights`.
+        normalize: `"none"`, `"array"` or `"tile"`, see `crossbar.from_weights`.
         name: path of the layer: names its noise and its errors.
         patches: most numbers of unfolded input that a convolution holds at once.
         stack: leading axes of a stack of layers.

@@ -16,7 +16,7 @@ from anajax import crossbar, rng
 from anajax._core import checks
 from anajax._core.tree import replace
 from anajax._core.types import JArray, PRNGKey
-from anajax.crossbar.converters import Clip, Uniform, calibrate
+from anajax.crossbar.converters import Clip, SelfRanging, Uniform, calibrate
 from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange, ideal
 from anajax.crossbar.split import split_axis
 from anajax.nn.analog import apart, named, together
@@ -176,7 +176,7 @@ def _set_adc(
     key: PRNGKey | None,
 ) -> None:
     io: IO = layer.analog.periphery()
-    if not isinstance(io.adc, Uniform | Clip):
+    if not isinstance(io.adc, Uniform | Clip | SelfRanging):
         return
     tiles = layer.analog.tiles(layer.kernel[...], layer.matrices, compensated=False)
     keys = None

@@ -9,16 +9,17 @@ import jax.numpy as jnp
 from anajax import crossbar
 from anajax._core import checks
 from anajax._core.types import JArray
-from anajax.crossbar.converters import Clip, ContinuousBits, Uniform, calibrate
 from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange
 from anajax.transformation.rules import Rule
-from anajax.transformation.sites import Site, with_ranges
+from anajax.transformation.sites import RANGED, Site, inputs_alone, with_ranges
 
 Ranges = dict[str, dict[str, JArray]]
 """By site `"input"` and `"adc"`: one number each, or one for each layer of a stack."""
+Seen = dict[str, dict[str, JArray]]
+"""By site what inputs call for, in the units of the function; 0 where none was met."""
 
 
-def observer(within: float, outputs: float) -> Callable[[Site, JArray, JArray], Any]:
+def observer(within: float, outputs: float) -> Callable[..., Any]:
     """What multiplies exactly, and sees what the ranges of a site must hold.
 
     Args:
@@ -29,23 +30,24 @@ def observer(within: float, outputs: float) -> Callable[[Site, JArray, JArray], 
         if not 0 < share <= 1:
             checks.fail(name, "lie in (0, 1]", share, "1 fits every value.")
 
-    def observe(site: Site, x: JArray, w: JArray) -> tuple[JArray, dict]:
-        found = {}
-        io, scale = exact(site.rule.io), jnp.ones((), x.dtype)
+    def observe(
+        site: Site, x: JArray, w: JArray, *, masked: bool
+    ) -> tuple[JArray, dict]:
+        counts = ~jnp.isnan(x) if masked else jnp.ones(x.shape, bool)
+        found, scale = {}, jnp.ones((), x.dtype)
+        io, x = inputs_alone(site.rule.io), jnp.where(counts, x, 0)
         if isinstance(io.scaling, LearnedRange | ConstantScale):
-            found["input"] = _share(x, within)
+            found["input"] = _share(x, counts, within)
             scale = _safe(found["input"])
             io = with_ranges(io, {"input": scale})
-        if isinstance(site.rule.io.adc, Uniform | Clip | ContinuousBits):
-            found["adc"] = _share(_sums(site.rule, io, x, w), outputs) * scale
-        return jax.lax.batch_matmul(x, w), found
+        if isinstance(site.rule.io.adc, RANGED):
+            sums = _sums(site.rule, io, x, w)
+            vectors = jnp.any(counts, -1)[:, None, None, :, None, None, None]
+            vectors = jnp.broadcast_to(vectors, sums.shape)
+            found["adc"] = _share(sums, vectors, outputs) * scale
+        return jnp.zeros((*x.shape[:2], w.shape[-1]), x.dtype), found
 
     return observe
-
-
-def exact(io: IO) -> IO:
-    """The way of the input alone: no noise, no ADC."""
-    return IO(scaling=io.scaling, dac=io.dac, slicing=io.slicing)
 
 
 def _sums(rule: Rule, io: IO, x: JArray, w: JArray) -> JArray:
@@ -56,22 +58,52 @@ def _sums(rule: Rule, io: IO, x: JArray, w: JArray) -> JArray:
     return jax.vmap(one)(x, w)
 
 
-def _share(values: JArray, share: float) -> JArray:
-    """The magnitude that a share of the values stays within; 0 for zeros."""
-    values = jax.lax.stop_gradient(values)
-    if not values.size:
-        return jnp.zeros((), values.dtype)
-    if share == 1:
-        return jnp.max(jnp.abs(values))
-    bound = calibrate(Clip(bound=1.0), values, quantile=share).bound
-    return jnp.where(jnp.any(values != 0), jnp.asarray(bound, values.dtype), 0)
+def _share(values: JArray, counts: JArray, share: float) -> JArray:
+    """The magnitude that a share of what counts stays within; 0 if nothing does."""
+    size = jnp.abs(jax.lax.stop_gradient(values)).ravel()
+    counts = counts.ravel()
+    if share == 1 or not size.size:
+        return jnp.max(jnp.where(counts, size, 0), initial=0)
+    number = jnp.sum(counts)
+    ordered = jnp.sort(jnp.where(counts, size, jnp.inf))
+    place = share * jnp.maximum(number - 1, 0).astype(size.dtype)
+    low = jnp.floor(place).astype(int)
+    high = jnp.minimum(low + 1, jnp.maximum(number - 1, 0))
+    part = place - low.astype(size.dtype)
+    bound = ordered[low] * (1 - part) + ordered[high] * part
+    return jnp.where(number > 0, bound, 0)
 
 
 def _safe(value: JArray) -> JArray:
     return jnp.where(value > 0, value, 1)
 
 
-def finished(seen: Mapping[str, Mapping[str, JArray]]) -> Ranges:
+def merged(before: Seen, now: Seen, *, moving: float | None = None) -> Seen:
+    """What two batches called for together: the larger of each, or a moving mean.
+
+    A site that met no input in one of them takes the other's.
+
+    Args:
+        before: from `observe`, or of this function.
+        now: from `observe`.
+        moving: share of `now` in a moving mean, in (0, 1]; `None`: the larger.
+
+    Raises:
+        ValueError: if `moving` is out of range.
+    """
+    if moving is None:
+        return jax.tree.map(jnp.maximum, before, now)
+    if not 0 < moving <= 1:
+        checks.fail("moving", "lie in (0, 1]", moving, "0.1 follows the last ten.")
+
+    def mean(a: JArray, b: JArray) -> JArray:
+        both = a + (b - a) * jnp.asarray(moving, a.dtype)
+        return jnp.where(b > 0, jnp.where(a > 0, both, b), a)
+
+    return jax.tree.map(mean, before, now)
+
+
+def finished(seen: Seen) -> Ranges:
     """Ranges from what was seen: those of the ADC count in units of the input range."""
     ranges = {}
     for name, found in seen.items():

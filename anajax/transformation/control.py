@@ -31,7 +31,7 @@ from anajax.transformation.marks import (
 )
 from anajax.transformation.plan import Action, Builder, Handler, Plan, run
 from anajax.transformation.shapes import unstacked
-from anajax.transformation.sites import Context, plain_value
+from anajax.transformation.sites import Context, Held, plain_value, unsummed
 from anajax.transformation.sites import Sum as SumValue
 
 Outcome = tuple[Action | None, list[Mark]]
@@ -41,7 +41,7 @@ def _arrays(values: Sequence[Any], kinds: Sequence[Any]) -> list[Any]:
     """Values as arrays, also those that a jaxpr holds as numbers."""
     return [
         value
-        if isinstance(value, jax.Array | SumValue)
+        if isinstance(value, jax.Array | SumValue | Held)
         else jnp.asarray(value, a.dtype)
         for value, a in zip(values, kinds, strict=True)
     ]
@@ -56,10 +56,20 @@ def _plain_values(values: Sequence[Any]) -> list[Any]:
 
 
 def _like(before: Sequence[Any], after: Sequence[Any]) -> list[Any]:
-    """A carry after a step: sums only where they came in as sums."""
+    """A carry after a step: of the kind of each value that came in."""
     pairs = zip(before, after, strict=True)
     return [
-        new if isinstance(old, SumValue) else plain_value(new) for old, new in pairs
+        new if isinstance(old, SumValue | Held) else plain_value(new)
+        for old, new in pairs
+    ]
+
+
+def _carried(jaxpr: Any, start: int, values: Sequence[Any]) -> list[Any]:
+    """What a loop begins with: plain arrays where it changes them."""
+    jaxpr, _ = opened(jaxpr)
+    return [
+        value if jaxpr.outvars[i] is jaxpr.invars[start + i] else plain_value(value)
+        for i, value in enumerate(values)
     ]
 
 
@@ -86,7 +96,7 @@ class Call(Action):
 def call(builder: Builder, eqn: Any, marks: list[Mark]) -> Outcome:
     """A nested call."""
     plan = builder.walk(*called(eqn), marks)
-    if plan.active:
+    if plan.active or builder.holds(plan.outs):
         return Call(plan), plan.outs
     return None, _kept_out(plan)
 
@@ -102,7 +112,8 @@ class Checkpoint(Action):
 
         def body(*values: Any) -> Any:
             inner = context.inside()
-            return _plain_values(run(self.plan, inner, values)), inner.seen
+            outs = run(self.plan, inner, values)
+            return [unsummed(out) for out in outs], inner.seen
 
         names = ("prevent_cse", "policy")
         options = {name: eqn.params[name] for name in names if name in eqn.params}
@@ -114,7 +125,8 @@ class Checkpoint(Action):
 def checkpoint(builder: Builder, eqn: Any, marks: list[Mark]) -> Outcome:
     """A checkpointed call."""
     plan = builder.walk(*called(eqn), marks)
-    return Checkpoint(plan) if plan.active else None, _kept_out(plan)
+    active = plan.active or builder.holds(plan.outs)
+    return Checkpoint(plan) if active else None, _kept_out(plan)
 
 
 # --- loops ---------------------------------------------------------------------------
@@ -173,18 +185,19 @@ class Scan(Action):
         first = self.consts + self.carried
         consts, init, xs = (
             values[: self.consts],
-            values[self.consts : first],
+            _carried(eqn.params["jaxpr"], self.consts, values[self.consts : first]),
             values[first:],
         )
 
+        length = eqn.params["length"]
+
         def body(carry: list[Any], slices: tuple) -> Any:
             step, x = slices
-            inner = context.inside((self.loop, step))
+            inner = context.inside((self.loop, step, length))
             outs = run(self.plan, inner, [*consts, *carry, *x])
             carry, ys = _like(carry, outs[: self.carried]), outs[self.carried :]
             return carry, (_plain_values(ys), inner.seen)
 
-        length = eqn.params["length"]
         carry, (ys, seen) = jax.lax.scan(
             body,
             init,
@@ -210,7 +223,7 @@ def scan(builder: Builder, eqn: Any, marks: list[Mark]) -> Outcome:
     elements = [_element(mark, loop) for mark in marks[first:]]
     plan = builder.walk(jaxpr, constants, [*marks[:consts], *carry, *elements])
     ys = [_stacked(mark) for mark in plan.outs[carried:]]
-    if not plan.active:
+    if not (plan.active or builder.holds(carry)):
         return None, [*map(plain, carry), *ys]
     return Scan(plan, loop, consts, carried), [*carry, *ys]
 
@@ -231,11 +244,11 @@ class While(Action):
         for_test, for_body = values[:tests], values[tests:first]
 
         def going(step: Any, carry: list[Any]) -> tuple[Any, dict]:
-            inner = context.inside((self.loops[0], step))
+            inner = context.inside((self.loops[0], step, 0))
             return run(self.test, inner, [*for_test, *carry])[0], inner.seen
 
         def turn(step: Any, carry: list[Any]) -> tuple[list[Any], dict]:
-            inner = context.inside((self.loops[1], step))
+            inner = context.inside((self.loops[1], step, 0))
             outs = run(self.body, inner, [*for_body, *carry])
             return _like(carry, outs), inner.seen
 
@@ -245,7 +258,9 @@ class While(Action):
             carry, found = turn(step, carry)
             return step + 1, carry, _largest(seen, at_test | found)
 
-        start = jnp.zeros((), jnp.int32), values[first:]
+        bodies = eqn.params["body_nconsts"]
+        carry = _carried(eqn.params["body_jaxpr"], bodies, values[first:])
+        start = jnp.zeros((), jnp.int32), carry
         shapes = {}
         if context.observer is not None:
             shapes = jax.eval_shape(lambda *s: going(*s)[1] | turn(*s)[1], *start)
@@ -271,7 +286,7 @@ def while_loop(builder: Builder, eqn: Any, marks: list[Mark]) -> Outcome:
     carry = _steady(builder, jaxpr, bodies, marks[first:])
     test = builder.walk(*opened(eqn.params["cond_jaxpr"]), [*marks[:tests], *carry])
     body = builder.walk(jaxpr, constants, [*marks[tests:first], *carry])
-    if not (test.active or body.active):
+    if not (test.active or body.active or builder.holds(carry)):
         return None, [plain(mark) for mark in carry]
     return While(test, body, loops), carry
 
@@ -284,6 +299,7 @@ class Switch(Action):
     """One of several calls, by an index."""
 
     plans: tuple[Plan, ...]
+    outs: list[Mark]
 
     def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
         """The outputs of the call that is chosen."""
@@ -293,7 +309,12 @@ class Switch(Action):
         def branch(plan: Plan) -> Callable[..., Any]:
             def chosen(*operands: Any) -> Any:
                 inner = context.inside()
-                outs = _plain_values(run(plan, inner, operands))
+                outs = [
+                    unsummed(out) if isinstance(mark, Weight) else plain_value(out)
+                    for out, mark in zip(
+                        run(plan, inner, operands), self.outs, strict=True
+                    )
+                ]
                 return _arrays(outs, kinds), inner.seen
 
             return chosen
@@ -325,8 +346,8 @@ def switch(builder: Builder, eqn: Any, marks: list[Mark]) -> Outcome:
     for plan in plans:
         lost = [m for m, out in zip(plan.outs, outs, strict=True) if out is None]
         builder.explain(paths_of(lost), "is chosen by `cond` first")
-    active = any(plan.active for plan in plans)
-    return Switch(plans) if active else None, outs
+    active = any(plan.active for plan in plans) or builder.holds(outs)
+    return Switch(plans, outs) if active else None, outs
 
 
 def _alike(marks: Sequence[Mark]) -> Mark:

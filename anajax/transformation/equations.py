@@ -5,15 +5,17 @@ and what its outputs are. Those of control flow stand in `control`.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from anajax._core import checks
 from anajax.mapping.layout import Layout
 from anajax.transformation import shapes
-from anajax.transformation._jax import bind
+from anajax.transformation._jax import Literal, bind
 from anajax.transformation.marks import (
     Constant,
     Folded,
@@ -25,9 +27,9 @@ from anajax.transformation.marks import (
     plain,
 )
 from anajax.transformation.plan import Action, Builder, Handler, ordinary
-from anajax.transformation.products import Convolution, Dot, convolution, dot
+from anajax.transformation.products import Convolution, Dot, Roles, convolution, dot
 from anajax.transformation.rules import EMPTY, Rule, first
-from anajax.transformation.sites import Context, plain_value
+from anajax.transformation.sites import Context, Held, plain_value
 from anajax.transformation.sites import Sum as SumValue
 
 ONLY_PARAMETERS = "its product does not depend on an input"
@@ -37,14 +39,15 @@ ONLY_PARAMETERS = "its product does not depend on an input"
 
 @dataclasses.dataclass(frozen=True)
 class Reshaped(Action):
-    """A shape operation on each array of a sum."""
+    """A shape operation on each array of a sum, or of weights on a chip."""
 
     def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
-        """The sums that result."""
-        total, *more = values
+        """What results, of the same kind."""
+        whole, *more = values
         more = [plain_value(v) for v in more]
-        each = [bind(eqn, [array, *more]) for array in total]
-        return [SumValue(*arrays) for arrays in zip(*each, strict=True)]
+        arrays, tree = jax.tree.flatten(whole)
+        each = [bind(eqn, [array, *more]) for array in arrays]
+        return [tree.unflatten(arrays) for arrays in zip(*each, strict=True)]
 
 
 def shape_operation(
@@ -56,7 +59,8 @@ def shape_operation(
     name = eqn.primitive.name
     constant = all(isinstance(m, Constant) for m in others)
     lookup = name == "gather" and shapes.looked_up(eqn, constant)
-    padded = name == "pad" and (not constant or isinstance(mark, Sum))
+    strict = isinstance(mark, Sum) or builder.holds(marks)
+    padded = name == "pad" and (not constant or (strict and not _zero(eqn.invars[1])))
     if not isinstance(weight, Weight) or lookup or padded:
         return ordinary(builder, eqn, marks)
     outs = shapes.through(weight, eqn, shapes.RULES[name])
@@ -64,21 +68,69 @@ def shape_operation(
         return ordinary(builder, eqn, marks)
     if isinstance(mark, Sum):
         return Reshaped(), [Sum(out, mark.added) for out in outs if out]
-    return None, list(outs)
+    return Reshaped() if builder.holds(marks) else None, list(outs)
 
 
-def join(builder: Builder, eqn: Any, marks: list[Mark]) -> tuple[None, list[Mark]]:
+@dataclasses.dataclass(frozen=True)
+class Joined(Action):
+    """Weights on a chip side by side."""
+
+    def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
+        """One record for all."""
+        filled = [_filled(v, values) for v in values]
+        found = [jax.tree.structure(v) for v in filled]
+        if any(form != found[0] for form in found):
+            remedy = "Program them by one strategy."
+            got = "as many parts in one, others in another"
+            checks.fail("strategy", "treat joined weights alike", got, remedy)
+        return [jax.tree.map(lambda *arrays: bind(eqn, arrays)[0], *filled)]
+
+
+def _filled(value: Held, others: list[Held]) -> Held:
+    """The record with what others have beside: no offset is 0, no factor is 1."""
+    offset, factor = value.offset, value.factor
+    if offset is None and any(o.offset is not None for o in others):
+        offset = jnp.zeros_like(value.value)
+    if factor is None and any(o.factor is not None for o in others):
+        factor = jnp.ones_like(value.value)
+    return value._replace(offset=offset, factor=factor)
+
+
+def _zero(v: Any) -> bool:
+    return isinstance(v, Literal) and v.val == 0
+
+
+def join(
+    builder: Builder, eqn: Any, marks: list[Mark]
+) -> tuple[Action | None, list[Mark]]:
     """Several weights side by side."""
     if not all(isinstance(mark, Weight) for mark in marks):
         return ordinary(builder, eqn, marks)
     rule = shapes.JOINS[eqn.primitive.name]
     outs = [shapes.through(mark, eqn, rule)[0] for mark in marks if mark]
-    return None, [Weight(tuple(part for out in outs if out for part in out.parts))]
+    whole = Weight(tuple(part for out in outs if out for part in out.parts))
+    return Joined() if builder.holds(marks) else None, [whole]
 
 
-def alongside(builder: Builder, eqn: Any, marks: list[Mark]) -> tuple[None, list[Mark]]:
+@dataclasses.dataclass(frozen=True)
+class Alongside(Action):
+    """Operands handed on as they are, weights on a chip among them."""
+
+    def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
+        """The operands."""
+        outs = bind(eqn, [plain_value(v) for v in values])
+        return [
+            v._replace(value=out) if isinstance(v, Held) else out
+            for v, out in zip(values, outs, strict=True)
+        ]
+
+
+def alongside(
+    builder: Builder, eqn: Any, marks: list[Mark]
+) -> tuple[Action | None, list[Mark]]:
     """Operands handed on as they are."""
-    return None, [plain(mark) for mark in marks]
+    action = Alongside() if builder.holds(marks) else None
+    return action, [plain(mark) for mark in marks]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,15 +216,27 @@ def _weight_site(builder: Builder, eqn: Any, side: int, mark: Mark) -> Action | 
     if form is None:
         builder.explain(base.paths, why)
         return None
-    roles = form.roles()
-    layouts = {part.path: part.layout(roles) for part in base.parts}
+    rule, roles = _rule(builder, base.paths), form.roles()
+    cut = form.row_order, rule.tiles.rows
+    layouts = {part.path: part.layout(roles, *cut) for part in base.parts}
     return builder.add(
         "+".join(base.paths),
-        rule=_rule(builder, base.paths),
+        rule=rule,
         form=form,
         side=side,
         loops=base.loops,
         layouts=layouts,
+        rows_joined=len(layouts) > 1 and _share_columns(base, roles),
+    )
+
+
+def _share_columns(weight: Weight, roles: Roles) -> bool:
+    """Whether joined parameters lie one after another along rows."""
+    rows = [axis for axis, kinds in enumerate(roles) if kinds[0][0] == "row"]
+    return any(
+        math.prod(atom.size for atom in part.dims[axis]) < roles[axis][0][1]
+        for part in weight.parts
+        for axis in rows
     )
 
 
@@ -191,6 +255,7 @@ def _folded_site(builder: Builder, eqn: Any, side: int, mark: Folded) -> Action 
         side=side,
         loops=mark.loops,
         layouts=layouts,
+        folded=True,
     )
 
 

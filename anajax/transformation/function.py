@@ -10,17 +10,29 @@ a pure function again, for `jit`, `grad`, `vmap`, `scan`, `checkpoint` and `shar
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from anajax._core import checks
-from anajax._core.types import PRNGKey, PyTree
-from anajax.chip import path_name
+from anajax._core.types import JArray, PRNGKey, PyTree
+from anajax.chip import Strategies, encode_weights, path_name, program
+from anajax.crossbar.tiling import membership
+from anajax.devices.base import Device
+from anajax.mapping.strategy import Normalize
 from anajax.transformation import calibrate, control, equations, sharded
 from anajax.transformation._jax import trace
+from anajax.transformation.calibrate import Ranges, Seen
 from anajax.transformation.marks import Folded, Mark, parameter
+from anajax.transformation.on_chip import (
+    AnalogChip,
+    Combine,
+    OnChip,
+    Scope,
+    shifted,
+)
 from anajax.transformation.plan import Builder, Plan, run
 from anajax.transformation.report import Report, check_tiles, report
 from anajax.transformation.rules import Rule, as_rules, check_used, first
@@ -76,7 +88,7 @@ class AnalogFunction:
         """What `apply(params, *inputs, **options)` gives on this hardware.
 
         Args:
-            params: parameters.
+            params: parameters, or those of a chip at a time, from `put_on_chip`.
             *inputs: inputs.
             key: names the noise: of each site by the path of its weight, its number
                 among the uses of this weight, and the step of the loops around it.
@@ -92,9 +104,15 @@ class AnalogFunction:
                 noise has no key, or if ranges belong to no site.
         """
         ranges = {} if ranges is None else ranges
-        plan, builder, flat, tree, _ = self._plan(params, inputs, options)
+        held, digital = {}, {}
+        if isinstance(params, OnChip):
+            params, held, digital = params.params, params.held, params.digital
+        plan, builder, flat, tree, shapes = self._plan(params, inputs, options, held)
         calibrate.check_ranges(ranges, builder.sites)
-        outs = run(plan, Context(key, ranges), flat)
+        flat[: len(shapes)] = [
+            held.get(path, array) for path, array in zip(shapes, flat, strict=False)
+        ]
+        outs = run(plan, Context(key, ranges, digital=digital), flat)
         return jax.tree.unflatten(tree, [plain_value(out) for out in outs])
 
     def report(self, params: PyTree, *inputs: Any, **options: Any) -> Report:
@@ -112,36 +130,136 @@ class AnalogFunction:
         *inputs: Any,
         within: float = 1.0,
         outputs: float = 1.0,
+        mask: JArray | None = None,
+        over: str | tuple[str, ...] = (),
         **options: Any,
-    ) -> calibrate.Ranges:
+    ) -> Ranges:
         """Input and ADC ranges by site that these inputs call for.
 
         The function runs with exact products. A `LearnedRange` or `ConstantScale` gets
         a quantile of the inputs that its site meets; an ADC with a bound gets one of
         the column sums with that range. A layer of a stack has its own; steps of a
-        recurrence share the largest. A pure function: combine batches by
-        `jax.tree.map(jnp.maximum, ...)` or a moving mean, under any transformation.
+        recurrence share the largest. A pure function, for any transformation; several
+        batches together:
+
+            seen = functools.reduce(merged, (f.observe(params, x) for x in batches))
+            y = f(params, x, ranges=finished(seen))
+
+        with `merged` and `finished` of `anajax.transformation`.
 
         Args:
             params: parameters.
             *inputs: inputs.
             within: share of the inputs that must fit, in (0, 1].
             outputs: share of the column sums that must fit, in (0, 1].
+            mask: true where inputs count, `[items ...]` or `[items steps ...]`, false
+                where they are padded. Its axes are the first of each activation, or
+                the steps of a loop around it.
+            over: axes of a `shard_map` around, over whose devices to take the largest.
             **options: keyword arguments of `apply`.
 
         Raises:
-            ValueError: as the function itself, or for a share out of range.
+            ValueError: as the function itself, for a share out of range, or a mask that
+                does not fit an activation.
+        """
+        how = {"within": within, "outputs": outputs, "mask": mask, "over": over}
+        return calibrate.finished(self.observe(params, *inputs, **how, **options))
+
+    def observe(
+        self,
+        params: PyTree,
+        *inputs: Any,
+        within: float = 1.0,
+        outputs: float = 1.0,
+        mask: JArray | None = None,
+        over: str | tuple[str, ...] = (),
+        **options: Any,
+    ) -> Seen:
+        """What `calibrate` makes ranges of: to be merged with that of other batches.
+
+        Args and errors are those of `calibrate`.
         """
         observe = calibrate.observer(within, outputs)
         plan, _, flat, _, _ = self._plan(params, inputs, options)
-        context = Context(None, {}, observer=observe)
+        mask = None if mask is None else jnp.asarray(mask, bool)
+        context = Context(None, {}, observer=observe, mask=mask)
         run(plan, context, flat)
-        return calibrate.finished(context.seen)
+        return jax.lax.pmax(context.seen, over) if over else context.seen
+
+    def put_on_chip(
+        self,
+        params: PyTree,
+        *inputs: Any,
+        device: Device,
+        strategy: Strategies,
+        key: PRNGKey,
+        scope: Scope = "layer",
+        normalize: Normalize = "layer",
+        combine: Combine = "analog",
+        ranges: Mapping[str, Any] | None = None,
+        extrapolate: bool = False,
+        **options: Any,
+    ) -> AnalogChip:
+        """Program the weights on the cells of one chip, and read it for the first time.
+
+            part = hardware.put_on_chip(
+                params, x, device=device, strategy=strategy, key=key
+            )
+            y = hardware(part.at(86400.0), x, key=key)
+
+        Every product then meets raw cells, fresh read noise, and drift compensation
+        that was measured through the converters of its rule.
+
+        Args:
+            params: trained parameters.
+            *inputs: inputs, or their shapes: they tell which parameters are weights.
+            device: the device model.
+            strategy: how weights become conductances; one for all, or one per path.
+            key: one key is one chip.
+            scope: the weights that share one compensation factor: those of a layer, of
+                a column, or `"none"` for no compensation.
+            normalize: whose largest |weight| fills the range, see `mapping.normalized`.
+            combine: which devices of a weight share an ADC conversion: `"analog"`
+                (all), `"digital"` (one each), or the group of each device, such as
+                (0, 0, 1, 1) for pairs.
+            ranges: from `calibrate`, for measurements of the drift.
+            extrapolate: whether times may lie outside what the device's source covers.
+            **options: keyword arguments of `apply`.
+
+        Raises:
+            ValueError: if a weight is no parameter (`Rule.fold`), its axes are not
+                known, or an argument is out of range.
+        """
+        checks.word("scope", scope, Scope)
+        _, builder, _, _, shapes = self._plan(params, inputs, options)
+        found = report(shapes, builder)
+        sites = {p: site for site in builder.sites[::-1] for p in site.layouts}
+        layers = encode_weights(params, strategy, select=found, normalize=normalize)
+        for layer in layers.values():
+            membership(combine, layer.targets.shape[-1])
+        return AnalogChip(
+            params=params,
+            device=device,
+            programmed=program(device, layers, key=key),
+            sites=sites,
+            ranges=dict(ranges or {}),
+            combine=combine,
+            scope=scope,
+            shifted=shifted(strategy),
+            extrapolate=extrapolate,
+        )
 
     def _plan(
-        self, params: PyTree, inputs: tuple, options: dict[str, Any]
+        self,
+        params: PyTree,
+        inputs: tuple,
+        options: dict[str, Any],
+        held: Collection[str] = (),
     ) -> tuple[Plan, Builder, list[Any], Any, dict[str, tuple[int, ...]]]:
         """The plan for these arguments, and their arrays."""
+        if isinstance(params, OnChip):
+            remedy = "Pass `params.params`."
+            checks.fail("params", "be as trained here", "those of a chip", remedy)
         named, _ = jax.tree_util.tree_flatten_with_path(params)
         leaves, form = jax.tree.flatten((params, inputs, options))
         arrays = [leaf for leaf in leaves if _is_array(leaf)]
@@ -154,11 +272,12 @@ class AnalogFunction:
 
         jaxpr, consts, shape = trace(flat, *arrays)
         shapes = _shapes([(path_name(p), leaf) for p, leaf in named])
-        builder = Builder(self.rules, HANDLERS)
+        builder = Builder(self.rules, HANDLERS, held)
         marks = [self._mark(builder, path, shapes[path]) for path in shapes]
         marks += [None] * (len(arrays) - len(marks))
         plan = builder.walk(jaxpr, consts, marks)
         met = [path for site in builder.sites for path in site.layouts]
+        _check_held(held, met)
         if self.given:
             check_used(self.rules, list(shapes), builder.products, met, builder.reasons)
             check_tiles(report(shapes, builder), self.rules)
@@ -180,6 +299,15 @@ def _shapes(named: list[tuple[str, Any]]) -> dict[str, tuple[int, ...]]:
         got = sorted({path for path in paths if paths.count(path) > 1})
         checks.fail("params", "have a path for each array", got, "Rename one.")
     return dict(arrays)
+
+
+def _check_held(held: Collection[str], met: list[str]) -> None:
+    """Refuse a chip whose weights are not those of this function with these rules."""
+    missing = sorted(set(held) - set(met))
+    if missing or (held and not set(met) <= set(held)):
+        got = f"one of {sorted(held)}"
+        remedy = "Put them on a chip by this very function."
+        checks.fail("params", f"be a chip with the weights {met}", got, remedy)
 
 
 def _is_array(leaf: Any) -> bool:

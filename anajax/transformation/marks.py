@@ -39,11 +39,18 @@ class Part:
     loops: tuple[int, ...] = ()
     """Loops whose step picked it, the outermost first."""
 
-    def layout(self, roles: Sequence[Sequence[tuple[str, int]]]) -> Layout:
+    def layout(
+        self,
+        roles: Sequence[Sequence[tuple[str, int]]],
+        order: Sequence[int] = (),
+        tile_rows: int | None = None,
+    ) -> Layout:
         """The layout of the parameter, from what a product makes of the value's axes.
 
         Args:
             roles: of each axis its factors by role ("group", "row", "column") and size.
+            order: axes of the value that are rows, as they follow each other.
+            tile_rows: most rows of a tile: the order of rows counts then.
         """
         found: dict[int, set[str]] = {axis: set() for axis in range(len(self.shape))}
         for dim, wanted in zip(self.dims, roles, strict=True):
@@ -54,14 +61,19 @@ class Part:
                         found[axis].add(role)
         kinds = [self._kind(axis, roles) for axis, roles in found.items()]
         if "mixed" in kinds:
-            return Layout()
+            stack = tuple(axis for axis, kind in enumerate(kinds) if kind == "group")
+            return Layout(stack=stack)
         if "column" not in kinds and "free" in kinds:  # of length 1
             kinds[len(kinds) - 1 - kinds[::-1].index("free")] = "column"
         stack, rows, columns = (
             tuple(axis for axis, kind in enumerate(kinds) if kind in names)
             for names in (("group",), ("row", "free"), ("column",))
         )
-        return Layout(stack=stack, rows=rows, columns=columns)
+        if tile_rows is None:
+            return Layout(stack=stack, rows=rows, columns=columns)
+        met = [axis for i in order for axis in merged(self.dims[i])]
+        rows = tuple(sorted(rows, key=lambda a: met.index(a) if a in met else -1))
+        return Layout(stack=stack, rows=rows, columns=columns, tile_rows=tile_rows)
 
     def _kind(self, axis: int, roles: set[str]) -> str:
         if {"row", "column"} <= roles:

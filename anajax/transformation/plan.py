@@ -6,11 +6,11 @@ equation what is to be done instead of it; `run` carries a plan out.
 
 import collections
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from anajax.transformation._jax import Literal, bind, last_uses
-from anajax.transformation.marks import Constant, Mark, folded, paths_of
+from anajax.transformation.marks import Constant, Mark, Sum, Weight, folded, paths_of
 from anajax.transformation.rules import Rule
 from anajax.transformation.sites import Action as Action
 from anajax.transformation.sites import Context, Product, Site, plain_value
@@ -65,10 +65,16 @@ class Builder:
     Args:
         rules: which weights become analog.
         handlers: by primitive, what is done with an equation.
+        held: parameters that come as the cells of a chip.
     """
 
-    def __init__(self, rules: Sequence[Rule], handlers: Mapping[str, Handler]):
-        self.rules, self.handlers = rules, handlers
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        handlers: Mapping[str, Handler],
+        held: Collection[str] = (),
+    ):
+        self.rules, self.handlers, self.held = rules, handlers, held
         self.sites: list[Site] = []
         self.reasons: dict[str, str] = {}
         self.products: list[str] = []
@@ -94,6 +100,11 @@ class Builder:
             actions.append(action)
         outs = [_read(env, v) for v in jaxpr.outvars]
         return Plan(jaxpr, consts, actions, outs, tuple(self.sites[before:]))
+
+    def holds(self, marks: Sequence[Mark]) -> bool:
+        """Whether a weight among these comes as the cells of a chip."""
+        weights = [m for m in marks if isinstance(m, Weight | Sum)]
+        return bool(self.held) and any(p in self.held for p in paths_of(weights))
 
     def new_loop(self) -> int:
         """The number of another loop."""

@@ -17,8 +17,9 @@ from anajax._core.types import JArray
 from anajax.crossbar.windows import Window, in_parts, unfold
 from anajax.transformation.marks import Part
 
-Multiply = Callable[[JArray, JArray, Any], Any]
-"""`(x [groups batch in], w [groups in out], part) -> (y [groups batch out], more)`."""
+Multiply = Callable[[JArray, Any, Any], Any]
+"""`(x [groups batch in], w [groups in out], part) -> (y [groups batch out], more)`; the
+weights may be several arrays (a pytree) of one shape."""
 Roles = list[list[tuple[str, int]]]
 """For each axis of a weight its factors by role and size."""
 
@@ -58,6 +59,11 @@ class Dot:
         )
         return groups, rows, columns
 
+    @property
+    def row_order(self) -> tuple[int, ...]:
+        """Axes of the weight that are rows, the slowest first."""
+        return self.rows[1]
+
     def roles(self) -> Roles:
         """What each axis of the weight is."""
         kinds = dict.fromkeys(self._free(1), "column")
@@ -65,16 +71,13 @@ class Dot:
         kinds |= dict.fromkeys(self.batch[1], "group")
         return [[(kinds[axis], n)] for axis, n in enumerate(self.w)]
 
-    def run(self, x: JArray, w: JArray, multiply: Multiply, limit: int) -> Any:
+    def run(self, x: JArray, w: Any, multiply: Multiply, limit: int) -> Any:
         """The product, its axes in the order of `dot_general`; and what comes along."""
         del limit
-        groups, rows, columns = self.sizes
-        for i in self.copies:
-            w = jax.lax.slice_in_dim(w, 0, 1, axis=self.batch[1][i])
+        groups, rows, _ = self.sizes
         pairs = [[self.batch[s][i] for i in self.groups] for s in (0, 1)]
         copies = [[self.batch[s][i] for i in self.copies] for s in (0, 1)]
-        order = (*copies[1], *pairs[1], *self.rows[1], *self._free(1))
-        w = jnp.transpose(w, order).reshape(groups, rows, columns)
+        w = jax.tree.map(self._matrices, w)
         order = (*pairs[0], *copies[0], *self._free(0), *self.rows[0])
         vectors = jnp.transpose(x, order).reshape(groups, -1, rows)
         y, more = multiply(vectors, w, None)
@@ -84,6 +87,16 @@ class Dot:
         shape = [self._length(*name) for name in have]
         want = [*sorted(batch), *free[self.weight_first], *free[not self.weight_first]]
         return jnp.transpose(y.reshape(shape), [have.index(n) for n in want]), more
+
+    def _matrices(self, w: JArray) -> JArray:
+        for i in self.copies:
+            w = jax.lax.slice_in_dim(w, 0, 1, axis=self.batch[1][i])
+        pairs, copies = (
+            [self.batch[1][i] for i in numbers]
+            for numbers in (self.groups, self.copies)
+        )
+        order = (*copies, *pairs, *self.rows[1], *self._free(1))
+        return jnp.transpose(w, order).reshape(self.sizes)
 
     def _length(self, side: int, i: int) -> int:
         return self.x[self.batch[0][i]] if side < 0 else (self.x, self.w)[side][i]
@@ -143,6 +156,11 @@ class Convolution:
         out, inputs = (self.w[i] for i in self.w_order[:2])
         return self.groups, math.prod(self.kernel) * inputs, out // self.groups
 
+    @property
+    def row_order(self) -> tuple[int, ...]:
+        """Axes of the kernel that are rows, the slowest first."""
+        return (*self.w_order[2:], self.w_order[1])
+
     def roles(self) -> Roles:
         """What each axis of the kernel is."""
         out = self.w_order[0]
@@ -150,11 +168,10 @@ class Convolution:
         columns = columns if self.groups > 1 else [("column", self.w[out])]
         return [columns if i == out else [("row", n)] for i, n in enumerate(self.w)]
 
-    def run(self, x: JArray, w: JArray, multiply: Multiply, limit: int) -> Any:
+    def run(self, x: JArray, w: Any, multiply: Multiply, limit: int) -> Any:
         """The product, its axes in the order of the convolution; what comes along."""
         groups, rows, columns = self.sizes
-        w = jnp.transpose(w, (*self.w_order[2:], *self.w_order[1::-1]))
-        w = w.reshape(rows, groups, columns).swapaxes(0, 1)
+        w = jax.tree.map(self._matrices, w)
         x = jnp.transpose(x, (self.x_order[0], *self.x_order[2:], self.x_order[1]))
 
         def some(x: JArray, part: Any) -> Any:
@@ -169,6 +186,11 @@ class Convolution:
         y, more = in_parts(some, x, self._per_item(x), limit)
         back = (self.y_order[0], *self.y_order[2:], self.y_order[1])
         return jnp.transpose(y, [back.index(i) for i in range(y.ndim)]), more
+
+    def _matrices(self, w: JArray) -> JArray:
+        groups, rows, columns = self.sizes
+        w = jnp.transpose(w, (*self.w_order[2:], *self.w_order[1::-1]))
+        return w.reshape(rows, groups, columns).swapaxes(0, 1)
 
     def _per_item(self, x: JArray) -> int:
         windows = jax.eval_shape(lambda x: unfold(x, self.kernel, self.window), x[:1])

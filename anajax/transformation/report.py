@@ -32,6 +32,8 @@ class ParameterReport(NamedTuple):
     """Tiles of all matrices; 0 if digital."""
     layout: Layout = Layout()
     """Which axes number matrices, and which are rows and columns."""
+    folded: bool = False
+    """Whether the array on tiles is a function of it (`Rule.fold`)."""
 
 
 class Report(NamedTuple):
@@ -50,6 +52,22 @@ class Report(NamedTuple):
     def layouts(self) -> dict[str, Layout]:
         """Layouts of the parameters on tiles, by path."""
         return {p.path: p.layout for p in self.analog}
+
+    def axes(self) -> dict[str, Layout]:
+        """As `layouts`, for functions of parameters that take the report as `select`.
+
+            report = anajax.analog(apply).report(params, x)
+            noisy = anajax.perturb(params, device, strategy, select=report, ...)
+
+        Raises:
+            ValueError: if an array on tiles is no parameter but a function of some.
+        """
+        folded = [p.path for p in self.analog if p.folded]
+        if folded:
+            remedy = "Leave out `fold`, or pass the folded arrays as parameters."
+            got = f"arrays on tiles that are functions of {folded}"
+            checks.fail("select", "choose parameters", got, remedy)
+        return self.layouts
 
     @property
     def tiles(self) -> int:
@@ -105,6 +123,7 @@ def _entry(
         columns=columns,
         tiles=_tiles(site.rule, groups, rows, columns),
         layout=layout,
+        folded=site.folded,
     )
 
 

@@ -36,9 +36,9 @@ class Rule:
     max_tiles: int | None = None
     """Most tiles that one weight may take; `None`: no limit."""
     normalize: Scaling = "none"
-    """`"none"`, `"tile"` (one scale per tile) or `"column"` (one scale per column of
-    each row tile): bring the largest weight to 1, undone behind the ADC. ADC ranges
-    and noise count in units of that weight."""
+    """`"none"`, `"tile"` (a scale for each column of each tile; `"column"` is the same)
+    or `"array"` (one for each tile): bring the largest weight to 1, undone behind the
+    ADC. ADC ranges and noise count in units of that weight."""
     patches: int = 2**24
     """Most numbers of unfolded input that a convolution holds at once; larger batches
     are worked off in parts."""

@@ -6,10 +6,11 @@ from typing import Any
 
 import jax
 
+from anajax._core import checks
 from anajax.transformation._jax import opened
 from anajax.transformation.marks import Mark, Part, Weight, plain, resized
 from anajax.transformation.plan import Action, Builder, Handler, Plan, run
-from anajax.transformation.sites import Context, plain_value
+from anajax.transformation.sites import Context, Held, plain_value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,16 +21,26 @@ class ShardMap(Action):
 
     def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
         """The outputs of the call."""
+        if any(isinstance(value, Held) for value in values):
+            got = "a weight on a chip inside of a shard_map of the function"
+            remedy = "Put the whole function into a shard_map, over items."
+            checks.fail("params", "stay in one piece on a chip", got, remedy)
         names = ("mesh", "in_specs", "out_specs", "check_vma")
         options = {name: eqn.params[name] for name in names}
         axes = eqn.params.get("newly_manual_axes", eqn.params.get("manual_axes"))
 
+        options["out_specs"] = options["out_specs"], jax.sharding.PartitionSpec()
+
         def body(*values: Any) -> Any:
-            outs = run(self.plan, context.inside(), values)
-            return tuple(plain_value(out) for out in outs)
+            inner = context.inside()
+            outs = run(self.plan, inner, values)
+            seen = jax.lax.pmax(inner.seen, tuple(axes)) if inner.seen else {}
+            return tuple(plain_value(out) for out in outs), seen
 
         mapped = jax.shard_map(body, axis_names=set(axes), **options)
-        return list(mapped(*(plain_value(value) for value in values)))
+        outs, seen = mapped(*(plain_value(value) for value in values))
+        context.seen.update(seen)
+        return list(outs)
 
 
 def shard_map(

@@ -10,14 +10,25 @@ import jax.numpy as jnp
 import jax.random as jr
 
 from anajax import crossbar, rng
+from anajax._core import checks
 from anajax._core.tree import replace
 from anajax._core.types import JArray, PRNGKey
-from anajax.crossbar.converters import Clip, ContinuousBits, Uniform
-from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange
+from anajax.crossbar.converters import Clip, ContinuousBits, Ideal, SelfRanging, Uniform
+from anajax.crossbar.periphery import (
+    IO,
+    ConstantScale,
+    LearnedRange,
+    NoIRDrop,
+    NoNoise,
+    NoScaling,
+)
 from anajax.mapping.layout import Layout
 from anajax.transformation._jax import bind, precision, varying, with_automatic_axes
 from anajax.transformation.products import Convolution, Dot
 from anajax.transformation.rules import Rule
+
+RANGED = Uniform | Clip | ContinuousBits | SelfRanging
+"""ADCs whose range can be calibrated."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,18 +47,42 @@ class Site:
     """Loops whose step picks the weight: each step has its own ranges."""
     layouts: Mapping[str, Layout] = dataclasses.field(default_factory=dict)
     """By path of each parameter in the weight, what its axes are."""
+    folded: bool = False
+    """Whether the weight is another function of the parameters."""
+    rows_joined: bool = False
+    """Whether several parameters share its columns."""
 
 
 class Sum(NamedTuple):
     """At run time: an array, the weight in it, and what is added to that."""
 
     value: JArray
-    base: JArray
+    base: Any
     rest: JArray
 
 
+class Held(NamedTuple):
+    """At run time: weights that the cells of a chip hold; all arrays of one shape."""
+
+    value: JArray
+    """The weights as trained: what is not done on tiles meets these."""
+    parts: tuple[JArray, ...]
+    """The weights of the chip as parts with an ADC conversion each."""
+    variance: tuple[JArray, ...]
+    """Read-noise variance of each part, fresh at each product; or none at all."""
+    offset: JArray | None
+    """Subtracted digitally."""
+    factor: JArray | None
+    """Digital factor of the drift compensation."""
+
+
 def plain_value(value: Any) -> Any:
-    """An array, whether or not it is known as a sum."""
+    """An array, whether or not it is known as a sum or held by a chip."""
+    return value.value if isinstance(value, Sum | Held) else value
+
+
+def unsummed(value: Any) -> Any:
+    """An array, or weights on a chip: what leaves a function."""
     return value.value if isinstance(value, Sum) else value
 
 
@@ -61,14 +96,46 @@ class Context:
     """Input and ADC ranges by site."""
     observer: Any = None
     """Looks at the operands of each site instead of multiplying on tiles; or `None`."""
-    steps: tuple[tuple[int, JArray], ...] = ()
-    """The loops around, by number, and their steps."""
+    steps: tuple[tuple[int, JArray, int], ...] = ()
+    """The loops around: number, step, and length (0 where it is not known)."""
+    mask: JArray | None = None
+    """What counts for the observer: see `masked`."""
     seen: dict[str, Any] = dataclasses.field(default_factory=dict)
     """What the observer found, by site."""
+    digital: Mapping[str, JArray] = dataclasses.field(default_factory=dict)
+    """Factors behind the ADCs of the parts of weights on a chip, by path."""
 
-    def inside(self, *steps: tuple[int, JArray]) -> "Context":
+    def inside(self, *steps: tuple[int, JArray, int]) -> "Context":
         """The context of a part that reports what it saw by itself."""
         return dataclasses.replace(self, steps=self.steps + steps, seen={})
+
+    def masked(self, site: Site, x: JArray) -> JArray:
+        """The activation of a site, NaN where it does not count.
+
+        The axes of the mask are the first of the activation's, as far as they agree;
+        of those left over one that has the length of a loop around is its step. What
+        has no axis counts where anything along it does.
+
+        Raises:
+            ValueError: if not even the first axis agrees.
+        """
+        if self.mask is None:
+            return x
+        mask, own = self.mask, 0
+        while own < min(mask.ndim, x.ndim - 1) and mask.shape[own] == x.shape[own]:
+            own += 1
+        for loop, step, length in self.steps[::-1]:
+            if loop not in site.loops and length in mask.shape[own:]:
+                axis = own + mask.shape[own:].index(length)
+                mask = jnp.take(mask, step, axis=axis)
+        if not own:
+            rule = f"begin as the activation {x.shape} of {site.name!r} does"
+            remedy = "Pass the part of the inputs that counts, without a mask."
+            checks.fail("mask", rule, self.mask.shape, remedy)
+        mask = jnp.any(mask, axis=tuple(range(own, mask.ndim)))
+        mask = mask.reshape(mask.shape + (1,) * (x.ndim - own))
+        seen = jnp.where(jnp.isnan(x), jnp.inf, x)  # what went wrong is not left out
+        return jnp.where(mask, seen, jnp.nan)
 
     def key_of(self, site: Site, *operands: JArray) -> PRNGKey | None:
         """The noise key of a site in this step of all loops around it.
@@ -79,7 +146,7 @@ class Context:
         if self.key is None:
             return None
         key = rng.path_key(self.key, site.name)
-        for _, step in self.steps:
+        for _, step, _ in self.steps:
             key = jr.fold_in(rng.path_key(key, "step"), step)
         for axis in varying(*operands):
             key = jr.fold_in(rng.path_key(key, axis), jax.lax.axis_index(axis))
@@ -90,7 +157,7 @@ class Context:
         given = self.ranges.get(site.name)
         if given is None:
             return site.rule.io
-        steps = dict(self.steps)
+        steps = {loop: step for loop, step, _ in self.steps}
         for loop in site.loops:
             given = jax.tree.map(lambda r, i=steps[loop]: r[i], given)
         return with_ranges(site.rule.io, given)
@@ -116,12 +183,32 @@ def with_ranges(io: IO, ranges: Mapping[str, JArray]) -> IO:
         scaling = replace(scaling, range=ranges["input"])
     if "input" in ranges and isinstance(scaling, ConstantScale):
         scaling = replace(scaling, value=ranges["input"])
-    if "adc" in ranges and isinstance(adc, Uniform | Clip | ContinuousBits):
+    if "adc" in ranges and isinstance(adc, SelfRanging):
+        adc = adc.fixed(ranges["adc"])
+    elif "adc" in ranges and isinstance(adc, RANGED):
         adc = replace(adc, bound=ranges["adc"])
     return replace(io, scaling=scaling, adc=adc)
 
 
-def multiply(site: Site, context: Context, x: JArray, w: JArray, part: Any) -> Any:
+def tiles_of(
+    rule: Rule, w: JArray | Held, digital: JArray | None = None
+) -> crossbar.Tiles:
+    """The tiles of one matrix `[in, out]`; of a chip with the factors of its parts."""
+    if not isinstance(w, Held):
+        return crossbar.from_weights(w, rule.tiles, normalize=rule.normalize)
+    return crossbar.from_planes(
+        jnp.stack(w.parts, -1),
+        rule.tiles,
+        coefficients=jnp.ones(len(w.parts)) if digital is None else digital,
+        combine="digital",
+        normalize=rule.normalize,
+        variance=jnp.stack(w.variance, -1) if w.variance else None,
+    )
+
+
+def multiply(
+    site: Site, context: Context, x: JArray, w: JArray | Held, part: Any
+) -> Any:
     """Products `[groups batch out]` of the groups of a site, on tiles.
 
     Args:
@@ -131,20 +218,39 @@ def multiply(site: Site, context: Context, x: JArray, w: JArray, part: Any) -> A
         w: matrices `[groups in out]`.
         part: number of this part of the batch, or `None` for all of it.
     """
-    io, key = context.io_of(site), context.key_of(site, x, w)
+    io, key = context.io_of(site), context.key_of(site, x, plain_value(w))
     if key is not None and part is not None:
         key = jr.fold_in(rng.path_key(key, "part"), part)
 
-    def one(x: JArray, w: JArray, key: PRNGKey | None) -> JArray:
-        rule = site.rule
-        tiles = crossbar.from_weights(w, rule.tiles, normalize=rule.normalize)
-        return crossbar.mvm(tiles, x, io, key=key)
+    digital = context.digital.get(next(iter(site.layouts), ""))
+
+    def one(x: JArray, w: JArray | Held, key: PRNGKey | None) -> JArray:
+        tiles = tiles_of(site.rule, w, digital)
+        if isinstance(w, Held) and w.factor is not None:
+            tiles = crossbar.rescale(tiles, jnp.max(w.factor, axis=0))
+        y = crossbar.mvm(tiles, x, io, key=key)
+        if not isinstance(w, Held) or w.offset is None:
+            return y
+        offset = crossbar.from_weights(w.offset, site.rule.tiles)
+        return y - crossbar.mvm(offset, x, inputs_alone(io))
 
     if x.shape[0] == 1:
-        return one(x[0], w[0], key)[None]
+        return one(x[0], jax.tree.map(lambda a: a[0], w), key)[None]
     numbers = jnp.arange(x.shape[0])
     keys = None if key is None else rng.streams(key, rng.Stage.TILE, numbers)
     return jax.vmap(one)(x, w, keys)
+
+
+def no_periphery(io: IO) -> bool:
+    """Whether a product with it is the digital one, however it is tiled and scaled."""
+    kinds = (NoScaling, Ideal, NoNoise, NoNoise, Ideal, NoIRDrop)
+    parts = (io.scaling, io.dac, io.weight_noise, io.noise, io.adc, io.drop)
+    return all(map(isinstance, parts, kinds))
+
+
+def inputs_alone(io: IO) -> IO:
+    """The way of the input alone: no noise, no ADC."""
+    return IO(scaling=io.scaling, dac=io.dac, slicing=io.slicing)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,26 +260,37 @@ class Product(Action):
     site: Site
 
     def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
-        """The product; terms added to the weight are multiplied digitally."""
+        """The product; terms added to the weight are multiplied digitally.
+
+        What meets neither a periphery nor a chip stays the equation that it was.
+        """
+        weight = values[self.site.side]
+        weight = weight.base if isinstance(weight, Sum) else weight
+        if no_periphery(self.site.rule.io) and not isinstance(weight, Held):
+            return bind(eqn, [plain_value(value) for value in values])
         site, kind = self.site, eqn.outvars[0].aval.dtype
         x, w = plain_value(values[1 - site.side]), values[site.side]
-        base = w.base if isinstance(w, Sum) else w
-        work = jnp.result_type(kind, x.dtype, base.dtype)
+        base = weight
+        work = jnp.result_type(kind, x.dtype, plain_value(base).dtype)
 
-        def product(x: JArray, w: JArray, part: Any) -> Any:
+        def product(x: JArray, w: Any, part: Any) -> Any:
             if context.observer is None:
                 return multiply(site, context, x, w, part), None
-            return context.observer(site, x, w)
+            return context.observer(site, x, w, masked=context.mask is not None)
 
-        operands = x.astype(work), base.astype(work)
-
-        def whole(x: JArray, w: JArray) -> Any:
+        def whole(x: JArray, w: Any) -> Any:
             with precision(eqn):
                 return site.form.run(x, w, product, site.rule.patches)
 
+        looked_at = x if context.observer is None else context.masked(site, x)
+        operands = (
+            looked_at.astype(work),
+            jax.tree.map(lambda a: a.astype(work), base),
+        )
         y, seen = with_automatic_axes(whole, eqn)(*operands)
-        if seen is not None:
+        if context.observer is not None:
             context.seen[site.name] = seen
+            return bind(eqn, [plain_value(value) for value in values])
         if not isinstance(w, Sum):
             return [y.astype(kind)]
         pair = (w.rest, x) if site.side == 0 else (x, w.rest)

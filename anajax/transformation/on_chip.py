@@ -1,0 +1,239 @@
+"""A chip's cells in the products of a function, each through its periphery.
+
+hardware = analog(apply, Rule(".*", io=periphery.standard()))
+part = hardware.put_on_chip(
+params, x, device=device, strategy=strategy, key=key
+)
+y = hardware(part.at(86400.0), x, key=key)
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from anajax import chip, compensation, crossbar, rng
+from anajax._core import checks
+from anajax._core.types import Float, JArray, PRNGKey, PyTree
+from anajax.compensation import Recalibrations, hold
+from anajax.crossbar.periphery import LearnedRange
+from anajax.crossbar.tiling import group_shares
+from anajax.devices import base
+from anajax.devices.base import Device
+from anajax.devices.read_noise import NoReadNoise
+from anajax.mapping.layout import Layout
+from anajax.rng import Stage
+from anajax.transformation.calibrate import Ranges
+from anajax.transformation.sites import Held, Site, tiles_of, with_ranges
+
+Combine = str | tuple[int, ...]
+Scope = Literal["layer", "column", "none"]
+"""Over which weights one factor of the drift compensation is shared."""
+PER = {"layer": "global", "column": "column"}
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["params", "held", "digital"],
+    meta_fields=[],
+)
+@dataclasses.dataclass(frozen=True)
+class OnChip:
+    """Parameters as a chip holds them at one time: what an analog function takes.
+
+    A pytree: it may cross `jit`, and hold several times or chips under `vmap`.
+    """
+
+    params: PyTree
+    """As trained; what is not on tiles is computed with these."""
+    held: dict[str, Held]
+    """By path, the weights on tiles."""
+    digital: dict[str, Float[JArray, "groups"]]
+    """By path, factors behind the ADCs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AnalogChip:
+    """One chip with the weights of a function; made by `put_on_chip`."""
+
+    params: PyTree
+    """As trained."""
+    device: Device
+    """The device model."""
+    programmed: chip.Chip
+    """The cells."""
+    sites: Mapping[str, Site]
+    """The first product of each weight."""
+    ranges: Ranges
+    """Calibrated ranges by site, for read-outs."""
+    combine: Combine
+    """Which devices of a weight share an ADC conversion."""
+    scope: Scope
+    """Over which weights one compensation factor is shared."""
+    shifted: bool
+    """Whether the strategy subtracts something digitally."""
+    extrapolate: bool
+    """Whether times may lie outside what the device's source covers."""
+
+    def __post_init__(self) -> None:
+        checks.word("scope", self.scope, Scope)
+        for path, site in self.sites.items() if self.scope != "none" else ():
+            if site.rows_joined:
+                got = f"{path!r} joined along rows with others, under one ADC"
+                remedy = 'Pass scope="none", or make them one parameter.'
+                checks.fail("scope", "share factors within a column", got, remedy)
+            shape = self.programmed.layers[path].targets.shape[:-1]
+            self._layout(path).need_columns(path, shape)
+
+    def at(
+        self,
+        t: Float[JArray, ""] | float,
+        *,
+        index: int | JArray = 1,
+        held: Recalibrations | None = None,
+    ) -> OnChip:
+        """The parameters at time `t`, in place of `params` of the analog function.
+
+        Read noise is not among them: each product draws its own. Drift is compensated
+        by factors that are measured now, through the converters, each weight by
+        itself.
+
+        Args:
+            t: seconds since the first read.
+            index: number of this measurement, from 1: names its noise.
+            held: factors from `recalibrate`, in place of those.
+
+        Raises:
+            ValueError: if `t` is out of range.
+        """
+        base.check_time(self.device, t, extrapolate=self.extrapolate)
+        raw, digital = self._raw(t)
+        factors = self._factors(t, index) if held is None else held.at(t)
+        shapes = {path: held.value.shape for path, held in raw.items()}
+        found = {
+            path: own._replace(factor=jnp.broadcast_to(factors[path], shapes[path]))
+            if path in factors
+            else own
+            for path, own in raw.items()
+        }
+        return OnChip(self.params, found, digital)
+
+    def recalibrate(self, times: Float[JArray, "recalibrations"]) -> Recalibrations:
+        """Factors of the drift compensation, measured at these times only.
+
+        Args:
+            times: seconds since the first read, increasing.
+
+        Raises:
+            ValueError: if times are out of range.
+        """
+        base.check_times(self.device, times, extrapolate=self.extrapolate)
+        times = jnp.asarray(times, dtype=float)
+        index = jnp.arange(1, times.size + 1)
+        return hold(times, jax.lax.map(lambda t_i: self._factors(*t_i), (times, index)))
+
+    def _raw(
+        self, t: Float[JArray, ""] | float
+    ) -> tuple[dict[str, Held], dict[str, JArray]]:
+        values = chip.weights(self.params, select=lambda path, _: path in self.sites)
+        found, factors = {}, {}
+        for path, layer in self.programmed.layers.items():
+            cells = base.age(
+                self.device, self.programmed.cells[path], t=t, extrapolate=True
+            )
+            sd = self.device.read.sd(
+                cells.g, target=cells.target, programmed=cells.programmed, t=t
+            )
+            share, digital = _shares(self.device, layer, self.combine)
+            unit = jnp.broadcast_to(layer.unit, values[path].shape)[..., None]
+            variance = sd**2 @ share**2 * unit**2
+            quiet = isinstance(self.device.read, NoReadNoise)
+            factors[path] = jnp.asarray(digital)
+            found[path] = Held(
+                value=values[path],
+                parts=tuple(jnp.moveaxis(cells.g @ share * unit, -1, 0)),
+                variance=() if quiet else tuple(jnp.moveaxis(variance, -1, 0)),
+                offset=layer.offset * unit[..., 0] if self.shifted else None,
+                factor=None,
+            )
+        return found, factors
+
+    def _factors(
+        self, t: Float[JArray, ""] | float, index: int | JArray
+    ) -> dict[str, JArray]:
+        """Factors at `t` that broadcast against the weights, by path."""
+        if self.scope == "none":
+            return {}
+        before, now = self._answers(0.0, 0), self._answers(t, index)
+        return {path: self._factor(path, before[path], now[path]) for path in now}
+
+    def _factor(self, path: str, before: JArray, now: JArray) -> JArray:
+        layout, shape = self._layout(path), self._layer(path).targets.shape[:-1]
+        found = compensation.compensation_factor(before, now, per=PER[self.scope])
+        rows = jnp.broadcast_to(found[:, None], now.shape)
+        return layout.restored(rows, shape)
+
+    def _answers(
+        self, t: Float[JArray, ""] | float, index: int | JArray
+    ) -> dict[str, JArray]:
+        """By path, responses `[layers in out]` to one-hot inputs of full range."""
+        key = rng.stream(self.programmed.key, Stage.TIME, index)
+        raw, digital = self._raw(t)
+        return {
+            path: self._answer(path, held, digital, rng.path_key(key, path))
+            for path, held in raw.items()
+        }
+
+    def _answer(
+        self, path: str, held: Held, digital: dict[str, JArray], key: PRNGKey
+    ) -> JArray:
+        layout, site = self._layout(path), self.sites[path]
+        matrices = jax.tree.map(lambda w: layout.matrices(w, path), held)
+        layers = matrices.value.shape[0]
+        ranges = jax.tree.map(
+            lambda r: jnp.broadcast_to(r.ravel(), (layers,)),
+            dict(self.ranges.get(site.name, {})),
+        )
+
+        def one(w: Held, ranges: dict[str, JArray], key: PRNGKey) -> JArray:
+            io = with_ranges(site.rule.io, ranges)
+            scaling = io.scaling
+            height = (
+                jnp.max(scaling.range) if isinstance(scaling, LearnedRange) else 1.0
+            )
+            tiles = tiles_of(site.rule, w, digital[path])
+            return compensation.read_out(
+                lambda x: crossbar.mvm(tiles, x * height, io, key=key) / height,
+                tiles.rows,
+                dtype=w.value.dtype,
+            )
+
+        keys = rng.streams(key, Stage.LAYER, jnp.arange(layers))
+        return jax.vmap(one)(matrices, ranges, keys)
+
+    def _layer(self, path: str) -> chip.LayerProgram:
+        return self.programmed.layers[path]
+
+    def _layout(self, path: str) -> Layout:
+        return self._layer(path).layout
+
+
+def _shares(
+    device: Device, layer: chip.LayerProgram, combine: Combine
+) -> tuple[Any, Any]:
+    """What each device counts in its part, and the factor of each part."""
+    if combine == "analog":
+        return jnp.asarray(layer.coefficients)[:, None], np.ones(1)
+    share, largest = group_shares(layer.coefficients, combine)
+    return share / device.g_max, largest * device.g_max
+
+
+def shifted(strategy: chip.Strategies) -> bool:
+    """Whether a strategy subtracts something digitally, as far as is known."""
+    every = strategy.values() if isinstance(strategy, Mapping) else [strategy]
+    offsets = [s.offset for s in every]
+    return not checks.concrete(offsets) or any(map(np.any, map(np.asarray, offsets)))

@@ -287,7 +287,7 @@ def compensation(
         alpha = jnp.where(shrunk, above / jnp.where(shrunk, below, 1.0), 1.0)
         return dict.fromkeys(now, alpha)
     return {
-        path: _factor(first[path], now[path], layers[path].layout, scope, path)
+        path: layers[path].layout.mean_ratio(first[path], now[path], scope, path)
         for path in now
     }
 
@@ -356,9 +356,6 @@ def check_columns(layers: Mapping[str, LayerProgram], scope: Scope) -> None:
             layer.layout.need_columns(path, layer.targets.shape[:-1])
 
 
-_TINY = 1e-12
-
-
 def _has_lines(device: Device) -> bool:
     """Whether rows or columns may be dead, as far as is known."""
     lines = device.faults and (device.faults.dead_rows, device.faults.dead_columns)
@@ -396,15 +393,3 @@ def _read_all(
         return (g if through is None else through(path, g)) @ layer.coefficients
 
     return {path: one(path, layer) for path, layer in chip.layers.items()}
-
-
-def _factor(
-    first: JArray, now: JArray, layout: Layout, scope: Scope, path: str
-) -> JArray:
-    def mean(w: JArray) -> JArray:
-        if scope == "column":
-            return layout.per_column(jnp.mean, jnp.abs(w), path)
-        return layout.per_layer(jnp.mean, jnp.abs(w))
-
-    above, below = mean(first), mean(now)
-    return jnp.where(below > _TINY, above / jnp.maximum(below, _TINY), 1.0)

@@ -102,9 +102,9 @@ def test_the_sampler_has_the_moments(key):
 def test_a_strategy_is_searched_for_it(key):
     device, weights = my_memory(), 0.4 * jr.normal(key, (64,)).clip(-2, 2)
     found = anajax.optimize_strategy(
-        device, None, weights, TIMES[:2], key=key, starts=1, steps=30, knots=5
+        device, weights, TIMES[:2], key=key, starts=1, steps=30, knots=5
     )
-    assert found.history[-1] < found.history[0]
+    assert found.info["history"][-1] < found.info["history"][0]
 
 
 def test_any_weights_lie_on_it(key):

@@ -127,6 +127,19 @@ class Layout:
         full = self.on(w.ndim, path)
         return reduce(w, axis=full.rows, keepdims=not full.trailing(w.ndim))
 
+    def mean_ratio(
+        self, first: JArray, now: JArray, scope: str, path: str = ""
+    ) -> JArray:
+        """Mean |first| over mean |now|, by column or by layer: drift compensation."""
+
+        def mean(w: JArray) -> JArray:
+            if scope == "column":
+                return self.per_column(jnp.mean, jnp.abs(w), path)
+            return self.per_layer(jnp.mean, jnp.abs(w))
+
+        above, below = mean(first), mean(now)
+        return jnp.where(below > TINY, above / jnp.maximum(below, TINY), 1.0)
+
     def per_tile_column(
         self, reduce: Callable[..., JArray], w: JArray, path: str = ""
     ) -> JArray:
@@ -208,6 +221,7 @@ class Layout:
             )
 
 
+TINY = 1e-12
 REMEDY = (
     'layout="in_out" (outputs last), "out_in" (outputs first), or an '
     "Layout of anajax.mapping.layout by path: {path: Layout(stack=(0,), columns=(2,))}"

@@ -131,7 +131,8 @@ def fit_device(
         >>> g = target + random.normal(0, 0.5, 200)
         >>> measured = {"cell": np.arange(200), "target": target, "programmed": g}
         >>> measured |= {"time": np.zeros(200), "read": g}
-        >>> form = devices.state_independent()
+        >>> quiet = {"drift": devices.NoDrift(), "read": devices.NoReadNoise()}
+        >>> form = anajax.replace(devices.state_independent(), **quiet)
         >>> anajax.fit_device(measured, form=form).converged
         True
     """

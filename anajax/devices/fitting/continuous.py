@@ -30,6 +30,8 @@ PerCell = Float[JArray, "cells"]
 POINTS = 24
 NEAR, FAR = 7.0, 1e3
 """Spreads of the prior within which a fact of its is, and where the search begins."""
+ROUNDED = 1e-9
+"""Least spread of a fact, in parts of its mean."""
 ZOOMS = 8
 """Each leaves at least a sixth of the range."""
 
@@ -218,15 +220,21 @@ def _prior_range(
 ) -> tuple[PerCell, PerCell]:
     drift = device.drift
     if isinstance(drift, PowerLawDrift):
-        mean, sd = drift._statistics(data.target)
+        mean, sd = _exponent(drift, data)
         return jnp.maximum(mean - reach * sd, 0), mean + reach * sd
     return jnp.full_like(data.target, -reach), jnp.full_like(data.target, reach)
+
+
+def _exponent(drift: PowerLawDrift, data: Measured) -> tuple[PerCell, PerCell]:
+    """Mean and spread; a spread that rounding would hide counts as a small one."""
+    mean, sd = drift._statistics(data.target)
+    return mean, jnp.maximum(sd, ROUNDED * jnp.abs(mean) + jnp.finfo(mean.dtype).tiny)
 
 
 def _log_prior(device: Device, data: Measured, facts: JArray) -> JArray:
     drift = device.drift
     if isinstance(drift, PowerLawDrift):
-        mean, sd = (v[:, None] for v in drift._statistics(data.target))
+        mean, sd = (v[:, None] for v in _exponent(drift, data))
         ahead = norm.logpdf((facts - mean) / sd)
         return jnp.logaddexp(ahead, norm.logpdf((facts + mean) / sd)) - jnp.log(sd)
     return norm.logpdf(facts)

@@ -192,6 +192,9 @@ def test_a_deviation_of_zero_is_said_to_be_at_its_bound():
     assert np.isinf(spread.se) and spread.value < 1e-2
     mean = result["drift.nu_mean.value"]
     assert abs(mean.value - 0.1) < 3 * mean.se
+    tiny = replace(form.drift, nu_sd=Constant(value=1e-12))
+    deep = fit_device(table, form=replace(form, drift=tiny), steps=0)
+    assert "at its bound 0" in deep["drift.nu_sd.value"].undetermined
 
 
 def test_cells_far_from_all_others_count_in_full():

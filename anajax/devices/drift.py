@@ -13,6 +13,9 @@ from anajax.devices.curves import AbstractCurve
 from anajax.devices.quadrature import Nodes
 from anajax.devices.stages import AbstractDrift, G, Number, Time, Trial
 
+ROUNDED = 1e-9
+"""Least spread of an exponent in a fit, in parts of its mean."""
+
 
 @pytree
 class NoDrift(AbstractDrift):
@@ -81,11 +84,11 @@ class PowerLawDrift(AbstractDrift):
         return Nodes(value=programmed[..., None] * factor, weight=nu.weight)
 
     def state_range(self, target: G, spreads: float = 7.0) -> tuple[G, G]:
-        mean, sd = self.statistics(target)
+        mean, sd = self._resolved(target)
         return jnp.maximum(mean - spreads * sd, 0), mean + spreads * sd
 
     def log_prior(self, target: Trial, state: Trial) -> Trial:
-        mean, sd = self.statistics(target)
+        mean, sd = self._resolved(target)
         ahead = norm.logpdf((state - mean) / sd)
         return jnp.logaddexp(ahead, norm.logpdf((state + mean) / sd)) - jnp.log(sd)
 
@@ -93,6 +96,12 @@ class PowerLawDrift(AbstractDrift):
         self, target: Trial, programmed: Trial, state: Trial, *, t: Trial
     ) -> Trial:
         return programmed * jnp.exp(-state * self._log_time(t))
+
+    def _resolved(self, target: G) -> tuple[G, G]:
+        """Mean and spread; a spread that rounding would hide counts as a small one."""
+        mean, sd = self.statistics(target)
+        least = ROUNDED * jnp.abs(mean) + jnp.finfo(mean.dtype).tiny
+        return mean, jnp.maximum(sd, least)
 
     def statistics(self, target: G) -> tuple[G, G]:
         """Mean and deviation of the exponent before it is folded."""

@@ -92,10 +92,13 @@ def _bound(
         at[i] += move
         return look(likelihood, places, at, data).value - point.value
 
+    def felt(side: float) -> bool:
+        return any(not change(side * FAR * n) > -SAME for n in (1, 2, 4))
+
     low, high = places.domains[i]
-    down, up = change(-FAR), change(FAR)
-    if down > -SAME and not up > -SAME:
+    down, up = change(-FAR) > -SAME, change(FAR) > -SAME
+    if down and felt(1.0):
         return low
-    if up > -SAME and not down > -SAME and np.isfinite(high):
+    if up and felt(-1.0) and np.isfinite(high):
         return high
     return None

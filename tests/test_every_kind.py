@@ -1,0 +1,114 @@
+"""What every kind of study can do: faults, held compensation, a mesh, enough chips."""
+
+import numpy as np
+import pytest
+import tiny_study
+
+from anajax.analysis import sharding
+from anajax.studies import run
+from anajax.studies.load import validate
+from anajax.studies.report import report
+
+ONE = {k: tiny_study.CONFIG[k] for k in ("workload", "device", "times")}
+PROGRAMMED = {"strategies": ["single_pair"], "chips": 3}
+KINDS = {
+    "strategies": ONE | PROGRAMMED | {"study": "strategies"},
+    "devices": {k: ONE[k] for k in ("workload", "times")}
+    | PROGRAMMED
+    | {"study": "devices", "devices": ["state_independent"]},
+    "sensitivity": ONE
+    | {
+        "study": "sensitivity", "strategy": "single_pair", "chips": 3,
+        "one_at_a_time": {
+            "imperfections": ["read"], "factors": [1, 2], "against": "digital"
+        },
+        "gradients": None, "screening": None, "variance": None, "layers": None,
+    },
+    "sweep": ONE
+    | {
+        "study": "sweep", "strategy": "single_pair", "chips": 3,
+        "sweep": {"points": [{"device.noise.read": 1}]},
+    },
+}  # fmt: skip
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    tiny_study.use(monkeypatch)
+
+
+def measured(kind, out, *, mesh=None, **changes):
+    """The metric lost at the last time `[chips]`, and the results."""
+    config = validate(KINDS[kind] | changes)
+    data = run.run(run.prepare(config, out=out, mesh=mesh))
+    if kind == "sensitivity":
+        return data.gap.values[0, 0], data
+    chosen = {"point": 0} if kind == "sweep" else {"strategy": 1}
+    values = data.accuracy.isel(chosen, drop=True).isel(time=-1)
+    return 1 - np.ravel(values.squeeze()), data
+
+
+@every_kind
+def test_faults(kind, tmp_path):
+    """Cells that are stuck cost accuracy, and the page says so."""
+    plain, _ = measured(kind, tmp_path / "a")
+    broken, _ = measured(kind, tmp_path / "b", faults={"stuck_high": 0.3})
+    assert broken.mean() > plain.mean() + 0.1
+    page = report.write_report(tmp_path / "b").read_text(encoding="utf-8")
+    assert "30 % of the cells stuck at the largest" in page
+
+
+@every_kind
+def test_compensation_that_is_held(kind, tmp_path):
+    """Measured before drift sets in only: a month later outputs are further off."""
+    quiet = dict.fromkeys(("programming", "drift_spread", "read"), 0.1)
+    drifting = {"name": "state_independent", "options": {"nu": 0.1}, "noise": quiet}
+    how = {"devices": [drifting]} if kind == "devices" else {"device": drifting}
+    how |= {"layers": {"chips": 2}} if kind == "sensitivity" else {}
+    off = {}
+    for name, rule in (("every", None), ("held", ["1 s"])):
+        asked = {"compensation": {"recalibrate": rule}}
+        _, data = measured(kind, tmp_path / name, chips=2, **how, **asked)
+        loss = data.alone_loss if kind == "sensitivity" else data.loss[..., -1]
+        off[name] = float(loss.mean())
+    assert off["held"] > 5 * off["every"]
+    assert np.atleast_1d(data.attrs["recalibrated"]).tolist() == [1.0]
+    page = report.write_report(tmp_path / "held").read_text(encoding="utf-8")
+    assert "It is measured at 1 s and held in between" in page
+
+
+@every_kind
+def test_a_mesh(kind, tmp_path):
+    """The same chips; `test_sharding` has more devices than one."""
+    alone, _ = measured(kind, tmp_path / "a")
+    mesh = sharding.make_mesh(1)
+    shared, _ = measured(kind, tmp_path / "b", mesh=mesh)
+    np.testing.assert_allclose(shared, alone, atol=1e-6)
+
+
+@every_kind
+def test_no_more_chips_than_needed(kind, tmp_path):
+    """Known well enough after the first look; pages do with the chips there are."""
+    stop = {"stop_at_se": 0.2, "look_every": 2, "chips": 5}
+    found, data = measured(kind, tmp_path / "a", **stop)
+    assert np.isnan(found).tolist() == [False] * 2 + [True] * 3
+    whole, _ = measured(kind, tmp_path / "b", chips=5)
+    np.testing.assert_array_equal(found[:2], whole[:2])
+    assert data.attrs["stop_at_se"] == 0.2
+    page = report.write_report(tmp_path / "a").read_text(encoding="utf-8")
+    assert "takes no more chips once its standard error is at most 20 points" in page
+    assert "nan" not in page.split("What is assumed")[0].split("</style>")[1].lower()
+
+
+@every_kind
+def test_loss_and_items(kind, tmp_path):
+    """The divergence from the digital outputs, and what single items tell."""
+    lost, data = measured(kind, tmp_path / "a", chips=2)
+    if kind == "sensitivity":
+        assert np.all(data.gap_item_error > 0)
+        return
+    chosen = {"point": 0} if kind == "sweep" else {"strategy": 1}
+    one = data.isel(chosen).isel(time=-1).squeeze()
+    assert np.all(one.loss > 0)
+    np.testing.assert_allclose(1 - one.item_accuracy.mean(), lost.mean(), atol=1e-6)

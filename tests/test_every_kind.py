@@ -50,17 +50,59 @@ def measured(kind, out, *, mesh=None, **changes):
 
 
 @every_kind
-def test_faults(kind, tmp_path):
-    """Cells that are stuck cost accuracy, and the page says so."""
+def test_all_of_it_at_once(kind, tmp_path):
+    """Faults, held compensation, no more chips than needed, loss and items."""
+    asked = {
+        "faults": {"stuck_high": 0.1}, "compensation": {"recalibrate": ["1 s"]},
+        "stop_at_se": 0.2, "look_every": 2, "chips": 5,
+    }  # fmt: skip
+    found, data = measured(kind, tmp_path / "a", **asked)
+    assert np.isnan(found).tolist() == [False] * 2 + [True] * 3
+    assert data.attrs["stop_at_se"] == 0.2
+    assert np.atleast_1d(data.attrs["recalibrated"]).tolist() == [1.0]
+    page = report.write_report(tmp_path / "a").read_text(encoding="utf-8")
+    for text in (
+        "takes no more chips once its standard error is at most 20 points",
+        "It is measured at 1 s and held in between",
+        "10 % of the cells stuck at the largest",
+    ):
+        assert text in page
+    assert ">nan" not in page.lower()
+    if kind == "sensitivity":
+        assert np.all(data.gap_item_error > 0)
+        return
+    chosen = {"point": 0} if kind == "sweep" else {"strategy": 1}
+    one = data.isel(chosen).isel(time=-1).squeeze()
+    assert np.all(one.loss[:2] > 0)
+    lost = 1 - one.item_accuracy.mean()
+    np.testing.assert_allclose(lost, np.nanmean(found), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "sweep",
+        *(pytest.param(k, marks=pytest.mark.slow) for k in KINDS if k != "sweep"),
+    ],
+)
+def test_a_mesh_has_the_same_chips(kind, tmp_path):
+    """Of one device; `test_sharding` has more."""
+    alone, _ = measured(kind, tmp_path / "a")
+    shared, _ = measured(kind, tmp_path / "b", mesh=sharding.make_mesh(1))
+    np.testing.assert_allclose(shared, alone, atol=1e-6)
+
+
+@pytest.mark.slow
+@every_kind
+def test_faults_cost_accuracy(kind, tmp_path):
     plain, _ = measured(kind, tmp_path / "a")
     broken, _ = measured(kind, tmp_path / "b", faults={"stuck_high": 0.3})
     assert broken.mean() > plain.mean() + 0.1
-    page = report.write_report(tmp_path / "b").read_text(encoding="utf-8")
-    assert "30 % of the cells stuck at the largest" in page
 
 
+@pytest.mark.slow
 @every_kind
-def test_compensation_that_is_held(kind, tmp_path):
+def test_compensation_that_is_held_leaves_drift(kind, tmp_path):
     """Measured before drift sets in only: a month later outputs are further off."""
     quiet = dict.fromkeys(("programming", "drift_spread", "read"), 0.1)
     drifting = {"name": "state_independent", "options": {"nu": 0.1}, "noise": quiet}
@@ -73,42 +115,12 @@ def test_compensation_that_is_held(kind, tmp_path):
         loss = data.alone_loss if kind == "sensitivity" else data.loss[..., -1]
         off[name] = float(loss.mean())
     assert off["held"] > 5 * off["every"]
-    assert np.atleast_1d(data.attrs["recalibrated"]).tolist() == [1.0]
-    page = report.write_report(tmp_path / "held").read_text(encoding="utf-8")
-    assert "It is measured at 1 s and held in between" in page
 
 
+@pytest.mark.slow
 @every_kind
-def test_a_mesh(kind, tmp_path):
-    """The same chips; `test_sharding` has more devices than one."""
-    alone, _ = measured(kind, tmp_path / "a")
-    mesh = sharding.make_mesh(1)
-    shared, _ = measured(kind, tmp_path / "b", mesh=mesh)
-    np.testing.assert_allclose(shared, alone, atol=1e-6)
-
-
-@every_kind
-def test_no_more_chips_than_needed(kind, tmp_path):
-    """Known well enough after the first look; pages do with the chips there are."""
+def test_chips_do_not_depend_on_where_a_study_stops(kind, tmp_path):
     stop = {"stop_at_se": 0.2, "look_every": 2, "chips": 5}
-    found, data = measured(kind, tmp_path / "a", **stop)
-    assert np.isnan(found).tolist() == [False] * 2 + [True] * 3
+    found, _ = measured(kind, tmp_path / "a", **stop)
     whole, _ = measured(kind, tmp_path / "b", chips=5)
     np.testing.assert_array_equal(found[:2], whole[:2])
-    assert data.attrs["stop_at_se"] == 0.2
-    page = report.write_report(tmp_path / "a").read_text(encoding="utf-8")
-    assert "takes no more chips once its standard error is at most 20 points" in page
-    assert "nan" not in page.split("What is assumed")[0].split("</style>")[1].lower()
-
-
-@every_kind
-def test_loss_and_items(kind, tmp_path):
-    """The divergence from the digital outputs, and what single items tell."""
-    lost, data = measured(kind, tmp_path / "a", chips=2)
-    if kind == "sensitivity":
-        assert np.all(data.gap_item_error > 0)
-        return
-    chosen = {"point": 0} if kind == "sweep" else {"strategy": 1}
-    one = data.isel(chosen).isel(time=-1).squeeze()
-    assert np.all(one.loss > 0)
-    np.testing.assert_allclose(1 - one.item_accuracy.mean(), lost.mean(), atol=1e-6)

@@ -8,6 +8,8 @@ from anajax.analysis import sharding
 from anajax.studies import run
 from anajax.studies.load import validate
 from anajax.studies.report import report
+from anajax.studies.store.folder import Folder
+from anajax.studies.store.parts import Parts
 
 ONE = {k: tiny_study.CONFIG[k] for k in ("workload", "device", "times")}
 PROGRAMMED = {"strategies": ["single_pair"], "chips": 3}
@@ -124,3 +126,20 @@ def test_chips_do_not_depend_on_where_a_study_stops(kind, tmp_path):
     found, _ = measured(kind, tmp_path / "a", **stop)
     whole, _ = measured(kind, tmp_path / "b", chips=5)
     np.testing.assert_array_equal(found[:2], whole[:2])
+
+
+def test_parts_of_an_earlier_version_are_named(tmp_path):
+    parts = Parts(Folder.open(tmp_path / "f", {}), lambda *_: None)
+    parts.get("a", lambda _: {"metric": np.ones(2)})
+    with pytest.raises(
+        ValueError, match=r"`--resume` must go on .* without \['loss'\]"
+    ):
+        parts.get("a", lambda _: {}, needs=("metric", "loss"))
+
+
+def test_what_is_not_there_cannot_grow(tmp_path):
+    asked = {"required": {"parameters": ["read", "adc"]}}
+    with pytest.raises(ValueError, match=r"`required.parameters` .* got \['adc'\]"):
+        measured("strategies", tmp_path / "a", **asked)
+    with pytest.raises(ValueError, match="Did you mean 'adc'"):
+        validate(KINDS["strategies"] | {"required": {"parameters": ["adcs"]}})

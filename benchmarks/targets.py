@@ -28,6 +28,7 @@ import numpy as np
 from anajax import chip, devices, training, workloads
 from anajax._core.tree import replace
 from anajax.analysis.evaluate import evaluate
+from anajax.analysis.workload import evaluate as metric_of_items
 from anajax.analysis.workload import shuffled
 from anajax.mapping import density
 from anajax.mapping import hand as strategies
@@ -39,7 +40,6 @@ from anajax.programming.end_to_end.layer_by_layer import (
 from anajax.rng import Stage, stream
 from anajax.studies.config.strategy import TrainingSection
 from anajax.studies.ways import trained
-from anajax.studies.ways.judge import make_metric
 from anajax.studies.ways.trained import unlabeled
 
 MONTH = jnp.array([30 * 86400.0])
@@ -221,7 +221,10 @@ def main() -> None:
         work = workloads.load(network, data=args.data, items=NETWORKS[network])
         if args.validate:
             work = held_out(work, NETWORKS[network])
-        metric = make_metric(work)
+
+        def metric(params, work=work):
+            return jnp.mean(metric_of_items(work, params))
+
         given = args.steps, args.rate, args.rate, args.sigmas
         best = CHOSEN.get(network, CHOSEN["digits"])
         pairs = zip(given, best, strict=True)

@@ -1,24 +1,22 @@
 """Designs and indices: the path of the network studies, on functions with answers."""
 
 import chex
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from anajax.analysis.designs import evaluate_design, indices, make_design
+from anajax.analysis.designs import indices, make_design
+from anajax.analysis.points import over_points
 
 pytest.importorskip("SALib")
 BOX = [(-np.pi, np.pi)] * 3
 NAMES = ("a", "b", "c")
 
 
-def ishigami(point, shared):
-    x, key = point
-    del key
+def ishigami(x, shared):
     a, b = shared
     wave = jnp.sin(x[0])
-    return {"y": wave + a * jnp.sin(x[1]) ** 2 + b * x[2] ** 4 * wave}
+    return wave + a * jnp.sin(x[1]) ** 2 + b * x[2] ** 4 * wave
 
 
 @pytest.mark.parametrize(("method", "samples"), [("sobol", 1024), ("morris", 40)])
@@ -30,10 +28,7 @@ def test_ishigami_has_the_indices_of_salib(method, samples):
     chex.clear_trace_counter()
     design = make_design(method, NAMES, BOX, samples, seed=3)
     function = chex.assert_max_traces(ishigami, n=1)
-    keys = jax.random.split(jax.random.key(0), 1)
-    y = evaluate_design(
-        function, design, keys, (7.0, 0.1), chunk=16, call=100, block=333
-    )["y"]
+    y = over_points(function, design.points, (7.0, 0.1), chunk=100)
     reference = Ishigami.evaluate(design.points)
     np.testing.assert_allclose(y, reference, atol=2e-5)
     found = indices(design, y)
@@ -56,18 +51,10 @@ def test_ishigami_has_the_indices_of_salib(method, samples):
     assert np.all(np.abs(found.total - exact[1]) < 2 * found.total_error)
 
 
-def test_outputs_are_means_over_the_chips():
-    def noisy(point, shared):
-        x, key = point
-        return {"y": x[0] + shared * jax.random.normal(key)}
-
+def test_a_latin_hypercube_has_a_point_in_every_stratum():
     design = make_design("latin", ("a", "b"), [(0, 1), (2, 3)], 50)
-    keys = jax.random.split(jax.random.key(1), 4)
-    noise = jax.vmap(jax.random.normal)(keys).mean()
-    y = evaluate_design(noisy, design, keys, 1.0)["y"]
-    np.testing.assert_allclose(y, design.points[:, 0] + noise, atol=1e-5)
     assert np.all((design.points >= [0, 2]) & (design.points <= [1, 3]))
-    assert len(np.unique(np.floor(50 * design.points[:, 0]))) == 50  # one per stratum
+    assert len(np.unique(np.floor(50 * design.points[:, 0]))) == 50
 
 
 def test_a_constant_output_has_no_sensitivity():

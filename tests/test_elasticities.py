@@ -9,17 +9,17 @@ from flax import nnx
 from anajax import chip, devices
 from anajax._core.tree import replace
 from anajax.analysis.elasticities import elasticities, per_chip
-from anajax.analysis.hardware import Hardware, impair
-from anajax.analysis.network import make_system
+from anajax.analysis.hardware import bare, impair
+from anajax.analysis.network import AnalogNetwork
+from anajax.analysis.periphery import Periphery
 from anajax.analysis.points import chip_keys
 from anajax.analysis.workload import Splits, workload
 from anajax.crossbar.periphery import NoNoise
 from anajax.devices.faults import Faults
 from anajax.mapping import hand as strategies
-from anajax.studies.config.on_hardware import PeripherySection
-from anajax.studies.ways.deploy import bare
 
 MONTH = 30 * 86400.0
+AT = jnp.asarray([MONTH]), None
 
 
 class Two(nnx.Module):
@@ -37,24 +37,18 @@ def setup(model, section, device):
     work = workload(
         model, data, metric="accuracy", items=None, weights="", name="", modality=""
     )
-    system = make_system(
-        work, io=section.io(), tiles=section.tiles, wired=bool(section.wires)
-    )
-    ios = system.calibrate(work.params)
-    ios = section.finish(ios, {path: jnp.ones(1) for path in ios})
-    hardware = Hardware(device=device, ios=ios, wires=section.resistance())
+    network = AnalogNetwork(work=work, periphery=section)
+    hardware = network.hardware(device)
     layers = chip.encode_weights(work.params, strategies.lsp_first(device))
-    return system, hardware, layers, jnp.asarray(x)
+    return network, hardware, layers, jnp.asarray(x)
 
 
-def central(system, hardware, layers, x, name, keys, step=1e-4):
+def central(network, hardware, layers, x, name, keys, step=1e-4):
     """d ln of the mean loss and of the mean weight error / d ln of a factor."""
 
     def means(factor):
         changed = impair(hardware, {name: factor})
-        return per_chip(system, changed, layers, x, jnp.asarray([MONTH]), keys)[0].mean(
-            0
-        )
+        return per_chip(network, changed, layers, x, AT, keys)[0].mean(0)
 
     return (means(1 + step) - means(1 - step)) / (2 * step) / means(1.0)
 
@@ -63,10 +57,10 @@ def central(system, hardware, layers, x, name, keys, step=1e-4):
 def test_elasticities_are_finite_differences(key, x64):
     """Device, faults, output noise and wires of one layer; 1 %, common keys."""
     device = bare(replace(devices.pcm(), faults=Faults(stuck_low=0.02)))
-    section = PeripherySection(output_noise=0.05, wires=20.0)
+    section = Periphery(output_noise=0.05, wires=20.0)
     model = nnx.Linear(6, 4, rngs=nnx.Rngs(0), param_dtype=jnp.float64)
-    system, hardware, layers, x = setup(model, section, device)
-    found = elasticities(system, hardware, layers, x, MONTH, key=key, chips=3)
+    network, hardware, layers, x = setup(model, section, device)
+    found = elasticities(network, hardware, layers, x, MONTH, key=key, chips=3)
     keys = chip_keys(key, jnp.arange(3))
     together = {
         "programming": ["device/programming/scale"],
@@ -77,7 +71,7 @@ def test_elasticities_are_finite_differences(key, x64):
         "wires": ["wires/row", "wires/column"],
     }
     for name, paths in together.items():
-        numeric = central(system, hardware, layers, x, name, keys)
+        numeric = central(network, hardware, layers, x, name, keys)
         columns = [found.parameters.index(p) for p in paths]
         np.testing.assert_allclose(
             found.elasticity[:, columns].sum(1), numeric, rtol=1e-2, atol=1e-6,
@@ -93,14 +87,14 @@ def test_layers_count_together(key, x64):
     from anajax.crossbar.converters import Clip
 
     device = bare(devices.state_independent())
-    system, hardware, layers, x = setup(Two(), PeripherySection(adc_bits=8), device)
+    network, hardware, layers, x = setup(Two(), Periphery(adc_bits=8), device)
     ios = {
         p: replace(io, adc=Clip(bound=0.5 * io.adc.bound), noise=NoNoise())
         for p, io in hardware.ios.items()
     }
     hardware = replace(hardware, ios=ios)
     keys = chip_keys(key, jnp.arange(3))
-    found = elasticities(system, hardware, layers, x, MONTH, key=key, chips=3)
+    found = elasticities(network, hardware, layers, x, MONTH, key=key, chips=3)
     i = found.parameters.index("periphery/adc/bound")
 
     def loss(factor):
@@ -109,9 +103,7 @@ def test_layers_count_together(key, x64):
             for p, io in ios.items()
         }
         changed = replace(hardware, ios=wider)
-        return per_chip(system, changed, layers, x, jnp.asarray([MONTH]), keys)[0].mean(
-            0
-        )[0]
+        return per_chip(network, changed, layers, x, AT, keys)[0].mean(0)[0]
 
     step = 1e-5
     numeric = (loss(1 + step) - loss(1 - step)) / (2 * step) / loss(1.0)
@@ -126,14 +118,14 @@ def test_the_slope_through_steps_is_that_of_their_noise(key, x64):
     Single steps make the loss jump, so that only the mean over a range compares; 10 %.
     """
     device = bare(devices.ideal())
-    system, hardware, layers, x = setup(Two(), PeripherySection(adc_bits=5), device)
+    network, hardware, layers, x = setup(Two(), Periphery(adc_bits=5), device)
     x = jax.random.normal(key, (4096, 6), jnp.float64)
     keys = chip_keys(key, jnp.arange(2))
     factors = np.geomspace(1 / 1.5, 1.5, 41)
 
     def at(factor):
         changed = impair(hardware, {"adc": factor})
-        value, slope = per_chip(system, changed, layers, x, jnp.asarray([MONTH]), keys)
+        value, slope = per_chip(network, changed, layers, x, AT, keys)
         ios = zip(changed.ios.values(), slope.ios.values(), strict=True)
         slopes = [io.adc.codes * s.adc.codes[0, 0] for io, s in ios]
         return float(value[0, 0]), -float(sum(slopes))  # d / d ln step
@@ -155,9 +147,9 @@ def test_elasticities_are_zero_where_nothing_is_lost_yet(key):
         )
     )
     model = nnx.Linear(6, 4, rngs=nnx.Rngs(0))
-    system, hardware, layers, x = setup(model, PeripherySection(), device)
+    network, hardware, layers, x = setup(model, Periphery(), device)
     x = x.astype(jnp.float32)
-    found = elasticities(system, hardware, layers, x, 0.0, key=key, chips=2)
+    found = elasticities(network, hardware, layers, x, 0.0, key=key, chips=2)
     drift = [p.startswith("device/drift") for p in found.parameters]
     assert sum(drift) > 3 and np.all(found.elasticity[:, drift] == 0)
     assert np.all(np.isfinite(found.elasticity)) and np.all(np.isfinite(found.error))

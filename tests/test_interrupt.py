@@ -102,9 +102,9 @@ SWEEP = ONE_DEVICE | {
     "chips": 6,
     "sweep": {
         "axes": [{"key": "device.noise.programming", "values": [1, 4]}],
-        "stop_at_se": 0.01,
-        "batch": 2,
     },
+    "stop_at_se": 0.01,
+    "look_every": 2,
 }
 SENSITIVITY = ONE_DEVICE | {
     "study": "sensitivity",

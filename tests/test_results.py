@@ -8,15 +8,14 @@ import tiny_study
 import xarray as xr
 
 from anajax import devices
+from anajax.analysis.network import AnalogNetwork
+from anajax.analysis.workload import evaluate
 from anajax.mapping import hand as strategies
 from anajax.programming.strategy_file import load_strategies, to_text
 from anajax.studies import run
 from anajax.studies.report import report, results, terminal
 from anajax.studies.report.comparison import compare
 from anajax.studies.store.folder import MANIFEST, Folder
-from anajax.studies.ways import judge
-
-MAKE_METRIC = judge.make_metric
 
 
 @pytest.fixture(autouse=True)
@@ -318,4 +317,7 @@ def test_compare_says_what_is_not_the_same(finished, change, text):
 def test_metric_counts_every_item_once_in_batches():
     work = tiny_study.tiny_workload("digits")
     noisy = dataclasses.replace(work, y=work.y.at[:5].set(-1), batch=24)
-    assert float(MAKE_METRIC(noisy)(noisy.params)) == pytest.approx(59 / 64)
+    assert float(evaluate(noisy).mean()) == pytest.approx(59 / 64)
+    network = AnalogNetwork(work=noisy)
+    items = network.metric(noisy.params)(noisy.params, jax.random.key(0))
+    np.testing.assert_array_equal(items, [0.0] * 5 + [1.0] * 59)

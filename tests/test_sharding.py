@@ -193,3 +193,32 @@ def test_a_periphery_with_wires_is_the_same_on_a_mesh(tmp_path):
         assert code == 0, err[-2000:]
         found[devices] = out
     assert_same(found[1], found[4], bits=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sweep", "sensitivity"])
+def test_other_kinds_of_studies_are_the_same_on_a_mesh(tmp_path, kind):
+    """Weights, items and chips shared among four devices, two of them a chip."""
+    asked = {k: tiny_study.CONFIG[k] for k in ("workload", "device", "times")}
+    asked |= {"study": kind, "strategy": "lsp_first", "chips": 3}
+    if kind == "sweep":
+        asked["sweep"] = {"axes": [{"key": "device.noise.read", "values": [1, 2]}]}
+    else:
+        asked |= {"one_at_a_time": {"imperfections": ["read"], "factors": [1, 2]}}
+        asked |= dict.fromkeys(("screening", "variance", "layers"))
+        asked |= {"gradients": {"chips": 2, "inputs": 16}}
+    config, found = tmp_path / "other.yaml", []
+    config.write_text(yaml.safe_dump(asked))
+    for devices, more in ((1, []), (4, ["--devices", 4, "--parts", 2])):
+        out = tmp_path / f"on{devices}"
+        words = ("run", config, "--out", out, *more)
+        code, _, err = processes.finish(
+            processes.start("tiny_run.py", *words, devices=devices)
+        )
+        assert code == 0, err[-2000:]
+        found.append(results.read_results(out))
+    for name in found[0].data_vars:
+        if found[0][name].dtype.kind == "f":
+            np.testing.assert_allclose(
+                found[1][name], found[0][name], rtol=1e-3, atol=1e-5, err_msg=name
+            )

@@ -2,17 +2,17 @@
 
 import json
 
-import chex
 import jax
 import numpy as np
 import pytest
 import tiny_study
 
 from anajax import devices
+from anajax.analysis.engine import Engine
 from anajax.analysis.evaluate import evaluate
+from anajax.analysis.network import AnalogNetwork
 from anajax.devices.files import save_device
 from anajax.studies import run
-from anajax.studies.kinds import sweep
 from anajax.studies.kinds.sweep_config import settings
 from anajax.studies.load import validate
 from anajax.studies.report import report, results, terminal
@@ -25,6 +25,7 @@ CONFIG = {
     "times": ["1 s", "1 month"],
     "chips": 4,
 }
+TOP = ("chunk", "chips", "stop_at_se", "look_every")
 NOISE = {"key": "device.noise.programming", "values": [1, 2, 4]}
 
 
@@ -34,18 +35,25 @@ def tiny(monkeypatch):
 
 
 def prepared(out, resume=False, **options):
-    changes = {k: options.pop(k) for k in list(options) if k in ("chunk", "chips")}
+    changes = {k: options.pop(k) for k in list(options) if k in TOP}
     config = validate(CONFIG | changes | {"sweep": options})
     return run.prepare(config, out=out, resume=resume)
 
 
+def traced(monkeypatch):
+    """A list that grows with every trace of a network that was not seen before."""
+    traces, original = [], AnalogNetwork.at
+    monkeypatch.setattr(
+        AnalogNetwork, "at", lambda s, *a: traces.append(1) or original(s, *a)
+    )
+    work = tiny_study.tiny_workload("digits")
+    monkeypatch.setattr(run, "load", lambda name, **kwargs: work)
+    return traces
+
+
 def test_numbers_share_one_trace_and_chips_are_those_of_evaluate(tmp_path, monkeypatch):
     """Noise, times' own leaves and programs that are chosen anew: one trace."""
-    original = sweep.variant_model
-    chex.clear_trace_counter()
-    monkeypatch.setattr(
-        sweep, "variant_model", lambda s: chex.assert_max_traces(original(s), n=1)
-    )
+    traces = traced(monkeypatch)
     both = ["device.noise.read", "device.noise.drift_spread"]
     axes = [
         NOISE,
@@ -54,6 +62,7 @@ def test_numbers_share_one_trace_and_chips_are_those_of_evaluate(tmp_path, monke
     ]
     study = prepared(tmp_path / "a", axes=axes, chunk=2)
     data = run.run(study)
+    assert len(traces) == 1
     assert data.sizes["point"] == 12 and set(data.group.values) == {0}
     assert study.study.points[3] == {
         "device.noise.programming": 1, "device.noise.read": 3,
@@ -81,7 +90,7 @@ def test_numbers_share_one_trace_and_chips_are_those_of_evaluate(tmp_path, monke
 
 
 @pytest.mark.slow
-def test_structures_are_groups_and_a_sweep_goes_on(tmp_path):
+def test_structures_are_groups_and_a_sweep_goes_on(tmp_path, monkeypatch):
     """Devices of other structure get traces of their own; parts are done once."""
     axes = [{"key": "device.name", "values": ["state_independent", "ideal"]}, NOISE]
     data = run.run(prepared(tmp_path / "a", axes=axes))
@@ -89,14 +98,13 @@ def test_structures_are_groups_and_a_sweep_goes_on(tmp_path):
     exact = data.weight_rms_error.values[3:]
     assert np.all(exact < 1e-6) and np.all(data.weight_rms_error.values[:3] > 1e-3)
     study = prepared(tmp_path / "a", resume=True, axes=axes)
-    sweep_measure, calls = sweep.measure, []
-    sweep.measure = lambda *a, **k: calls.append(1) or sweep_measure(*a, **k)
-    try:
-        again = run.run(study)
-        (tmp_path / "a" / "parts" / "points-01-00000.npz").unlink()
-        run.run(prepared(tmp_path / "a", resume=True, axes=axes))
-    finally:
-        sweep.measure = sweep_measure
+    original, calls = Engine.measure, []
+    monkeypatch.setattr(
+        Engine, "measure", lambda *a, **k: calls.append(1) or original(*a, **k)
+    )
+    again = run.run(study)
+    (tmp_path / "a" / "parts" / "points-01-00000.npz").unlink()
+    run.run(prepared(tmp_path / "a", resume=True, axes=axes))
     assert again.equals(data) and len(calls) == 1
 
 
@@ -106,7 +114,9 @@ def test_points_stop_when_they_are_known(tmp_path):
     names = ("programming", "drift_mean", "drift_spread", "read")
     points = [{f"device.noise.{n}": f for n in names} for f in (0, 12)]
     data = run.run(
-        prepared(tmp_path / "a", chips=12, points=points, stop_at_se=0.004, batch=4)
+        prepared(
+            tmp_path / "a", chips=12, points=points, stop_at_se=0.004, look_every=4
+        )
     )
     taken = data.accuracy.notnull().all("time").sum("chip").values
     assert taken.tolist() == [4, 12]
@@ -147,16 +157,12 @@ def test_device_files_are_relative_to_the_config_and_part_of_the_study(tmp_path)
 
 @pytest.mark.slow
 def test_bits_share_a_trace_and_more_of_them_are_better(tmp_path, monkeypatch):
-    original = sweep.variant_model
-    chex.clear_trace_counter()
-    monkeypatch.setattr(
-        sweep, "variant_model", lambda s: chex.assert_max_traces(original(s), n=1)
-    )
+    traces = traced(monkeypatch)
     axes = [{"key": "periphery.adc_bits", "values": [2, 4, 12]}]
     data = run.run(prepared(tmp_path / "a", axes=axes))
+    assert len(traces) == 1
     loss = data.loss.values[:, :, 0].mean(1)
     assert loss[0] > 2 * loss[1] > 2 * loss[2]
-    chex.clear_trace_counter()
     plain = run.run(prepared(tmp_path / "b", points=[{"seed": 0}]))
     np.testing.assert_allclose(loss[2], plain.loss.values[0, :, 0].mean(), rtol=0.05)
 
@@ -180,6 +186,7 @@ def test_a_sample_is_a_latin_hypercube():
         ({"axes": [{"key": "seed.a", "values": [1]}]}, "must name keys of sections"),
         ({"axes": [{"key": ["a", "b"], "values": [[1]]}]}, "have 2 values"),
         ({"axes": [{"key": "times", "values": [["1 s"]]}]}, "must be as many"),
+        ({"axes": [NOISE], "batch": 4}, "`look_every` must stand beside `sweep`"),
         ({"sample": {"samples": 4, "ranges": {"seed": [1, 0]}}}, "low end"),
     ],
 )

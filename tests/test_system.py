@@ -1,5 +1,7 @@
 """A network on hardware: equal to `evaluate` without a periphery, digital if masked."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -10,41 +12,35 @@ from flax import nnx
 
 from anajax import chip, devices
 from anajax._core.tree import replace
-from anajax.analysis.evaluate import evaluate
-from anajax.analysis.hardware import Hardware, impair, present, value
-from anajax.analysis.network import make_system
-from anajax.analysis.points import chip_keys, over_chips, over_points
+from anajax.analysis.engine import Engine
+from anajax.analysis.evaluate import evaluate, of_point
+from anajax.analysis.hardware import bare, impair, present, value
+from anajax.analysis.network import AnalogNetwork
+from anajax.analysis.periphery import Periphery
+from anajax.analysis.points import chip_keys, filled, over_points
 from anajax.analysis.workload import Splits, workload
 from anajax.crossbar.tiling import TileRule, through_wires
 from anajax.devices.faults import Faults
 from anajax.mapping import hand as strategies
-from anajax.studies.config.on_hardware import PeripherySection
-from anajax.studies.kinds.sensitivity import impaired_model, numbers
-from anajax.studies.ways.deploy import bare
-from anajax.studies.ways.judge import make_metric
+from anajax.studies.kinds.sensitivity import ImpairedModel, numbers
 
 WORK = tiny_study.tiny_workload("digits")
 DEVICE = bare(devices.state_independent())
 LAYERS = chip.encode_weights(WORK.params, strategies.lsp_first(DEVICE))
-FULL = PeripherySection(dac_bits=8, adc_bits=8, output_noise=0.02, wires=1.0)
+FULL = Periphery(dac_bits=8, adc_bits=8, output_noise=0.02, wires=1.0)
 
 
-def put(section, device=DEVICE):
-    system = make_system(
-        WORK, io=section.io(), tiles=section.tiles, wired=bool(section.wires)
-    )
-    ios = section.finish(system.calibrate(WORK.params), system.units(WORK.params))
-    return system, Hardware(device=device, ios=ios, wires=section.resistance())
+def put(periphery, device=DEVICE):
+    network = AnalogNetwork(work=WORK, periphery=periphery)
+    return network, network.hardware(device)
 
 
 def test_noise_and_ranges_follow_columns_that_fill_their_conductances():
-    how = {"io": FULL.io(), "tiles": FULL.tiles}
     weights = np.asarray(chip.weights(WORK.params)["kernel"])
     found = {}
     for normalize in ("layer", "column"):
-        system = make_system(WORK, normalize=normalize, **how)
-        units = system.units(WORK.params)
-        found[normalize] = FULL.finish(system.calibrate(WORK.params), units)["kernel"]
+        network = AnalogNetwork(work=WORK, periphery=FULL, normalize=normalize)
+        found[normalize] = network.ios(WORK.params)["kernel"]
     layer, column = found["layer"], found["column"]
     largest = np.abs(weights).max(0)
     np.testing.assert_allclose(layer.noise.sd, 0.02 * largest.max(), rtol=1e-6)
@@ -54,48 +50,50 @@ def test_noise_and_ranges_follow_columns_that_fill_their_conductances():
     assert np.min(ranges) * largest.max() >= layer.adc.bound * (1 - 1e-5)
 
 
-def measure(system, hardware, points, key, chips=3, t=1e5):
-    shared = hardware, LAYERS, jnp.asarray([t])
-    keys = chip_keys(key, jnp.arange(chips))
-    return over_chips(impaired_model(system), points, keys, shared)
+def measure(network, hardware, points, key, chips=3, t=1e5):
+    return Engine().measure(
+        ImpairedModel(network), points, chip_keys(key, np.arange(chips)),
+        (LAYERS, network.items, hardware, filled(jnp.asarray([t])), None),
+        times=1, items=64,
+    )  # fmt: skip
 
 
 @pytest.mark.slow
 def test_without_a_periphery_it_is_evaluate_bit_by_bit(key):
-    system, hardware = put(PeripherySection())
-    found = measure(system, hardware, numbers(1, {"read": np.ones(1)}), key)
+    network, hardware = put(Periphery())
+    found = measure(network, hardware, numbers(1, {"read": np.ones(1)}), key)
     same = evaluate(
-        make_metric(WORK), WORK.params, DEVICE, LAYERS, [1e5], chips=3, key=key
+        tiny_study.METRICS[False], WORK.params, DEVICE, LAYERS, [1e5], chips=3, key=key
     )
-    np.testing.assert_array_equal(found["metric"][0], same.metric[:, 0])
-    np.testing.assert_array_equal(
-        found["weight_rms_error"][0], same.weight_rms_error[:, 0]
-    )
+    np.testing.assert_array_equal(found.metric[0], same.metric)
+    np.testing.assert_array_equal(found.weight_rms_error[0], same.weight_rms_error)
 
 
 @pytest.mark.slow
-def test_one_trace_for_all_points_and_a_digital_layer_is_digital(key):
+def test_one_trace_for_all_points_and_a_digital_layer_is_digital(key, monkeypatch):
     """Factors of every kind and masks; the first mask leaves nothing analog."""
-    system, hardware = put(FULL)
-    model = chex.assert_max_traces(impaired_model(system), n=1)
-    shared = hardware, LAYERS, jnp.asarray([1e5])
-    keys = chip_keys(key, jnp.arange(2))
-    digital = over_chips(model, numbers(1, {}, np.zeros((1, 1))), keys, shared)
-    assert np.all(digital["metric"] == 1) and np.all(digital["loss"] < 1e-6)
+    traces, original = [], AnalogNetwork.at
+    monkeypatch.setattr(
+        AnalogNetwork, "at", lambda s, *a: traces.append(1) or original(s, *a)
+    )
+    network, hardware = put(FULL)
+    digital = measure(network, hardware, numbers(1, {}, np.zeros((1, 1))), key)
+    assert np.all(digital.metric == 1) and np.all(digital.loss < 1e-6)
     quiet = {n: np.zeros(2) for n in ("programming", "drift_mean", "read")}
     grown = {"adc": 16, "dac": 16, "output_noise": 4, "wires": 1e3, "programming": 20}
     for name, factor in grown.items():
         factors = quiet | {name: np.array([0.0 if name in quiet else 1.0, factor])}
-        losses = over_chips(model, numbers(1, factors), keys, shared, call=2)["loss"]
+        losses = measure(network, hardware, numbers(1, factors), key, chips=2).loss
         assert losses[1].mean() > 1.5 * losses[0].mean(), name
+    assert len(traces) == 1
 
 
 @pytest.mark.slow
 def test_wires_act_on_the_array_of_every_device(key):
-    system, hardware = put(PeripherySection(wires=3.0, rows=5, columns=3))
+    network, hardware = put(Periphery(wires=3.0, rows=5, columns=3))
     g = jax.random.uniform(key, (8, 4, 4)) * 25
     rule = TileRule(rows=5, columns=3)
-    through = system.through(hardware.wires)
+    through = network.through(hardware.wires)
     np.testing.assert_allclose(
         through("kernel", g), through_wires(g, rule, hardware.wires), rtol=1e-5
     )
@@ -133,13 +131,38 @@ def test_a_network_that_cannot_be_converted_is_named():
         modality="image",
     )  # fmt: skip
     with pytest.raises(ValueError, match="`workload` must be a network whose layers"):
-        make_system(odd, wired=True)
-    assert make_system(odd).calibrate(odd.params) == {}  # only devices
+        _ = AnalogNetwork(work=odd, periphery=Periphery(wires=1.0)).layers
+    assert AnalogNetwork(work=odd).ios(odd.params) == {}  # only devices
 
 
-def test_calls_of_any_number_of_points_share_a_trace():
+def test_numbers_of_chips_times_and_items_share_a_trace(key, monkeypatch):
+    """Calls are filled up: another number of each compiles nothing anew."""
+    traces, original = [], AnalogNetwork.at
+    monkeypatch.setattr(
+        AnalogNetwork, "at", lambda s, *a: traces.append(1) or original(s, *a)
+    )
+    work = dataclasses.replace(WORK, batch=16)
+    network, found = AnalogNetwork(work=work), {}
+    for chips, times, items in ((4, 3, 64), (3, 1, 48), (2, 2, 17)):
+        point = network.point(
+            network.hardware(DEVICE), LAYERS,
+            filled(jnp.asarray([1.0, 1e5, 1e7][:times])), network.first_items(items),
+        )  # fmt: skip
+        found[items] = Engine(chunk=2).measure(
+            of_point, np.zeros(1), chip_keys(key, np.arange(chips)), point,
+            times=times, items=items,
+        )  # fmt: skip
+    assert len(traces) == 1
+    whole, some = found[64], found[17]
+    np.testing.assert_array_equal(
+        some.weight_rms_error, whole.weight_rms_error[:, :2, :2]
+    )
+    assert some.item_metric.shape == (1, 2, 17)
+
+
+def test_any_number_of_points_shares_a_trace():
     double = chex.assert_max_traces(lambda point, shared: shared * point, n=1)
-    for count in (1, 3, 7):
+    for count in (2, 3, 7):
         points = jnp.arange(float(count))
-        found = over_points(double, points, jnp.asarray(2.0), chunk=2, call=4)
+        found = over_points(double, points, jnp.asarray(2.0), chunk=2)
         np.testing.assert_array_equal(found, 2 * np.arange(count))

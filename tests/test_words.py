@@ -19,8 +19,8 @@ from anajax import chip, crossbar, devices, mapping
 from anajax._core import checks
 from anajax.analysis import sharding
 from anajax.analysis.designs import make_design
-from anajax.analysis.evaluate import evaluate
-from anajax.analysis.network import System, make_system
+from anajax.analysis.evaluate import Point, evaluate
+from anajax.analysis.network import AnalogNetwork
 from anajax.compensation import compensation_factor
 from anajax.crossbar.periphery import IO
 from anajax.crossbar.tiling import TileRule
@@ -55,12 +55,9 @@ from anajax.programming.end_to_end.layer_by_layer import Unit, optimize_layer_by
 from anajax.programming.loops.product_descent import product_descent_layers
 from anajax.programming.search.objective import combine
 from anajax.studies import run
-from anajax.studies.config.hardware import PeripherySection
-from anajax.studies.config.study import CompensationSection
 from anajax.studies.store import hosts
 from anajax.studies.store.folder import check_resume, require_begun
 from anajax.studies.ways import tables
-from anajax.studies.ways.judge import Judge, system_behind
 from anajax.training import device_noise
 from anajax.transformation import Rule
 
@@ -166,20 +163,14 @@ CALLS = {
     "analysis.evaluate.evaluate": lambda **w: evaluate(
         metric, PARAMS, DEVICE, PAIR, [1.0], chips=1, key=KEY, **w
     ),
-    "studies.ways.judge.system_behind": lambda **w: system_behind(
-        PeripherySection(), NETWORK, CompensationSection(), **w
-    ),
-    "studies.ways.judge.Judge": lambda **w: Judge(
-        NETWORK, None, CompensationSection(), **w
-    ),
     "studies.ways.tables.targets": lambda **w: tables.targets(
         PARAMS, PAIR, DEVICE, **w
     ),
-    "analysis.network.System": lambda **w: System(
-        work=NETWORK, network=NETWORK, calibrate=NETWORK, units=NETWORK, matrices={},
-        tiles=TileRule(), reference=W, **w,
+    "analysis.evaluate.Point": lambda **w: Point(
+        measure=None, params=None, ideal={}, device=DEVICE, layers={}, times=ONE,
+        count=ONE, **w,
     ),
-    "analysis.network.make_system": lambda **w: make_system(NETWORK, **w),
+    "analysis.network.AnalogNetwork": lambda **w: AnalogNetwork(work=NETWORK, **w),
     "analysis.sharding.make_mesh": lambda **w: sharding.make_mesh(**w),
     "analysis.sharding.place": lambda **w: sharding.place(
         PARAMS, sharding.make_mesh(1), **w

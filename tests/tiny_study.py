@@ -6,10 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from anajax.analysis.workload import Splits, workload
+from anajax.analysis.workload import Splits, evaluate, workload
 from anajax.studies import run
 from anajax.studies.load import validate
-from anajax.studies.ways import judge
 
 CONFIG = {
     "study": "strategies",
@@ -39,19 +38,16 @@ def tiny_workload(name, *, data=None, items=None):
 
 
 _WORK = tiny_workload("digits")
-METRICS = {k: judge.make_metric(_WORK, per_item=k) for k in (False, True)}
-_make_metric = judge.make_metric
+METRICS = {
+    False: lambda params: jnp.mean(evaluate(_WORK, params)),
+    True: lambda params: evaluate(_WORK, params),
+}
+"""Metric of the digital network, the mean over items or of each of them."""
 
 
 def use(monkeypatch):
-    """Let studies find the tiny network; one closure, so that traces are shared."""
+    """Let studies find the tiny network; one object, so that traces are shared."""
     monkeypatch.setattr(run, "load", lambda name, **kwargs: _WORK)
-
-    def make_metric(work, per_item=False):
-        kept = work is _WORK
-        return METRICS[per_item] if kept else _make_metric(work, per_item=per_item)
-
-    monkeypatch.setattr(judge, "make_metric", make_metric)
 
 
 def prepared(out: Path, *, resume=False, **changes):

@@ -1,25 +1,21 @@
-"""Designs of points, functions over them in one trace, and global sensitivity indices.
+"""Designs of points, and global sensitivity indices of what is measured there.
 
 Designs and indices are those of SALib: Sobol's variance-based indices (total index by
 Jansen, first order by Saltelli), Morris' elementary effects, Latin hypercubes.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from anajax._core import checks
-from anajax._core.types import PRNGKey, PyTree
-from anajax.analysis.points import over_chips
-from anajax.analysis.steps import Arrays, Kept
 
 Method = Literal["sobol", "morris", "latin"]
 METHODS = get_args(Method)
 CONFIDENCE = 0.9
 """Level of all intervals."""
-Save = Callable[[str, Callable[[Kept | None], dict[str, Any]]], Arrays]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,46 +105,6 @@ def make_design(
     else:
         points = latin.sample(made.problem, samples, seed=salib_seed)
     return dataclasses.replace(made, points=np.asarray(points, float))
-
-
-def evaluate_design(
-    function: Callable[[Any, Any], Any],
-    design: Design,
-    keys: PRNGKey,
-    shared: PyTree = None,
-    *,
-    numbers: Callable[[np.ndarray], np.ndarray] = lambda points: points,
-    chunk: int = 1,
-    call: int | None = None,
-    block: int = 64,
-    save: Save = lambda name, compute: compute(None),
-) -> dict[str, np.ndarray]:
-    """Outputs `[points]` by name of a function at all points of a design, in one trace.
-
-    Args:
-        function: `function((numbers, key), shared)` gives a mapping of numbers.
-        design: the points.
-        keys: of the chips; outputs are means over them, the same for all points.
-        shared: what all points have in common.
-        numbers: what the function gets, of points `[n names]`; themselves by default.
-        chunk: chips at once (vmapped), of any points: bounds the memory.
-        call: chips in one call, of any points.
-        block: points that are saved at once.
-        save: `save(name, compute)` gives what was saved under that name, or computes,
-            with a draft for what is half done.
-    """
-    found = []
-    for i, start in enumerate(range(0, len(design.points), block)):
-        points = numbers(design.points[start : start + block])
-
-        def compute(draft: Kept | None, points: np.ndarray = points) -> dict[str, Any]:
-            step = None if draft is None else draft.steps(call or len(keys))
-            how: Any = {"chunk": chunk, "call": call, "step": step}
-            outputs = over_chips(function, points, keys, shared, **how)
-            return {name: np.mean(v, 1, dtype=float) for name, v in outputs.items()}
-
-        found.append(save(f"{design.method}-{i:04d}", compute))
-    return {name: np.concatenate([f[name] for f in found]) for name in found[0]}
 
 
 def indices(design: Design, y: np.ndarray) -> Indices:

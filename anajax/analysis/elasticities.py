@@ -6,12 +6,14 @@ functions of every parameter of the device, faults included; wires, products and
 converters follow. One backward pass per chip gives the slopes of both outputs.
 """
 
-from functools import partial
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
@@ -21,8 +23,11 @@ from anajax._core.tree import pytree, static
 from anajax._core.types import PRNGKey
 from anajax.analysis.evaluate import rms_error
 from anajax.analysis.hardware import Hardware
-from anajax.analysis.network import System
-from anajax.analysis.points import chip_keys
+from anajax.analysis.network import AnalogNetwork
+from anajax.analysis.points import chip_keys, over_points
+from anajax.analysis.sharding import place
+from anajax.analysis.workload import Workload
+from anajax.compensation import last_recalibration
 from anajax.devices.base import check_time
 from anajax.devices.variation import RANGE
 from anajax.mapping.strategy import check_layers
@@ -53,7 +58,7 @@ class Elasticities:
 
 
 def elasticities(
-    system: System,
+    network: AnalogNetwork,
     hardware: Hardware,
     layers: dict[str, chip.LayerProgram],
     inputs: JArray | np.ndarray,
@@ -61,6 +66,8 @@ def elasticities(
     *,
     key: PRNGKey,
     chips: int = CHIPS,
+    recalibrate: Sequence[float] | None = None,
+    mesh: Mesh | None = None,
     extrapolate: bool = False,
 ) -> Elasticities:
     """What the outputs depend on, and how strongly, with targets as they are.
@@ -71,13 +78,16 @@ def elasticities(
     single steps.
 
     Args:
-        system: the network.
+        network: that is put on chips.
         hardware: where the slopes are taken; ranges of the device are left out.
         layers: what is programmed, by path.
         inputs: unlabeled inputs.
         t: seconds after the first read.
         key: draws the chips.
         chips: how many.
+        recalibrate: seconds at which the drift compensation is measured, held until the
+            next; None for measuring it at `t`.
+        mesh: devices that share the chips.
         extrapolate: whether `t` may lie outside what the device's source covers.
 
     Raises:
@@ -89,9 +99,13 @@ def elasticities(
         checks.fail("chips", "be at least 2", chips, "Errors need two chips.")
     check_time(hardware.device, t, extrapolate=extrapolate)
     check_layers(layers, hardware.device)
-    keys = chip_keys(key, jnp.arange(chips))
+    measured = None
+    if recalibrate is not None:
+        past = [0.0, *np.asarray(recalibrate)]
+        measured = jnp.asarray([past[int(last_recalibration(past[1:], t))]], float)
+    keys, times = chip_keys(key, jnp.arange(chips)), (jnp.asarray([t], float), measured)
     values, slopes = per_chip(
-        system, hardware, layers, jnp.asarray(inputs), jnp.asarray([t], float), keys
+        network, hardware, layers, jnp.asarray(inputs), times, keys, mesh=mesh
     )
     names, numbers, products = [], [], []
     for name, p, slope in _together(hardware, slopes):
@@ -103,7 +117,7 @@ def elasticities(
     outputs = np.asarray(values, float)  # [chips outputs]
     mean = outputs.mean(0)
     products = np.reshape(np.asarray(products, float), (-1, *outputs.shape))
-    mean = np.where(mean > _least(system, layers, inputs), mean, np.inf)
+    mean = np.where(mean > _least(network.work, layers, inputs), mean, np.inf)
     relative = products / mean  # [parameters chips outputs]
     found = relative.mean(1)
     rest = relative - found[:, None] * (outputs / mean)  # of a ratio, linearized
@@ -116,58 +130,85 @@ def elasticities(
     )
 
 
-@partial(jax.jit, static_argnames="system")
 def per_chip(
-    system: System,
+    network: AnalogNetwork,
     hardware: Hardware,
     layers: dict[str, chip.LayerProgram],
     inputs: JArray,
-    times: Float[JArray, "1"],
+    times: tuple[JArray, JArray | None],
     keys: PRNGKey,
-) -> tuple[Float[JArray, "chips outputs"], Hardware]:
-    """Both outputs of each chip, and their slopes: leaves `[chips outputs ...]`."""
-    reference = system.work.apply(system.work.params, inputs)
+    *,
+    mesh: Mesh | None = None,
+) -> tuple[Float[np.ndarray, "chips outputs"], Hardware]:
+    """Both outputs of each chip, and their slopes: leaves `[chips outputs ...]`.
 
-    def outputs(hardware: Hardware, key: PRNGKey) -> JArray:
-        w = drawn_weights(system, hardware, layers, times, key)
-        noise = rng.stream(key, rng.Stage.PRODUCT, 1)
-        params = chip.insert(system.work.params, w)
-        loss = distillation(
-            system.apply(hardware.ios, params, inputs, noise), reference
-        )
-        return jnp.stack([loss, rms_error(w, system.ideal, layers)])
+    Args:
+        network: that is put on chips.
+        hardware: where the slopes are taken.
+        layers: targets by path.
+        inputs: of the network.
+        times: of the read-out `[1]`, and of the last drift compensation if that is
+            another.
+        keys: of the chips.
+        mesh: devices that share the chips.
+    """
+    reference = jax.jit(network.work.apply)(network.work.params, inputs)
+    shared = hardware, layers, inputs, reference, times
+    shared = shared if mesh is None else place(shared, mesh)
+    return over_points(_Slopes(network), keys, shared, mesh=mesh)
 
-    def one(key: PRNGKey) -> tuple[JArray, Hardware]:
-        value, back = jax.vjp(lambda h: outputs(h, key), hardware)
+
+@dataclasses.dataclass(frozen=True)
+class _Slopes:
+    """Outputs of one chip and their slopes; equal networks share a trace."""
+
+    network: AnalogNetwork
+
+    def __call__(self, key: PRNGKey, shared: Any) -> tuple[JArray, Hardware]:
+        hardware, layers, inputs, reference, times = shared
+        network, params = self.network, self.network.work.params
+        ideal = chip.weights(params)
+
+        def outputs(hardware: Hardware) -> JArray:
+            w = drawn_weights(network, hardware, layers, times, key)
+            noise = rng.stream(key, rng.Stage.PRODUCT, 1)
+            found = network.apply(hardware.ios, chip.insert(params, w), inputs, noise)
+            return jnp.stack(
+                [distillation(found, reference), rms_error(w, ideal, layers)]
+            )
+
+        value, back = jax.vjp(outputs, hardware)
         (slopes,) = jax.vmap(back)(jnp.eye(len(OUTPUTS), dtype=value.dtype))
         return value, slopes
 
-    return jax.lax.map(one, keys)
-
 
 def _least(
-    system: System, layers: dict[str, chip.LayerProgram], inputs: JArray | np.ndarray
+    work: Workload, layers: dict[str, chip.LayerProgram], inputs: JArray | np.ndarray
 ) -> np.ndarray:
     """What rounding of the weights makes of both outputs."""
-    apply, params, x = system.work.apply, system.work.params, jnp.asarray(inputs)
-    near = rounded(system.ideal)
-    loss = distillation(apply(chip.insert(params, near), x), apply(params, x))
-    return np.asarray([loss, rms_error(near, system.ideal, layers)], float)
+    params, x, ideal = work.params, jnp.asarray(inputs), chip.weights(work.params)
+    near = rounded(ideal)
+    found = work.apply(chip.insert(params, near), x)
+    loss = distillation(found, work.apply(params, x))
+    return np.asarray([loss, rms_error(near, ideal, layers)], float)
 
 
 def drawn_weights(
-    system: System,
+    network: AnalogNetwork,
     hardware: Hardware,
     layers: dict[str, chip.LayerProgram],
-    times: Float[JArray, "1"],
+    times: tuple[JArray, JArray | None],
     key: PRNGKey,
 ) -> dict[str, JArray]:
     """Weights of a chip at a time: each device normal, with exact mean and variance.
 
     The drift compensation is that of the layer in the limit of many weights.
     """
-    table = moment_table(hardware.device, times)
-    through = system.through(hardware.wires)
+    t, measured = times
+    table = now = moment_table(hardware.device, t)
+    if measured is not None:
+        now = moment_table(hardware.device, measured)
+    through = network.through(hardware.wires)
     new = {}
     for path, layer in layers.items():
         g = table(layer.targets)  # at 0 s and at t
@@ -175,8 +216,8 @@ def drawn_weights(
         xi = jax.random.normal(rng.path_key(key, path), sd.shape, sd.dtype)
         planes = jnp.maximum(g.mean[1] + sd * xi, 0)
         planes = planes if through is None else through(path, planes)
-        _, alpha = layer_moments(layer, table, times)
-        alpha = alpha if system.scope != "none" else jnp.ones_like(alpha)
+        _, alpha = layer_moments(layer, now, t)
+        alpha = alpha if network.scope != "none" else jnp.ones_like(alpha)
         new[path] = chip.finish(layer, alpha[0] * (planes @ layer.coefficients))
     return new
 

@@ -1,25 +1,27 @@
 """A network on R chips at T times: one trace, memory bounded by chips in a chunk.
 
-On a mesh every device runs the same scan over chips of its own.
+What one chip gives stands in `one_chip`, for every study. Numbers of chips and of
+times share a trace; on a mesh every device has chips of its own.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jax.tree_util import Partial
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
 from anajax import chip, rng
 from anajax._core import checks
-from anajax._core.tree import Arrays, pytree
+from anajax._core.tree import Arrays, pytree, replace, static
 from anajax._core.types import PRNGKey, PyTree
-from anajax.analysis.sharding import CHIPS, padded, place
+from anajax.analysis.hardware import bare
+from anajax.analysis.points import filled, first_of, over_points
+from anajax.analysis.sharding import Cut, place
 from anajax.devices.base import Device, check_times
 from anajax.mapping.strategy import Normalize, check_layers, check_strategy
 
@@ -27,11 +29,6 @@ Metric = Callable[..., JArray]
 """`metric(params)`: one number, or one per item, for a network with these weights. A
 `jax.tree_util.Partial` hands over its data as arguments, which `place` can cut. One
 with noise of its own, such as that of products, is `metric(params, key)`."""
-
-Small = tuple[Device, JArray, PRNGKey, JArray | None]
-"""Device, times, key, and times of recalibrations: whole on every device."""
-Large = tuple[Arrays, dict[str, chip.LayerProgram], dict[str, JArray]]
-"""Parameters, what is programmed, and the trained weights."""
 
 
 @pytree
@@ -52,6 +49,48 @@ class Evaluation:
     """The metric of the network with the weights of this chip at this time."""
     weight_rms_error: Float[JArray, "chips times"]
     """Root mean square over all weights of (read - ideal) / w_max of their layer."""
+
+
+@pytree
+class Point:
+    """What is put on chips, and what is measured there: numbers, but for `scope`."""
+
+    measure: Partial
+    """`measure(params, key)` gives arrays by name."""
+    params: Arrays
+    """The trained parameters."""
+    ideal: dict[str, JArray]
+    """The weights among them, by path."""
+    device: Device
+    layers: dict[str, chip.LayerProgram]
+    """Targets by path."""
+    times: Float[JArray, "times"]
+    """Seconds since the first read, `filled` up."""
+    count: JArray
+    """How many of the times count."""
+    recalibrate: Float[JArray, "recalibrations"] | None = None
+    """Times at which drift compensation is measured; at every read-out without."""
+    through: Partial | None = None
+    """What wires make of the conductances."""
+    analog: dict[str, JArray] | None = None
+    """By path, which layers are analog; all without. The others are exact."""
+    scope: chip.Scope = static(default="layer")
+
+    def __post_init__(self) -> None:
+        checks.word("scope", self.scope, chip.Scope)
+
+    def on(self, mesh: Mesh, *, cut: Cut = "none") -> "Point":
+        """The same on all devices of a mesh: weights and targets are cut.
+
+        Args:
+            mesh: from `sharding.make_mesh`.
+            cut: how the data of the measure are.
+        """
+        large = {n: getattr(self, n) for n in ("params", "ideal", "layers")}
+        rest = replace(self, measure=None, **dict.fromkeys(large))
+        measure = place(self.measure, mesh, cut=cut)
+        large = place(large, mesh, cut="weights")
+        return replace(place(rest, mesh), measure=measure, **large)
 
 
 def evaluate(
@@ -128,18 +167,29 @@ def evaluate(
     index = _indices(chips)
     layers = _layers(params, device, strategy, select, normalize, layout)
     chip.check_columns(layers, scope)
-    ideal = chip.weights(params, select=select)
-    metric = metric if isinstance(metric, Partial) else Partial(metric)
-    small = device, jnp.asarray(times, dtype=float), key, recalibrate
-    large = Arrays(params), layers, ideal
-    count = index.size
+    measure = Partial(
+        _with_key if keyed else _without_key,
+        metric if isinstance(metric, Partial) else Partial(metric),
+    )
+    times = np.asarray(times, float)
+    filled_times, count = filled(jnp.asarray(times, dtype=float))
+    point = Point(
+        measure=measure,
+        params=Arrays(params),
+        ideal=chip.weights(params, select=select),
+        device=bare(device),
+        layers=layers,
+        times=filled_times,
+        count=count,
+        recalibrate=recalibrate,
+        through=None if through is None else Partial(through),
+        scope=scope,
+    )
+    shared = point, key
     if mesh is not None:
-        index = place(padded(index, mesh), mesh)
-        metric, small = place(metric, mesh), place(small, mesh)
-        large = place(large, mesh, cut="weights")
-    how = _How(chunk=chunk, scope=scope, keyed=keyed, through=through)
-    found = _evaluate(index, metric, small, large, how=how, mesh=mesh)
-    return found if mesh is None else jax.tree.map(lambda v: v[:count], found)
+        shared = point.on(mesh), place(key, mesh)
+    found = over_points(_numbered, index, shared, chunk=chunk, mesh=mesh)
+    return Evaluation(**{n: jnp.asarray(v[:, : times.size]) for n, v in found.items()})
 
 
 def _indices(chips: int | JArray | np.ndarray) -> JArray:
@@ -169,74 +219,64 @@ def _layers(
     return chip.encode_weights(params, strategy, **how)  # pyright: ignore
 
 
-class _How(NamedTuple):
-    """What decides the trace, see `evaluate`."""
+def one_chip(point: Point, key: PRNGKey) -> dict[str, JArray]:
+    """Program one chip, read it at all times, and measure the network.
 
-    chunk: int
-    scope: chip.Scope
-    keyed: bool
-    through: chip.Through | None
+    Args:
+        point: what is put on the chip.
+        key: of this chip.
+
+    Returns:
+        Arrays `[times ...]` by name: what `point.measure` gives, and
+        `weight_rms_error`; 0 where times only fill up.
+    """
+    how: Any = {"scope": point.scope, "through": point.through}
+    part = chip.program(point.device, point.layers, key=key, through=point.through)
+    held = None
+    if point.recalibrate is not None:
+        held = chip.recalibrate(point.device, part, point.recalibrate, **how)
+
+    def at(t_j: tuple[JArray, JArray]) -> dict[str, JArray]:
+        t, j = t_j
+        weights = chip.read(point.device, part, t=t, index=j, held=held, **how)
+        if point.analog is not None:
+            weights = {
+                p: jnp.where(point.analog[p], w, point.ideal[p])
+                for p, w in weights.items()
+            }
+        noise = rng.stream(key, rng.Stage.PRODUCT, j)
+        return {
+            **point.measure(chip.insert(point.params.tree, weights), noise),
+            "weight_rms_error": rms_error(weights, point.ideal, point.layers),
+        }
+
+    index = jnp.arange(1, point.times.shape[0] + 1)
+    return first_of(at, (point.times, index), point.count)
 
 
-@partial(jax.jit, static_argnames=("how", "mesh"))
-def _evaluate(
-    index: JArray,
-    metric: Partial,
-    small: Small,
-    large: Large,
-    *,
-    how: _How,
-    mesh: Mesh | None,
-) -> Evaluation:
-    scan = partial(_scan, how=how)
-    if mesh is None:
-        return scan(index, metric, small, large)
-    whole, own = PartitionSpec(), PartitionSpec(CHIPS)
-    shared = jax.shard_map(
-        scan,
-        mesh=mesh,
-        in_specs=(own, whole, whole, whole),
-        out_specs=own,
-        axis_names={CHIPS},
-        check_vma=how.through is None,  # the solver of wires starts at plain zeros
-    )
-    found = shared(index, metric, small, large)
-    return jax.lax.with_sharding_constraint(found, NamedSharding(mesh, whole))
+def of_point(point: tuple[Any, PRNGKey], shared: Point) -> dict[str, JArray]:
+    """What a chip gives where all have the same on them, for `Engine.measure`."""
+    return one_chip(shared, point[1])
 
 
-def _scan(
-    index: JArray,
-    metric: Partial,
-    small: Small,
-    large: Large,
-    *,
-    how: _How,
-) -> Evaluation:
-    """The chips of one device, one after the other or in chunks."""
-    device, times, key, recalibrate = small
-    params, layers, ideal = large
-    hardware: Any = {"scope": how.scope, "through": how.through}
+def as_times(times: Sequence[float] | None) -> JArray | None:
+    """Seconds as an array, where there are any."""
+    return None if times is None else jnp.asarray(times, float)
 
-    def one_chip(i: JArray) -> Evaluation:
-        own = rng.stream(key, rng.Stage.CHIP, i)
-        part = chip.program(device, layers, key=own, through=how.through)
-        held = None
-        if recalibrate is not None:
-            held = chip.recalibrate(device, part, recalibrate, **hardware)
 
-        def one_time(t_j: tuple[JArray, JArray]) -> Evaluation:
-            t, j = t_j
-            weights = chip.read(device, part, t=t, index=j, held=held, **hardware)
-            noise = (rng.stream(own, rng.Stage.PRODUCT, j),) if how.keyed else ()
-            return Evaluation(
-                metric=_measured(metric, chip.insert(params.tree, weights), *noise),
-                weight_rms_error=rms_error(weights, ideal, layers),
-            )
+def _numbered(index: JArray, shared: tuple[Point, PRNGKey]) -> dict[str, JArray]:
+    """The chip of a number."""
+    point, key = shared
+    return one_chip(point, rng.stream(key, rng.Stage.CHIP, index))
 
-        return jax.lax.map(one_time, (times, jnp.arange(1, times.shape[0] + 1)))
 
-    batch = how.chunk if how.chunk > 1 else None
-    return jax.lax.map(one_chip, index, batch_size=batch)
+def _with_key(metric: Metric, params: PyTree, key: PRNGKey) -> dict[str, JArray]:
+    return {"metric": _measured(metric, params, key)}
+
+
+def _without_key(metric: Metric, params: PyTree, key: PRNGKey) -> dict[str, JArray]:
+    del key
+    return {"metric": _measured(metric, params)}
 
 
 def _measured(metric: Metric, *args: Any) -> JArray:

@@ -17,7 +17,7 @@ from anajax._core.types import Array
 from anajax.crossbar.converters import ContinuousBits
 from anajax.crossbar.periphery import IO, OutputNoise
 from anajax.crossbar.wires import Wires
-from anajax.devices.base import Device
+from anajax.devices.base import ANY_TIME, Device
 from anajax.devices.variation import scale_noise
 
 Factors = Mapping[str, Array | float]
@@ -33,6 +33,11 @@ class Hardware:
     """Periphery `IO` by path of the layer; empty where products are ideal."""
     wires: Wires | None
     """Resistance of the lines; none where there is none."""
+
+
+def bare(device: Device) -> Device:
+    """The device without its texts, so that equal structures share a trace."""
+    return replace(device, name="", source="", valid_times=ANY_TIME)
 
 
 class NonIdeality(NamedTuple):

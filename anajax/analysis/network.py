@@ -1,209 +1,366 @@
-"""A network on hardware: what one chip gives at every time, and maps over points.
+"""A network on hardware: how it is called there, and its metric in batches.
 
-Draws are named as those of `evaluate`: with an ideal periphery both give the same
-numbers. A point of a study is a pytree of numbers; `over_points` maps any function over
-points in one trace.
+With an ideal periphery it gives what `evaluate` gives. Networks that are equal in
+structure share a trace: the numbers of their hardware are arguments.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.tree_util import Partial
 from jaxtyping import Array as JArray
-from jaxtyping import Float
 
-from anajax import chip, rng
+from anajax import chip
 from anajax._core import checks
-from anajax._core.tree import pytree
+from anajax._core.tree import Arrays, pytree
 from anajax._core.types import PRNGKey, PyTree
-from anajax.analysis.evaluate import rms_error
-from anajax.analysis.hardware import Hardware, choose, without_periphery
-from anajax.analysis.workload import Workload, in_batches
+from anajax.analysis.evaluate import Point
+from anajax.analysis.hardware import Hardware, bare, choose, without_periphery
+from anajax.analysis.periphery import Periphery
+from anajax.analysis.points import filled, first_of
+from anajax.analysis.sharding import place
+from anajax.analysis.workload import Workload, in_batches, pure
+from anajax.analysis.workload import outputs as digital_outputs
 from anajax.crossbar.periphery import IO
-from anajax.crossbar.tiling import TileRule, through_wires
+from anajax.crossbar.tiling import through_wires
 from anajax.crossbar.wires import Wires
+from anajax.devices.base import Device
 from anajax.mapping.strategy import Normalize
 from anajax.nn.calibration import behind_adc, calibrate_ranges
 from anajax.nn.convert import set_key, to_analog
 from anajax.nn.norm import batch_norms, batch_statistics, recalibrate_norms
 from anajax.nn.programmed import analog_by_path
-from anajax.programming.end_to_end.targets import distillation
+from anajax.programming.end_to_end.targets import Apply, distillation
 from anajax.transformation import Rule
-
-Network = Callable[[Mapping[str, IO], PyTree, PRNGKey | None], Any]
-"""`network(ios, params, key)`: the network on this periphery, called with inputs."""
 
 NORM_INPUTS = 64
 """Calibration inputs that batch norms are measured with."""
+IDEAL = Periphery()
 
 
 @pytree
-class Measured:
-    """What a chip gave, at each time or of each chip."""
+class Items:
+    """Test items in batches `[batches items ...]`, `filled` up."""
 
-    metric: Float[JArray, "..."]
-    """The metric, mean over items."""
-    loss: Float[JArray, "..."]
-    """Divergence of the digital from the analog outputs, `distillation`."""
-    weight_rms_error: Float[JArray, "..."]
-    """Root mean square over all weights of (as they act - ideal) / w_max."""
+    x: JArray
+    y: JArray
+    reference: JArray
+    """Outputs of the digital network."""
+    count: JArray
+    """How many batches count."""
+
+    def on(self, mesh: Any) -> "Items":
+        """The same on a mesh, the items of a batch cut among its parts."""
+        return place(self, mesh, cut="items")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class System:
-    """A network that can be put on hardware; one object, one trace."""
+class AnalogNetwork:
+    """A network that can be put on hardware.
+
+    Raises:
+        ValueError: if a word is not known, or there is no batch norm to measure; when
+            it is first used, if a layer cannot be converted.
+    """
 
     work: Workload
-    network: Network
-    calibrate: Callable[[PyTree], dict[str, IO]]
-    """Periphery by path of the kernel, its ranges set for these trained parameters."""
-    units: Callable[[PyTree], dict[str, JArray]]
-    """What a normalized weight of 1 is for these trained parameters, by path of the
-    kernel: for all of a layer, or `[k c 1]` for each column of its tiles."""
-    matrices: Mapping[str, Callable[[JArray], JArray]]
-    """By path of the kernel, what makes it `[groups rows columns]`; empty where no
-    layer was converted."""
-    tiles: TileRule
-    scope: chip.Scope
-    reference: JArray
-    """Digital outputs for all test items."""
+    periphery: Periphery = IDEAL
+    """What products go through; they are digital where it is ideal and without wires,
+    and the network is not converted then."""
+    scope: chip.Scope = "layer"
+    """The weights that share one drift compensation factor."""
+    norms: bool = False
+    """Whether batch norms are measured on the chip at every read-out."""
+    normalize: Normalize = "layer"
+    """Whose largest |weight| fills the range of conductances; columns that do are
+    scaled digitally behind their ADCs."""
+    _known: list = dataclasses.field(default_factory=list, init=False, repr=False)
+    """Parameters, and what was calibrated for them."""
 
     def __post_init__(self) -> None:
         checks.word("scope", self.scope, chip.Scope)
+        checks.word("normalize", self.normalize, Normalize)
+        if self.norms and not batch_norms(self.work.model):
+            checks.fail(
+                "compensation.norms",
+                "be false for a network without batch norms",
+                self.work.name,
+                "Leave it out.",
+            )
+
+    @property
+    def _structure(self) -> tuple[Any, ...]:
+        words = self.scope, self.norms, self.normalize
+        return id(self.work), self.periphery.structure, *words
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AnalogNetwork) and self._structure == other._structure
+
+    def __hash__(self) -> int:
+        return hash(self._structure)
+
+    # --- the network ------------------------------------------------------------------
+
+    @property
+    def converted(self) -> bool:
+        """Whether its products go through a periphery."""
+        return self.periphery.io() is not None or bool(self.periphery.wires)
+
+    @functools.cached_property
+    def layers(self) -> dict[str, Any]:
+        """Analog layers by path of their kernel; none where it is not converted."""
+        found = analog_by_path(self._model) if self.converted else {}
+        return {_kernel(path): layer for path, layer in found.items()}
+
+    @functools.cached_property
+    def _model(self) -> nnx.Module:
+        if not self.converted:
+            return self.work.model
+        return _converted(self.work, self.periphery)
+
+    @functools.cached_property
+    def _split(self) -> tuple[Any, Any]:
+        graph, _, rest = nnx.split(self._model, nnx.Param, ...)
+        return graph, nnx.to_pure_dict(rest)
+
+    def at(
+        self, ios: Mapping[str, IO], params: PyTree, key: PRNGKey | None
+    ) -> Callable[[JArray], JArray]:
+        """The network on this periphery with these weights, called with inputs."""
+        graph, constants = self._split
+        merged = nnx.merge(graph, params, constants)
+        if self.converted:
+            for path, layer in analog_by_path(merged).items():
+                layer.analog.io.set_value(ios[_kernel(path)])
+            set_key(merged, key)
+        some = self.work.calibration[:NORM_INPUTS]
+        return recalibrate_norms(merged, [some]) if self.norms else merged
 
     def apply(
         self, ios: Mapping[str, IO], params: PyTree, x: JArray, key: PRNGKey | None
     ) -> JArray:
         """Outputs of the network for one batch of inputs."""
-        return self.network(ios, params, key)(x)
+        return self.at(ios, params, key)(x)
 
-    @property
-    def ideal(self) -> dict[str, JArray]:
-        """The trained weights by path."""
-        return chip.weights(self.work.params)
+    @functools.cached_property
+    def learned(self) -> Apply:
+        """`apply(params, x)` of the network on a chip, as training sees it.
 
-    def through(self, wires: Wires | None) -> chip.Through | None:
-        """What wires make of the conductances of a layer."""
-        if wires is None:
-            return None
+        Behind its converters, with ranges that suit the digital network, without output
+        noise or wires; norms that are measured on the chip take what each batch gives.
+        """
+        work, norms = self.work, self.norms
+        model = batch_statistics(work.model) if norms else work.model
+        quiet = dataclasses.replace(self.periphery, output_noise=0.0, wires=0.0)
+        if quiet.io() is None:
+            return pure(model)[1] if norms else work.apply
+        some = dataclasses.replace(work, model=model, x=work.x[:1], y=work.y[:1])
+        network = dataclasses.replace(self, work=some, periphery=quiet, norms=False)
+        ios = network.ios(work.params)
+        return lambda params, x: network.apply(ios, params, x, None)
 
-        def behind(path: str, g: JArray) -> JArray:
-            shape = self.matrices[path]
-            planes = jax.vmap(shape, -1, -1)(g)  # [groups rows columns devices]
-            one = partial(through_wires, rule=self.tiles, wires=wires)
-            acting = jnp.stack([one(p) for p in planes])
-            back = jax.linear_transpose(shape, g[..., 0])
-            return jax.vmap(lambda m: back(m)[0], -1, -1)(acting)
+    # --- its hardware -----------------------------------------------------------------
 
-        return behind
+    def hardware(
+        self,
+        device: Device,
+        periphery: Periphery | None = None,
+        *,
+        params: PyTree | None = None,
+    ) -> Hardware:
+        """Hardware for the trained network.
 
+        Args:
+            device: perhaps with faults; without its texts in the hardware.
+            periphery: of the same structure; that of the network by default.
+            params: trained parameters, those of the workload by default.
+        """
+        periphery = periphery or self.periphery
+        ios = self.ios(self.work.params if params is None else params, periphery)
+        return Hardware(device=bare(device), ios=ios, wires=periphery.resistance())
 
-def make_system(
-    work: Workload,
-    *,
-    scope: chip.Scope = "layer",
-    io: IO | None = None,
-    tiles: TileRule = TileRule(),  # noqa: B008
-    wired: bool = False,
-    inputs: float = 1.0,
-    outputs: float = 1.0,
-    norms: bool = False,
-    normalize: Normalize = "layer",
-) -> System:
-    """The system of a workload.
+    def ios(self, params: PyTree, periphery: Periphery | None = None) -> dict[str, IO]:
+        """Periphery by path of the kernel, its ranges set for trained parameters.
 
-    Args:
-        work: the network.
-        scope: the weights that share one drift compensation factor.
-        io: periphery of every layer, or none: then products are digital and the
-            network is not converted. Its ranges are calibrated on the workload's
-            calibration inputs.
-        tiles: largest tile.
-        wired: whether there are wires, which need to know the tiles.
-        inputs: share of calibration inputs of a layer that must fit into its range.
-        outputs: share of their column sums that must fit into the range of its ADC.
-        norms: whether batch norms are measured on the chip at every read-out.
-        normalize: whose largest |weight| fills the range of conductances; columns that
-            do are scaled digitally behind their ADCs.
+        Args:
+            params: ranges are found once for one object: it takes a minute in large
+                networks.
+            periphery: of the same structure; that of the network by default.
+        """
+        known = [found for given, found in self._known if given is params]
+        if not known:
+            known = [(self._calibrated(params), self._units(params))]
+            self._known.append((params, known[0]))
+        return (periphery or self.periphery).finish(*known[0])
 
-    Raises:
-        ValueError: if a layer of the network cannot be converted, or there is no batch
-            norm to measure.
-    """
-    checks.word("scope", scope, chip.Scope)
-    checks.word("normalize", normalize, Normalize)
-    if norms:
-        _require_norms(work)
-    common: Any = {
-        "work": work,
-        "tiles": tiles,
-        "scope": scope,
-        "reference": _digital(work),
-    }
-    some = work.calibration[:NORM_INPUTS]
-    digital = io is None and not wired
-    model = work.model if digital else _converted(work, io or IO(), tiles)
-    graph, _, rest = nnx.split(model, nnx.Param, ...)
-    constants = nnx.to_pure_dict(rest)
-
-    def network(ios: Mapping[str, IO], params: PyTree, key: PRNGKey | None) -> Any:
-        merged = nnx.merge(graph, params, constants)
-        if not digital:
-            for path, layer in analog_by_path(merged).items():
-                layer.analog.io.set_value(ios[_kernel(path)])
-            set_key(merged, key)
-        return recalibrate_norms(merged, [some]) if norms else merged
-
-    if digital:
-        none: Any = {"calibrate": lambda _: {}, "units": lambda _: {}, "matrices": {}}
-        return System(network=network, **none, **common)
-
-    layers = analog_by_path(model)
-
-    def scales(params: PyTree) -> dict[str, JArray] | None:
-        if normalize == "layer":
-            return None
-        ideal = chip.normalized_weights(params, normalize=normalize)
-        return {p: ideal[_kernel(p)].column for p in layers}
-
-    def units(params: PyTree) -> dict[str, JArray]:
-        largest = {p: jnp.max(jnp.abs(w)) for p, w in chip.weights(params).items()}
-        columns = {
-            p: behind_adc(layers[p], s) for p, s in (scales(params) or {}).items()
-        }
-        return {_kernel(p): largest[_kernel(p)] * columns.get(p, 1.0) for p in layers}
-
-    def calibrate(params: PyTree) -> dict[str, IO]:
+    def _calibrated(self, params: PyTree) -> dict[str, IO]:
+        if not self.converted:
+            return {}
+        graph, constants = self._split
         trained = nnx.merge(graph, params, constants)
-        trained = batch_statistics(trained) if norms else trained
-        batch = [work.calibration[: work.batch]]
+        trained = batch_statistics(trained) if self.norms else trained
         ready = calibrate_ranges(
-            trained, batch, inputs=inputs, outputs=outputs, scales=scales(params)
+            trained,
+            [self.work.calibration[: self.work.batch]],
+            inputs=self.periphery.inputs,
+            outputs=self.periphery.outputs,
+            scales=self._scales(params),
         )
         found = analog_by_path(ready).items()
         return {_kernel(path): layer.analog.io.get_value() for path, layer in found}
 
-    return System(
-        network=network,
-        calibrate=calibrate,
-        units=units,
-        matrices={_kernel(path): layer.matrices for path, layer in layers.items()},
-        **common,
-    )
+    def _scales(self, params: PyTree) -> dict[str, JArray] | None:
+        """Digital scales of columns, by path of the layer."""
+        if self.normalize == "layer":
+            return None
+        ideal = chip.normalized_weights(params, normalize=self.normalize)
+        paths = analog_by_path(self._model)
+        return {path: ideal[_kernel(path)].column for path in paths}
 
+    def _units(self, params: PyTree) -> dict[str, JArray]:
+        """What a normalized weight of 1 is, by path of the kernel.
 
-def _require_norms(work: Workload) -> None:
-    if not batch_norms(work.model):
-        checks.fail(
-            "compensation.norms",
-            "be false for a network without batch norms",
-            work.name,
-            "Leave it out.",
+        For all of a layer, or `[k c 1]` for each column of its tiles.
+        """
+        if not self.converted:
+            return {}
+        scales, weights = self._scales(params) or {}, chip.weights(params)
+        found = {}
+        for path, layer in analog_by_path(self._model).items():
+            column = behind_adc(layer, scales[path]) if path in scales else 1.0
+            found[_kernel(path)] = jnp.max(jnp.abs(weights[_kernel(path)])) * column
+        return found
+
+    def through(self, wires: Wires | None) -> chip.Through | None:
+        """What wires make of the conductances of a layer."""
+        return None if wires is None else Partial(_Wired(self), wires)
+
+    # --- what is measured on a chip ---------------------------------------------------
+
+    @functools.cached_property
+    def items(self) -> Items:
+        """All test items."""
+        return self.first_items(self.work.x.shape[0])
+
+    def first_items(self, count: int) -> Items:
+        """The first test items; any number of whole batches shares a trace."""
+        work, size = self.work, min(self.work.batch, self.work.x.shape[0])
+        every = work.x, work.y, self._reference
+        x, y, reference = (in_batches(v[:count], size) for v in every)
+        (x, batches), (y, _), (reference, _) = filled(x), filled(y), filled(reference)
+        return Items(x=x, y=y, reference=reference, count=batches)
+
+    @functools.cached_property
+    def _reference(self) -> JArray:
+        return digital_outputs(self.work)
+
+    def point(
+        self,
+        hardware: Hardware,
+        layers: dict[str, chip.LayerProgram],
+        times: tuple[JArray, JArray],
+        items: Items,
+        *,
+        params: PyTree | None = None,
+        recalibrate: JArray | None = None,
+        analog: Mapping[str, JArray] | None = None,
+    ) -> Point:
+        """What is put on a chip; it gives `metric` and `loss` of each item.
+
+        The loss is the divergence of the digital from the analog outputs,
+        `distillation`.
+
+        Args:
+            hardware: what the network is on.
+            layers: targets by path.
+            times: `filled` seconds.
+            items: that are judged.
+            params: trained parameters, those of the workload by default.
+            recalibrate: seconds at which drift compensation is measured.
+            analog: booleans by path, which layers are analog; all by default. The
+                others are exact, their draws are not used.
+        """
+        params = self.work.params if params is None else params
+        ios = dict(hardware.ios)
+        if analog is not None:
+            ios = {
+                p: choose(analog[p], io, without_periphery(io)) for p, io in ios.items()
+            }
+        return Point(
+            measure=Partial(_Measure(self), ios, items),
+            params=Arrays(params),
+            ideal=chip.weights(params),
+            device=hardware.device,
+            layers=layers,
+            times=times[0],
+            count=times[1],
+            recalibrate=recalibrate,
+            through=self.through(hardware.wires),  # pyright: ignore
+            analog=None if analog is None else dict(analog),
+            scope=self.scope,
         )
+
+    def metric(self, params: PyTree) -> Partial:
+        """`metric(params, key)` of each item on a chip, for `evaluate`.
+
+        Args:
+            params: trained parameters that the ranges of converters are to suit.
+        """
+        return Partial(_Metric(self), self.ios(params), self.items)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Measure:
+    """Metric and loss of each item, in batches."""
+
+    network: AnalogNetwork
+
+    def __call__(
+        self, ios: Mapping[str, IO], items: Items, params: PyTree, key: PRNGKey
+    ) -> dict[str, JArray]:
+        onto, metric = self.network.at(ios, params, key), self.network.work.metric_fn
+
+        def one(batch: tuple[JArray, JArray, JArray]) -> dict[str, JArray]:
+            x, y, reference = batch
+            outputs = onto(x)
+            loss = jax.vmap(distillation)(outputs, reference)
+            return {"metric": metric(outputs, y), "loss": loss}
+
+        every = items.x, items.y, items.reference
+        found = first_of(one, every, items.count)
+        return {name: v.ravel() for name, v in found.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Metric:
+    """The metric of each item of the workload."""
+
+    network: AnalogNetwork
+
+    def __call__(self, *args: Any) -> JArray:
+        found = _Measure(self.network)(*args)
+        return found["metric"][: self.network.work.x.shape[0]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Wired:
+    """Conductances of a layer as they act behind wires."""
+
+    network: AnalogNetwork
+
+    def __call__(self, wires: Wires, path: str, g: JArray) -> JArray:
+        shape = self.network.layers[path].matrices
+        planes = jax.vmap(shape, -1, -1)(g)  # [groups rows columns devices]
+        tiles = self.network.periphery.tiles
+        one = functools.partial(through_wires, rule=tiles, wires=wires)
+        acting = jnp.stack([one(p) for p in planes])
+        back = jax.linear_transpose(shape, g[..., 0])
+        return jax.vmap(lambda m: back(m)[0], -1, -1)(acting)
 
 
 def _kernel(path: str) -> str:
@@ -211,17 +368,10 @@ def _kernel(path: str) -> str:
     return f"{path}/kernel" if path else "kernel"
 
 
-def _digital(work: Workload) -> JArray:
-    """Outputs of the digital network, computed here: XLA would fold it, slowly."""
-    step = jax.jit(work.apply)
-    starts = range(0, work.x.shape[0], work.batch)
-    outputs = [step(work.params, work.x[i : i + work.batch]) for i in starts]
-    return jnp.concatenate(outputs)
-
-
-def _converted(work: Workload, io: IO, tiles: TileRule) -> nnx.Module:
+def _converted(work: Workload, periphery: Periphery) -> nnx.Module:
+    rule = Rule(".*", io=periphery.io() or IO(), tiles=periphery.tiles)
     try:
-        model = to_analog(work.model, [Rule(".*", io=io, tiles=tiles)]).model
+        model = to_analog(work.model, [rule]).model
     except ValueError as error:
         checks.fail(
             "workload",
@@ -239,68 +389,3 @@ def _converted(work: Workload, io: IO, tiles: TileRule) -> nnx.Module:
             "Leave out `periphery`: imperfections of devices need no conversion.",
         )
     return model
-
-
-def one_chip(
-    system: System,
-    hardware: Hardware,
-    layers: dict[str, chip.LayerProgram],
-    times: Float[JArray, "times"],
-    key: PRNGKey,
-    *,
-    analog: Mapping[str, JArray] | None = None,
-) -> Measured:
-    """Program one chip, read it at all times, and measure the network.
-
-    Args:
-        system: the network.
-        hardware: what it is on.
-        layers: targets by path.
-        times: seconds since the first read.
-        key: of this chip.
-        analog: booleans by path, which layers are analog; all by default. The others
-            are exact, their draws are not used.
-
-    Returns:
-        Measures `[times]`.
-    """
-    ideal, params = system.ideal, system.work.params
-    through = system.through(hardware.wires)
-    device = hardware.device
-    part = chip.program(device, layers, key=key, through=through)
-    ios = dict(hardware.ios)
-    if analog is not None:
-        ios = {p: choose(analog[p], io, without_periphery(io)) for p, io in ios.items()}
-
-    def at(t_j: tuple[JArray, JArray]) -> Measured:
-        t, j = t_j
-        w = chip.read(device, part, t=t, index=j, scope=system.scope, through=through)
-        if analog is not None:
-            w = {p: jnp.where(analog[p], v, ideal[p]) for p, v in w.items()}
-        noise = rng.stream(key, rng.Stage.PRODUCT, j)
-        metric, loss = _judge(system, ios, chip.insert(params, w), noise)
-        error = rms_error(w, ideal, layers)
-        return Measured(metric=metric, loss=loss, weight_rms_error=error)
-
-    return jax.lax.map(at, (times, jnp.arange(1, times.shape[0] + 1)))
-
-
-def _judge(
-    system: System, ios: Mapping[str, IO], params: PyTree, key: PRNGKey
-) -> tuple[JArray, JArray]:
-    """Metric and distillation loss, means over the test items in batches."""
-    work = system.work
-    n = work.x.shape[0]
-    batch = min(work.batch, n)
-
-    network = system.network(ios, params, key)
-
-    def one(items: tuple[JArray, JArray, JArray]) -> tuple[JArray, JArray]:
-        x, y, reference = items
-        outputs = network(x)
-        metric = work.metric_fn(outputs, y)
-        return metric, jax.vmap(distillation)(outputs, reference)
-
-    every = (work.x, work.y, system.reference)
-    metric, loss = jax.lax.map(one, tuple(in_batches(v, batch) for v in every))
-    return jnp.mean(metric.ravel()[:n]), jnp.mean(loss.ravel()[:n])

@@ -1,4 +1,4 @@
-"""Maps over points and chips in one trace, on all devices of this process."""
+"""Functions over points and chips: one trace for any number, on a mesh or not."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,17 +7,36 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
 from anajax import rng
 from anajax._core.types import PRNGKey, PyTree
-from anajax.analysis.steps import Step
+from anajax.analysis.sharding import CHIPS, place
+
+FILL = 4
+"""Times, and batches of items, are filled up to a multiple of so many."""
 
 
 def chip_keys(key: PRNGKey, chips: JArray) -> PRNGKey:
     """The keys of the chips of a study, as `evaluate` names them."""
     return rng.streams(key, rng.Stage.CHIP, chips)
+
+
+def calls_of(count: int, chunk: int, mesh: Mesh | None) -> tuple[int, int]:
+    """Points at once on each device, and in one call of the compiled program.
+
+    A call is as large for any number of points that fills all devices.
+
+    Args:
+        count: of points.
+        chunk: points at once on each device, at most.
+        mesh: the devices; one without.
+    """
+    devices = 1 if mesh is None else mesh.shape[CHIPS]
+    chunk = min(chunk, -(-count // devices))
+    return chunk, chunk * devices
 
 
 def over_points(
@@ -26,88 +45,97 @@ def over_points(
     shared: PyTree = None,
     *,
     chunk: int = 1,
-    call: int | None = None,
-    step: Step | None = None,
+    mesh: Mesh | None = None,
 ) -> PyTree:
     """`function(point, shared)` along the leading axis of `points`: one trace.
 
-    Points are shared out over all devices that this process has (a CPU counts as
-    `JAX_NUM_CPU_DEVICES` of them, one by default).
+    Calls have one size; the last is filled up with its last point. Numbers of points
+    that differ then share a trace.
 
     Args:
-        function: of one point; keep one object for one trace.
+        function: of one point; equal functions share a trace.
         points: pytree of arrays `[points ...]`.
-        shared: pytree of what all points have in common.
+        shared: pytree of what all points have in common; on the mesh, if there is one.
         chunk: points at once (vmapped) on each device, which bounds the memory.
-        call: points in one call of the compiled program, all of them by default; the
-            last call is filled up with its last point. Sets of points of any size then
-            share a trace.
-        step: what each call is a step of, where the function gives arrays by name.
+        mesh: devices that share the points.
 
     Returns:
         The results as NumPy arrays `[points ...]`.
     """
     count = len(jax.tree.leaves(points)[0])
-    devices = jax.local_device_count()
-    call = call or count
-    chunk = min(chunk, -(-call // devices))
-    call += -call % (chunk * devices)
+    chunk, call = calls_of(count, chunk, mesh)
     found = []
     for start in range(0, count, call):
         index = np.minimum(np.arange(start, start + call), count - 1)
         some = jax.tree.map(lambda v, i=index: v[i], points)
-        compute = partial(_over_points, some, shared, function=function, chunk=chunk)
-        got = compute() if step is None else step(compute)
-        found.append(jax.tree.map(np.asarray, got))
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *found)
+        found.append(in_one_call(function, some, shared, chunk=chunk, mesh=mesh))
+    return jax.tree.map(
+        lambda *parts: np.concatenate([np.asarray(p) for p in parts])[:count], *found
+    )
 
 
-@partial(jax.jit, static_argnames=("function", "chunk"))
-def _over_points(
-    points: PyTree, shared: PyTree, *, function: Callable, chunk: int
+def in_one_call(
+    function: Callable[[Any, Any], Any],
+    points: PyTree,
+    shared: PyTree,
+    *,
+    chunk: int,
+    mesh: Mesh | None,
+) -> PyTree:
+    """`function(point, shared)` of as many points as all devices have at once."""
+    if mesh is not None:
+        points = place(points, mesh)
+    return _mapped(points, shared, function=function, chunk=chunk, mesh=mesh)
+
+
+@partial(jax.jit, static_argnames=("function", "chunk", "mesh"))
+def _mapped(
+    points: PyTree, shared: PyTree, *, function: Callable, chunk: int, mesh: Mesh | None
 ) -> PyTree:
     batch = chunk if chunk > 1 else None
 
     def some(points: PyTree, shared: PyTree) -> PyTree:
         return jax.lax.map(lambda p: function(p, shared), points, batch_size=batch)
 
-    if jax.local_device_count() == 1:
+    if mesh is None:
         return some(points, shared)
-    mesh = jax.sharding.Mesh(np.asarray(jax.local_devices()), "points")
-    each, all_of_them = jax.P("points"), jax.P()
+    whole, own = PartitionSpec(), PartitionSpec(CHIPS)
     share = jax.shard_map(
         some,
         mesh=mesh,
-        in_specs=(each, all_of_them),
-        out_specs=each,
+        in_specs=(own, whole),
+        out_specs=own,
+        axis_names={CHIPS},
         check_vma=False,
     )
-    return share(points, shared)
+    found = share(points, shared)
+    return jax.lax.with_sharding_constraint(found, NamedSharding(mesh, whole))
 
 
-def over_chips(
-    function: Callable[[Any, Any], Any],
-    points: Float[JArray, "points numbers"] | np.ndarray,
-    keys: PRNGKey,
-    shared: PyTree = None,
-    *,
-    chunk: int = 1,
-    call: int | None = None,
-    step: Step | None = None,
-) -> PyTree:
-    """`function((point, key), shared)` for each point on each chip: `[points chips]`.
+def filled(values: Float[JArray, "n ..."]) -> tuple[JArray, JArray]:
+    """Values up to a multiple of `FILL`, filled with the first; and how many count."""
+    count, missing = len(values), -len(values) % FILL
+    more = jnp.broadcast_to(values[:1], (missing, *values.shape[1:]))
+    return jnp.concatenate([values, more]), jnp.asarray(count)
 
-    Args:
-        function: of a point and the key of a chip.
-        points: numbers of each point.
-        keys: of the chips, the same for all points.
-        shared: what all points have in common.
-        chunk: chips at once, of any points.
-        call: chips in one call, of any points; all of a point by default.
-        step: see `over_points`.
+
+def first_of(function: Callable[[Any], Any], arrays: PyTree, count: JArray) -> PyTree:
+    """`function` of the first `count` entries of `arrays`, a number that is traced.
+
+    Returns:
+        Arrays as long as those given; the others are 0.
     """
-    count, chips = len(points), len(keys)
-    pairs = (jnp.repeat(jnp.asarray(points), chips, 0), jnp.tile(keys, count))
-    how: Any = {"chunk": chunk, "call": call or chips, "step": step}
-    found = over_points(function, pairs, shared, **how)
-    return jax.tree.map(lambda v: v.reshape(count, chips, *v.shape[1:]), found)
+    compute = jax.jit(function)  # traced once, for its shapes and in the loop
+
+    def at(i: Any) -> PyTree:
+        return jax.tree.map(lambda v: v[i], arrays)
+
+    size = len(jax.tree.leaves(arrays)[0])
+    begin = jax.tree.map(
+        lambda v: jnp.zeros((size, *v.shape), v.dtype), jax.eval_shape(compute, at(0))
+    )
+
+    def step(i: JArray, found: PyTree) -> PyTree:
+        return jax.tree.map(lambda f, v: f.at[i].set(v), found, compute(at(i)))
+
+    return jax.lax.fori_loop(0, count, step, begin)

@@ -1,7 +1,6 @@
 """Requirements on a device: the largest non-idealities that a network tolerates."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,7 +12,6 @@ from anajax._core import checks
 from anajax._core.tree import pytree, static
 from anajax._core.types import PRNGKey, PyTree
 from anajax.analysis.evaluate import Metric, evaluate
-from anajax.analysis.steps import Step, at_once
 from anajax.devices.base import Device, check_time
 from anajax.devices.variation import scale_noise
 
@@ -63,8 +61,6 @@ def required_device(
     digital: float | None = None,
     resamples: int = 1000,
     notify: Callable[[str], None] = lambda text: None,
-    call: int | None = None,
-    step: Step = at_once,
     extrapolate: bool = False,
     **options: Any,
 ) -> list[Requirement]:
@@ -90,8 +86,6 @@ def required_device(
         digital: metric of the digital network; that of `params` by default.
         resamples: of the bootstrap over chips.
         notify: told what is begun.
-        call: chips in one call of the compiled program, all by default.
-        step: what each call is a step of.
         extrapolate: whether `t` may lie outside what the device's source covers.
         **options: of `evaluate`, such as `chunk` or `scope`.
 
@@ -110,37 +104,23 @@ def required_device(
             notify(f"{name} x {factor:.3g}")
             scaled = scale_noise(device, **dict.fromkeys(names, factor))
             chosen = program(scaled) if callable(program) else program
-            measure = partial(
-                _metrics,
+            got = evaluate(
                 metric,
                 params,
                 scaled,
                 chosen,
                 [t],
+                chips=chips,
                 key=key,
                 extrapolate=True,
                 **options,
             )
-            calls = _calls(chips, call or chips)
-            rows = [step(partial(measure, chips=some)) for some in calls]
-            got = np.concatenate([r["metric"] for r in rows])[:chips]
-            gaps.append(sign * (digital - got))
+            values = np.asarray(got.metric, float).reshape(chips, -1).mean(1)
+            gaps.append(sign * (digital - values))
         found.append(
             requirement(name, np.asarray(factors), np.array(gaps), gap, resamples)
         )
     return found
-
-
-def _calls(chips: int, size: int) -> list[np.ndarray]:
-    """Indices of chips, as many in each call: the last chip fills it up."""
-    starts = range(0, chips, size)
-    return [np.minimum(np.arange(i, i + size), chips - 1) for i in starts]
-
-
-def _metrics(*args: Any, **options: Any) -> dict[str, np.ndarray]:
-    """The metric of each chip, mean over items, of `evaluate` at one time."""
-    found = np.asarray(evaluate(*args, **options).metric, float)
-    return {"metric": found.reshape(len(found), -1).mean(1)}
 
 
 def requirement(
@@ -155,22 +135,30 @@ def requirement(
     Args:
         name: of the imperfection.
         factors: increasing `[factors]`.
-        gaps: loss of the metric `[factors chips]`, the same chips for all factors.
+        gaps: loss of the metric `[factors chips]`, the same chips for all factors; NaN
+            for chips that were not needed.
         gap: largest accepted mean loss.
         resamples: of the bootstrap over chips.
     """
-    count = gaps.shape[1]
-    draws = np.random.default_rng(0).integers(0, count, (resamples, count))
-    crossings = [crossing(factors, gaps[:, d].mean(1), gap) for d in draws]
+    taken = [row[~np.isnan(row)] for row in gaps]
+    means = np.array([_resampled(row, resamples) for row in taken])  # [factors draws]
+    crossings = [crossing(factors, mean, gap) for mean in means.T]
     low, high = np.quantile(crossings, (0.05, 0.95), method="nearest")
     return Requirement(
         parameter=name,
-        factor=crossing(factors, gaps.mean(1), gap),
+        factor=crossing(factors, np.array([row.mean() for row in taken]), gap),
         low=low,
         high=high,
         factors=factors,
         gaps=gaps,
     )
+
+
+def _resampled(values: np.ndarray, resamples: int) -> np.ndarray:
+    """Means of bootstrap samples of chips; the same draws for as many chips."""
+    count = values.size
+    draws = np.random.default_rng(0).integers(0, count, (resamples, count))
+    return values[draws].mean(1)
 
 
 def crossing(factors: np.ndarray, gaps: np.ndarray, gap: float) -> float:

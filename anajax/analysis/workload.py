@@ -142,6 +142,17 @@ def pure(model: nnx.Module) -> tuple[dict, Callable[[PyTree, Array], Array]]:
     return nnx.to_pure_dict(params), apply
 
 
+def outputs(work: Workload, params: PyTree | None = None) -> Array:
+    """Outputs `[n ...]` of the digital network for all test items, in batches.
+
+    Computed batch by batch: XLA would fold all of it, slowly.
+    """
+    params = work.params if params is None else params
+    starts = range(0, work.x.shape[0], work.batch)
+    step = jax.jit(work.apply)
+    return jnp.concatenate([step(params, work.x[i : i + work.batch]) for i in starts])
+
+
 def evaluate(work: Workload, params: PyTree | None = None) -> Array:
     """The metric of each test item `[n]`, in batches of `work.batch`.
 
@@ -149,11 +160,7 @@ def evaluate(work: Workload, params: PyTree | None = None) -> Array:
         work: the workload.
         params: parameters to use in place of the trained ones.
     """
-    params = work.params if params is None else params
-    step = jax.jit(lambda p, x, y: work.metric_fn(work.apply(p, x), y))
-    starts = range(0, work.x.shape[0], work.batch)
-    slices = [slice(i, i + work.batch) for i in starts]
-    return jnp.concatenate([step(params, work.x[s], work.y[s]) for s in slices])
+    return work.metric_fn(outputs(work, params), work.y)
 
 
 def in_batches(v: Array, size: int) -> Array:

@@ -63,9 +63,10 @@ def warn_narrow(converter: "AbstractConverter", dtype: Any) -> None:
     if not checks.concrete(codes) or not jnp.issubdtype(dtype, jnp.floating):
         return
     held = 2 ** (jnp.finfo(dtype).nmant + 1)
-    if np.max(codes) > held:
+    most = np.max(np.asarray(codes))
+    if most > held:
         warnings.warn(
-            f"`x` should hold the codes of the converter, up to {np.max(codes):g}: got "
+            f"`x` should hold the codes of the converter, up to {most:g}: got "
             f"{jnp.dtype(dtype).name}, which holds {held}. The product is rounded to "
             "that. Pass float32 inputs.",
             UserWarning,

@@ -24,8 +24,7 @@ MODULES: dict[str, Any] = {
     "sensitivity": sensitivity,
     "sweep": sweep,
 }
-"""Modules that do a kind of study. Each has `MESH` (whether a mesh can
-share the work) and `prepare(config, work, mesh) -> Study`."""
+"""Modules that do a kind of study. Each has `prepare(config, work, mesh) -> Study`."""
 
 
 @runtime_checkable
@@ -83,11 +82,6 @@ def prepare(
     """
     check_resume(resume)
     module = MODULES[config.study]
-    if mesh is not None and not module.MESH:
-        raise ValueError(
-            f"`--devices` must be 1 for a study of kind {config.study}: got a mesh of "
-            "devices. Leave it out: these studies run on one device."
-        )
     with hosts.together(), _exact():
         if hosts.is_main_process():
             require_begun(out, resume)

@@ -11,7 +11,8 @@ from pydantic import (
     model_validator,
 )
 
-from anajax.analysis.tolerance import FACTORS, PARAMETERS, RAY
+from anajax.analysis.hardware import NON_IDEALITIES
+from anajax.analysis.tolerance import FACTORS, RAY
 from anajax.programming.end_to_end.learnable import LearnableName
 from anajax.programming.end_to_end.targets import optimize_targets
 from anajax.programming.loops.product_descent import ProductDescent
@@ -135,6 +136,10 @@ class DescentSection(Section):
     )
 
 
+SCALED = (*NON_IDEALITIES, "ray")
+"""What `required` scales: imperfections of the hardware, or `RAY` together."""
+
+
 class RequiredSection(Section):
     """How loose a device may be, see `anajax.analysis.tolerance.required_device`."""
 
@@ -146,7 +151,7 @@ class RequiredSection(Section):
     parameters: list[str] = Field(
         default_factory=lambda: [*RAY, "ray"],
         min_length=1,
-        description=f"some of {', '.join(PARAMETERS)}",
+        description=f"some of {', '.join(SCALED)}",
     )
     factors: Factors = Field(default_factory=lambda: list(FACTORS))
 
@@ -154,7 +159,7 @@ class RequiredSection(Section):
     @classmethod
     def _known(cls, names: list[str]) -> list[str]:
         for name in names:
-            one_of(name, PARAMETERS)
+            one_of(name, SCALED)
         return names
 
 

@@ -15,12 +15,13 @@ from pydantic import (
     model_validator,
 )
 
+from anajax.analysis.engine import EVERY
 from anajax.chip import Scope
 from anajax.mapping.strategy import Normalize
 from anajax.programming.search.gradient import optimize_strategy
 from anajax.programming.search.objective import Aggregate
 from anajax.studies.config.durations import parse_duration
-from anajax.studies.config.hardware import PeripherySection
+from anajax.studies.config.hardware import FaultsSection, PeripherySection
 from anajax.studies.config.sections import (
     Factor,
     Positive,
@@ -219,11 +220,22 @@ class StudyConfig(Section):
     times: Times
     chips: int = Field(default=25, ge=2, le=100_000, description="2 chips or more")
     chunk: int = Field(default=1, ge=1, description="1 chip or more at once")
+    stop_at_se: Positive | None = Field(
+        default=None, description="a standard error of the metric, or null"
+    )
+    """No more chips are taken once the metric is known this well at all times."""
+    look_every: int = Field(
+        default=EVERY, ge=2, description="2 chips or more between looks"
+    )
+    """Chips between two looks at the standard error."""
     seed: int = Field(
         default=0, ge=0, lt=2**32, description="a whole number below 2^32"
     )
     normalize: Normalize = Field(default="layer", description='"layer" or "column"')
     """What is scaled to the full range of conductances: each layer, or each column."""
+    faults: FaultsSection | None = None
+    """In place of those of a device file, if it has any."""
+    periphery: PeripherySection | None = None
     compensation: CompensationSection = CompensationSection()
     optimizer: OptimizerSection = OptimizerSection()
     extrapolate: bool = Field(
@@ -256,7 +268,6 @@ class ProgrammedConfig(StudyConfig):
     """What studies that compare strategies share."""
 
     strategies: StrategyList
-    periphery: PeripherySection | None = None
     training: TrainingSection | None = None
     save_every: int | None = Field(
         default=None,

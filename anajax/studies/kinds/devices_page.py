@@ -59,7 +59,7 @@ def build(data: "xr.Dataset", folder: Path) -> tuple[dict[str, bytes], bytes]:
     images = {n: page.image(drawn[f"{n}.svg"], captions[n]) for n in draw}
     html = page.render(
         title=f"{data.attrs['workload']} on {data.sizes['device']} memories",
-        lead=f"{data.sizes['chip']} chips of each, {data.attrs['items']} test items, "
+        lead=f"{page.chips(data)} of each, {data.attrs['items']} test items, "
         f"seed {data.attrs['seed']}. Digital {show.title}: "
         f"{show.text(data.attrs['digital_metric'])}.",
         warnings=_warnings(data),
@@ -177,7 +177,7 @@ def _metric_block(data: "xr.Dataset", picture: page.Image) -> Block:
     return Block(
         title=f"{show.title.capitalize()} ({show.unit})",
         text="Mean over chips ± standard error of that mean, at the times that the "
-        "source of each device covers.",
+        f"source of each device covers. {page.stopping(data, 'strategy')}",
         header=["device", "strategy", *(human(t) for t in data.time.values)],
         rows=rows,
         images=[picture],

@@ -1,30 +1,33 @@
 """Studies of sensitivity: which imperfection of the hardware costs the network most."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from anajax._core.types import PRNGKey, PyTree
-from anajax.analysis.designs import Design, evaluate_design, make_design
+from anajax._core.types import Array, PyTree
+from anajax.analysis.designs import Design, make_design
 from anajax.analysis.elasticities import elasticities
+from anajax.analysis.engine import MEASURES, Engine, Kept, Tally
+from anajax.analysis.evaluate import as_times, one_chip
 from anajax.analysis.hardware import NON_IDEALITIES, impair, present
 from anajax.analysis.layers import greedy_order
-from anajax.analysis.network import System, one_chip
-from anajax.analysis.points import chip_keys, over_chips
-from anajax.analysis.steps import Arrays, Step
-from anajax.analysis.workload import Workload
+from anajax.analysis.network import AnalogNetwork
+from anajax.analysis.points import chip_keys, filled
+from anajax.analysis.sharding import place
+from anajax.analysis.workload import Workload, evaluate
 from anajax.studies.kinds.sensitivity_config import GlobalSection, SensitivityConfig
 from anajax.studies.kinds.sensitivity_results import dataset
 from anajax.studies.report import results
 from anajax.studies.store.drafts import Draft
 from anajax.studies.store.folder import Folder
 from anajax.studies.store.parts import Notify, Parts
-from anajax.studies.ways.deploy import Deployed, attributes, deploy
-from anajax.studies.ways.judge import make_metric
+from anajax.studies.ways.deploy import Deployed, attributes, deploy, engine_of
 
 BLOCK = 64
 """Points of a design that are saved at once."""
@@ -39,8 +42,7 @@ class Sensitivity:
     deployed: Deployed
     designs: dict[str, Design]
     """By analysis, those that are asked for."""
-    model: Callable[[Any, Any], Any]
-    """Of `impaired_model`: one object, one trace."""
+    engine: Engine
 
     @property
     def names(self) -> list[str]:
@@ -58,32 +60,40 @@ class Sensitivity:
         gradients = self.config.gradients is not None
         return len(self.names) + gradients + blocks + layers
 
-    @property
+    @functools.cached_property
     def shared(self) -> tuple[Any, ...]:
-        """What all points have in common: hardware, layers, and the time."""
-        d = self.deployed
-        return d.hardware, d.layers, jnp.asarray(self.config.times[-1:], float)
+        """What all points have in common, on the mesh if there is one."""
+        d, mesh = self.deployed, self.engine.mesh
+        times = filled(jnp.asarray(self.config.times[-1:], float))
+        held = as_times(self.config.compensation.recalibrate)
+        items, layers, rest = d.network.items, d.layers, (d.hardware, times, held)
+        if mesh is not None:
+            items, layers = items.on(mesh), place(layers, mesh, cut="weights")
+            rest = place(rest, mesh)
+        return layers, items, *rest
 
-    def keys(self, chips: int) -> PRNGKey:
-        """Keys of the first chips of the study."""
-        return chip_keys(jax.random.key(self.config.seed), jnp.arange(chips))
+    def measure(
+        self, points: np.ndarray, chips: int, kept: Kept, *, stop: bool = False
+    ) -> Tally:
+        """What chips give at points of `numbers`.
 
-    def measure(self, points: np.ndarray, chips: int, step: Step) -> Arrays:
-        """Measures `[points chips]` at points of `numbers`; calls are steps."""
-        keys = self.keys(chips)
-        return over_chips(
-            self.model, points, keys, self.shared, step=step, **self.sizes
+        Args:
+            points: numbers of each.
+            chips: of each.
+            kept: where it is saved.
+            stop: whether a point takes no more chips once it is known well enough.
+        """
+        engine = self.engine
+        engine = engine if stop else dataclasses.replace(engine, stop_at_se=None)
+        return engine.measure(
+            ImpairedModel(self.deployed.network),
+            points,
+            chip_keys(jax.random.key(self.config.seed), np.arange(chips)),
+            self.shared,
+            times=1,
+            items=self.work.x.shape[0],
+            kept=kept,
         )
-
-    @property
-    def sizes(self) -> Any:
-        """Chips at once and in a call: the same for all analyses, for one trace."""
-        return {"chunk": self.config.chunk, "call": self.call}
-
-    @property
-    def call(self) -> int:
-        """Chips of any points in one call of the compiled program."""
-        return self.config.chunk * jax.local_device_count()
 
     def run(self, folder: Folder, *, notify: Notify) -> Any:
         """Do all parts that are not done, and write the results.
@@ -116,27 +126,33 @@ class Sensitivity:
         layers = len(self.deployed.layers)
 
         def compute(draft: Draft) -> dict[str, Any]:
-            step = draft.steps(self.call)
-
-            def metrics(factor: float) -> np.ndarray:
+            def at(factor: float) -> tuple[np.ndarray, np.ndarray]:
+                """Metric of each chip and of each item."""
                 point = numbers(layers, {name: np.asarray([factor])})
-                found = self.measure(point, self.config.chips, step)
-                return found["metric"][0].astype(float)
+                kept = draft.section(f"{factor:.17g}")
+                found = self.measure(point, self.config.chips, kept, stop=True)
+                chips, items = found.metric[0, :, 0], found.item_metric[0, 0]
+                return chips.astype(float), items.astype(float)
 
-            reference: Any = self.digital
-            if section.against == "nominal":
-                reference = metrics(1.0)
-            factors, gaps = grow(
-                lambda f: sign * (reference - metrics(f)), section.factors, section.gap
-            )
-            return {"factors": factors, "gaps": gaps}
+            nominal = section.against == "nominal"
+            of_items = np.asarray(self.digital, float)
+            reference, of_items = at(1.0) if nominal else (of_items.mean(), of_items)
 
-        return parts.get(f"grown-{name}", compute)
+            def lost(factor: float) -> tuple[np.ndarray, float]:
+                chips, items = at(factor)
+                difference = of_items - items
+                error = difference.std(ddof=1) / np.sqrt(difference.size)
+                return sign * (reference - chips), error
 
-    @property
-    def digital(self) -> float:
-        """The metric of the digital network."""
-        return float(jax.jit(make_metric(self.work))(self.work.params))
+            factors, gaps, errors = grow(lost, section.factors, section.gap)
+            return {"factors": factors, "gaps": gaps, "item_error": errors}
+
+        return parts.get(f"grown-{name}", compute, needs=("item_error",))
+
+    @functools.cached_property
+    def digital(self) -> Array:
+        """The metric of the digital network `[items]`."""
+        return evaluate(self.work)
 
     def _gradients(self, parts: Parts) -> dict[str, np.ndarray] | None:
         section = self.config.gradients
@@ -146,13 +162,15 @@ class Sensitivity:
 
         def compute(_: Draft) -> dict[str, Any]:
             found = elasticities(
-                d.system,
+                d.network,
                 d.hardware,
                 d.layers,
                 self.work.calibration[: section.inputs],
                 self.config.times[-1],
                 key=jax.random.key(self.config.seed),
                 chips=section.chips,
+                recalibrate=self.config.compensation.recalibrate,
+                mesh=self.engine.mesh,
             )
             return vars(found)
 
@@ -168,16 +186,17 @@ class Sensitivity:
             factors = dict(zip(design.names, 2.0**points.T, strict=True))
             return numbers(layers, factors)
 
-        return evaluate_design(
-            self.model,
-            design,
-            self.keys(section.chips),
-            self.shared,
-            numbers=at,
-            block=BLOCK,
-            save=parts.get,
-            **self.sizes,
-        )
+        blocks = []
+        for i, start in enumerate(range(0, len(design.points), BLOCK)):
+            points = at(design.points[start : start + BLOCK])
+
+            def compute(draft: Draft, points: np.ndarray = points) -> dict[str, Any]:
+                found = self.measure(points, section.chips, draft)
+                every = {n: getattr(found, n)[:, :, 0] for n in sorted(MEASURES)}
+                return {n: np.mean(v, 1, dtype=float) for n, v in every.items()}
+
+            blocks.append(parts.get(f"{design.method}-{i:04d}", compute))
+        return {n: np.concatenate([b[n] for b in blocks]) for n in sorted(MEASURES)}
 
     def _layers(self, parts: Parts) -> dict[str, np.ndarray] | None:
         section = self.config.layers
@@ -187,8 +206,8 @@ class Sensitivity:
 
         def measure(masks: np.ndarray, draft: Draft) -> dict[str, np.ndarray]:
             points = numbers(len(paths), {}, masks)
-            found = self.measure(points, section.chips, draft.steps(self.call))
-            return {n: found[n] for n in ("metric", "loss")}
+            found = self.measure(points, section.chips, draft)
+            return {n: getattr(found, n)[:, :, 0] for n in ("metric", "loss")}
 
         each = np.eye(len(paths), dtype=bool)
         alone = parts.get("layers", lambda draft: measure(each, draft))
@@ -213,10 +232,9 @@ class Sensitivity:
         }
 
 
-MESH = False
-
-
-def prepare(config: SensitivityConfig, work: Workload, mesh: None) -> Sensitivity:
+def prepare(
+    config: SensitivityConfig, work: Workload, mesh: Mesh | None
+) -> Sensitivity:
     """Check all inputs of a study of sensitivity.
 
     Raises:
@@ -236,7 +254,7 @@ def prepare(config: SensitivityConfig, work: Workload, mesh: None) -> Sensitivit
         work=work,
         deployed=deployed,
         designs=designs,
-        model=impaired_model(deployed.system),
+        engine=engine_of(config, mesh),
     )
 
 
@@ -271,52 +289,66 @@ def chosen(names: list[str] | None, deployed: Deployed) -> list[str]:
 
 
 def grow(
-    gaps_at: Callable[[float], np.ndarray], factors: list[float], gap: float
-) -> tuple[np.ndarray, np.ndarray]:
+    lost: Callable[[float], tuple[np.ndarray, float]], factors: list[float], gap: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Losses `[factors chips]` at growing factors, as far as they matter.
 
     Stops after two factors whose mean loss is above `gap` by three standard errors.
 
+    Args:
+        lost: of a factor, the loss of each chip, NaN for those that were not needed,
+            and its standard error over items.
+        factors: increasing.
+        gap: largest accepted mean loss.
+
     Returns:
-        The factors that were tried, and the losses.
+        The factors that were tried, the losses, and their errors over items.
     """
-    tried, found, beyond = [], [], 0
+    tried, found, errors, beyond = [], [], [], 0
     for factor in factors:
-        gaps = gaps_at(factor)
+        gaps, of_items = lost(factor)
         tried.append(factor)
         found.append(gaps)
-        error = gaps.std(ddof=1) / np.sqrt(gaps.size)
-        beyond += gaps.mean() - 3 * error > gap
+        errors.append(of_items)
+        taken = gaps[~np.isnan(gaps)]
+        error = taken.std(ddof=1) / np.sqrt(taken.size)
+        beyond += taken.mean() - 3 * error > gap
         if beyond >= 2:
             break
-    return np.asarray(tried), np.stack(found)
+    return np.asarray(tried), np.stack(found), np.asarray(errors)
 
 
-def impaired_model(system: System) -> Callable[[Any, Any], Any]:
-    """The function of `over_chips` for all points of a study: one trace.
+@dataclasses.dataclass(frozen=True)
+class ImpairedModel:
+    """One chip of all points of a study: equal networks share a trace.
 
     A point is [factors of all `NON_IDEALITIES`, 1 for each layer that is analog and 0
-    for others]; what points share is (hardware, layers, times). It gives measures at
-    the last time.
+    for others]; what points share is (layers, items, hardware, times, recalibrations).
     """
-    count = len(NON_IDEALITIES)
 
-    def model(point: tuple, shared: PyTree) -> dict[str, Any]:
+    network: AnalogNetwork
+
+    def __call__(self, point: tuple, shared: PyTree) -> dict[str, Array]:
         numbers, key = point
-        hardware, layers, times = shared
+        layers, items, hardware, times, recalibrate = shared
+        count = len(NON_IDEALITIES)
         factors = dict(zip(NON_IDEALITIES, numbers[:count], strict=True))
         analog = dict(zip(layers, numbers[count:] > 0.5, strict=True))
-        changed = impair(hardware, factors)
-        found = one_chip(system, changed, layers, times, key, analog=analog)
-        return {name: v[-1] for name, v in vars(found).items()}
-
-    return model
+        own = self.network.point(
+            impair(hardware, factors),
+            layers,
+            times,
+            items,
+            recalibrate=recalibrate,
+            analog=analog,
+        )
+        return one_chip(own, key)
 
 
 def numbers(
     layers: int, factors: Mapping[str, np.ndarray], analog: np.ndarray | None = None
 ) -> np.ndarray:
-    """Points of `impaired_model`.
+    """Points of `ImpairedModel`.
 
     Args:
         layers: how many the network has.

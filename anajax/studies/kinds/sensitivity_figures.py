@@ -6,7 +6,7 @@ import numpy as np
 
 from anajax.analysis.hardware import NOISE, NON_IDEALITIES
 from anajax.studies.report.figures import COLORS, OPTIMIZED
-from anajax.studies.report.results import shown
+from anajax.studies.report.results import mean_and_error, shown
 
 if TYPE_CHECKING:  # costs a second to import
     import xarray as xr
@@ -110,8 +110,8 @@ def curves_figure(data: "xr.Dataset") -> "Figure":
         gaps = show.factor * data.gap.values[i]
         there = ~np.isnan(gaps[:, 0])
         x, gaps = data.factor.values[there], gaps[there]
-        mean = gaps.mean(1)
-        half = Z90 * gaps.std(1, ddof=1) / np.sqrt(gaps.shape[1])
+        mean, error = (v[:, 0] for v in mean_and_error(gaps[..., None]))
+        half = Z90 * error
         axis.fill_between(
             x, mean - half, mean + half, color=OPTIMIZED, alpha=0.25, lw=0
         )

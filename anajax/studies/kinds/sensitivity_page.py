@@ -134,11 +134,22 @@ def _tolerance(data: "xr.Dataset", images: list[page.Image]) -> Block:
         text="One imperfection grows by a factor, all others stay as they are. The "
         f"loss is counted from {reference}; where its mean over {data.sizes['chip']} "
         "chips first passes what is accepted is the largest tolerated factor. "
-        "Intervals: 90 %, bootstrap over chips, the same chips at all factors.",
+        "Intervals: 90 %, bootstrap over chips, the same chips at all factors."
+        f"{_of_items(data)} {page.stopping(data, 'factor')}",
         header=["imperfection", "nominal", "factor", "90 % interval", "tolerated"],
         rows=rows,
         images=images,
     )
+
+
+def _of_items(data: "xr.Dataset") -> str:
+    """How far other test items could change the losses."""
+    if "gap_item_error" not in data:  # of an earlier version
+        return ""
+    show = results.shown(data.attrs["metric"])
+    worst = f"{show.factor * float(data['gap_item_error'].max()):.{show.digits}f}"
+    unit = show.unit.replace("%", "points")
+    return f" The standard error of a loss over test items is at most {worst} {unit}."
 
 
 def _factor(value: Any) -> str:
@@ -278,9 +289,10 @@ def _assumed(data: "xr.Dataset") -> list[str]:
 def hardware_assumptions(data: "xr.Dataset") -> list[str]:
     """What the model of the periphery takes for granted."""
     return [
-        "Weights are read once per chip and time for all test items, with read noise, "
-        "and drift-compensated on these read-outs; converters and output noise act at "
-        "every product.",
+        "Weights are read once per chip and time for all test items, with read noise; "
+        "converters and output noise act at every product.",
+        page.compensation(data),
+        *page.faults(data),
         "Input and ADC ranges are the largest that the trained network calls for on "
         "calibration inputs, and stay fixed. Output noise counts in the largest weight "
         "of a layer at full input.",

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anajax import chip
 from anajax.analysis import designs
 from anajax.analysis.elasticities import OUTPUTS
 from anajax.analysis.hardware import NON_IDEALITIES, value
@@ -52,10 +53,12 @@ def _one_at_a_time(study: Any, found: dict[str, Any]) -> "xr.Dataset":
     assert section is not None
     names, chips = list(found), study.config.chips
     gaps = np.full((len(names), len(section.factors), chips), np.nan)
+    errors = np.full(gaps.shape[:2], np.nan)
     limits, amounts = np.empty((len(names), 3)), np.empty((len(names), 4))
     w_max = next(iter(study.deployed.w_max.values()))
     for i, (name, arrays) in enumerate(found.items()):
         gaps[i, : len(arrays["gaps"])] = arrays["gaps"]
+        errors[i, : len(arrays["gaps"])] = arrays["item_error"]
         r = requirement(name, arrays["factors"], arrays["gaps"], section.gap)
         limits[i] = [float(r.factor), float(r.low), float(r.high)]
         amounts[i] = [
@@ -74,6 +77,11 @@ def _one_at_a_time(study: Any, found: dict[str, Any]) -> "xr.Dataset":
                 ("imperfection", "factor", "chip"),
                 gaps,
                 {"units": _unit(study), "comment": "loss; NaN where not tried"},
+            ),
+            "gap_item_error": (
+                ("imperfection", "factor"),
+                errors,
+                {"units": _unit(study), "comment": "standard error of gap over items"},
             ),
             **more,
         },
@@ -148,7 +156,7 @@ def _layers(study: Any, found: dict[str, np.ndarray]) -> "xr.Dataset":
     assert section is not None
     units = {"units": _unit(study)}
     alone, order = ("layer", "layer_chip"), ("digital_layers", "layer_chip")
-    sizes = [int(np.prod(w.shape)) for w in study.deployed.system.ideal.values()]
+    sizes = [int(np.prod(w.shape)) for w in chip.weights(study.work.params).values()]
     return xr.Dataset(
         {
             "alone_metric": (alone, found["alone_metric"], units),

@@ -6,28 +6,32 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jax.tree_util import Partial
 
 from anajax import chip, rng, training
 from anajax._core.types import PRNGKey, PyTree
-from anajax.analysis import sharding
-from anajax.analysis.evaluate import evaluate
-from anajax.analysis.tolerance import Requirement, required_device
-from anajax.analysis.workload import Workload
+from anajax.analysis.engine import Engine, Kept, Tally
+from anajax.analysis.evaluate import as_times, of_point
+from anajax.analysis.hardware import NOISE, Factors, impair, present
+from anajax.analysis.network import AnalogNetwork
+from anajax.analysis.points import chip_keys, filled
+from anajax.analysis.tolerance import RAY, Requirement, requirement
+from anajax.analysis.workload import Workload, evaluate, outputs
 from anajax.programming import strategy_file, targets_file
+from anajax.programming.end_to_end.targets import distillation
 from anajax.programming.strategy_file import from_text, to_text
 from anajax.studies.config.strategy import DIGITAL, StrategySection
 from anajax.studies.config.study import ProgrammedConfig
 from anajax.studies.kinds import strategies_results as arrays
 from anajax.studies.report import results
-from anajax.studies.report.results import Measured, Part
-from anajax.studies.store.drafts import Course, Draft, drop_all
+from anajax.studies.report.results import Part
+from anajax.studies.store.drafts import Course, Draft, Saving, drop_all
 from anajax.studies.store.folder import Folder
 from anajax.studies.store.parts import Notify, Parts
 from anajax.studies.ways.cases import Case, cases_of
-from anajax.studies.ways.judge import Judge
+from anajax.studies.ways.deploy import engine_of, network_of
 from anajax.studies.ways.learned import (
     START,
     Built,
@@ -38,8 +42,6 @@ from anajax.studies.ways.learned import (
 from anajax.studies.ways.searches import kept_searches
 from anajax.studies.ways.tables import Keep, Programmer
 from anajax.studies.ways.trained import exact, trainer
-
-MESH = True
 
 
 def prepare(
@@ -52,9 +54,21 @@ def prepare(
     """
     cases = cases_of(config)
     _check_labels(config, work)
-    judge = Judge(work, config.periphery, config.compensation, config.normalize)
+    network = network_of(config, work)
+    hardware = network.hardware(cases[0].device)
+    required = getattr(config, "required", None)
+    there = (*present(hardware), *NOISE, "ray")
+    missing = sorted(set(required.parameters if required else ()) - set(there))
+    if missing:
+        raise ValueError(
+            "`required.parameters` must be some that this hardware has: got "
+            f"{missing}. It has {', '.join(present(hardware)) or 'none'}."
+        )
     return StrategiesStudy(
-        config=config, work=work, cases=cases, judge=judge, mesh=mesh
+        config=config,
+        network=network,
+        cases=cases,
+        engine=engine_of(config, mesh),
     )
 
 
@@ -73,22 +87,20 @@ class StrategiesStudy:
     """A study of strategies whose inputs are all there and valid."""
 
     config: ProgrammedConfig
-    work: Workload
+    network: AnalogNetwork
     cases: list[Case]
-    judge: Judge
-    mesh: Mesh | None
+    engine: Engine
+
+    @property
+    def work(self) -> Workload:
+        """The digital network."""
+        return self.network.work
 
     @property
     def parts(self) -> int:
         """How many parts there are to do."""
         each = len(self.config.strategies) + len(self.requirements)
         return len(self.cases) * each
-
-    @property
-    def call(self) -> int:
-        """Chips in one call of the compiled program, whatever is saved when."""
-        devices = 1 if self.mesh is None else self.mesh.shape[sharding.CHIPS]
-        return min(self.config.chunk * devices, self.config.chips)
 
     @property
     def requirements(self) -> list[tuple[str, str]]:
@@ -111,7 +123,7 @@ class StrategiesStudy:
         Returns:
             The results as an xarray Dataset, as written to `results.nc`.
         """
-        digital = np.asarray(jax.jit(self.judge.items)(self.work.params))
+        digital = np.asarray(evaluate(self.work))
         tables, programs = [], {}
         for case in self.cases:
             runner = Runner(self, case, Parts(folder, notify))
@@ -152,7 +164,7 @@ class Runner:
         self.study, self.case, self.parts = study, case, parts
         self.folder = parts.folder
         self.key = jax.random.key(study.config.seed)
-        self._built: dict[str, tuple[Built, Partial]] = {}
+        self._built: dict[str, Built] = {}
 
     def _draft(self, name: str) -> Draft:
         return Draft(self.folder, name)
@@ -164,6 +176,7 @@ class Runner:
             self._name(entry),
             lambda draft: vars(self._part(entry, draft, title)),
             title=title,
+            needs=("loss",),
         )
         return Part.of(found)
 
@@ -173,31 +186,22 @@ class Runner:
     def _part(self, entry: StrategySection, draft: Draft, title: str) -> Part:
         if entry.name == DIGITAL:
             return self._exact_part(self._trained_digital)
-        built, metric = self._program(entry)
-        chips, call = self.study.config.chips, self.study.call
-        measured = Measured(**draft.load_arrays())
-        while measured.chips < chips:
-            index = np.arange(measured.chips, min(measured.chips + call, chips))
-            found = evaluate(
-                metric,
-                built.params,
-                self.case.bare,
-                built.layers,
-                self.case.times,
-                chips=np.minimum(np.arange(index[0], index[0] + call), chips - 1),
-                key=self.key,
-                **self._how,
-            )
-            items, error = (
-                np.asarray(v)[: len(index)]
-                for v in (found.metric, found.weight_rms_error)
-            )
-            measured = measured.with_chips(items, error, self.study.work.subsets)
-            every = self.study.config.save_every
-            due = every is not None and measured.chips % every < len(index)
-            draft.save_arrays(vars(measured), now=due)
-            self.parts.notify(f"{title}, {measured.chips} of {chips} chips", False)
-        return measured.part(
+        built, config = self._program(entry), self.study.config
+        tally = self._measure(
+            built,
+            {},
+            self.case.times,
+            Saving(draft, config.save_every),
+            lambda tally: self.parts.notify(
+                f"{title}, {tally.taken[0]} of {config.chips} chips", False
+            ),
+        )
+        return Part(
+            metric=tally.metric[0],
+            loss=tally.loss[0],
+            item_metric=tally.item_metric[0],
+            subset_metric=tally.subset_metric[:, 0],
+            weight_rms_error=tally.weight_rms_error[0],
             expected_rms_error=built.expected_error,
             strategies=to_text(
                 {entry.title: built.strategies} if built.strategies else {}
@@ -206,58 +210,72 @@ class Runner:
 
     def _exact_part(self, params: PyTree) -> Part:
         """The results of a digital network: the same on all chips and at all times."""
-        items = np.asarray(jax.jit(self.study.judge.items)(params))
-        shape = (self.study.config.chips, len(self.case.times))
-        return (
-            Measured()
-            .with_chips(
-                np.broadcast_to(items, (*shape, *items.shape)),
-                np.zeros(shape, items.dtype),
-                self.study.work.subsets,
-            )
-            .part(
-                expected_rms_error=np.zeros(shape[1:], items.dtype),
-                strategies=to_text({}),
-            )
+        work, chips, times = self.study.work, self.study.config.chips, self.case.times
+        items = np.asarray(evaluate(work, params))
+        masks = [np.asarray(mask, bool) for mask in work.subsets.values()]
+
+        def same(value: Any, *shape: int) -> np.ndarray:
+            return np.broadcast_to(np.asarray(value, items.dtype), shape)
+
+        means, every = [items[mask].mean() for mask in masks], (chips, times.size)
+        return Part(
+            metric=same(items.mean(), *every),
+            loss=same(distillation(outputs(work, params), outputs(work)), *every),
+            item_metric=same(items, times.size, items.size),
+            subset_metric=same(np.reshape(means, (-1, 1, 1)), len(masks), *every),
+            weight_rms_error=same(0, *every),
+            expected_rms_error=same(0, times.size),
+            strategies=to_text({}),
         )
 
-    @property
-    def _how(self) -> dict[str, Any]:
-        """Options of `evaluate` that are the same for all programs."""
-        config, judge = self.study.config, self.study.judge
-        return {
-            "chunk": config.chunk,
-            "scope": config.compensation.scope,
-            "recalibrate": config.compensation.recalibrate,
-            "mesh": self.study.mesh,
-            "keyed": True,
-            "through": judge.through,
-        }
+    def _measure(
+        self,
+        built: Built,
+        factors: Factors,
+        times: Any,
+        kept: Kept,
+        notify: Callable[[Tally], None] = lambda tally: None,
+    ) -> Tally:
+        """What all chips with a program give, factors on imperfections."""
+        study, network = self.study, self.study.network
+        hardware = network.hardware(self.case.device, params=built.params)
+        point = network.point(
+            impair(hardware, factors),
+            built.layers,
+            filled(jnp.asarray(times, float)),
+            network.items,
+            params=built.params,
+            recalibrate=as_times(study.config.compensation.recalibrate),
+        )
+        mesh = study.engine.mesh
+        return study.engine.measure(
+            of_point,
+            np.zeros(1),
+            chip_keys(self.key, np.arange(study.config.chips)),
+            point if mesh is None else point.on(mesh, cut="items"),
+            times=len(times),
+            items=study.work.x.shape[0],
+            subsets=study.work.subsets,
+            kept=kept,
+            notify=notify,
+        )
 
     def require(self, label: str, parameter: str, digital: np.ndarray) -> Requirement:
-        """The loosest value of a parameter that would do for a strategy."""
+        """The largest factor on an imperfection that would do for a strategy."""
         config: Any = self.study.config
         entry = next(e for e in config.strategies if e.title == label)
+        names = RAY if parameter == "ray" else (parameter,)
+        sign = 1.0 if self.study.work.higher_is_better else -1.0
 
         def compute(draft: Draft) -> dict[str, Any]:
-            built, metric = self._program(entry)
-            (found,) = required_device(
-                metric,
-                built.params,
-                self.case.bare,
-                built.layers,
-                gap=config.required.gap,
-                t=config.times[-1],
-                key=self.key,
-                parameters=[parameter],
-                factors=config.required.factors,
-                chips=config.chips,
-                higher_is_better=self.study.work.higher_is_better,
-                digital=float(digital.mean()),
-                call=self.study.call,
-                step=draft.steps(self.study.call),
-                **self._how,
-            )
+            built, gaps = self._program(entry), []
+            for i, factor in enumerate(config.required.factors):
+                scaled, last = dict.fromkeys(names, factor), config.times[-1:]
+                found = self._measure(built, scaled, last, draft.section(f"{i}"))
+                found = found.metric[0, :, 0]
+                gaps.append(sign * (float(digital.mean()) - found.astype(float)))
+            factors = np.asarray(config.required.factors)
+            found = requirement(parameter, factors, np.array(gaps), config.required.gap)
             return vars(found)
 
         name = f"required-{self.case.label}-{label}-{parameter}"
@@ -267,14 +285,10 @@ class Runner:
 
     # --- programs ---------------------------------------------------------------------
 
-    def _program(self, entry: StrategySection) -> tuple[Built, Partial]:
-        """What is on the chips, and the metric with ranges that suit it."""
+    def _program(self, entry: StrategySection) -> Built:
+        """What is on the chips."""
         if entry.title not in self._built:
-            built = self._build(entry)
-            metric = self.study.judge.metric(built.params)
-            if self.study.mesh is not None:
-                metric = sharding.place(metric, self.study.mesh, cut="items")
-            self._built[entry.title] = built, metric
+            self._built[entry.title] = self._build(entry)
         return self._built[entry.title]
 
     def _build(self, entry: StrategySection) -> Built:
@@ -291,7 +305,7 @@ class Runner:
 
         def make() -> bytes:
             layers, rest = learn(
-                entry, programmer, self.study.work, self.study.judge.learned, course
+                entry, programmer, self.study.work, self.study.network.learned, course
             )
             return targets_file.to_bytes(layers, rest)
 
@@ -308,7 +322,7 @@ class Runner:
     def _trained(self) -> PyTree:
         """The parameters after hardware-aware training."""
         config: Any = self.study.config
-        work, judge = self.study.work, self.study.judge
+        work, network = self.study.work, self.study.network
 
         def make() -> bytes:
             programmer = self._programmer(work.params)
@@ -316,7 +330,7 @@ class Runner:
                 self.case.bare, programmer.build(START), self.case.times,
                 normalize=config.normalize,
             )  # fmt: skip
-            train = trainer(work, noise, config.training, apply=judge.learned)
+            train = trainer(work, noise, config.training, apply=network.learned)
             course = self._training_course(self.case.label)
             return targets_file.params_to_bytes(train(self._training_key, course))
 

@@ -34,7 +34,7 @@ def build(data: "xr.Dataset", folder: Path) -> tuple[dict[str, bytes], bytes]:
     show = results.shown(data.attrs["metric"])
     html = page.render(
         title=f"{data.attrs['workload']} on {data.attrs['device']}",
-        lead=f"{data.sizes['chip']} chips, {data.attrs['items']} test items, seed "
+        lead=f"{page.chips(data)}, {data.attrs['items']} test items, seed "
         f"{data.attrs['seed']}. Digital {show.title}: "
         f"{show.text(data.attrs['digital_metric'])}.",
         warnings=warnings(data),
@@ -101,7 +101,8 @@ def metric_rows(data: "xr.Dataset") -> list[Row]:
             )
             for m, e in zip(mean, error, strict=True)
         ]
-        rows.append(Row(cells=[Cell(text=str(label)), *cells], kind=str(kind)))
+        name = Cell(text=str(label), small=page.taken(data, str(label)))
+        rows.append(Row(cells=[name, *cells], kind=str(kind)))
     return rows
 
 
@@ -125,6 +126,7 @@ def metric_block(data: "xr.Dataset", images: list[page.Image]) -> Block:
     return Block(
         title=f"{show.title.capitalize()} ({show.unit}), mean over chips ± standard "
         "error",
+        text=page.stopping(data, "strategy"),
         header=["strategy", *_times(data)],
         rows=metric_rows(data),
         images=images,
@@ -285,27 +287,14 @@ _GOALS = {
 
 def assumptions(data: "xr.Dataset") -> list[str]:
     """What the numbers do not contain, or take for granted."""
-    scope = data.attrs["compensation"]
-    shared = {
-        "none": "There is no drift compensation.",
-        "network": "One drift compensation factor for the network",
-        "layer": "One drift compensation factor per layer",
-        "column": "One drift compensation factor per output column",
-    }[scope]
-    if scope != "none":
-        shared += ": mean |weight| of the first read over that of the present one."
-    measured = np.atleast_1d(data.attrs.get("recalibrated", []))
-    if measured.size:
-        when = ", ".join(human(t) for t in measured)
-        shared += f" It is measured at {when} and held in between; before, it is 1."
-        shared += " Searches assume one that is measured at every time."
     return [
         "Matrices of products are analog (`anajax.chip.table` lists them); biases, "
         "norms and embeddings are digital and exact.",
         data.attrs.get("periphery", "Converters, wires and products are ideal.")
         + " The noise of devices is in the weights, read once per chip and time for "
         "all test items.",
-        shared,
+        page.compensation(data),
+        *page.faults(data),
         *page.norms(data),
         page.mapping(data),
         "Searches for tables minimize the expected weight error averaged over the "

@@ -126,6 +126,7 @@ def combine(
             data_source=work.source["data"],
             weights=work.source["weights"],
             compensation=config.compensation.scope,
+            stop_at_se=config.stop_at_se or 0.0,
             git=git_state(),
             json=json.dumps(["config", "versions", "source", "device_files"]),
             **({} if recalibrated is None else {"recalibrated": recalibrated}),

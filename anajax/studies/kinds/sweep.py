@@ -6,23 +6,24 @@ whatever its numbers are. Every point sees the same chips (common keys).
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from anajax import chip
 from anajax._core.tree import replace
-from anajax._core.types import Array, PRNGKey, PyTree
+from anajax._core.types import Array, PyTree
+from anajax.analysis.engine import MEASURES, Arrays, Engine
+from anajax.analysis.evaluate import as_times, one_chip
 from anajax.analysis.hardware import Hardware
-from anajax.analysis.network import System, one_chip
-from anajax.analysis.points import chip_keys, over_points
-from anajax.analysis.steps import Arrays, Step
-from anajax.analysis.workload import Workload
-from anajax.studies.config.hardware import PeripherySection
+from anajax.analysis.network import AnalogNetwork
+from anajax.analysis.points import chip_keys, filled
+from anajax.analysis.sharding import place
+from anajax.analysis.workload import Workload, evaluate
 from anajax.studies.config.on_hardware import HardwareConfig
 from anajax.studies.kinds.sweep_config import Point, SweepConfig, point_config, settings
 from anajax.studies.kinds.sweep_results import dataset
@@ -30,20 +31,21 @@ from anajax.studies.report import results
 from anajax.studies.store.drafts import Draft
 from anajax.studies.store.folder import Folder
 from anajax.studies.store.parts import Notify, Parts
-from anajax.studies.ways.cases import uncovered
+from anajax.studies.ways.cases import device_of, uncovered
 from anajax.studies.ways.deploy import (
     Deployed,
     attributes,
-    calibrated,
     deploy,
-    faulty_device,
-    hardware_of,
+    engine_of,
+    network_of,
+    periphery_of,
     strategy_layers,
-    system_of,
 )
 
 PART = 16
 """Points that are saved at once."""
+PART_ARRAYS = (*MEASURES, "item_metric", "subset_metric")
+"""What is saved of them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,7 @@ class Variant:
     hardware: Hardware
     layers: dict[str, chip.LayerProgram]
     times: np.ndarray
+    recalibrate: Array | None
     seed: int
     extrapolated: np.ndarray
 
@@ -61,7 +64,7 @@ class Variant:
 class Group:
     """Points of one structure: one trace."""
 
-    model: Callable[[Any, Any], Any]
+    model: "VariantModel"
     members: list[int]
     """Indices of the points."""
 
@@ -77,6 +80,7 @@ class Sweep:
     points: list[Point]
     variants: list[Variant]
     groups: list[Group]
+    engine: Engine
 
     @property
     def parts(self) -> int:
@@ -95,7 +99,10 @@ class Sweep:
         """
         parts = Parts(folder, notify)
         shape = (len(self.points), self.config.chips, len(self.config.times))
-        found = {n: np.full(shape, np.nan) for n in _MEASURES}
+        found = {n: np.full(shape, np.nan) for n in MEASURES}
+        items = len(self.points), len(self.config.times), self.work.x.shape[0]
+        found["item_metric"] = np.empty(items, np.float32)
+        found["subset_metric"] = np.empty((len(self.work.subsets), *shape))
         for i, group in enumerate(self.groups):
             for start in range(0, len(group.members), PART):
                 some = group.members[start : start + PART]
@@ -104,112 +111,69 @@ class Sweep:
                     lambda draft, some=some, group=group: self._measure(
                         group, some, draft
                     ),
+                    needs=PART_ARRAYS,
                 )
-                for name in _MEASURES:
-                    found[name][some] = arrays[name]
+                for name, values in found.items():
+                    values[..., some, :, :] = arrays[name]
+        found["digital"] = np.asarray(evaluate(self.work))
         about = attributes(self.config, self.work, self.base)
         data = dataset(self, found, results.attributes(folder.identity, **about))
         folder.write(results.RESULTS, results.to_netcdf(data))
         return data
 
-    @property
-    def call(self) -> int:
-        """Chips of any points in one call of the compiled program."""
-        return self.config.chunk * jax.local_device_count()
-
     def _measure(self, group: Group, members: list[int], draft: Draft) -> Arrays:
-        options = self.config.sweep
-        return measure(
+        variants = [self.variants[i] for i in members]
+        size = min(PART, len(group.members))
+        numbers, layer = _stacked(variants, size, self.engine.mesh)
+        items = group.model.network.items
+        items = items if self.engine.mesh is None else items.on(self.engine.mesh)
+        chips = np.arange(self.config.chips)
+        keys = [chip_keys(jax.random.key(v.seed), chips) for v in variants]
+        found = self.engine.measure(
             group.model,
-            [self.variants[i] for i in members],
-            size=min(PART, len(group.members)),
-            chips=self.config.chips,
-            chunk=self.config.chunk,
-            stop_at_se=options.stop_at_se,
-            batch=options.batch,
-            step=draft.steps(self.call),
-            call=self.call,
+            (np.arange(len(members)), np.asarray(layer)),
+            jnp.stack(keys),
+            (numbers, items),
+            times=len(self.config.times),
+            items=self.work.x.shape[0],
+            subsets=self.work.subsets,
+            kept=draft,
         )
+        return {n: getattr(found, n) for n in PART_ARRAYS}
 
 
-_MEASURES = ("metric", "loss", "weight_rms_error")
+@dataclasses.dataclass(frozen=True)
+class VariantModel:
+    """One chip of a variant: of (index of the variant, of its layers), and a key.
 
-
-def variant_model(system: System) -> Callable[[Any, Any], Any]:
-    """The function of `over_points` for (index of a variant, of its layers, key).
-
-    What points share is stacked (hardware, layers, times).
+    What points share is (stacked hardware, layers, times and recalibrations; items).
+    Equal networks share a trace.
     """
 
-    def model(point: tuple[Array, Array, PRNGKey], shared: PyTree) -> Any:
-        i, j, key = point
-        hardware, layers, times = shared
-        alone = len(jax.tree.leaves(layers)[0]) == 1  # then nothing is copied
-        own = _pick(layers, 0 if alone else j)
-        return vars(one_chip(system, _pick(hardware, i), own, times[i], key))
+    network: AnalogNetwork
 
-    return model
+    def __call__(self, point: tuple, shared: PyTree) -> dict[str, Array]:
+        (i, j), key = point
+        (hardware, layers, (times, count), recalibrate), items = shared
+        alone = len(jax.tree.leaves(layers)[0]) == 1  # then nothing is copied
+        own = self.network.point(
+            _pick(hardware, i),
+            _pick(layers, 0 if alone else j),
+            (times[i], count),
+            items,
+            recalibrate=_pick(recalibrate, i),
+        )
+        return one_chip(own, key)
 
 
 def _pick(tree: PyTree, index: Any) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
-def measure(
-    model: Callable[[Any, Any], Any],
-    variants: list[Variant],
-    *,
-    size: int,
-    chips: int,
-    chunk: int = 1,
-    stop_at_se: float | None = None,
-    batch: int = 5,
-    call: int | None = None,
-    step: Step | None = None,
-) -> Arrays:
-    """Measures `[variants chips times]` by name, NaN for chips that were not needed.
-
-    Args:
-        model: from `variant_model`.
-        variants: of one structure.
-        size: variants to fill up to, so that all calls of a group share a trace.
-        chips: most chips of each.
-        chunk: chips at once (vmapped), which bounds the memory.
-        stop_at_se: standard error of the metric at which a variant takes no more chips.
-        batch: chips between two looks at it.
-        call: see `over_points`.
-        step: see `over_points`.
-    """
-    shared, layer = _stacked(variants, size)
-    keys = [chip_keys(jax.random.key(v.seed), jnp.arange(chips)) for v in variants]
-    shape = (len(variants), chips, variants[0].times.size)
-    found = {n: np.full(shape, np.nan) for n in _MEASURES}
-    every = batch if stop_at_se is not None else chips
-    active = list(range(len(variants)))
-    how: Any = {"chunk": chunk, "call": call, "step": step}
-    for first in range(0, chips, every):
-        if not active:
-            break
-        here = range(first, min(first + every, chips))
-        pairs = np.array([(i, layer[i], c) for i in active for c in here])
-        own = jnp.stack([keys[i][c] for i, _, c in pairs])
-        point = jnp.asarray(pairs[:, 0]), jnp.asarray(pairs[:, 1]), own
-        got = over_points(model, point, shared, **how)
-        for name in _MEASURES:
-            found[name][pairs[:, 0], pairs[:, 2]] = got[name]
-        if stop_at_se is not None:
-            active = [i for i in active if _error(found["metric"][i]) > stop_at_se]
-    return found
-
-
-def _error(metric: np.ndarray) -> float:
-    """Largest standard error over times of the chips that are there `[chips times]`."""
-    there = metric[~np.isnan(metric[:, 0])]
-    return float(np.max(there.std(0, ddof=1)) / np.sqrt(len(there)))
-
-
-def _stacked(variants: list[Variant], size: int) -> tuple[Any, list[int]]:
-    """What variants share, stacked; and the index of each one's layers."""
+def _stacked(
+    variants: list[Variant], size: int, mesh: Mesh | None
+) -> tuple[Any, list[int]]:
+    """Numbers of variants, stacked and filled up; and which layers each of them has."""
     distinct: list[dict] = []
     layer = []
     for v in variants:
@@ -225,17 +189,19 @@ def _stacked(variants: list[Variant], size: int) -> tuple[Any, list[int]]:
 
     hardware = jax.tree.map(stack, *(v.hardware for v in full))
     layers = jax.tree.map(stack, *distinct)
-    times = jnp.stack([jnp.asarray(v.times, float) for v in full])
-    return (hardware, layers, times), layer
+    every = [filled(jnp.asarray(v.times, float)) for v in full]
+    times = jnp.stack([t for t, _ in every]), every[0][1]
+    held = jax.tree.map(stack, *(v.recalibrate for v in full))
+    if mesh is not None:
+        layers = place(layers, mesh, cut="weights")
+        hardware, times, held = place((hardware, times, held), mesh)
+    return (hardware, layers, times, held), layer
 
 
 # --- preparation ----------------------------------------------------------------------
 
 
-MESH = False
-
-
-def prepare(config: SweepConfig, work: Workload, mesh: None) -> Sweep:
+def prepare(config: SweepConfig, work: Workload, mesh: Mesh | None) -> Sweep:
     """Check all inputs of a sweep, all points included.
 
     Raises:
@@ -260,6 +226,7 @@ def prepare(config: SweepConfig, work: Workload, mesh: None) -> Sweep:
         points=points,
         variants=list(variants),
         groups=_groups(list(structures)),
+        engine=engine_of(config, mesh),
     )
 
 
@@ -268,17 +235,18 @@ class Builder:
 
     def __init__(self, config: SweepConfig, work: Workload, base: Deployed):
         self.config, self.work = config, work
-        self.systems: dict[str, Any] = {}
-        self.models: dict[str, Callable] = {}
+        self.networks = {base.network: base.network}
         programmed = self._program_key(config, base.hardware.device)
         self.programs = {programmed: base.layers}
 
-    def build(self, config: HardwareConfig) -> tuple[Variant, tuple[Any, Callable]]:
+    def build(self, config: HardwareConfig) -> tuple[Variant, tuple[Any, VariantModel]]:
         """A point, and its structure: what it shares with its group, and the model."""
-        device = faulty_device(config)
+        device = device_of(config, config.device)
         times = np.asarray(config.times)
         outside = uncovered(config, device, times)
-        system_key, hardware = self._hardware(config, device)
+        network = network_of(config, self.work)
+        network = self.networks.setdefault(network, network)
+        hardware = network.hardware(device, periphery_of(config))
         program = self._program_key(config, hardware.device)
         if program not in self.programs:
             self.programs[program] = strategy_layers(config, self.work, hardware.device)
@@ -286,27 +254,14 @@ class Builder:
             hardware=hardware,
             layers=self.programs[program],
             times=times,
+            recalibrate=as_times(config.compensation.recalibrate),
             seed=config.seed,
             extrapolated=outside,
         )
-        leaves, tree = jax.tree.flatten((variant.hardware, variant.layers))
+        numbers = variant.hardware, variant.layers, variant.recalibrate
+        leaves, tree = jax.tree.flatten(numbers)
         shapes = tuple((jnp.shape(v), jnp.result_type(v)) for v in leaves)
-        return variant, ((system_key, tree, shapes), self.models[system_key])
-
-    def _hardware(self, config: HardwareConfig, device: Any) -> tuple[str, Hardware]:
-        """The hardware, on a system that points of the same structure share."""
-        section = config.periphery or PeripherySection()
-        kinds = [section.dac_bits is None, section.adc_bits is None]
-        kinds += [not section.output_noise, not section.wires]
-        key = json.dumps(
-            [kinds, section.rows, section.columns, section.inputs, section.outputs]
-            + [config.compensation.scope, config.compensation.norms, config.normalize]
-        )
-        if key not in self.systems:
-            system = system_of(config, self.work)
-            self.systems[key] = calibrated(system)
-            self.models[key] = variant_model(system)
-        return key, hardware_of(config, device, *self.systems[key])
+        return variant, ((network, tree, shapes), VariantModel(network))
 
     def _program_key(self, config: HardwareConfig, device: Any) -> str:
         """Points of the same key have the same targets."""
@@ -320,7 +275,7 @@ class Builder:
         return json.dumps([asked, span, kind], sort_keys=True)
 
 
-def _groups(structures: list[tuple[Any, Callable]]) -> list[Group]:
+def _groups(structures: list[tuple[Any, VariantModel]]) -> list[Group]:
     groups: dict[Any, Group] = {}
     for i, (structure, model) in enumerate(structures):
         known = groups.setdefault(structure, Group(model=model, members=[]))

@@ -9,9 +9,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from anajax.studies.config.messages import message
 from anajax.studies.config.on_hardware import HardwareConfig
-from anajax.studies.config.sections import Positive, Section, refuse
+from anajax.studies.config.sections import Section, refuse
 
-FIXED = ("study", "workload", "chips", "chunk", "sweep")
+FIXED = ("study", "workload", "chips", "chunk", "stop_at_se", "look_every", "sweep")
 """Keys that are the same for all points of a sweep."""
 Point = dict[str, Any]
 """Values by dotted key."""
@@ -107,12 +107,17 @@ class SweepSection(Section):
     )
     """Once: targets are those of the config without the changes, and chosen anew only
     where range, levels, strategy or weights change. Each: anew for every point."""
-    stop_at_se: Positive | None = Field(
-        default=None, description="a standard error of the metric, or null"
-    )
-    """A point takes no more chips once its metric is known this well at all times."""
-    batch: int = Field(default=5, ge=2, description="2 chips or more between looks")
-    """Chips between two looks at the standard error."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _moved(cls, data: Any) -> Any:
+        for old, new in (("stop_at_se", "stop_at_se"), ("batch", "look_every")):
+            if isinstance(data, dict) and old in data:
+                raise ValueError(
+                    f"`{new}` must stand beside `sweep`, for all kinds of studies: got "
+                    f"`sweep.{old}`. Move it to the top of the config."
+                )
+        return data
 
     @model_validator(mode="after")
     def _one_design(self) -> "SweepSection":

@@ -90,8 +90,16 @@ def means(data: "xr.Dataset") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean and standard error of the metric `[points times]`, and chips `[points]`."""
     values = np.asarray(data[data.attrs["metric"]].values, float)
     count = np.sum(~np.isnan(values[..., 0]), 1)
-    error = np.nanstd(values, 1, ddof=1) / np.sqrt(count)[:, None]
-    return np.nanmean(values, 1), error, count
+    return *results.mean_and_error(values), count
+
+
+def item_errors(data: "xr.Dataset") -> np.ndarray:
+    """Standard error over items of the loss against digital `[points times]`."""
+    name = data.attrs["metric"]
+    if f"item_{name}" not in data:  # of an earlier version
+        return np.full((data.sizes["point"], data.sizes["time"]), np.nan)
+    lost = data[f"digital_item_{name}"].values - data[f"item_{name}"].values
+    return lost.std(-1, ddof=1) / np.sqrt(lost.shape[-1])
 
 
 def metric_figure(data: "xr.Dataset") -> "Figure":
@@ -233,7 +241,7 @@ def _same_times(data: "xr.Dataset") -> bool:
 def _table(data: "xr.Dataset", images: list[page.Image]) -> Block:
     mean, error, count = means(data)
     show = results.shown(data.attrs["metric"])
-    names = keys(data)
+    names, of_items = keys(data), item_errors(data).max(1)
     rows = []
     for i in range(min(ROWS, data.sizes["point"])):
         cells = [Cell(text=_text(data[f"set:{n}"].values[i])) for n in names]
@@ -241,6 +249,7 @@ def _table(data: "xr.Dataset", images: list[page.Image]) -> Block:
         for m, e in zip(mean[i], error[i], strict=True):
             text = f"{show.factor * m:.{show.digits}f}"
             cells.append(Cell(text=text, small=f"± {show.factor * e:.{show.digits}f}"))
+        cells.append(Cell(text=f"{show.factor * of_items[i]:.{show.digits}f}"))
         rows.append(Row(cells=cells))
     more = data.sizes["point"] - len(rows)
     rest = f" {more} more points are in results.nc." if more > 0 else ""
@@ -248,23 +257,12 @@ def _table(data: "xr.Dataset", images: list[page.Image]) -> Block:
     times = [human(t) if same else f"time {i}" for i, t in enumerate(data.time.values)]
     return Block(
         title=f"{show.title.capitalize()} ({show.unit})",
-        text=f"Mean over chips ± standard error of that mean.{_stopping(data)}{rest}",
-        header=[*short(names), "chips", *times],
+        text="Mean over chips ± standard error of that mean; over items: the largest "
+        "standard error of the paired loss against digital over test items. "
+        f"{page.stopping(data, 'point')}{rest}",
+        header=[*short(names), "chips", *times, "over items"],
         rows=rows,
         images=images,
-    )
-
-
-def _stopping(data: "xr.Dataset") -> str:
-    wanted = data.attrs["stop_at_se"]
-    if not wanted:
-        return ""
-    show = results.shown(data.attrs["metric"])
-    unit = show.unit.replace("%", "points")
-    return (
-        f" A point takes no more chips once its standard error is at most "
-        f"{show.factor * wanted:g} {unit} at all times; stopped so, errors are on "
-        "average a little too small."
     )
 
 

@@ -38,6 +38,17 @@ def dataset(
                 found["weight_rms_error"],
                 {"units": "1"} | taken,
             ),
+            f"item_{metric}": (
+                ("point", "time", "item"),
+                found["item_metric"],
+                {"units": unit, "better": better, "comment": "mean over chips"},
+            ),
+            f"digital_item_{metric}": ("item", found["digital"], {"units": unit}),
+            f"subset_{metric}": (
+                ("subset", *dims),
+                found["subset_metric"],
+                {"units": unit, "better": better} | taken,
+            ),
             "seconds": (
                 ("point", "time"),
                 np.stack([v.times for v in study.variants]),
@@ -52,6 +63,7 @@ def dataset(
         coords={
             "point": np.arange(len(study.points)),
             "chip": np.arange(study.config.chips),
+            "subset": np.array(list(study.work.subsets), dtype=str),
             "time": ("time", np.asarray(study.config.times, float), {"units": "s"}),
         },
     )
@@ -64,7 +76,6 @@ def dataset(
         | {
             "keys": json.dumps(list(study.points[0])),
             "axes": json.dumps(shape),
-            "stop_at_se": study.config.sweep.stop_at_se or 0.0,
         }
     )
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anajax.analysis.hardware import NON_IDEALITIES
 from anajax.studies.config.durations import human
 from anajax.studies.report import page, results
 from anajax.studies.report.page import Block, Cell, Row
@@ -15,12 +16,8 @@ if TYPE_CHECKING:  # costs a second to import
 else:
     xr = Figure = Any
 
-TITLES = {
-    "programming": "programming error",
-    "drift_spread": "spread of drift",
-    "read": "read noise",
-    "drift_mean": "mean drift",
-    "ray": "programming, drift spread and read together",
+TITLES = {name: what.title for name, what in NON_IDEALITIES.items()} | {
+    "ray": "programming, drift spread and read together"
 }
 FIGURE = "required"
 

@@ -189,6 +189,7 @@ def _rows(
         of_all = data[f"subset_{name}"].sel(subset=subset)
         items = int(data.in_subset.sel(subset=subset).sum())
     values = of_all.sel(strategy=label).values.astype(float)
+    values = values[~np.isnan(values).all(1)]
     digital = of_all.sel(strategy=results.DIGITAL).values[0]
     loss, error = results.gap_to_digital(data, label, subset=subset)
     gain, gain_error = _gain(data, label) if subset is None else ([""] * len(loss),) * 2

@@ -6,9 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import yaml
 
 from anajax.analysis.network import NORM_INPUTS
+from anajax.studies.config.durations import human
+from anajax.studies.report.results import shown
 
 if TYPE_CHECKING:  # costs a second to import
     import xarray as xr
@@ -82,6 +85,74 @@ def mapping(data: "xr.Dataset") -> str:
     return (
         "Weights are normalized by the largest |weight| of their column, and columns "
         "are scaled digitally behind their ADCs, whose range a layer shares."
+    )
+
+
+def compensation(data: "xr.Dataset") -> str:
+    """What drift compensation there is, and when it is measured."""
+    scope = data.attrs["compensation"]
+    shared = {
+        "none": "There is no drift compensation.",
+        "network": "One drift compensation factor for the network",
+        "layer": "One drift compensation factor per layer",
+        "column": "One drift compensation factor per output column",
+    }[scope]
+    if scope != "none":
+        shared += ": mean |weight| of the first read over that of the present one."
+    measured = np.atleast_1d(data.attrs.get("recalibrated", []))
+    if measured.size:
+        when = ", ".join(human(t) for t in measured)
+        shared += f" It is measured at {when} and held in between; before, it is 1."
+        shared += " Searches assume one that is measured at every time."
+    return shared
+
+
+def faults(data: "xr.Dataset") -> list[str]:
+    """What is broken on every chip, where a study says so."""
+    given = json.loads(data.attrs["config"]).get("faults") or {}
+    said = [f"{100 * v:g} % {_FAULTS[name]}" for name, v in given.items() if v]
+    if not said:
+        return []
+    return [f"Every chip has faults of its own: {', '.join(said)}."]
+
+
+_FAULTS = {
+    "stuck_low": "of the cells stuck at the least conductance",
+    "stuck_high": "of the cells stuck at the largest",
+    "dead_rows": "of the rows dead",
+    "dead_columns": "of the columns dead",
+}
+
+
+def chips(data: "xr.Dataset") -> str:
+    """How many chips there are, or at most."""
+    most = "up to " if data.attrs.get("stop_at_se", 0) else ""
+    return f"{most}{data.sizes['chip']} chips"
+
+
+def taken(data: "xr.Dataset", label: str) -> str:
+    """How many chips a strategy took, where studies stop early."""
+    if not data.attrs.get("stop_at_se", 0):
+        return ""
+    values = data[data.attrs["metric"]].sel(strategy=label)
+    return f"{int(values.notnull().any('time').sum())} chips"
+
+
+def stopping(data: "xr.Dataset", what: str) -> str:
+    """When no more chips are taken, where that is decided by the standard error.
+
+    Args:
+        data: results.
+        what: takes chips.
+    """
+    wanted = data.attrs.get("stop_at_se", 0)
+    if not wanted:
+        return ""
+    show = shown(data.attrs["metric"])
+    return (
+        f"A {what} takes no more chips once its standard error is at most "
+        f"{show.factor * wanted:g} {show.unit.replace('%', 'points')} at all times; "
+        "stopped so, errors are on average a little too small."
     )
 
 

@@ -26,7 +26,9 @@ class Part:
     """What one strategy on one device gave; the unit in which a study is saved."""
 
     metric: np.ndarray
-    """`[chips times]`, the mean over test items."""
+    """`[chips times]`, the mean over test items; NaN for chips that were not needed."""
+    loss: np.ndarray
+    """`[chips times]`, divergence of the digital from the analog outputs."""
     item_metric: np.ndarray
     """`[times items]`, the mean over chips."""
     subset_metric: np.ndarray
@@ -42,65 +44,6 @@ class Part:
     def of(cls, arrays: Mapping[str, np.ndarray]) -> "Part":
         """The part whose fields were saved as arrays."""
         return cls(**{**arrays, "strategies": str(arrays["strategies"])})  # pyright: ignore
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What the first chips gave: what is saved of a part that is not done."""
-
-    metric: np.ndarray | None = None
-    """`[chips times]`, None before the first chip, as all others."""
-    item_sum: np.ndarray | None = None
-    """`[times items]`, float64, the sum over chips one by one: the same bits however
-    chips are cut."""
-    subset_metric: np.ndarray | None = None
-    """`[subsets chips times]`."""
-    weight_rms_error: np.ndarray | None = None
-    """`[chips times]`."""
-
-    @property
-    def chips(self) -> int:
-        """How many there are."""
-        return 0 if self.metric is None else len(self.metric)
-
-    def with_chips(
-        self, items: np.ndarray, error: np.ndarray, subsets: Mapping[str, Any]
-    ) -> "Measured":
-        """The same with more chips.
-
-        Args:
-            items: metric `[chips times items]`.
-            error: rms weight error `[chips times]`.
-            subsets: which items are in each.
-        """
-        total = np.zeros(items.shape[1:]) if self.item_sum is None else self.item_sum
-        for one in items:
-            total = total + one
-        masks = [np.asarray(mask, bool) for mask in subsets.values()]
-        means = np.array([items[..., mask].mean(-1) for mask in masks], items.dtype)
-        return Measured(
-            metric=_joined(self.metric, items.mean(-1)),
-            item_sum=total,
-            subset_metric=_joined(
-                self.subset_metric, means.reshape(-1, *items.shape[:2]), axis=1
-            ),
-            weight_rms_error=_joined(self.weight_rms_error, error),
-        )
-
-    def part(self, **rest: Any) -> Part:
-        """The part of all its chips; `rest` are the other fields."""
-        found: Any = self
-        return Part(
-            metric=found.metric,
-            item_metric=(found.item_sum / self.chips).astype(found.metric.dtype),
-            subset_metric=found.subset_metric,
-            weight_rms_error=found.weight_rms_error,
-            **rest,
-        )
-
-
-def _joined(some: np.ndarray | None, more: np.ndarray, axis: int = 0) -> np.ndarray:
-    return more if some is None else np.concatenate([some, more], axis)
 
 
 def dataset(
@@ -128,8 +71,6 @@ def dataset(
     same = np.full((1, *metric.shape[1:]), np.mean(digital), metric.dtype)
     items = np.stack([p.item_metric for p in parts.values()])
     exact = np.broadcast_to(digital, items.shape[1:])[None].astype(items.dtype)
-    error = np.stack([p.weight_rms_error for p in parts.values()])
-    expected = np.stack([p.expected_rms_error for p in parts.values()])
     dims = ("strategy", "chip", "time")
     in_subset = np.array(list(work.subsets.values()), bool).reshape(-1, len(digital))
     subset = np.stack([p.subset_metric for p in parts.values()])
@@ -142,14 +83,11 @@ def dataset(
                 np.concatenate([exact, items]),
                 _metric_attrs(work) | {"comment": "of a test item, mean over chips"},
             ),
-            "weight_rms_error": (
-                dims,
-                np.concatenate([np.zeros_like(error[:1]), error]),
-                share,
-            ),
+            "loss": (dims, _with_zero(parts, "loss"), _LOSS),
+            "weight_rms_error": (dims, _with_zero(parts, "weight_rms_error"), share),
             "expected_rms_error": (
                 ("strategy", "time"),
-                np.concatenate([np.zeros_like(expected[:1]), expected]),
+                _with_zero(parts, "expected_rms_error"),
                 share | {"comment": "from exact moments, without samples"},
             ),
             f"subset_{work.metric}": (
@@ -172,6 +110,15 @@ def dataset(
             "kind": ("strategy", [DIGITAL, *(kinds[p] for p in parts)]),
         },
     )
+
+
+_LOSS = {"units": "nat", "comment": "of the digital from the analog outputs"}
+
+
+def _with_zero(parts: dict[str, Part], name: str) -> np.ndarray:
+    """A field of all parts, 0 for the digital network in front of them."""
+    found = np.stack([getattr(part, name) for part in parts.values()])
+    return np.concatenate([np.zeros_like(found[:1]), found])
 
 
 def programmed(data: "xr.Dataset") -> "xr.Dataset":
@@ -275,10 +222,17 @@ def shown(metric: str) -> MetricFormat:
 
 
 def mean_and_error(values: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over chips and its standard error; chips are the second last axis."""
+    """Mean over chips and its standard error; chips are the second last axis.
+
+    Chips that were not needed are NaN and do not count.
+    """
     values = np.asarray(values, float)
-    count = values.shape[-2]
-    return values.mean(-2), values.std(-2, ddof=1) / np.sqrt(count)
+    there = ~np.isnan(values)
+    count = there.sum(-2)
+    with np.errstate(invalid="ignore", divide="ignore"):  # NaN where there are none
+        mean = np.where(there, values, 0).sum(-2) / count
+        square = np.where(there, (values - mean[..., None, :]) ** 2, 0).sum(-2)
+        return mean, np.sqrt(square / (count - 1) / count)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -316,7 +270,7 @@ def _gains(data: "xr.Dataset", trained: bool) -> list[Gain]:
         return []
     sign = 1 if data[name].attrs["better"] == "higher" else -1
     by_hand = data[name].sel(strategy=hands).values  # [strategy chip time]
-    best = [hands[b] for b in np.argmax(sign * by_hand.mean(1), 0)]
+    best = [hands[b] for b in np.argmax(sign * mean_and_error(by_hand)[0], 0)]
 
     def against_best(values: "xr.DataArray", label: str) -> np.ndarray:
         pairs = [

@@ -5,8 +5,8 @@ does not depend on when it was saved: a study that was stopped anywhere ends wit
 same bits.
 """
 
+import functools
 import io
-import itertools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from anajax._core.types import PyTree
-from anajax.analysis.steps import Arrays, Step, as_arrays
+from anajax.analysis.engine import Arrays
 from anajax.studies.store.folder import Folder
 
 FOLDER = "drafts"
@@ -54,28 +54,53 @@ class Draft:
         """`save` arrays by name."""
         self.save(lambda: packed(as_arrays(values)), now=now)
 
-    def steps(self, size: int) -> Step:
-        """A `Step` that keeps all steps here; they are known by their order.
+    def section(self, mark: str) -> "Section":
+        """A measurement of several that are kept in this draft."""
+        return Section(self, f"{mark}:")
 
-        Args:
-            size: of a step, such as its chips: steps of another size are not these.
-        """
-        known, order = self.load_arrays(), itertools.count()
-
-        def step(compute: Callable[[], Mapping[str, Any]]) -> Arrays:
-            mark = f"{size}x{next(order)}:"
-            found = {k: v for k, v in known.items() if k.startswith(mark)}
-            if not found:
-                found = {f"{mark}{k}": v for k, v in as_arrays(compute()).items()}
-                known.update(found)
-                self.save_arrays(known)
-            return {name.removeprefix(mark): v for name, v in found.items()}
-
-        return step
+    @functools.cached_property
+    def known(self) -> Arrays:
+        """What was saved last, for sections to change."""
+        return self.load_arrays()
 
     def drop(self) -> None:
         """Delete it: the part is there."""
         self.folder.remove(self.file)
+
+
+class Section:
+    """Arrays by names that begin with a mark, among the others of a draft."""
+
+    def __init__(self, draft: Draft, mark: str):
+        self.draft, self.mark = draft, mark
+
+    def load_arrays(self) -> Arrays:
+        """Arrays that were saved last, or none."""
+        known, mark = self.draft.known, self.mark
+        return {k.removeprefix(mark): v for k, v in known.items() if k.startswith(mark)}
+
+    def save_arrays(self, values: Mapping[str, Any]) -> None:
+        """Save arrays beside those of other sections, if it is time to."""
+        self.draft.known.update({f"{self.mark}{k}": v for k, v in values.items()})
+        self.draft.save_arrays(self.draft.known)
+
+
+class Saving:
+    """A draft of chips that is also saved after so many of them."""
+
+    def __init__(self, draft: Draft, every: int | None):
+        self.draft, self.every, self.saved = draft, every, 0
+
+    def load_arrays(self) -> Arrays:
+        """Arrays that were saved last, or none."""
+        return self.draft.load_arrays()
+
+    def save_arrays(self, values: Mapping[str, Any]) -> None:
+        """Save arrays, if it is time to or there are enough new chips."""
+        there = int(values["done"].sum())
+        due = self.every is not None and there - self.saved >= self.every
+        self.saved = there if due else self.saved
+        self.draft.save_arrays(values, now=due)
 
 
 def drop_all(folder: Folder) -> None:
@@ -128,3 +153,8 @@ def unpacked(content: bytes) -> Arrays:
     """Arrays by name of a .npz file."""
     with np.load(io.BytesIO(content), allow_pickle=False) as data:
         return {name: data[name] for name in data.files}
+
+
+def as_arrays(values: Mapping[str, Any]) -> Arrays:
+    """Arrays by name, on the host."""
+    return {name: np.asarray(v) for name, v in values.items()}

@@ -1,9 +1,9 @@
 """Parts of a study: arrays that are computed once, saved, and read back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
-from anajax.analysis.steps import Arrays, as_arrays
-from anajax.studies.store.drafts import Draft, packed, unpacked
+from anajax.analysis.engine import Arrays
+from anajax.studies.store.drafts import Draft, as_arrays, packed, unpacked
 from anajax.studies.store.folder import Folder
 
 Notify = Callable[[str, bool], None]
@@ -23,6 +23,7 @@ class Parts:
         compute: Callable[[Draft], Mapping[str, object]],
         *,
         title: str | None = None,
+        needs: Collection[str] = (),
     ) -> Arrays:
         """The arrays of a part: from the folder, or computed and saved there.
 
@@ -30,6 +31,10 @@ class Parts:
             name: of the part, fit for a file name.
             compute: makes arrays by name; keeps what is half done in a draft.
             title: what is notified, the name by default.
+            needs: names of arrays that must be there.
+
+        Raises:
+            ValueError: if the folder has the part, but not all of them.
         """
         title = title or name
         self.notify(title, False)
@@ -40,6 +45,12 @@ class Parts:
             self.folder.write(_file(name), content)
             draft.drop()
             found = unpacked(self.folder.content(_file(name)))  # those of process 0
+        missing = sorted(set(needs) - set(found))
+        if missing:
+            raise ValueError(
+                "`--resume` must go on with parts that this anajax wrote: got "
+                f"{_file(name)} without {missing}. Begin again with another --out."
+            )
         self.notify(title, True)
         return found
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from anajax import devices
 from anajax._core.tree import replace
-from anajax.devices.base import ANY_TIME, Device, check_device
+from anajax.analysis.hardware import bare
+from anajax.devices.base import Device, check_device
 from anajax.devices.records import find_preset
 from anajax.studies.config.strategy import DIGITAL, LEARNED
 from anajax.studies.config.study import (
@@ -31,7 +32,7 @@ class Case:
     @property
     def bare(self) -> Device:
         """The device without its texts, so that equal structures share a trace."""
-        return replace(self.device, name="", source="", valid_times=ANY_TIME)
+        return bare(self.device)
 
 
 def cases_of(config: ProgrammedConfig) -> list[Case]:
@@ -54,7 +55,7 @@ def cases_of(config: ProgrammedConfig) -> list[Case]:
 
 
 def _case(config: StudyConfig, section: DeviceSection) -> Case:
-    device = make_device(section)
+    device = device_of(config, section)
     times = np.asarray(config.times)
     if isinstance(config, DevicesConfig) and not config.extrapolate:
         low, high = device.valid_times
@@ -80,6 +81,12 @@ def uncovered(config: StudyConfig, device: Device, times: np.ndarray) -> np.ndar
         return devices.check_times(device, times, extrapolate=config.extrapolate)
     except ValueError as error:
         raise ValueError(f"{error} In a config: `extrapolate: true`.") from None
+
+
+def device_of(config: StudyConfig, section: DeviceSection) -> Device:
+    """The device of a section, with the faults of its study."""
+    device = make_device(section)
+    return device if config.faults is None else config.faults.build(device)
 
 
 def make_device(section: DeviceSection) -> Device:

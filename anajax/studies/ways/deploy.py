@@ -5,20 +5,19 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from anajax import chip, rng
-from anajax._core.tree import replace
-from anajax._core.types import Array
+from anajax.analysis.engine import Engine
 from anajax.analysis.hardware import Hardware
-from anajax.analysis.network import System
-from anajax.analysis.workload import Workload
-from anajax.crossbar.periphery import IO
-from anajax.devices.base import ANY_TIME, Device
-from anajax.studies.config.hardware import PeripherySection
+from anajax.analysis.network import AnalogNetwork
+from anajax.analysis.periphery import Periphery
+from anajax.analysis.workload import Workload, evaluate
+from anajax.devices.base import Device
 from anajax.studies.config.on_hardware import HardwareConfig
+from anajax.studies.config.study import StudyConfig
 from anajax.studies.store.versions import git_state
-from anajax.studies.ways.cases import make_device, uncovered
-from anajax.studies.ways.judge import make_metric, system_behind
+from anajax.studies.ways.cases import device_of, uncovered
 from anajax.studies.ways.tables import Programmer, targets
 
 
@@ -26,7 +25,7 @@ from anajax.studies.ways.tables import Programmer, targets
 class Deployed:
     """A network on its hardware, ready for chips."""
 
-    system: System
+    network: AnalogNetwork
     hardware: Hardware
     layers: dict[str, chip.LayerProgram]
     device: Device
@@ -47,11 +46,12 @@ def deploy(config: HardwareConfig, work: Workload) -> Deployed:
         ValueError: if a value of the config is out of range, times are not covered, or
             a layer cannot be converted.
     """
-    device = faulty_device(config)
+    device = device_of(config, config.device)
     outside = uncovered(config, device, np.asarray(config.times))
-    system, hardware = equip(config, work, device)
+    network = network_of(config, work)
+    hardware = network.hardware(device)
     return Deployed(
-        system=system,
+        network=network,
         hardware=hardware,
         layers=strategy_layers(config, work, hardware.device),
         device=device,
@@ -59,54 +59,34 @@ def deploy(config: HardwareConfig, work: Workload) -> Deployed:
     )
 
 
-def faulty_device(config: HardwareConfig) -> Device:
-    """The device of a config, with its faults."""
-    device = make_device(config.device)
-    return device if config.faults is None else config.faults.build(device)
+def network_of(config: StudyConfig, work: Workload) -> AnalogNetwork:
+    """The network of a study behind its periphery.
 
-
-def equip(
-    config: HardwareConfig, work: Workload, device: Device
-) -> tuple[System, Hardware]:
-    """The system of a config and its hardware, without the device's texts."""
-    system = system_of(config, work)
-    return system, hardware_of(config, device, *calibrated(system))
-
-
-def calibrated(system: System) -> tuple[dict[str, IO], dict[str, Array]]:
-    """Peripheries of a system and the units of their noise, by path of the weight."""
-    params = system.work.params
-    return system.calibrate(params), system.units(params)
-
-
-def system_of(config: HardwareConfig, work: Workload) -> System:
-    """The system of a config."""
-    section = config.periphery or PeripherySection()
-    return system_behind(section, work, config.compensation, config.normalize)
-
-
-def hardware_of(
-    config: HardwareConfig, device: Device, ios: dict[str, IO], units: dict[str, Array]
-) -> Hardware:
-    """The hardware of a config with its numbers.
-
-    Args:
-        config: has the numbers of the periphery.
-        device: with its faults.
-        ios: of the `calibrated` system of a config of the same structure.
-        units: of their noise.
+    Raises:
+        ValueError: if there is no batch norm to measure.
     """
-    section = config.periphery or PeripherySection()
-    return Hardware(
-        device=bare(device),
-        ios=section.finish(ios, units),
-        wires=section.resistance(),
+    return AnalogNetwork(
+        work=work,
+        periphery=periphery_of(config),
+        scope=config.compensation.scope,
+        norms=config.compensation.norms,
+        normalize=config.normalize,
     )
 
 
-def bare(device: Device) -> Device:
-    """The device without its texts, so that equal structures share a trace."""
-    return replace(device, name="", source="", valid_times=ANY_TIME)
+def periphery_of(config: StudyConfig) -> Periphery:
+    """What stands around the arrays of a study."""
+    return Periphery() if config.periphery is None else config.periphery.build()
+
+
+def engine_of(config: StudyConfig, mesh: Mesh | None) -> Engine:
+    """How the chips of a study are measured."""
+    return Engine(
+        chunk=config.chunk,
+        mesh=mesh,
+        stop_at_se=config.stop_at_se,
+        every=config.look_every,
+    )
 
 
 def strategy_layers(
@@ -132,16 +112,23 @@ def attributes(config: HardwareConfig, work: Workload, deployed: Deployed) -> An
     """What results of hardware say of themselves, for `results.attributes`."""
     return {
         "metric": work.metric,
-        "digital_metric": float(jax.jit(make_metric(work))(work.params)),
+        "digital_metric": float(evaluate(work).mean()),
         "seed": config.seed,
         "workload": work.name,
         "items": int(work.x.shape[0]),
         "data_source": work.source["data"],
         "weights": work.source["weights"],
         "compensation": config.compensation.scope,
+        "stop_at_se": config.stop_at_se or 0.0,
+        **_recalibrated(config),
         "git": git_state(),
         "device": deployed.device.name,
         "device_source": deployed.device.source,
         "strategy": config.strategy.title,
         "study": config.study,
     }
+
+
+def _recalibrated(config: StudyConfig) -> dict[str, Any]:
+    given = config.compensation.recalibrate
+    return {} if given is None else {"recalibrated": given}

@@ -1,0 +1,174 @@
+"""The engine of all studies: a metric over points x chips x times, as far as needed.
+
+A study brings points and a function of one chip, such as `AnalogNetwork.point` handed
+to `one_chip`. Calls of the compiled program have one size; what is known after each
+call is a `Tally`, which can be saved and gone on with.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from anajax._core.types import PRNGKey, PyTree
+from anajax.analysis.points import calls_of, in_one_call
+
+Arrays = dict[str, np.ndarray]
+MEASURES = ("metric", "loss", "weight_rms_error")
+"""What is known of every chip at every time, means over items."""
+EVERY = 5
+"""Chips between two looks at the standard error."""
+
+
+class Kept(Protocol):
+    """What outlives the process of a measurement that is not done."""
+
+    def load_arrays(self) -> Arrays:
+        """Arrays that were saved last, or none."""
+        ...
+
+    def save_arrays(self, values: Mapping[str, Any]) -> None:
+        """Save arrays, if it is time to."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What chips have given so far; NaN for chips that were not taken."""
+
+    done: np.ndarray
+    """Which chips there are `[points chips]`."""
+    metric: np.ndarray
+    """`[points chips times]`, as all others of `MEASURES`."""
+    loss: np.ndarray
+    """Divergence of the digital from the analog outputs."""
+    weight_rms_error: np.ndarray
+    """Root mean square over all weights of (as they act - ideal) / w_max."""
+    item_sum: np.ndarray
+    """Metric of each item `[points times items]`, the sum over chips one by one: the
+    same bits however chips are cut."""
+    subset_metric: np.ndarray
+    """`[subsets points chips times]`, the mean over the items of a subset."""
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int, int], items: int, subsets: int) -> "Tally":
+        """Nothing of any chip.
+
+        Args:
+            shape: points, chips, times.
+            items: how many.
+            subsets: how many.
+        """
+        points, chips, times = shape
+        return cls(
+            done=np.zeros((points, chips), bool),
+            item_sum=np.zeros((points, times, items)),
+            subset_metric=np.full((subsets, *shape), np.nan, np.float32),
+            **{n: np.full(shape, np.nan, np.float32) for n in MEASURES},
+        )
+
+    @property
+    def taken(self) -> np.ndarray:
+        """How many chips of each point there are `[points]`."""
+        return self.done.sum(1)
+
+    @property
+    def item_metric(self) -> np.ndarray:
+        """`[points times items]`, the mean over chips."""
+        mean = self.item_sum / self.taken[:, None, None]
+        return mean.astype(self.metric.dtype)
+
+    def add(self, p: int, c: int, one: Arrays, masks: list[np.ndarray]) -> None:
+        """Enter what a chip of a point gave: items `[times items]`, in place."""
+        self.done[p, c] = True
+        self.metric[p, c] = one["metric"].mean(-1)
+        self.loss[p, c] = one["loss"].mean(-1)
+        self.weight_rms_error[p, c] = one["weight_rms_error"]
+        self.item_sum[p] += one["metric"]
+        for s, mask in enumerate(masks):
+            self.subset_metric[s, p, c] = one["metric"][:, mask].mean(-1)
+
+    def error(self, p: int, chips: int) -> float:
+        """Largest standard error over times of a point's first chips."""
+        some = self.metric[p, :chips].astype(float)
+        return float(np.max(some.std(0, ddof=1)) / np.sqrt(chips))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Engine:
+    """How chips are measured: how many at once, on which devices, and when enough."""
+
+    chunk: int = 1
+    """Chips at once (vmapped) on each device, of any points: bounds the memory."""
+    mesh: Mesh | None = None
+    """Devices that share the chips."""
+    stop_at_se: float | None = None
+    """Standard error of the metric at which a point takes no more chips."""
+    every: int = EVERY
+    """Chips between two looks at it."""
+
+    def measure(
+        self,
+        function: Callable[[Any, Any], Any],
+        points: PyTree,
+        keys: PRNGKey,
+        shared: PyTree,
+        *,
+        times: int,
+        items: int,
+        subsets: Mapping[str, Any] | None = None,
+        kept: Kept | None = None,
+        notify: Callable[[Tally], None] = lambda tally: None,
+    ) -> Tally:
+        """What chips give at points.
+
+        Args:
+            function: `function((point, key), shared)` gives `metric` and `loss`
+                `[times items]` and `weight_rms_error` `[times]`, all of them perhaps
+                filled up; equal functions share a trace.
+            points: pytree of arrays `[points ...]`.
+            keys: of the chips `[chips]`, the same for all points, or `[points chips]`.
+            shared: what all points have in common; on the mesh, if there is one.
+            times: how many count.
+            items: how many count.
+            subsets: items `bool [items]` by name.
+            kept: where a tally is saved, and taken up from.
+            notify: told of every call.
+        """
+        masks = [np.asarray(mask, bool) for mask in (subsets or {}).values()]
+        count, chips = len(jax.tree.leaves(points)[0]), keys.shape[-1]
+        begun = kept.load_arrays() if kept else {}
+        tally = Tally.empty((count, chips, times), items, len(masks))
+        tally = Tally(**begun) if begun else tally  # pyright: ignore
+        chunk, call = calls_of(count * chips, self.chunk, self.mesh)
+        for some in self._calls(tally, call):
+            p, c = np.array(some + some[-1:] * (call - len(some))).T
+            own = keys[c] if keys.ndim == 1 else keys[p, c]
+            full = jax.tree.map(lambda v, p=p: v[p], points), own
+            how: Any = {"chunk": chunk, "mesh": self.mesh}
+            got = in_one_call(function, full, shared, **how)
+            got = {name: np.asarray(v)[:, :times] for name, v in got.items()}
+            for name in ("metric", "loss"):
+                got[name] = got[name][..., :items]
+            for k, (p, c) in enumerate(some):
+                tally.add(p, c, {n: v[k] for n, v in got.items()}, masks)
+            if kept:
+                kept.save_arrays(vars(tally))
+            notify(tally)
+        return tally
+
+    def _calls(self, tally: Tally, call: int) -> Iterator[list[tuple[int, int]]]:
+        """Points and chips of each call that is not done."""
+        points, chips = tally.done.shape
+        active = list(range(points))
+        every = chips if self.stop_at_se is None else self.every
+        for first in range(0, chips, every):
+            end = min(first + every, chips)
+            pairs = [(p, c) for p in active for c in range(first, end)]
+            pairs = [pair for pair in pairs if not tally.done[pair]]
+            yield from (pairs[i : i + call] for i in range(0, len(pairs), call))
+            if self.stop_at_se is not None:
+                active = [p for p in active if tally.error(p, end) > self.stop_at_se]

@@ -1,0 +1,84 @@
+"""What stands around the arrays of a network: converters, noise of outputs, wires."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from anajax._core.tree import replace
+from anajax._core.types import Array
+from anajax.crossbar.converters import continuous_bits, uniform
+from anajax.crossbar.periphery import IO, ConstantScale, OutputNoise
+from anajax.crossbar.tiling import TileRule
+from anajax.crossbar.wires import Wires
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Periphery:
+    """Converters, noise and wires at the tiles of every layer.
+
+    Input and ADC ranges are those that the trained network calls for on its calibration
+    inputs, where `inputs` and `outputs` are the shares that must fit. A few inputs of
+    another scale (the energy of speech) leave all others few steps of a DAC: 0.999.
+    """
+
+    dac_bits: float | None = None
+    adc_bits: float | None = None
+    output_noise: float = 0.0
+    """Standard deviation, in the largest weight at full input."""
+    wires: float = 0.0
+    """Ohm per segment."""
+    inputs: float = 1.0
+    outputs: float = 1.0
+    rows: int | None = 512
+    columns: int | None = 512
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """What is not a number that may change within one trace."""
+        kinds = self.dac_bits is None, self.adc_bits is None
+        there = bool(self.output_noise), bool(self.wires)
+        return *kinds, *there, self.rows, self.columns, self.inputs, self.outputs
+
+    @property
+    def tiles(self) -> TileRule:
+        """The largest tile."""
+        return TileRule(rows=self.rows, columns=self.columns)
+
+    def resistance(self) -> Wires | None:
+        """The wires, where there are any."""
+        return Wires(row=self.wires, column=self.wires) if self.wires else None
+
+    def io(self) -> IO | None:
+        """The periphery to calibrate, fine and without noise; none if it is ideal."""
+        if self.dac_bits is None and self.adc_bits is None and not self.output_noise:
+            return None
+        parts: dict[str, Any] = {"scaling": ConstantScale(value=1.0)}
+        for name, bits in (("dac", self.dac_bits), ("adc", self.adc_bits)):
+            if bits is not None:
+                parts[name] = uniform(_FINE, 1.0)
+        return IO(**parts)
+
+    def finish(
+        self, ios: Mapping[str, IO], units: Mapping[str, Array]
+    ) -> dict[str, IO]:
+        """The periphery of every layer from its calibrated one.
+
+        Args:
+            ios: by path of the weight, with ranges that were calibrated.
+            units: of output noise, by path: what a normalized weight of 1 is.
+        """
+        return {path: self._finish(io, units[path]) for path, io in ios.items()}
+
+    def _finish(self, io: IO, unit: Array) -> IO:
+        parts = {}
+        for name, bits in (("dac", self.dac_bits), ("adc", self.adc_bits)):
+            if bits is not None:
+                fine = continuous_bits(getattr(io, name))
+                parts[name] = replace(fine, codes=2.0 ** (bits - 1) - 1)
+        if self.output_noise:
+            parts["noise"] = OutputNoise(sd=self.output_noise * unit)
+        return replace(io, **parts)
+
+
+_FINE = 16
+"""Bits of the converters that ranges are calibrated with."""

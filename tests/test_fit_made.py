@@ -13,8 +13,9 @@ from anajax._core.tree import inherited, pytree, replace, within
 from anajax.devices import fit_device, measure, table_form
 from anajax.devices.curves import Constant, Polynomial, Table
 from anajax.devices.drift import NoDrift
-from anajax.devices.fitting import continuous, guesses
+from anajax.devices.fitting import guesses
 from anajax.devices.fitting.ascent import _doubted
+from anajax.devices.fitting.continuous import ContinuousLikelihood
 from anajax.devices.fitting.measurements import UNITS, group
 from anajax.devices.fitting.parameters import domain, layout
 from anajax.devices.fitting.search import TOLERANCE, Found, Point, look
@@ -214,10 +215,11 @@ def test_cells_far_from_all_others_count_in_full():
         double = jax.tree.map(lambda v: jnp.asarray(np.asarray(v, float)), form)
         places = layout(double, ["drift", "read"])
         at = np.asarray(places.coordinates())
-        found = look(continuous, places, at, data)
+        likelihood = ContinuousLikelihood()
+        found = look(likelihood, places, at, data)
         step = 1e-4 * np.eye(at.size)
         ahead, behind = (
-            [look(continuous, places, at + side * h, data).value for h in step]
+            [look(likelihood, places, at + side * h, data).value for h in step]
             for side in (1, -1)
         )
     nu = np.linspace(0.0, 2.0, 400_001)[:, None]

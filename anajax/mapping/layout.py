@@ -223,7 +223,7 @@ class Layout:
 
 TINY = 1e-12
 REMEDY = (
-    'layout="in_out" (outputs last), "out_in" (outputs first), or an '
+    'layout="in_out" (outputs last), "out_in" (outputs first), or a '
     "Layout of anajax.mapping.layout by path: {path: Layout(stack=(0,), columns=(2,))}"
 )
 ONE_LAYER = Layout()

@@ -45,6 +45,7 @@ MISTAKES = [
     ("strategies=[{name: targets, learn: {parts: []}}]", "must have entries"),
     ("strategies=[{name: lsp_first, f: -2}]", "`strategies.0.f.0` must be above 0"),
     ("strategies=[{name: lsp_first, label: a/b}]", "must have a `label` of letters"),
+    ("normalize=tile", "`normalize` must be 'layer' or 'column'"),
     ("compensation.scope=tile", "`compensation.scope` must be 'layer', 'network'"),
     (
         "optimizer.time_weights=[1, 2]",

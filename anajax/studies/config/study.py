@@ -17,7 +17,6 @@ from pydantic import (
 
 from anajax.analysis.engine import EVERY
 from anajax.chip import Scope
-from anajax.mapping.strategy import Normalize
 from anajax.programming.search.gradient import optimize_strategy
 from anajax.programming.search.objective import Aggregate
 from anajax.studies.config.durations import parse_duration
@@ -231,7 +230,9 @@ class StudyConfig(Section):
     seed: int = Field(
         default=0, ge=0, lt=2**32, description="a whole number below 2^32"
     )
-    normalize: Normalize = Field(default="layer", description='"layer" or "column"')
+    normalize: Literal["layer", "column"] = Field(
+        default="layer", description='"layer" or "column"'
+    )
     """What is scaled to the full range of conductances: each layer, or each column."""
     faults: FaultsSection | None = None
     """In place of those of a device file, if it has any."""

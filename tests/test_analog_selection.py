@@ -70,7 +70,10 @@ def test_weights_are_what_stands_in_products_whatever_its_name(report):
     assert {entry.path for entry in found.analog} == MATRICES.keys()
 
 
-SCALING = [("layer", "layer"), ("column", "column")]
+SCALING = [
+    ("layer", "layer"),
+    pytest.param("column", "column", marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize(("normalize", "scope"), SCALING)
@@ -127,6 +130,7 @@ def test_a_density_counts_layers_and_columns_of_the_report(normalize, report):
     np.testing.assert_allclose(found.unit, expected.unit, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_studies_take_the_report(report):
     """`evaluate` and `optimize_targets` program these weights and no others."""
     metric = lambda p: jnp.sum(p["oihw"])  # noqa: E731

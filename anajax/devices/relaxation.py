@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -23,12 +23,10 @@ class AbstractSurface(abc.ABC):
     def __call__(self, x: X, t: Time) -> X:
         """The value at `x` and `t` (s), of the shape of `x`."""
 
-    first_curve: ClassVar[tuple[type[AbstractCurve], ...]] = ()
-    """Curves that `from_first` takes."""
-
-    def from_first(self, curve: Any) -> Any:
-        """The surface with this curve at its first time."""
-        raise NotImplementedError
+    def from_first(self, curve: AbstractCurve) -> "AbstractSurface | None":
+        """The surface with this curve at its first time; None if it has no such one."""
+        del curve
+        return None
 
 
 @pytree
@@ -53,9 +51,10 @@ class PolynomialsInTime(AbstractSurface):
     """Times of the polynomials, s, positive and increasing, [k]."""
     coefficients: Any
     """uS, low order first, [k order]."""
-    first_curve = (Polynomial,)
 
-    def from_first(self, curve: Polynomial) -> "PolynomialsInTime":
+    def from_first(self, curve: AbstractCurve) -> "PolynomialsInTime | None":
+        if not isinstance(curve, Polynomial):
+            return None
         rows = self.coefficients.at[0].set(curve.coefficients)
         return replace(self, coefficients=rows)
 
@@ -85,9 +84,10 @@ class SaturatingInTime(AbstractSurface):
     """B, dimensionless (of x), at `times`."""
     growth: Number = inherited()
     """Growth of A per decade of time beyond the last, uS."""
-    first_curve = (Saturating,)
 
-    def from_first(self, curve: Saturating) -> "SaturatingInTime":
+    def from_first(self, curve: AbstractCurve) -> "SaturatingInTime | None":
+        if not isinstance(curve, Saturating):
+            return None
         return replace(
             self,
             amplitude=self.amplitude.at[0].set(curve.amplitude),
@@ -171,27 +171,26 @@ class RelaxationDrift(AbstractDrift):
         )
 
     def share_constants(self, programming: Any) -> tuple[Any, Any]:
-        total = self._whole(programming)
+        total = self._from_first(programming)
         if total is None:
             return programming, self
-        spread = replace(self.spread, total=total.from_first(programming.sd))
+        spread = replace(self.spread, total=total)
         return programming, replace(self, spread=spread)
 
     def shared(self, programming: Any) -> Mapping[str, int | None]:
-        if self._whole(programming) is None:
+        if self._from_first(programming) is None:
             return {}
         names = ("coefficients", "amplitude", "width")
         return {f"drift.spread.total.{name}": 0 for name in names}
 
-    def _whole(self, programming: Any) -> Any:
-        """The whole deviation, if at its first time it is the programming error."""
+    def _from_first(self, programming: Any) -> AbstractSurface | None:
+        """The whole deviation that at its first time is the programming error."""
         if not (
             isinstance(self.spread, Growth)
             and isinstance(programming, GaussianProgramming)
         ):
             return None
-        total = self.spread.total
-        return total if isinstance(programming.sd, total.first_curve) else None
+        return self.spread.total.from_first(programming.sd)
 
     def statistics(self, target: Trial, t: Time) -> tuple[Trial, Trial]:
         """Mean change and its deviation at `t` (s), uS."""

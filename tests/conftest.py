@@ -12,6 +12,17 @@ if os.environ.get("ANAJAX_TYPECHECK"):  # shapes and types of every call, on dem
 
     install_import_hook("anajax", "typecheck.checked")
 
+
+def pytest_configure(config):
+    """Compile for a short wait: quick tests compile far longer than they run.
+
+    Slow tests run as compiled for users.
+    """
+    if "not slow" in config.option.markexpr:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0".strip()
+
+
 MAPS = Path("/proc/self/maps")
 MOST = 32768
 """Half of the memory areas that Linux gives a process by default."""

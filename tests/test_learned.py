@@ -52,7 +52,7 @@ def test_expected_error_counts_columns_in_the_units_of_their_layer(key):
         asked = {"normalize": normalize, "device": {"name": "pcm"}}
         programmer = Programmer(
             config=validate(tiny_study.CONFIG | asked), device=device, weights=params,
-            times=np.array([1.0, 1e6]), key=key,
+            layouts=chip.layouts(params), times=np.array([1.0, 1e6]), key=key,
         )  # fmt: skip
         layers = targets(params, LSP, device, normalize)
         exact = expected_error(layers, params, device, programmer.times)
@@ -71,7 +71,8 @@ def test_an_optimum_may_be_asked_to_be_never_worse_than_by_hand(key):
     asked = {"optimizer": section, "device": {"name": "pcm_hermes"}}
     programmer = Programmer(
         config=validate(tiny_study.CONFIG | asked), device=devices.pcm_hermes(),
-        weights=params, times=np.array([1.0, 3600.0, 1e6]), key=key,
+        weights=params, layouts=chip.layouts(params),
+        times=np.array([1.0, 3600.0, 1e6]), key=key,
     )  # fmt: skip
     names = {"lsp_first": {"f": 2.0}, "lsp_first_tuned": {}, "optimized": {}}
     two, tuned, best = (

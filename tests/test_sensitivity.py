@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from anajax import chip, devices
-from anajax._core.tree import replace
+from anajax._core.tree import Arrays, replace
 from anajax.analysis.evaluate import evaluate, rms_error
 from anajax.analysis.tolerance import crossing, required_device
 from anajax.devices import scale_noise
@@ -83,7 +83,7 @@ def test_elasticities_are_central_differences_of_the_loss(key, x64):
         scaled = scale_noise(device, **factor)
         return jnp.mean(
             _device_gradients(
-                scaled, params, layers, x, jnp.asarray([MONTH]), key,
+                scaled, Arrays(params), layers, x, jnp.asarray([MONTH]), key,
                 apply=apply, loss=distillation, chips=3,
             )[0]
         )  # fmt: skip

@@ -18,6 +18,7 @@ from jaxtyping import Float
 
 from anajax._core import checks
 from anajax._core.tree import pytree
+from anajax._core.types import Array
 from anajax.devices import quadrature
 from anajax.devices.base import Device
 from anajax.devices.fitting.likelihood import AbstractLikelihood, Measured, PerCell
@@ -73,7 +74,7 @@ class ContinuousLikelihood(AbstractLikelihood):
         if device.read.exact or device.drift.exact:
             return Window(low=whole[0], high=whole[1])
 
-        def zoom(_: int, bounds: tuple[PerCell, PerCell]) -> tuple[PerCell, PerCell]:
+        def zoom(_: Array, bounds: tuple[PerCell, PerCell]) -> tuple[PerCell, PerCell]:
             low, high = bounds
             step = jnp.arange(steps + 1, dtype=low.dtype) / steps
             state = low[:, None] + (high - low)[:, None] * step

@@ -34,17 +34,17 @@ TILT = 1.0
 class Groups:
     """Means and spreads of groups of measurements; weight 0 where there are none."""
 
-    target: Float[JArray, "groups"]
+    target: Float[JArray | np.ndarray, "groups"]
     """uS."""
-    programmed: Float[JArray, "groups"]
+    programmed: Float[JArray | np.ndarray, "groups"]
     """uS."""
-    time: Float[JArray, "groups"]
+    time: Float[JArray | np.ndarray, "groups"]
     """s; not used of programming."""
-    mean: Float[JArray, "groups"]
+    mean: Float[JArray | np.ndarray, "groups"]
     """Of programmed less target, or of read less programmed, uS."""
-    sd: Float[JArray, "groups"]
+    sd: Float[JArray | np.ndarray, "groups"]
     """uS."""
-    weight: Float[JArray, "groups"]
+    weight: Float[JArray | np.ndarray, "groups"]
 
 
 def starts(places: Layout, data: Measured) -> list[Vector]:

@@ -103,7 +103,7 @@ class Layout:
             mean[of] = np.mean(mean[of])
         return jnp.asarray(mean)
 
-    def steps(self, at: Vector) -> Vector:
+    def steps(self, at: Vector) -> Float[JArray, "steps"]:
         """Differences of coordinates between neighbors in tables of bounded values."""
         pairs = [pair for of in self.tables() for pair in itertools.pairwise(of)]
         low, high = np.array(pairs, int).reshape(-1, 2).T

@@ -1,6 +1,7 @@
 """Where measurements end, and with them what is fitted to them."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from anajax._core import checks
@@ -28,7 +29,7 @@ def ended(form: Device, data: Measured) -> tuple[Device, dict[str, list[int]]]:
             return value
         x, numbers = _knots(np.asarray(value.x), targets / float(g_max))
         kept[f"{dotted(path)}.value"] = numbers
-        return Table(x=x, value=np.asarray(value(x)))
+        return Table(x=x, value=np.asarray(value(jnp.asarray(x))))
 
     new = jax.tree_util.tree_map_with_path(
         cut, form, is_leaf=lambda v: isinstance(v, Table)

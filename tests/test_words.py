@@ -57,7 +57,7 @@ from anajax.programming.search.objective import combine
 from anajax.studies import run
 from anajax.studies.store import hosts
 from anajax.studies.store.folder import check_resume, require_begun
-from anajax.studies.ways import tables
+from anajax.studies.ways import site
 from anajax.training import device_noise
 from anajax.transformation import Rule
 
@@ -163,7 +163,7 @@ CALLS = {
     "analysis.evaluate.evaluate": lambda **w: evaluate(
         metric, PARAMS, DEVICE, PAIR, [1.0], chips=1, key=KEY, **w
     ),
-    "studies.ways.tables.targets": lambda **w: tables.targets(
+    "studies.ways.site.targets": lambda **w: site.targets(
         PARAMS, PAIR, DEVICE, **w
     ),
     "analysis.evaluate.Point": lambda **w: Point(

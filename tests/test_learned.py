@@ -13,6 +13,7 @@ from safetensors.numpy import save
 
 from anajax import chip, devices
 from anajax.analysis.evaluate import evaluate
+from anajax.analysis.expected import expected_error, targets
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.tolerance import required_device
 from anajax.mapping import density
@@ -24,7 +25,7 @@ from anajax.studies import run
 from anajax.studies.load import validate
 from anajax.studies.report import report, results
 from anajax.studies.ways import tables
-from anajax.studies.ways.site import OptimizerOptions, Site, expected_error, targets
+from anajax.studies.ways.site import OptimizerOptions, Site
 from tests import tiny_study
 
 LSP = strategies.lsp_first(devices.pcm())

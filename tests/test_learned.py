@@ -57,9 +57,9 @@ def test_expected_error_counts_columns_in_the_units_of_their_layer(key):
         site = Site(network=network, params=params, device=device, times=times, key=key)
         layers = targets(params, LSP, device, normalize)
         exact = expected_error(layers, params, device, times)
-        found = site.expected_error(LSP)
+        found = site.error(LSP)
         np.testing.assert_allclose(found, exact, rtol=0.02)
-        np.testing.assert_allclose(site.expected_error({"kernel": LSP}), found)
+        np.testing.assert_allclose(site.error({"kernel": LSP}), found)
         errors[normalize] = exact
     assert np.all(errors["column"] < 0.9 * errors["layer"])
 
@@ -75,7 +75,7 @@ def test_an_optimum_may_be_asked_to_be_never_worse_than_by_hand(key):
         optimizer=options,
     )  # fmt: skip
     ways = tables.LspFirst(f=[2.0]), tables.LspFirstTuned(), tables.Optimized()
-    two, tuned, best = (site.expected_error(way.strategies(site)) for way in ways)
+    two, tuned, best = (site.error(way.strategies(site)) for way in ways)
     assert np.all(best < 1.005 * np.minimum(two, tuned)) and best[-1] < 0.98 * tuned[-1]
 
 

@@ -1,6 +1,8 @@
 """Expected weight errors of a network by exact moments, one trace for all tables."""
 
+import dataclasses
 import functools
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -11,18 +13,115 @@ from anajax._core import checks
 from anajax._core.tree import replace
 from anajax._core.types import Array, PyTree
 from anajax.chip import Strategies
+from anajax.compensation import last_recalibration
 from anajax.devices.base import Device
 from anajax.devices.moments import MomentTable
-from anajax.mapping.density import WeightDensity
+from anajax.mapping.density import WeightDensity, from_weights
 from anajax.mapping.layout import Layout
-from anajax.mapping.strategy import Normalize, Strategy, check_strategy
+from anajax.mapping.strategy import Normalize, Normalized, Strategy, check_strategy
 from anajax.mapping.weight_error import (
     Compensation,
     WeightError,
     moment_table,
     tabulated_error,
+    with_factors,
 )
 from anajax.programming.end_to_end.task import layer_moments
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExpectedError:
+    """Weight errors of tables on a network by exact moments, without samples."""
+
+    params: PyTree
+    """Parameters of the network."""
+    device: Device
+    times: np.ndarray
+    """Seconds."""
+    normalize: Normalize = "layer"
+    compensation: Compensation = "mean_abs"
+    recalibrate: Array | None = None
+    """Seconds at which drift compensation is measured; None for every read-out."""
+    importance: Mapping[str, Array] | None = None
+    """What squared errors of weights are weighed by, in densities."""
+
+    def __call__(self, strategy: Strategies) -> np.ndarray:
+        """Expected rms weight error `[times]` (fraction of w_max), without samples.
+
+        All weights count alike, whatever their importance.
+        """
+        if self.importance is not None:
+            alike = dataclasses.replace(self, importance=None)
+            return alike(strategy)
+        sizes = {p: float(np.sum(squares)) for p, squares in self._squares.items()}
+        if isinstance(strategy, Strategy):
+            square = sum(sizes.values()) * np.asarray(
+                self._error(strategy, self.density())
+            )
+        else:
+            square = sum(
+                sizes[path] * np.asarray(self._error(s, self.density(path)))
+                for path, s in strategy.items()
+            )
+        return (square / sum(w.size for w in self._weights.values())) ** 0.5
+
+    def least(self, given: list[Strategy], density: WeightDensity) -> Array:
+        """The least squared error `[times]` that any of some strategies has."""
+        args = density, self.compensation
+        errors = [table_error(self._table, uniform(s), *args).mse for s in given]
+        return jnp.min(jnp.stack(errors), axis=0)
+
+    def density(self, *paths: str) -> WeightDensity:
+        """The density of normalized weights; errors count in w_max of a layer.
+
+        Args:
+            paths: of the layers; all by default.
+        """
+        paths = paths or tuple(self._weights)
+        given = self.importance or dict.fromkeys(paths, 1.0)
+        return from_weights(
+            *(self._normalized[p].u for p in paths),
+            importance=[given[p] * self._squares[p] for p in paths],
+        )
+
+    @functools.cached_property
+    def _weights(self) -> dict[str, Array]:
+        return chip.weights(self.params)
+
+    @functools.cached_property
+    def _normalized(self) -> dict[str, Normalized]:
+        return chip.normalized_weights(
+            self._weights,
+            select=lambda *_: True,
+            normalize=self.normalize,
+            layout=chip.layouts(self.params),
+        )
+
+    @functools.cached_property
+    def _squares(self) -> dict[str, np.ndarray]:
+        """What a squared error of a normalized weight is in w_max^2 of its layer."""
+        found = self._normalized.items()
+        return {
+            p: np.broadcast_to(np.asarray(n.column) ** 2, n.u.shape) for p, n in found
+        }
+
+    def _error(self, strategy: Strategy, density: WeightDensity) -> Array:
+        args = uniform(strategy), density, self.compensation
+        error = table_error(self._table, *args)
+        if self.recalibrate is None:
+            return error.mse
+        alpha = table_error(self._table_of_recalibrations, *args).alpha
+        alpha = jnp.concatenate([jnp.ones(1), alpha])
+        alpha = alpha[last_recalibration(self.recalibrate, self.times)]
+        return with_factors(error, alpha, args[0], density).mse
+
+    @functools.cached_property
+    def _table(self) -> MomentTable:
+        return moment_table(self.device, jnp.asarray(self.times))
+
+    @functools.cached_property
+    def _table_of_recalibrations(self) -> MomentTable:
+        return moment_table(self.device, self.recalibrate)  # pyright: ignore
 
 
 @functools.partial(jax.jit, static_argnums=3)

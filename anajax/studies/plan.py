@@ -11,7 +11,6 @@ from jax.sharding import Mesh
 
 from anajax import chip, devices, rng
 from anajax._core.tree import replace
-from anajax._core.types import PRNGKey
 from anajax.analysis.engine import Engine
 from anajax.analysis.evaluate import as_times
 from anajax.analysis.hardware import Hardware, bare
@@ -236,16 +235,11 @@ def site_of(
         params=network.work.params,
         device=device,
         times=times,
-        key=init_key(config),
+        key=rng.stream(jax.random.key(config.seed), rng.Stage.INIT),
         recalibrate=as_times(config.compensation.recalibrate),
         optimizer=options,
         time_weights=each,
     )
-
-
-def init_key(config: StudyConfig) -> PRNGKey:
-    """The key of searches."""
-    return rng.stream(jax.random.key(config.seed), rng.Stage.INIT)
 
 
 def attributes(config: HardwareConfig, work: Workload, deployed: Deployed) -> Any:

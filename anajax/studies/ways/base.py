@@ -5,7 +5,7 @@ import functools
 import operator
 import re
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NoReturn, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator
 
@@ -75,19 +75,12 @@ class Way(Section):
             ValueError: if the device is one.
         """
         if device.levels is not None:
-            self.refuse(
-                "be no way for a device of few levels",
+            checks.fail(
+                "strategies",
+                f"leave out {self.title!r} for a device of few levels",
                 device.name,
                 "Use `optimized`: it enumerates codes.",
             )
-
-    def refuse(self, rule: str, got: object, remedy: str) -> NoReturn:
-        """Fail with the title of this entry.
-
-        Raises:
-            ValueError: always.
-        """
-        checks.fail(f"strategies.{self.title}", rule, got, remedy)
 
     @property
     def title(self) -> str:

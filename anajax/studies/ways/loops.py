@@ -42,7 +42,7 @@ class ClosedLoop(Loop):
         """A policy from the weight error of all layers together."""
         policy = optimize_closed_loop(
             site.device,
-            site.density,
+            site.error.density(),
             site.times,
             start=_start(site),
             key=rng.path_key(site.key, self.title),

@@ -4,25 +4,20 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 
-import jax.numpy as jnp
 import numpy as np
 
 from anajax import chip, rng
 from anajax._core.options import option
 from anajax._core.types import Array, PRNGKey, PyTree
-from anajax.analysis.expected import expected_error, table_error, targets, uniform
+from anajax.analysis.expected import ExpectedError, expected_error, targets
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.workload import Workload
 from anajax.chip import Strategies
-from anajax.compensation import last_recalibration
 from anajax.devices.base import Device
-from anajax.devices.moments import MomentTable
-from anajax.mapping.density import WeightDensity, from_weights
-from anajax.mapping.strategy import Normalized, Strategy
+from anajax.mapping.density import WeightDensity
+from anajax.mapping.strategy import Strategy
 from anajax.mapping.weight_error import (
     Compensation,
-    moment_table,
-    with_factors,
 )
 from anajax.programming.search.gradient import SearchOptions
 from anajax.studies.ways.kept import NOTHING_KEPT, Kept
@@ -76,8 +71,6 @@ class Site:
     optimizer: OptimizerOptions = OptimizerOptions()
     time_weights: Array | None = None
     """How much each of the times counts in searches."""
-    importance: Mapping[str, Array] | None = None
-    """What squared errors of weights are weighed by, in the searches."""
     kept: Kept = NOTHING_KEPT
     """What was made before the study was stopped, and where to keep more."""
 
@@ -85,6 +78,18 @@ class Site:
     def work(self) -> Workload:
         """The digital network, and what to learn from."""
         return self.network.work
+
+    @functools.cached_property
+    def error(self) -> ExpectedError:
+        """The exact weight error of tables."""
+        return ExpectedError(
+            params=self.params,
+            device=self.device,
+            times=self.times,
+            normalize=self.network.normalize,
+            compensation=self.compensation,
+            recalibrate=self.recalibrate,
+        )
 
     @property
     def compensation(self) -> Compensation:
@@ -94,23 +99,26 @@ class Site:
     # --- programs ---------------------------------------------------------------------
 
     def search(
-        self, find: Callable[[WeightDensity, PRNGKey], Strategy], *, one: bool = False
+        self,
+        find: Callable[[WeightDensity, PRNGKey], Strategy],
+        error: ExpectedError | None = None,
     ) -> Strategies:
         """What `find` gives for all weights, or for each layer where that is asked for.
 
         Args:
             find: the best strategy for a density of weights.
-            one: whether it has to be one for all.
+            error: gives the densities, by default that of all weights alike.
         """
-        if one or not self.optimizer.per_layer:
-            return self.kept.strategy("", lambda: find(self.density, self.key))
+        error = error or self.error
+        if not self.optimizer.per_layer:
+            return self.kept.strategy("", lambda: find(error.density(), self.key))
 
         def of_layer(path: str) -> Strategy:
-            return find(self._density(path), rng.path_key(self.key, path))
+            return find(error.density(path), rng.path_key(self.key, path))
 
         return {
             p: self.kept.strategy(p, functools.partial(of_layer, p))
-            for p in self._weights
+            for p in chip.weights(self.params)
         }
 
     def of_tables(self, strategies: Strategies) -> Program:
@@ -119,7 +127,7 @@ class Site:
             params=self.params,
             layers=self.layers(strategies),
             strategies=strategies,
-            expected_error=self.expected_error(strategies),
+            expected_error=self.error(strategies),
         )
 
     def layers(self, strategies: Strategies) -> dict[str, chip.LayerProgram]:
@@ -139,82 +147,3 @@ class Site:
         params = chip.insert(self.params, digital)
         error = expected_error(layers, params, self.device, self.times)
         return Program(params=params, layers=layers, expected_error=error)
-
-    # --- exact errors -----------------------------------------------------------------
-
-    def expected_error(self, strategy: Strategies) -> np.ndarray:
-        """Expected rms weight error `[times]` (fraction of w_max), without samples.
-
-        All weights count alike, whatever their importance.
-        """
-        if self.importance is not None:
-            alike = dataclasses.replace(self, importance=None)
-            return alike.expected_error(strategy)
-        sizes = {p: float(np.sum(squares)) for p, squares in self._squares.items()}
-        if isinstance(strategy, Strategy):
-            square = sum(sizes.values()) * np.asarray(
-                self._error(strategy, self.density)
-            )
-        else:
-            square = sum(
-                sizes[path] * np.asarray(self._error(s, self._density(path)))
-                for path, s in strategy.items()
-            )
-        return (square / sum(w.size for w in self._weights.values())) ** 0.5
-
-    def least_error(self, given: list[Strategy], density: WeightDensity) -> Array:
-        """The least squared error `[times]` that any of some strategies has."""
-        args = density, self.compensation
-        errors = [table_error(self._table, uniform(s), *args).mse for s in given]
-        return jnp.min(jnp.stack(errors), axis=0)
-
-    @functools.cached_property
-    def density(self) -> WeightDensity:
-        """The density of all weights, normalized; errors count in w_max of a layer."""
-        return self._density(*self._weights)
-
-    def _density(self, *paths: str) -> WeightDensity:
-        given = self.importance or dict.fromkeys(paths, 1.0)
-        return from_weights(
-            *(self._normalized[p].u for p in paths),
-            importance=[given[p] * self._squares[p] for p in paths],
-        )
-
-    @functools.cached_property
-    def _weights(self) -> dict[str, Array]:
-        return chip.weights(self.params)
-
-    @functools.cached_property
-    def _normalized(self) -> dict[str, Normalized]:
-        return chip.normalized_weights(
-            self._weights,
-            select=lambda *_: True,
-            normalize=self.network.normalize,
-            layout=chip.layouts(self.params),
-        )
-
-    @functools.cached_property
-    def _squares(self) -> dict[str, np.ndarray]:
-        """What a squared error of a normalized weight is in w_max^2 of its layer."""
-        found = self._normalized.items()
-        return {
-            p: np.broadcast_to(np.asarray(n.column) ** 2, n.u.shape) for p, n in found
-        }
-
-    def _error(self, strategy: Strategy, density: WeightDensity) -> Array:
-        args = uniform(strategy), density, self.compensation
-        error = table_error(self._table, *args)
-        if self.recalibrate is None:
-            return error.mse
-        alpha = table_error(self._table_of_recalibrations, *args).alpha
-        alpha = jnp.concatenate([jnp.ones(1), alpha])
-        alpha = alpha[last_recalibration(self.recalibrate, self.times)]
-        return with_factors(error, alpha, args[0], density).mse
-
-    @functools.cached_property
-    def _table(self) -> MomentTable:
-        return moment_table(self.device, jnp.asarray(self.times))
-
-    @functools.cached_property
-    def _table_of_recalibrations(self) -> MomentTable:
-        return moment_table(self.device, self.recalibrate)  # pyright: ignore

@@ -132,11 +132,12 @@ class Optimized(Table):
 
     def strategies(self, site: Site) -> Strategies:
         """What is found, from random starts and strategies by hand."""
+        error = site.error
         if self.importance is not None:
             inputs, apply = training_inputs(site.work, FISHER_INPUTS), site.work.apply
             known = fisher_information(apply, site.params, inputs, key=site.key)
-            site = dataclasses.replace(site, importance=known)
-        return site.search(functools.partial(_optimized, site))
+            error = dataclasses.replace(error, importance=known)
+        return site.search(functools.partial(_optimized, site), error)
 
 
 WAYS = (
@@ -170,7 +171,7 @@ def _optimized(site: Site, density: WeightDensity, key: PRNGKey) -> Strategy:
     options = site.optimizer
     levels = site.device.levels is not None  # then nothing is descended
     start = [] if levels and not options.never_worse else _by_hand(site, density)
-    least = site.least_error(start, density) if options.never_worse else None
+    least = site.error.least(start, density) if options.never_worse else None
     return optimize_strategy(
         site.device,
         density,

@@ -175,7 +175,7 @@ def devices(
     """List device presets with source and valid range, or show one."""
     with _mistakes():
         from anajax import devices as models
-        from anajax.devices.records import from_python
+        from anajax._core import python
         from anajax.studies.report import terminal
 
         presets = models.presets()
@@ -183,7 +183,7 @@ def devices(
             if ".py:" not in name:
                 known = ", ".join(presets)
                 _fail(f"`NAME` must be a preset: got {name}. Known: {known}.")
-            presets[name] = from_python(name)
+            presets[name] = python.load(name, "my_memory.py:my_device")
         if plot is not None and name is None:
             _fail("`--plot` must have a preset to draw: got none. Write NAME.")
         chosen = [name] if name else list(presets)

@@ -1,4 +1,4 @@
-"""Pieces of hardware-aware training for any training loop; no loop of our own.
+"""Pieces of hardware-aware training for any training loop, and a loop of our own.
 
     noise = device_noise(device, strategy, times)
     optimizer = optax.chain(optax.adam(1e-3), clip_weights(sigmas=2.5))
@@ -11,7 +11,8 @@ All noise is additive and straight-through: the forward pass sees a chip's weigh
 gradient is taken there and applied to the weights themselves.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -23,12 +24,14 @@ import optax
 from anajax import chip, rng
 from anajax._core import checks
 from anajax._core.normal import normal16
+from anajax._core.options import option
 from anajax._core.types import Float, JArray, PRNGKey, PyTree
 from anajax.crossbar.converters import Number
 from anajax.devices.base import Device, check_times
 from anajax.mapping.layout import Layout
 from anajax.mapping.strategy import Normalize, check_strategy
 from anajax.mapping.weight_error import moment_table
+from anajax.programming.end_to_end.targets import Apply, Checkpoint, Loss
 from anajax.programming.end_to_end.targets import distillation as distillation
 from anajax.programming.end_to_end.task import noisy_weights
 
@@ -231,3 +234,91 @@ def _moved(params: PyTree, updates: PyTree) -> Any:
 
 def _difference(new: PyTree, params: PyTree) -> PyTree:
     return jax.tree.map(jnp.subtract, new, params)
+
+
+# --- a loop -------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """How `trainer` trains."""
+
+    steps: int = option(400, "1 gradient step or more", least=1)
+    chips: int = option(2, "1 chip a step or more", least=1)
+    batch: int = option(64, "1 input a step or more", least=1)
+    rate: float = option(0.01, "a number above 0", above=0)
+    """Of Adam, with a cosine to zero."""
+    clip: float | None = option(
+        None, "a bound of weights in standard deviations, or null", above=0
+    )
+
+
+Train = Callable[..., PyTree]
+"""`train(key, checkpoint=None)`: parameters after training; one trace for all keys. A
+`Checkpoint` is where it goes on from and is kept."""
+
+
+def trainer(
+    apply: Apply,
+    params: PyTree,
+    inputs: JArray | np.ndarray,
+    noise: Noise | None,
+    options: TrainOptions,
+    *,
+    digital: Apply | None = None,
+    labels: JArray | np.ndarray | None = None,
+    loss: Loss = distillation,
+    notify: Callable[[int], None] = lambda step: None,
+) -> Train:
+    """Training through noise, towards the digital network or towards labels.
+
+    Steps are a Python loop around one jitted step: convolutions inside a compiled loop
+    are many times slower on CPUs, and a loop can report.
+
+    Args:
+        apply: `apply(params, x)` of the network on a chip.
+        params: where it starts from, and those of the digital network.
+        inputs: to learn on `[items ...]`.
+        noise: parameters as a chip holds them, such as `device_noise`; none for the
+            digital network.
+        options: steps, chips and inputs of each, rate, clip.
+        digital: the network whose outputs are met, `apply` by default.
+        labels: `[items ...]`, handed to `loss` in place of digital outputs.
+        loss: of outputs and digital outputs (distillation by default), or labels.
+        notify: told of every step.
+    """
+    goal = apply if digital is None else digital
+    x, y = jnp.asarray(inputs), None if labels is None else jnp.asarray(labels)
+    rate = optax.cosine_decay_schedule(options.rate, options.steps)
+    clip = [] if options.clip is None else [clip_weights(sigmas=options.clip)]
+    optimizer = optax.chain(optax.adam(rate), *clip)
+
+    def cost(now: PyTree, rows: Any, key: PRNGKey) -> Any:
+        wanted = goal(params, x[rows]) if y is None else y[rows]
+        keys = rng.streams(key, rng.Stage.CHIP, jnp.arange(options.chips))
+        held = (now if noise is None else noise(now, k) for k in keys)
+        return sum(loss(apply(p, x[rows]), wanted) for p in held) / options.chips
+
+    @jax.jit
+    def step(key: PRNGKey, now: PyTree, state: Any, i: Any) -> Any:
+        k = rng.stream(key, rng.Stage.TRAIN, i)
+        size = min(options.batch, x.shape[0])
+        data = rng.stream(k, rng.Stage.DATA)
+        rows = jr.randint(data, (size,), 0, x.shape[0])
+        grads = jax.grad(cost)(now, rows, k)
+        updates, state = optimizer.update(grads, state, now)
+        return optax.apply_updates(now, updates), state
+
+    def train(key: PRNGKey, checkpoint: Checkpoint | None = None) -> PyTree:
+        now, done = (params, optimizer.init(params)), 0
+        if checkpoint is not None:
+            done, now = checkpoint.restore(now)
+        for i in range(done, options.steps):
+            now = step(key, *now, jnp.asarray(i))
+            notify(i)
+            if checkpoint is not None:
+                jax.block_until_ready(now)  # else all steps would be under way
+                checkpoint.save(i + 1, now)
+        return now[0]
+
+    return train

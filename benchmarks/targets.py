@@ -29,7 +29,7 @@ from anajax import chip, devices, training, workloads
 from anajax._core.tree import replace
 from anajax.analysis.evaluate import evaluate
 from anajax.analysis.workload import evaluate as metric_of_items
-from anajax.analysis.workload import shuffled
+from anajax.analysis.workload import shuffled, training_inputs
 from anajax.mapping import density
 from anajax.mapping import hand as strategies
 from anajax.programming import fisher_information, optimize_strategy, optimize_targets
@@ -38,9 +38,6 @@ from anajax.programming.end_to_end.layer_by_layer import (
     units_of,
 )
 from anajax.rng import Stage, stream
-from anajax.studies.config.strategy import TrainingSection
-from anajax.studies.ways import trained
-from anajax.studies.ways.trained import unlabeled
 
 MONTH = jnp.array([30 * 86400.0])
 OUT = Path(__file__).parent / "results" / "targets.csv"
@@ -107,7 +104,7 @@ def weight_error_optimum(device, params, hand, key):
 
 def fisher_optimum(work, device, hand, key):
     importance = fisher_information(
-        work.apply, work.params, unlabeled(work, 512), key=key
+        work.apply, work.params, training_inputs(work, 512), key=key
     )
     return {
         path: optimize_strategy(
@@ -122,7 +119,7 @@ def fisher_optimum(work, device, hand, key):
 
 
 def layer_by_layer(work, device, hand, network, steps, key, rate):
-    x = unlabeled(work)
+    x = training_inputs(work)
     units = units_of(work.model, x)
     return optimize_layer_by_layer(
         units, work.params, device, hand, x, MONTH, key=key,
@@ -135,14 +132,15 @@ def layer_by_layer(work, device, hand, network, steps, key, rate):
 def train_through(network, noise_scale, steps, rate, sigmas):
     """Training through the noise of tuned strategies; one trace for all seeds."""
     work, device, hand = SETUPS[network, noise_scale]
-    options = TrainingSection(
+    options = training.TrainOptions(
         steps=steps,
         chips=CHIPS_PER_STEP,
         batch=BATCH.get(network, 64),
         rate=rate,
         clip=sigmas,
     )
-    return trained.trainer(work, training.device_noise(device, hand, MONTH), options)
+    noise, inputs = training.device_noise(device, hand, MONTH), training_inputs(work)
+    return training.trainer(work.apply, work.params, inputs, noise, options)
 
 
 def build(arm, network, noise, key, steps, rate, hwa_rate, sigmas):
@@ -161,7 +159,7 @@ def build(arm, network, noise, key, steps, rate, hwa_rate, sigmas):
         params = train_through(network, noise, steps, hwa_rate, sigmas)(key)
         return params, tune_strategy(device, params)
     found = optimize_targets(
-        work.apply, work.params, device, hand, unlabeled(work), MONTH,
+        work.apply, work.params, device, hand, training_inputs(work), MONTH,
         key=key, learn=LEARN[arm], steps=steps, chips=CHIPS_PER_STEP,
         batch=BATCH.get(network, 64),
         weight_rate=rate,

@@ -1,25 +1,48 @@
 """A default stands once: a section of a config has that of what it is handed to."""
 
+import dataclasses
 import inspect
 
+import jax
 import pytest
 
 from anajax.analysis.elasticities import elasticities
+from anajax.analysis.periphery import Periphery
 from anajax.analysis.tolerance import required_device
+from anajax.devices.faults import Faults
 from anajax.programming import ProductDescent, device_elasticities, optimize_strategy
 from anajax.programming.end_to_end.layer_by_layer import optimize_layer_by_layer
 from anajax.programming.end_to_end.targets import optimize_targets
-from anajax.studies.config.strategy import DescentSection, LearnSection, RequiredSection
-from anajax.studies.config.study import OptimizerSection
+from anajax.studies.config.sections import Options
+from anajax.studies.config.study import RequiredSection
 from anajax.studies.kinds.sensitivity_config import GradientsSection
+from anajax.studies.ways.digital import TrainingOptions
+from anajax.studies.ways.learned import TargetsOptions
+from anajax.studies.ways.site import OptimizerOptions
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        OptimizerOptions, TargetsOptions, TrainingOptions, ProductDescent, Periphery,
+        Faults,
+    ],
+)  # fmt: skip
+def test_a_section_is_the_record_of_the_library(record):
+    section = Options[record]()
+    assert section.record is section.record
+    same = jax.tree.map(lambda a, b: bool(a == b), section.record, record())
+    assert jax.tree.all(same)
+    assert list(type(section).model_fields) == [
+        f.name for f in dataclasses.fields(record)
+    ]
 
 
 @pytest.mark.parametrize(
     ("section", "function", "other"),
     [
-        (LearnSection, optimize_targets, {"learn": "parts"}),
-        (OptimizerSection, optimize_strategy, {}),
-        (DescentSection, ProductDescent, {}),
+        (TargetsOptions, optimize_targets, {"learn": "parts"}),
+        (OptimizerOptions, optimize_strategy, {}),
         (RequiredSection, required_device, {}),
         (GradientsSection, elasticities, {}),
         (GradientsSection, device_elasticities, {}),

@@ -13,6 +13,8 @@ from safetensors.numpy import save
 
 from anajax import chip, devices
 from anajax.analysis.evaluate import evaluate
+from anajax.analysis.expected import expected_error, targets
+from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.tolerance import required_device
 from anajax.mapping import density
 from anajax.mapping import hand as strategies
@@ -20,11 +22,10 @@ from anajax.mapping.weight_error import moment_table, tabulated_error
 from anajax.programming import targets_file
 from anajax.programming.targets_file import load_targets
 from anajax.studies import run
-from anajax.studies.config.strategy import StrategySection
 from anajax.studies.load import validate
 from anajax.studies.report import report, results
-from anajax.studies.ways.learned import expected_error
-from anajax.studies.ways.tables import Programmer, targets
+from anajax.studies.ways import tables
+from anajax.studies.ways.site import OptimizerOptions, Site
 from tests import tiny_study
 
 LSP = strategies.lsp_first(devices.pcm())
@@ -49,16 +50,16 @@ def test_expected_error_counts_columns_in_the_units_of_their_layer(key):
     w = jr.normal(key, (64, 12)) * jnp.linspace(0.1, 1, 12)
     params, device, errors = {"kernel": w}, devices.pcm(), {}
     for normalize in ("layer", "column"):
-        asked = {"normalize": normalize, "device": {"name": "pcm"}}
-        programmer = Programmer(
-            config=validate(tiny_study.CONFIG | asked), device=device, weights=params,
-            layouts=chip.layouts(params), times=np.array([1.0, 1e6]), key=key,
-        )  # fmt: skip
+        network = AnalogNetwork(
+            work=tiny_study.tiny_workload("digits"), normalize=normalize
+        )
+        times = np.array([1.0, 1e6])
+        site = Site(network=network, params=params, device=device, times=times, key=key)
         layers = targets(params, LSP, device, normalize)
-        exact = expected_error(layers, params, device, programmer.times)
-        found = programmer.expected_error(LSP)
+        exact = expected_error(layers, params, device, times)
+        found = site.error(LSP)
         np.testing.assert_allclose(found, exact, rtol=0.02)
-        np.testing.assert_allclose(programmer.expected_error({"kernel": LSP}), found)
+        np.testing.assert_allclose(site.error({"kernel": LSP}), found)
         errors[normalize] = exact
     assert np.all(errors["column"] < 0.9 * errors["layer"])
 
@@ -67,18 +68,14 @@ def test_expected_error_counts_columns_in_the_units_of_their_layer(key):
 def test_an_optimum_may_be_asked_to_be_never_worse_than_by_hand(key):
     """Two layers of unlike weights; each has its own strategy and its own ceiling."""
     params = {"a": 0.2 * jr.normal(key, (64, 32)), "b": jr.uniform(key, (64, 32))}
-    section = {"starts": 1, "steps": 200, "per_layer": True, "never_worse": True}
-    asked = {"optimizer": section, "device": {"name": "pcm_hermes"}}
-    programmer = Programmer(
-        config=validate(tiny_study.CONFIG | asked), device=devices.pcm_hermes(),
-        weights=params, layouts=chip.layouts(params),
-        times=np.array([1.0, 3600.0, 1e6]), key=key,
+    options = OptimizerOptions(starts=1, steps=200, per_layer=True, never_worse=True)
+    site = Site(
+        network=AnalogNetwork(work=tiny_study.tiny_workload("digits")), params=params,
+        device=devices.pcm_hermes(), times=np.array([1.0, 3600.0, 1e6]), key=key,
+        optimizer=options,
     )  # fmt: skip
-    names = {"lsp_first": {"f": 2.0}, "lsp_first_tuned": {}, "optimized": {}}
-    two, tuned, best = (
-        programmer.expected_error(programmer.build(StrategySection(name=n, **f)))
-        for n, f in names.items()
-    )
+    ways = tables.LspFirst(f=[2.0]), tables.LspFirstTuned(), tables.Optimized()
+    two, tuned, best = (site.error(way.strategies(site)) for way in ways)
     assert np.all(best < 1.005 * np.minimum(two, tuned)) and best[-1] < 0.98 * tuned[-1]
 
 
@@ -89,13 +86,14 @@ def test_learned_programs_land_in_the_same_results(monkeypatch, tmp_path, normal
     out = tmp_path / "a"
     asked = {"strategies": ENTRIES, "training": TRAINING, "normalize": normalize}
     data = run.run(tiny_study.prepared(out, **asked))
-    kinds = dict(zip(data.strategy.values, data.kind.values, strict=True))
+    kinds = dict(zip(data.strategy.values, data.family.values, strict=True))
     assert kinds == {
         "digital": "digital", "lsp_first": "hand", "joint": "optimized",
         "closed_loop": "optimized", "by_layer": "optimized",
-        "product_descent": "optimized", "fisher": "optimized", "hwa": "trained hand",
-        "hwa_optimized": "trained optimized",
+        "product_descent": "optimized", "fisher": "optimized", "hwa": "hand",
+        "hwa_optimized": "optimized",
     }  # fmt: skip
+    assert data.strategy.values[data.trained].tolist() == ["hwa", "hwa_optimized"]
     assert np.all(np.isfinite(data.accuracy))
     for loop in ("closed_loop", "product_descent"):
         assert np.all(np.isnan(data.expected_rms_error.sel(strategy=loop)))
@@ -306,9 +304,8 @@ def test_training_on_labels_stands_beside_a_digital_network_trained_alike(
         "periphery": {"dac_bits": 8, "adc_bits": 8},
     }  # fmt: skip
     data = run.run(tiny_study.prepared(tmp_path / "a", **asked))
-    assert data.kind.values.tolist() == [
-        "digital", "trained digital", "trained hand", "optimized"
-    ]  # fmt: skip
+    assert data.family.values.tolist() == ["digital", "digital", "hand", "optimized"]
+    assert data.trained.values.tolist() == [False, True, True, False]
     work = tiny_study.tiny_workload("digits")
     path = tmp_path / "a/trained/digital.safetensors"
     params = targets_file.params_from_bytes(path.read_bytes(), work.params)

@@ -34,7 +34,7 @@ from anajax.programming.search.objective import sampled_error
 from anajax.programming.search.parameters import from_strategy
 from anajax.programming.strategy_file import load_strategies, to_text
 from anajax.studies.config.study import DeviceSection
-from anajax.studies.ways.cases import make_device
+from anajax.studies.plan import make_device
 
 MRAM = devices.mram_stt()
 FOUR = replace(devices.pcm(), levels=[0.0, 6.0, 14.0, 25.0])

@@ -19,8 +19,7 @@ from anajax.programming.loops.product_descent import (
     product_descent_layers,
 )
 from anajax.studies import run
-from anajax.studies.config.strategy import DescentSection
-from anajax.studies.ways import learned
+from anajax.studies.ways import loops
 from tests import tiny_study
 
 LSP = strategies.lsp_first(devices.pcm())
@@ -39,12 +38,12 @@ def test_a_study_programs_chips_by_its_loops(monkeypatch, tmp_path):
         seen.append((start, policy))
         return Found(strategy=policy, value=jnp.zeros(()), info={})
 
-    monkeypatch.setattr(learned, "optimize_closed_loop", optimize_closed_loop)
+    monkeypatch.setattr(loops, "optimize_closed_loop", optimize_closed_loop)
     tiny_study.use(monkeypatch)
     device, work = devices.pcm(), tiny_study.tiny_workload("digits")
     asked = {"device": {"name": "pcm"}, "times": ["1 s"], "strategies": LOOPS}
     data = run.run(tiny_study.prepared(tmp_path / "a", **asked))
-    (start, policy), loop = seen[0], DescentSection(turns=2, vectors=16)
+    start, policy = seen[0]
     params = work.params
 
     def error(layers):
@@ -61,7 +60,7 @@ def test_a_study_programs_chips_by_its_loops(monkeypatch, tmp_path):
     closed = error(closed_loop_layers(params, policy))
     np.testing.assert_allclose(in_study("closed_loop"), closed, rtol=1e-5)
     assert np.all(np.abs(closed / open_loop - 1) > 1e-3)
-    descent = ProductDescent(**loop.model_dump())
+    descent = ProductDescent(turns=2, vectors=16)
     trimmed = error(product_descent_layers(params, start, descent))
     gain = np.mean(open_loop - trimmed)  # a sum in another order may end elsewhere
     assert gain > 0.1 * np.mean(open_loop)

@@ -49,7 +49,7 @@ def test_overview_has_all_numbers_and_draws_all_panels(finished, tmp_path):
 
 def test_overview_has_gains_over_the_best_hand_strategy_with_both_errors(finished):
     data = overview._read(finished / "one").isel(device=[0])
-    hands = data.strategy.values[data.kind.values == "hand"]
+    hands = data.strategy.values[data.family.values == "hand"]
     right = np.arange(data.sizes["item"]) % 4 > 0
     for one, of_chips, of_items in (
         ("optimized", [[0.6], [0.6], [0.9]], right),

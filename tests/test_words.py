@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import anajax
 from anajax import chip, crossbar, devices, mapping
 from anajax._core import checks
-from anajax.analysis import sharding
+from anajax.analysis import expected, sharding
 from anajax.analysis.designs import make_design
 from anajax.analysis.evaluate import Point, evaluate
 from anajax.analysis.network import AnalogNetwork
@@ -57,7 +57,6 @@ from anajax.programming.search.objective import combine
 from anajax.studies import run
 from anajax.studies.store import hosts
 from anajax.studies.store.folder import check_resume, require_begun
-from anajax.studies.ways import tables
 from anajax.training import device_noise
 from anajax.transformation import Rule
 
@@ -163,7 +162,7 @@ CALLS = {
     "analysis.evaluate.evaluate": lambda **w: evaluate(
         metric, PARAMS, DEVICE, PAIR, [1.0], chips=1, key=KEY, **w
     ),
-    "studies.ways.tables.targets": lambda **w: tables.targets(
+    "analysis.expected.targets": lambda **w: expected.targets(
         PARAMS, PAIR, DEVICE, **w
     ),
     "analysis.evaluate.Point": lambda **w: Point(

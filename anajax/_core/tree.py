@@ -60,6 +60,7 @@ def pytree(cls: type[T]) -> type[T]:
             own_check(self)
 
     cls.__post_init__ = __post_init__  # pyright: ignore[reportAttributeAccessIssue]
+    cls.__pytree__ = True  # pyright: ignore[reportAttributeAccessIssue]
     cls = dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
     fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
     data = tuple(f.name for f in fields if not f.metadata.get("static"))
@@ -81,6 +82,11 @@ def pytree(cls: type[T]) -> type[T]:
         cls, flatten_with_keys, unflatten, lambda x: (values(x, data), values(x, meta))
     )
     return cls
+
+
+def is_pytree(cls: type) -> bool:
+    """Whether a class of records was made by `pytree`."""
+    return "__pytree__" in vars(cls)
 
 
 def as_leaf(value: Any) -> Any:

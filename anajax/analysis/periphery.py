@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from anajax._core.options import option
 from anajax._core.tree import replace
 from anajax._core.types import Array
 from anajax.crossbar.converters import continuous_bits, uniform
@@ -21,16 +22,18 @@ class Periphery:
     another scale (the energy of speech) leave all others few steps of a DAC: 0.999.
     """
 
-    dac_bits: float | None = None
-    adc_bits: float | None = None
-    output_noise: float = 0.0
+    dac_bits: float | None = option(None, "2 to 24 bits, or null", least=2, most=24)
+    adc_bits: float | None = option(None, "2 to 24 bits, or null", least=2, most=24)
+    output_noise: float = option(
+        0.0, "sd of 0 or more, in the largest weight at full input", least=0
+    )
     """Standard deviation, in the largest weight at full input."""
-    wires: float = 0.0
+    wires: float = option(0.0, "a resistance of 0 Ohm or more per segment", least=0)
     """Ohm per segment."""
-    inputs: float = 1.0
-    outputs: float = 1.0
-    rows: int | None = 512
-    columns: int | None = 512
+    inputs: float = option(1.0, "a share above 0, at most 1", above=0, most=1)
+    outputs: float = option(1.0, "a share above 0, at most 1", above=0, most=1)
+    rows: int | None = option(512, "1 line or more, or null for no limit", least=1)
+    columns: int | None = option(512, "1 line or more, or null for no limit", least=1)
 
     @property
     def structure(self) -> tuple[Any, ...]:

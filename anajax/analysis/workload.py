@@ -207,3 +207,29 @@ def shuffled(n: int, items: int | None) -> np.ndarray:
     if items is not None and not 1 <= items <= n:
         checks.fail("items", f"be in 1..{n}", items, "Leave it out to take all.")
     return np.argsort(np.random.default_rng(0).random(n), kind="stable")[:items]
+
+
+LEARNED_ON = 16384
+"""Training inputs that are learned on, at most."""
+
+
+def training_inputs(work: Workload, most: int = LEARNED_ON) -> Any:
+    """Inputs to learn on, drawn from the training split, where there is one.
+
+    Files may be sorted by class, so that the first ones would not do.
+    """
+    return _some(work.calibration if work.train_x is None else work.train_x, most)
+
+
+def training_labels(work: Workload) -> Any:
+    """The labels of `training_inputs`; the workload has a training split."""
+    return _some(work.train_y, LEARNED_ON)
+
+
+def _some(items: Any, most: int) -> Any:
+    return items if len(items) <= most else items[shuffled(len(items), most)]
+
+
+def labels_loss(work: Workload) -> Callable[[Array, Array], Array]:
+    """`loss(outputs, labels)`: the cross-entropy of the network, mean over items."""
+    return lambda outputs, y: jnp.mean(work.loss_fn(outputs, y))

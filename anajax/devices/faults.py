@@ -8,6 +8,7 @@ from jaxtyping import Int8
 
 from anajax import rng
 from anajax._core import checks
+from anajax._core.options import option
 from anajax._core.tree import pytree
 from anajax._core.types import PRNGKey
 from anajax.devices.base import Device
@@ -15,6 +16,9 @@ from anajax.devices.stages import G, Number
 
 HEALTHY, LOW, HIGH, DEAD = range(4)
 Codes = Int8[JArray, "*cells"]
+
+
+_FRACTION = "a fraction of cells or lines, 0 to 1"
 
 
 @pytree
@@ -33,13 +37,13 @@ class Faults:
         ValueError: if a fraction is outside 0 to 1, or the stuck ones sum above 1.
     """
 
-    stuck_low: Number = 0.0
+    stuck_low: Number = option(0.0, _FRACTION, least=0, most=1)
     """Fraction of cells at `g_min`."""
-    stuck_high: Number = 0.0
+    stuck_high: Number = option(0.0, _FRACTION, least=0, most=1)
     """Fraction of cells at `g_max`."""
-    dead_rows: Number = 0.0
+    dead_rows: Number = option(0.0, _FRACTION, least=0, most=1)
     """Fraction of dead rows (inputs)."""
-    dead_columns: Number = 0.0
+    dead_columns: Number = option(0.0, _FRACTION, least=0, most=1)
     """Fraction of dead columns (output, device)."""
 
     def __post_init__(self) -> None:

@@ -6,14 +6,11 @@ becomes one of them by `register`, without a change in this package.
 """
 
 import dataclasses
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-from anajax._core import checks
+from anajax._core import checks, python
 from anajax.devices import (
     curves,
     drift,
@@ -91,33 +88,6 @@ def register(*things: type | Preset) -> None:
     _presets.update(makers)
 
 
-def from_python(place: str) -> Preset:
-    """The preset that a Python file defines; this runs the file.
-
-    Args:
-        place: the file and the name of the function, such as "my_memory.py:my_device".
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it does not run, or has no such function.
-    """
-    file, _, name = place.rpartition(":")
-    path = Path(file)
-    if path.suffix != ".py" or not name.isidentifier():
-        example = "my_memory.py:my_device"
-        checks.fail("python", "name a file and a function", place, f"Write {example}.")
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"`python` must name a file: got {file}. Give its path."
-        )
-    module = _run(path.resolve())
-    make = getattr(module, name, None)
-    if not callable(make):
-        have = "no such name" if make is None else repr(make)[:60]
-        checks.fail("python", f"name a function of {path.name}", have, "Define it.")
-    return getattr(module, name)
-
-
 def find_preset(name: str) -> Preset:
     """The preset of that name, or of a Python file as in "my_memory.py:my_device".
 
@@ -125,33 +95,12 @@ def find_preset(name: str) -> Preset:
         FileNotFoundError: if there is no such file.
         ValueError: if there is no such preset.
     """
-    if ".py:" in name:
-        return from_python(name)
+    if python.names_a_place(name):
+        return python.load(name, "my_memory.py:my_device")
     if name not in _presets:
         known = ", ".join(_presets)
         checks.fail("name", "be a preset", name, f"Known: {known}.")
     return _presets[name]
-
-
-_files: dict[tuple[Path, bytes], Any] = {}
-
-
-def _run(path: Path) -> Any:
-    """The module of a file, run once for each content that it has."""
-    kept = path, path.read_bytes()
-    if kept not in _files:
-        name = f"_anajax_python_{path.stem}"
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            why = f"{type(error).__name__}: {error}"
-            checks.fail("python", f"be a file that runs, {path}", why, "Correct it.")
-        _files[kept] = module
-    return _files[kept]
 
 
 def _check_record(name: str, cls: type) -> None:

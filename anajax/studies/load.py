@@ -76,7 +76,7 @@ def validate(data: dict[str, Any], *, folder: Path = Path()) -> StudyConfig:
             f"`study` must name a kind of study: got {kind!r}. Known: {known}."
         )
     try:
-        config = known_kinds[kind].model_validate(data)
+        config = known_kinds[kind].model_validate(data, context={"folder": folder})
     except ValidationError as error:
         lines = dict.fromkeys(message(e, known_kinds[kind]) for e in error.errors())
         raise ValueError("\n".join(lines)) from None

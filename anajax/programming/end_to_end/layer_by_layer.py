@@ -23,9 +23,9 @@ from anajax.devices.base import Device, check_times
 from anajax.mapping.strategy import Normalize, Strategy, check_strategy
 from anajax.programming.end_to_end.learnable import chain, start_from
 from anajax.programming.end_to_end.targets import (
-    WEIGHT_RATE,
     Apply,
     Checkpoint,
+    LearnOptions,
     OptimizedTargets,
     descend,
     finish,
@@ -153,12 +153,12 @@ def optimize_layer_by_layer(
     times: Float[JArray, "times"] | Sequence[float] | np.ndarray,
     *,
     key: PRNGKey,
-    learn: Sequence[str] = ("strategy", "weights"),
+    learn: Sequence[str] = LearnOptions.parts,
     steps: int = 200,
-    chips: int = 2,
-    batch: int = 64,
-    learning_rate: float = 0.01,
-    weight_rate: float = WEIGHT_RATE,
+    chips: int = LearnOptions.chips,
+    batch: int = LearnOptions.batch,
+    learning_rate: float = LearnOptions.learning_rate,
+    weight_rate: float = LearnOptions.weight_rate,
     select: chip.Select = chip.default_select,
     normalize: Normalize = "layer",
     box: Bounds | None = None,

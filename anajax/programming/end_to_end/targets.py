@@ -12,6 +12,7 @@ with the exact mean and variance of its devices at that time. Numbers to report 
 from the per-device sampler, see `anajax.evaluate`.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -26,12 +27,14 @@ from jaxtyping import Float
 
 from anajax import chip, rng
 from anajax._core import checks
+from anajax._core.options import option
 from anajax._core.tree import pytree, static
 from anajax._core.types import PRNGKey, PyTree
 from anajax.devices.base import Device, check_times
 from anajax.mapping.strategy import Normalize, Strategy, UnitCell, check_strategy
 from anajax.programming.end_to_end.learnable import (
     Learnable,
+    LearnableName,
     admissible,
     chain,
     start_from,
@@ -50,11 +53,6 @@ Apply = Callable[[PyTree, JArray], JArray]
 Loss = Callable[[JArray, JArray], JArray]
 """`loss(outputs, reference)`: one number; the reference is the digital network's
 outputs, or the labels that were given."""
-WEIGHT_RATE = 0.002
-"""Rate of shifts (in units of w_max) and digital parameters, unless told otherwise.
-
-On held-out data small networks chose 0.001 to 0.01, deep ones less: 0.0003 for
-ResNet-20 and ResNet-32, 0.00001 for MiniLM."""
 Notify = Callable[[int, JArray], None]
 """`notify(step, loss)` after each step; reading the loss waits for it."""
 
@@ -70,6 +68,27 @@ class Checkpoint(Protocol):
     def save(self, step: int, state: PyTree) -> Any:
         """Save `state` after `step` steps, if it is due."""
         ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LearnOptions:
+    """How targets are learned from the network's own loss."""
+
+    parts: tuple[LearnableName, ...] = option(
+        ("strategy", "weights"),
+        'some of "strategy", "columns", "weights", "drift", "digital"',
+    )
+    """What is learned."""
+    steps: int = option(400, "1 gradient step or more", least=1)
+    chips: int = option(2, "1 chip a step or more", least=1)
+    batch: int = option(64, "1 input a step or more", least=1)
+    learning_rate: float = option(0.01, "a number above 0", above=0)
+    """Of strategies, column scales and drift correction."""
+    weight_rate: float = option(0.002, "a number above 0", above=0)
+    """Of shifts (in units of w_max) and digital parameters.
+
+    On held-out data small networks chose 0.001 to 0.01, deep ones less: 0.0003 for
+    ResNet-20 and ResNet-32, 0.00001 for MiniLM."""
 
 
 @pytree
@@ -112,15 +131,15 @@ def optimize_targets(
     times: Float[JArray, "times"] | Sequence[float] | np.ndarray,
     *,
     key: PRNGKey,
-    learn: Sequence[str] = ("strategy", "weights"),
+    learn: Sequence[str] = LearnOptions.parts,
     loss: Loss = distillation,
     labels: JArray | np.ndarray | None = None,
     per_layer: bool = True,
-    steps: int = 400,
-    chips: int = 2,
-    batch: int = 64,
-    learning_rate: float = 0.01,
-    weight_rate: float = WEIGHT_RATE,
+    steps: int = LearnOptions.steps,
+    chips: int = LearnOptions.chips,
+    batch: int = LearnOptions.batch,
+    learning_rate: float = LearnOptions.learning_rate,
+    weight_rate: float = LearnOptions.weight_rate,
     jitter: float = 0.0,
     optimizer: optax.GradientTransformation | None = None,
     select: chip.Select = chip.default_select,

@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from anajax import chip, rng
 from anajax._core import checks
+from anajax._core.options import option
 from anajax._core.tree import pytree, replace, static
 from anajax._core.types import PRNGKey, PyTree
 from anajax.devices.base import Cells, Device, age, program
@@ -43,18 +44,18 @@ class ProductDescent:
         ValueError: if `turns` or `vectors` < 1, or a noise is negative.
     """
 
-    pulse: Number
+    pulse: Number = option(0.3, "noise of a pulse, 0 uS or more", least=0)
     """Noise of a pulse, uS (cycle-to-cycle)."""
-    output: Number = 0.0
+    output: Number = option(0.0, "noise of an output, 0 or more", least=0)
     """Noise of one output on top of the devices' read noise, in units of the product
     of normalized weights with entries of 1 (cycle-to-cycle)."""
-    gain: Number = 1.0
+    gain: Number = option(1.0, "a share above 0", above=0)
     """Share of the estimated error that is corrected."""
-    threshold: Number = 0.0
+    threshold: Number = option(0.0, "an error of 0 uS or more", least=0)
     """Smallest estimated error that is worth a pulse, uS of the least significant
     pair."""
-    turns: int = static(default=10)
-    vectors: int = static(default=256)
+    turns: int = option(10, "1 turn or more", least=1, static=True)
+    vectors: int = option(256, "1 product a turn or more", least=1, static=True)
     """Products per turn."""
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ Targets are projected onto the range after every step: a clip inside the model w
 kill the gradient there.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -21,6 +22,7 @@ from jaxtyping import Float
 
 from anajax import rng
 from anajax._core import checks
+from anajax._core.options import option
 from anajax._core.types import PRNGKey
 from anajax.devices.base import Device, check_times
 from anajax.devices.models.ideal import only_range
@@ -45,6 +47,17 @@ from anajax.programming.search.parameters import (
 )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How `optimize_strategy` searches."""
+
+    knots: int = option(11, "3 to 101 knots", least=3, most=101)
+    starts: int = option(8, "0 to 256 random starts", least=0, most=256)
+    steps: int = option(600, "1 to 100000 steps of each round", least=1, most=100_000)
+    learning_rate: float = option(0.03, "a number above 0", above=0)
+    aggregate: Aggregate = option("mean", '"mean" or "minimax"')
+
+
 def optimize_strategy(
     device: Device,
     weights: WeightDensity | JArray | np.ndarray,
@@ -52,15 +65,15 @@ def optimize_strategy(
     *,
     cell: UnitCell | None = None,
     key: PRNGKey,
-    knots: int = 11,
+    knots: int = SearchOptions.knots,
     move_knots: bool = True,
-    starts: int = 8,
+    starts: int = SearchOptions.starts,
     warm: Sequence[Strategy] = (),
-    steps: int = 600,
-    learning_rate: float = 0.03,
+    steps: int = SearchOptions.steps,
+    learning_rate: float = SearchOptions.learning_rate,
     box: Bounds | None = None,
     time_weights: JArray | None = None,
-    aggregate: Aggregate = "mean",
+    aggregate: Aggregate = SearchOptions.aggregate,
     ceiling: JArray | np.ndarray | None = None,
     compensation: Compensation = "mean_abs",
     samples: int | None = None,

@@ -5,7 +5,7 @@ import inspect
 import reprlib
 from typing import Any
 
-from pydantic import BaseModel
+from anajax.studies.config.sections import Section
 
 _RULES = {
     "missing": "be given",
@@ -34,7 +34,7 @@ _SHORT.maxstring = _SHORT.maxother = 200
 _SHORT.maxlist = _SHORT.maxdict = 8
 
 
-def message(error: Any, model: type[BaseModel]) -> str:
+def message(error: Any, model: type[Section]) -> str:
     """One line for one mistake: the key, the rule, what came, a remedy."""
     *way, last = error["loc"] or ("CONFIG",)
     given = error["type"] == "extra_forbidden"  # then the last is a key of the user's
@@ -70,7 +70,7 @@ def _is_branch(part: object) -> bool:
     return isinstance(part, str) and ("[" in part or "(" in part)
 
 
-def _remedy(model: type[BaseModel], location: list[Any]) -> str:
+def _remedy(model: type[Section], location: list[Any]) -> str:
     fields = _fields(model, location[:-1])
     field = fields.get(str(location[-1])) if location else None
     if field is None and location and isinstance(location[-1], int):
@@ -80,22 +80,22 @@ def _remedy(model: type[BaseModel], location: list[Any]) -> str:
     return f"Give {field.description}."
 
 
-def _fields(model: type[BaseModel], location: list[Any]) -> dict[str, Any]:
+def _fields(model: type[Section], location: list[Any]) -> dict[str, Any]:
     """Fields of the section at `location` of a model."""
     for part in location:
         if isinstance(part, int):
             continue
-        field = model.model_fields.get(part)
+        field = model.known_fields().get(part)
         inner = None if field is None else _section(field.annotation)
         if inner is None:
             return {}
         model = inner
-    return dict(model.model_fields)
+    return model.known_fields()
 
 
-def _section(annotation: Any) -> type[BaseModel] | None:
+def _section(annotation: Any) -> type[Section] | None:
     """The section that an annotation holds, directly or in a list."""
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+    if inspect.isclass(annotation) and issubclass(annotation, Section):
         return annotation
     for inner in getattr(annotation, "__args__", ()):
         found = _section(inner)

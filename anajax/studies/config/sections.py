@@ -1,10 +1,26 @@
 """What all sections of a config are made of."""
 
+import dataclasses
 import difflib
-import inspect
-from typing import Annotated, Any, NoReturn
+import functools
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    NoReturn,
+    Optional,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
+
+from anajax._core.tree import is_pytree
+
+T = TypeVar("T")
 
 
 class Section(BaseModel):
@@ -13,6 +29,11 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False
     )
+
+    @classmethod
+    def known_fields(cls) -> dict[str, Any]:
+        """What may stand in the section, for messages."""
+        return dict(cls.model_fields)
 
 
 def refuse(rule: str, got: object, remedy: str) -> NoReturn:
@@ -23,9 +44,14 @@ def refuse(rule: str, got: object, remedy: str) -> NoReturn:
 def one_of(name: str, known: Any, what: str = "be known") -> None:
     """Refuse a name that is not among the known ones, with the closest of them."""
     if name not in known:
-        close = difflib.get_close_matches(name, list(known), n=1)
-        hint = f"Did you mean {close[0]!r}? " if close else ""
-        refuse(what, repr(name), f"{hint}Known: {', '.join(known)}.")
+        remedy = f"{closest(name, known)}Known: {', '.join(known)}."
+        refuse(what, repr(name), remedy)
+
+
+def closest(name: str, known: Any) -> str:
+    """The question whether the closest of the known names was meant, if one is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"Did you mean {close[0]!r}? " if close else ""
 
 
 def require_small(data: Any, *, most: int = 100_000) -> None:
@@ -47,9 +73,48 @@ def require_small(data: Any, *, most: int = 100_000) -> None:
             todo += value.values() if isinstance(value, dict) else value
 
 
-def default(function: Any, name: str) -> Any:
-    """The default of an argument: a section has that of what it is handed to."""
-    return inspect.signature(function).parameters[name].default
+class Options(Section, Generic[T]):
+    """A section with the fields, defaults and bounds of a record of the library."""
+
+    made: ClassVar[Any]
+
+    def __class_getitem__(cls, record: Any) -> Any:
+        """The section of a record, a dataclass whose fields are made by `option`."""
+        return cls if isinstance(record, TypeVar) else _section_of(record)
+
+    @functools.cached_property
+    def record(self) -> T:
+        """The record of the library, with tuples for lists."""
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        lists = {n: tuple(v) for n, v in given.items() if isinstance(v, list)}
+        return type(self).made(**given | lists)
+
+
+@functools.cache
+def _section_of(record: Any) -> type[Options]:
+    hints, fields = get_type_hints(record), {}
+    for field in dataclasses.fields(record):
+        about, hint = dict(field.metadata["option"]), hints[field.name]
+        if is_pytree(record) and not field.metadata["static"]:
+            hint = float
+        several, hint = _as_list(hint, about)
+        default = list(field.default) if field.default and several else field.default
+        about = {"description": about["description"]} if several else about
+        fields[field.name] = hint, Field(default=default, **about)
+    doc = record.__doc__
+    made = create_model(record.__name__, __base__=Options, __doc__=doc, **fields)
+    made.made = record
+    return made
+
+
+def _as_list(hint: Any, about: dict[str, Any]) -> tuple[bool, Any]:
+    """Whether values are several of a kind, and then the list that YAML has of them."""
+    for kind in (hint, *get_args(hint)):
+        if get_origin(kind) is tuple:
+            item = Annotated[get_args(kind)[0], Field(**about)]
+            several = Annotated[list[item], Field(min_length=1)]
+            return True, several if kind is hint else Optional[several]  # noqa: UP045
+    return False, hint
 
 
 Positive = Annotated[float, Field(gt=0, description="a number above 0")]

@@ -16,29 +16,26 @@ from pydantic import (
 )
 
 from anajax.analysis.engine import EVERY
+from anajax.analysis.hardware import NON_IDEALITIES
+from anajax.analysis.periphery import Periphery
+from anajax.analysis.tolerance import FACTORS, RAY
 from anajax.chip import Scope
-from anajax.programming.search.gradient import optimize_strategy
-from anajax.programming.search.objective import Aggregate
+from anajax.devices.faults import Faults
 from anajax.studies.config.durations import parse_duration
-from anajax.studies.config.hardware import FaultsSection, PeripherySection
 from anajax.studies.config.sections import (
     Factor,
+    Factors,
+    Options,
     Positive,
     Section,
-    default,
     increasing,
     one_of,
     refuse,
 )
-from anajax.studies.config.strategy import (
-    ALL,
-    DIGITAL,
-    RequiredSection,
-    StrategyList,
-    TrainingSection,
-    entries,
-    named,
-)
+from anajax.studies.ways.base import DIGITAL, Way
+from anajax.studies.ways.catalog import Entries, entries
+from anajax.studies.ways.digital import TrainingOptions
+from anajax.studies.ways.site import OptimizerOptions
 
 Seconds = Annotated[
     float,
@@ -175,40 +172,31 @@ class CompensationSection(Section):
         return self
 
 
-class OptimizerSection(Section):
-    """The search for the best strategy, see `anajax.programming.optimize_strategy`."""
+SCALED = (*NON_IDEALITIES, "ray")
+"""What `required` scales: imperfections of the hardware, or `RAY` together."""
 
-    pairs: int = Field(default=2, ge=1, le=8, description="1 to 8 pairs a weight")
-    knots: int = Field(
-        default=default(optimize_strategy, "knots"),
-        ge=3,
-        le=101,
-        description="3 to 101 knots",
+
+class RequiredSection(Section):
+    """How loose a device may be, see `anajax.analysis.tolerance.required_device`."""
+
+    gap: Positive = 0.01
+    """Largest accepted loss of the metric against the digital network."""
+    strategies: list[str] | None = Field(
+        default=None, min_length=1, description="labels of strategies, or null for all"
     )
-    starts: int = Field(
-        default=default(optimize_strategy, "starts"),
-        ge=0,
-        le=256,
-        description="0 to 256 random starts",
+    parameters: list[str] = Field(
+        default_factory=lambda: [*RAY, "ray"],
+        min_length=1,
+        description=f"some of {', '.join(SCALED)}",
     )
-    steps: int = Field(
-        default=default(optimize_strategy, "steps"),
-        ge=1,
-        le=100_000,
-        description="1 to 100000 steps of each round",
-    )
-    learning_rate: Positive = default(optimize_strategy, "learning_rate")
-    per_layer: bool = Field(
-        default=False, description="true for a strategy of its own in every layer"
-    )
-    aggregate: Aggregate = Field(default="mean", description='"mean" or "minimax"')
-    never_worse: bool = Field(
-        default=False,
-        description="true for no more error than any hand strategy at any time",
-    )
-    time_weights: list[Factor] | None = Field(
-        default=None, description="one weight per time, or null for equal ones"
-    )
+    factors: Factors = Field(default_factory=lambda: list(FACTORS))
+
+    @field_validator("parameters")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        for name in names:
+            one_of(name, SCALED)
+        return names
 
 
 class StudyConfig(Section):
@@ -234,18 +222,22 @@ class StudyConfig(Section):
         default="layer", description='"layer" or "column"'
     )
     """What is scaled to the full range of conductances: each layer, or each column."""
-    faults: FaultsSection | None = None
+    faults: Options[Faults] | None = None
     """In place of those of a device file, if it has any."""
-    periphery: PeripherySection | None = None
+    periphery: Options[Periphery] | None = None
     compensation: CompensationSection = CompensationSection()
-    optimizer: OptimizerSection = OptimizerSection()
+    optimizer: Options[OptimizerOptions] = Options[OptimizerOptions]()
     extrapolate: bool = Field(
         default=False, description="true to allow times that the source does not cover"
     )
 
     def with_files(self, find: Callable[[str], str]) -> Self:
-        """The config with `find(file)` in place of every device file that it names."""
+        """The config with `find(file)` in place of every file that it names."""
         changes: dict[str, Any] = {}
+        if hasattr(self, "strategy"):
+            changes["strategy"] = ways_of(self)[0].with_file(find)
+        elif hasattr(self, "strategies"):
+            changes["strategies"] = [way.with_file(find) for way in ways_of(self)]
         if hasattr(self, "device"):
             changes["device"] = devices_of(self)[0].with_file(find)
         elif hasattr(self, "devices"):
@@ -254,13 +246,13 @@ class StudyConfig(Section):
 
     @model_validator(mode="after")
     def _matches(self) -> "StudyConfig":
-        weights = self.optimizer.time_weights
+        weights = self.optimizer.record.time_weights
         if weights is not None and (
             len(weights) != len(self.times) or not any(weights)
         ):
             raise ValueError(
                 "`optimizer.time_weights` must have one entry per time, not all 0: "
-                f"got {weights}. Give {len(self.times)} weights."
+                f"got {list(weights)}. Give {len(self.times)} weights."
             )
         return self
 
@@ -268,8 +260,8 @@ class StudyConfig(Section):
 class ProgrammedConfig(StudyConfig):
     """What studies that compare strategies share."""
 
-    strategies: StrategyList
-    training: TrainingSection | None = None
+    strategies: Entries
+    training: Options[TrainingOptions] | None = None
     save_every: int | None = Field(
         default=None,
         ge=1,
@@ -285,8 +277,8 @@ class ProgrammedConfig(StudyConfig):
                 f"`training` must be there for strategies with `trained`: got null for "
                 f"{asking}. Add the section `training`, which may be {{}}."
             )
-        alike = [e.title for e in self.strategies if e.name == DIGITAL]
-        if alike and self.training.goal == DIGITAL:  # pyright: ignore
+        alike = [e.title for e in self.strategies if e.family == DIGITAL]
+        if alike and self.training and self.training.record.goal == DIGITAL:
             raise ValueError(
                 f"`training.goal` must be labels for {alike}: got digital, which is "
                 "where the digital network is already. Drop the entry."
@@ -299,12 +291,15 @@ class StrategiesConfig(ProgrammedConfig):
 
     study: Literal["strategies"]
     device: DeviceSection
-    strategies: StrategyList = entries(*ALL, "optimized")
+    strategies: Entries = entries(
+        *("single_pair", "msp_first", "lsp_first", "lsp_first_tuned"),
+        *("equal_split", "optimized"),
+    )
     required: RequiredSection | None = None
 
     @model_validator(mode="after")
     def _listed(self) -> "StrategiesConfig":
-        titles = [e.title for e in self.strategies if e.name != DIGITAL]
+        titles = [e.title for e in self.strategies if e.family != DIGITAL]
         wanted = self.required and self.required.strategies or []
         unknown = sorted(set(wanted) - set(titles))
         if unknown:
@@ -315,15 +310,20 @@ class StrategiesConfig(ProgrammedConfig):
         return self
 
 
+def _named(entry: object) -> object:
+    """A section that was given as its bare name."""
+    return {"name": entry} if isinstance(entry, str) else entry
+
+
 class DevicesConfig(ProgrammedConfig):
     """One network on many devices, each over the times that its source covers."""
 
     study: Literal["devices"]
     devices: Annotated[
-        list[Annotated[DeviceSection, BeforeValidator(named)]],
+        list[Annotated[DeviceSection, BeforeValidator(_named)]],
         Field(min_length=1, description="a list of devices"),
     ]
-    strategies: StrategyList = entries("single_pair", "lsp_first_tuned", "optimized")
+    strategies: Entries = entries("single_pair", "lsp_first_tuned", "optimized")
 
 
 def devices_of(config: StudyConfig) -> list[DeviceSection]:
@@ -331,3 +331,10 @@ def devices_of(config: StudyConfig) -> list[DeviceSection]:
     if hasattr(config, "device"):
         return [config.device]  # pyright: ignore[reportAttributeAccessIssue]
     return list(getattr(config, "devices", []))
+
+
+def ways_of(config: StudyConfig) -> list[Way]:
+    """The ways to program of a study of any kind."""
+    if hasattr(config, "strategy"):
+        return [config.strategy]  # pyright: ignore[reportAttributeAccessIssue]
+    return list(getattr(config, "strategies", []))

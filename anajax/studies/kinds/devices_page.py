@@ -36,7 +36,7 @@ def build(data: "xr.Dataset", folder: Path) -> tuple[dict[str, bytes], bytes]:
     best = {
         name: value
         for name, value in strategies.items()
-        if _kind(data, name.split("/")[-1]).endswith("optimized")
+        if data.family.sel(strategy=name.split("/")[-1]) == "optimized"
     }
     draw = {
         metric: lambda: metric_figure(data),
@@ -170,7 +170,7 @@ def _metric_block(data: "xr.Dataset", picture: page.Image) -> Block:
     for name in data.device.values:
         one = of_device(data, name)
         for row in strategies_page.metric_rows(one):
-            if row.kind != results.DIGITAL:
+            if row.cells[0].text != results.DIGITAL:
                 cells = _at_all_times(data, one, row.cells[1:])
                 head = [Cell(text=str(name)), row.cells[0]]
                 rows.append(Row(cells=[*head, *cells], kind=row.kind))
@@ -313,7 +313,3 @@ def assumptions(data: "xr.Dataset") -> list[str]:
             "levels, found by enumeration."
         )
     return points
-
-
-def _kind(data: "xr.Dataset", label: str) -> str:
-    return str(data.kind.sel(strategy=label).item())

@@ -23,11 +23,11 @@ from anajax.analysis.sharding import place
 from anajax.analysis.workload import Workload, evaluate
 from anajax.studies.kinds.sensitivity_config import GlobalSection, SensitivityConfig
 from anajax.studies.kinds.sensitivity_results import dataset
+from anajax.studies.plan import Deployed, attributes, deploy, engine_of
 from anajax.studies.report import results
 from anajax.studies.store.drafts import Draft
 from anajax.studies.store.folder import Folder
 from anajax.studies.store.parts import Notify, Parts
-from anajax.studies.ways.deploy import Deployed, attributes, deploy, engine_of
 
 BLOCK = 64
 """Points of a design that are saved at once."""

@@ -1,7 +1,6 @@
 """Studies of strategies: one network on one device or many, programmed in many ways."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,38 +9,30 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from anajax import chip, rng, training
-from anajax._core.types import PRNGKey, PyTree
-from anajax.analysis.engine import Engine, Kept, Tally
+from anajax._core.types import PyTree
+from anajax.analysis import engine
+from anajax.analysis.engine import Engine, Tally
 from anajax.analysis.evaluate import as_times, of_point
 from anajax.analysis.hardware import NOISE, Factors, impair, present
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.tolerance import RAY, Requirement, requirement
 from anajax.analysis.workload import Workload, evaluate, outputs
-from anajax.programming import strategy_file, targets_file
+from anajax.programming import strategy_file
 from anajax.programming.end_to_end.targets import distillation
 from anajax.programming.strategy_file import from_text, to_text
-from anajax.studies.config.strategy import DIGITAL, StrategySection
 from anajax.studies.config.study import ProgrammedConfig
 from anajax.studies.kinds import strategies_results as arrays
+from anajax.studies.plan import Case, cases_of, engine_of, network_of, site_of
 from anajax.studies.report import results
 from anajax.studies.report.results import Part
-from anajax.studies.store.drafts import Course, Draft, Saving, drop_all
+from anajax.studies.store.drafts import Draft, Saving, drop_all
 from anajax.studies.store.folder import Folder
 from anajax.studies.store.parts import Notify, Parts
-from anajax.studies.ways.cases import Case, cases_of
-from anajax.studies.ways.deploy import engine_of, network_of
-from anajax.studies.ways.learned import (
-    START,
-    Built,
-    build,
-    learn,
-    of_targets,
-)
-from anajax.studies.ways.searches import kept_searches
-from anajax.studies.ways.tables import Keep, Programmer
-from anajax.studies.ways.trained import exact, trainer
+from anajax.studies.ways.base import DIGITAL, Way
+from anajax.studies.ways.digital import need_labels, train
+from anajax.studies.ways.kept import Kept
+from anajax.studies.ways.site import Program, Site
 
 
 def prepare(
@@ -52,8 +43,9 @@ def prepare(
     Raises:
         ValueError: if a device, its times, or the periphery do not suit the network.
     """
-    cases = cases_of(config)
-    _check_labels(config, work)
+    cases = cases_of(config, work)
+    if config.training is not None:
+        need_labels(config.training.record.goal, work)
     network = network_of(config, work)
     hardware = network.hardware(cases[0].device)
     required = getattr(config, "required", None)
@@ -70,16 +62,6 @@ def prepare(
         cases=cases,
         engine=engine_of(config, mesh),
     )
-
-
-def _check_labels(config: ProgrammedConfig, work: Workload) -> None:
-    learned = [e.learn for e in config.strategies if e.learn is not None]
-    sections = [s for s in (config.training, *learned) if s is not None]
-    if any(s.goal == "labels" for s in sections) and work.train_y is None:
-        raise ValueError(
-            f"`goal` must be digital for a workload without a training split: got "
-            f"labels for {work.name}. Leave it out."
-        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,7 +91,7 @@ class StrategiesStudy:
         if asked is None:
             return []
         labels = asked.strategies or [
-            e.title for e in self.config.strategies if e.name != DIGITAL
+            e.title for e in self.config.strategies if e.family != DIGITAL
         ]
         return [(label, name) for label in labels for name in asked.parameters]
 
@@ -164,12 +146,10 @@ class Runner:
         self.study, self.case, self.parts = study, case, parts
         self.folder = parts.folder
         self.key = jax.random.key(study.config.seed)
-        self._built: dict[str, Built] = {}
+        self._programs: dict[str, Program] = {}
+        self._trained: dict[bool, PyTree] = {}
 
-    def _draft(self, name: str) -> Draft:
-        return Draft(self.folder, name)
-
-    def measure(self, entry: StrategySection) -> Part:
+    def measure(self, entry: Way) -> Part:
         """The results of a strategy on all chips."""
         title = f"{self.case.label}: {entry.title}"
         found = self.parts.get(
@@ -180,15 +160,15 @@ class Runner:
         )
         return Part.of(found)
 
-    def _name(self, entry: StrategySection) -> str:
+    def _name(self, entry: Way) -> str:
         return f"{self.case.label}-{entry.title}"
 
-    def _part(self, entry: StrategySection, draft: Draft, title: str) -> Part:
-        if entry.name == DIGITAL:
-            return self._exact_part(self._trained_digital)
-        built, config = self._program(entry), self.study.config
+    def _part(self, entry: Way, draft: Draft, title: str) -> Part:
+        program, config = self._program(entry), self.study.config
+        if not program.layers:
+            return self._exact_part(program.params)
         tally = self._measure(
-            built,
+            program,
             {},
             self.case.times,
             Saving(draft, config.save_every),
@@ -202,9 +182,11 @@ class Runner:
             item_metric=tally.item_metric[0],
             subset_metric=tally.subset_metric[:, 0],
             weight_rms_error=tally.weight_rms_error[0],
-            expected_rms_error=built.expected_error,
+            expected_rms_error=np.full(self.case.times.size, np.nan)
+            if program.expected_error is None
+            else program.expected_error,
             strategies=to_text(
-                {entry.title: built.strategies} if built.strategies else {}
+                {entry.title: program.strategies} if program.strategies else {}
             ),
         )
 
@@ -230,21 +212,21 @@ class Runner:
 
     def _measure(
         self,
-        built: Built,
+        program: Program,
         factors: Factors,
         times: Any,
-        kept: Kept,
+        kept: engine.Kept,
         notify: Callable[[Tally], None] = lambda tally: None,
     ) -> Tally:
         """What all chips with a program give, factors on imperfections."""
         study, network = self.study, self.study.network
-        hardware = network.hardware(self.case.device, params=built.params)
+        hardware = network.hardware(self.case.device, params=program.params)
         point = network.point(
             impair(hardware, factors),
-            built.layers,
+            program.layers,
             filled(jnp.asarray(times, float)),
             network.items,
-            params=built.params,
+            params=program.params,
             recalibrate=as_times(study.config.compensation.recalibrate),
         )
         mesh = study.engine.mesh
@@ -268,10 +250,10 @@ class Runner:
         sign = 1.0 if self.study.work.higher_is_better else -1.0
 
         def compute(draft: Draft) -> dict[str, Any]:
-            built, gaps = self._program(entry), []
+            program, gaps = self._program(entry), []
             for i, factor in enumerate(config.required.factors):
                 scaled, last = dict.fromkeys(names, factor), config.times[-1:]
-                found = self._measure(built, scaled, last, draft.section(f"{i}"))
+                found = self._measure(program, scaled, last, draft.section(f"{i}"))
                 found = found.metric[0, :, 0]
                 gaps.append(sign * (float(digital.mean()) - found.astype(float)))
             factors = np.asarray(config.required.factors)
@@ -285,99 +267,32 @@ class Runner:
 
     # --- programs ---------------------------------------------------------------------
 
-    def _program(self, entry: StrategySection) -> Built:
+    def _program(self, entry: Way) -> Program:
         """What is on the chips."""
-        if entry.title not in self._built:
-            self._built[entry.title] = self._build(entry)
-        return self._built[entry.title]
+        if entry.title not in self._programs:
+            name = self._name(entry)
+            part = self.parts.find(name)
+            done = None if part is None else str(part["strategies"])
+            kept = Kept(folder=self.folder, name=name, done=done)
+            site = dataclasses.replace(self._site, kept=kept)
+            if entry.trained:
+                params = self._training(entry.through_noise)
+                site = dataclasses.replace(site, params=params)
+            self._programs[entry.title] = entry.build(site)
+        return self._programs[entry.title]
 
-    def _build(self, entry: StrategySection) -> Built:
-        params = self._trained if entry.trained else self.study.work.params
-        programmer = self._programmer(params)
-        if entry.name != "targets":
-            programmer = dataclasses.replace(programmer, keep=self._keep(entry))
-            return build(entry, programmer, self.study.work, params)
-        name = f"{targets_file.FOLDER}/{self._name(entry)}.safetensors"
-
-        def course(unit: int, steps: int) -> Course:
-            draft = self._draft(f"{self._name(entry)}-learn-{unit:03d}.npz")
-            return Course(draft, last=steps)
-
-        def make() -> bytes:
-            layers, rest = learn(
-                entry, programmer, self.study.work, self.study.network.learned, course
-            )
-            return targets_file.to_bytes(layers, rest)
-
-        layers, rest = targets_file.from_bytes(self._kept(name, make))
-        return of_targets(layers, chip.insert(params, rest), programmer)
-
-    def _keep(self, entry: StrategySection) -> Keep:
-        """Strategies that were found before the study was stopped, or for its parts."""
-        draft = self._draft(f"{self._name(entry)}.json")
-        part = self.parts.find(self._name(entry))
-        return kept_searches(entry.title, draft, part and str(part["strategies"]))
-
-    @functools.cached_property
-    def _trained(self) -> PyTree:
-        """The parameters after hardware-aware training."""
-        config: Any = self.study.config
-        work, network = self.study.work, self.study.network
-
-        def make() -> bytes:
-            programmer = self._programmer(work.params)
-            noise = training.device_noise(
-                self.case.bare, programmer.build(START), self.case.times,
-                normalize=config.normalize,
-            )  # fmt: skip
-            train = trainer(work, noise, config.training, apply=network.learned)
-            course = self._training_course(self.case.label)
-            return targets_file.params_to_bytes(train(self._training_key, course))
-
-        return self._kept_params(self.case.label, make)
-
-    @functools.cached_property
-    def _trained_digital(self) -> PyTree:
-        """The parameters after as many steps without noise, whatever the device."""
-        config: Any = self.study.config
-
-        def make() -> bytes:
-            one = config.training.model_copy(update={"chips": 1})  # all are the same
-            train = trainer(self.study.work, exact, one)
-            course = self._training_course(DIGITAL)
-            return targets_file.params_to_bytes(train(self._training_key, course))
-
-        return self._kept_params(DIGITAL, make)
-
-    def _training_course(self, label: str) -> Course:
-        return Course(self._draft(f"{targets_file.TRAINED}-{label}.npz"))
+    def _training(self, through_noise: bool) -> PyTree:
+        """Parameters after training; without noise the same for all devices."""
+        if through_noise not in self._trained:
+            name = self.case.label if through_noise else DIGITAL
+            kept = Kept(folder=self.folder, name=name)
+            site = dataclasses.replace(self._site, kept=kept)
+            options: Any = self.study.config.training
+            found = train(site, options.record, through_noise=through_noise)
+            self._trained[through_noise] = found
+        return self._trained[through_noise]
 
     @property
-    def _training_key(self) -> PRNGKey:
-        return rng.path_key(self._init_key, targets_file.TRAINED)
-
-    @property
-    def _init_key(self) -> PRNGKey:
-        return rng.stream(self.key, rng.Stage.INIT)
-
-    def _kept_params(self, label: str, make: Callable[[], bytes]) -> PyTree:
-        name = f"{targets_file.TRAINED}/{label}.safetensors"
-        return targets_file.params_from_bytes(
-            self._kept(name, make), self.study.work.params
-        )
-
-    def _kept(self, name: str, make: Callable[[], bytes]) -> bytes:
-        """A file that takes long to make: read from the folder, or made and saved."""
-        if not self.folder.has(name):
-            self.folder.write(name, make())
-        return self.folder.content(name)
-
-    def _programmer(self, params: PyTree) -> Programmer:
-        return Programmer(
-            config=self.study.config,
-            device=self.case.bare,
-            weights=chip.weights(params),
-            layouts=chip.layouts(params),
-            times=self.case.times,
-            key=self._init_key,
-        )
+    def _site(self) -> Site:
+        study, case = self.study, self.case
+        return site_of(study.config, study.network, case.bare, case.times)

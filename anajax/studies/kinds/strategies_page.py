@@ -92,12 +92,12 @@ def metric_rows(data: "xr.Dataset") -> list[Row]:
     metric = data.attrs["metric"]
     show = results.shown(metric)
     rows = []
-    for label, kind in zip(data.strategy.values, data.kind.values, strict=True):
+    for label, kind in zip(data.strategy.values, data.family.values, strict=True):
         mean, error = results.mean_and_error(data[metric].sel(strategy=label).values)
         cells = [
             Cell(
                 text=f"{show.factor * m:.{show.digits}f}",
-                small="" if results.is_exact(kind) else _error(e, show),
+                small="" if kind == results.DIGITAL else _error(e, show),
             )
             for m, e in zip(mean, error, strict=True)
         ]
@@ -162,8 +162,8 @@ def gap_block(data: "xr.Dataset") -> Block:
     show = results.shown(data.attrs["metric"])
     unit = show.unit.replace("%", "percentage points")
     rows = []
-    for label, kind in zip(data.strategy.values, data.kind.values, strict=True):
-        if kind == results.DIGITAL:
+    for label, kind in zip(data.strategy.values, data.family.values, strict=True):
+        if label == results.DIGITAL:
             continue
         losses, errors = results.gap_to_digital(data, str(label))
         cells = [
@@ -197,7 +197,7 @@ def error_block(data: "xr.Dataset", picture: page.Image) -> Block:
     """Table and figure of the weight error."""
     rows = []
     data = results.programmed(data)
-    for label, kind in zip(data.strategy.values, data.kind.values, strict=True):
+    for label, kind in zip(data.strategy.values, data.family.values, strict=True):
         one = data.sel(strategy=label)
         mean, error = results.mean_and_error(one.weight_rms_error.values)
         cells = [

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anajax import chip
+from anajax.analysis.periphery import Periphery
 from anajax.analysis.tolerance import Requirement
 from anajax.analysis.workload import Workload
-from anajax.studies.config.hardware import PeripherySection
-from anajax.studies.config.strategy import DIGITAL, LEARNED, StrategySection
 from anajax.studies.config.study import DevicesConfig, ProgrammedConfig
+from anajax.studies.plan import Case
 from anajax.studies.report import results
 from anajax.studies.report.results import Part
 from anajax.studies.store.versions import git_state
-from anajax.studies.ways.cases import Case
 
 if TYPE_CHECKING:  # costs a second to import
     import xarray as xr
@@ -40,20 +39,12 @@ def of_case(
     """
     return results.dataset(
         parts,
-        {e.title: kind_of(e) for e in config.strategies},
+        config.strategies,
         work=work,
         digital=digital,
         times=case.times,
         extrapolated=case.extrapolated,
     )
-
-
-def kind_of(entry: StrategySection) -> str:
-    """By hand, optimized or digital; on trained weights or not."""
-    if entry.name == DIGITAL:
-        return f"trained {DIGITAL}"
-    found = "optimized" if entry.name in ("optimized", *LEARNED) else "hand"
-    return f"trained {found}" if entry.trained else found
 
 
 def add_required(
@@ -138,7 +129,7 @@ def _about(config: Any) -> dict[str, Any]:
     """What a report says of sections that a study may have."""
     about = {}
     if config.periphery is not None:
-        about["periphery"] = in_words(config.periphery)
+        about["periphery"] = in_words(config.periphery.record)
     if config.training is not None:
         about["training"] = json.dumps(config.training.model_dump())
     if getattr(config, "required", None) is not None:
@@ -146,22 +137,22 @@ def _about(config: Any) -> dict[str, Any]:
     return about
 
 
-def in_words(section: PeripherySection) -> str:
+def in_words(around: Periphery) -> str:
     """What stands around the arrays, as a sentence."""
     said = [
         f"{bits:g}-bit {name.upper()}"
-        for name, bits in (("dac", section.dac_bits), ("adc", section.adc_bits))
+        for name, bits in (("dac", around.dac_bits), ("adc", around.adc_bits))
         if bits is not None
     ]
-    if section.output_noise:
-        said.append(f"output noise of {section.output_noise:g} w_max at full input")
-    if section.wires:
-        said.append(f"wires of {section.wires:g} Ohm per segment")
-    rows, columns = (n or "any number of" for n in (section.rows, section.columns))
+    if around.output_noise:
+        said.append(f"output noise of {around.output_noise:g} w_max at full input")
+    if around.wires:
+        said.append(f"wires of {around.wires:g} Ohm per segment")
+    rows, columns = (n or "any number of" for n in (around.rows, around.columns))
     return (
         f"Products go through {', '.join(said) or 'an ideal periphery'} on tiles of at "
-        f"most {rows} x {columns} lines; ranges hold {100 * section.inputs:g} % of the "
-        f"calibration inputs of a layer and {100 * section.outputs:g} % of their sums."
+        f"most {rows} x {columns} lines; ranges hold {100 * around.inputs:g} % of the "
+        f"calibration inputs of a layer and {100 * around.outputs:g} % of their sums."
     )
 
 

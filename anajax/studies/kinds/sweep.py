@@ -27,20 +27,21 @@ from anajax.analysis.workload import Workload, evaluate
 from anajax.studies.config.on_hardware import HardwareConfig
 from anajax.studies.kinds.sweep_config import Point, SweepConfig, point_config, settings
 from anajax.studies.kinds.sweep_results import dataset
-from anajax.studies.report import results
-from anajax.studies.store.drafts import Draft
-from anajax.studies.store.folder import Folder
-from anajax.studies.store.parts import Notify, Parts
-from anajax.studies.ways.cases import device_of, uncovered
-from anajax.studies.ways.deploy import (
+from anajax.studies.plan import (
     Deployed,
     attributes,
     deploy,
+    device_of,
     engine_of,
     network_of,
     periphery_of,
     strategy_layers,
+    uncovered,
 )
+from anajax.studies.report import results
+from anajax.studies.store.drafts import Draft
+from anajax.studies.store.folder import Folder
+from anajax.studies.store.parts import Notify, Parts
 
 PART = 16
 """Points that are saved at once."""

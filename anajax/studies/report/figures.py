@@ -14,7 +14,7 @@ import numpy as np
 from anajax.chip import Strategies
 from anajax.mapping.strategy import Strategy, encode
 from anajax.studies.config.durations import UNITS, human
-from anajax.studies.report.results import DIGITAL, is_exact, programmed, shown
+from anajax.studies.report.results import DIGITAL, programmed, shown
 
 if TYPE_CHECKING:  # costs a second to import
     import xarray as xr
@@ -317,13 +317,13 @@ def places(times: np.ndarray) -> np.ndarray:
 def styles(data: "xr.Dataset") -> dict[str, dict[str, Any]]:
     """Color, marker and dashes of every strategy but the digital network."""
     labels = [str(s) for s in data.strategy.values if s != DIGITAL]
-    kinds = dict(zip(map(str, data.strategy.values), data.kind.values, strict=True))
     hand = [c for c in COLORS if c != OPTIMIZED]
     styles = {}
     for i, label in enumerate(labels):
-        found = kinds[label].endswith("optimized")
+        way = data.sel(strategy=label)
+        found = way.family == "optimized"
         first = found and OPTIMIZED not in str(styles)
-        dashes = ("-", "--") if kinds[label] in ("hand", "optimized") else ("-.", ":")
+        dashes = ("-.", ":") if way.trained else ("-", "--")
         styles[label] = {
             "color": OPTIMIZED if first else hand[i % len(hand)],
             "marker": _MARKERS[i % len(_MARKERS)],
@@ -331,7 +331,7 @@ def styles(data: "xr.Dataset") -> dict[str, dict[str, Any]]:
             "markersize": 4 if found else 6,
             "markerfacecolor": None if found else "white",
         }
-        if is_exact(kinds[label]):
+        if way.family == DIGITAL:
             styles[label] = {"color": "black", "linestyle": "--"}
     return styles
 

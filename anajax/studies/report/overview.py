@@ -117,13 +117,17 @@ def _styles(tables: Sequence["xr.Dataset"]) -> dict[str, dict[str, Any]]:
     """One style for a label in all panels."""
     import xarray as xr
 
-    kinds: dict[str, str] = {}
+    ways = {results.DIGITAL: (results.DIGITAL, False)}
     for data in tables:
-        labels = map(str, data.strategy.values)
-        kinds = dict(zip(labels, map(str, data.kind.values), strict=True)) | kinds
-    labels = [results.DIGITAL, *(k for k in kinds if k != results.DIGITAL)]
+        about = zip(data.family.values, data.trained.values, strict=True)
+        ways = dict(zip(map(str, data.strategy.values), about, strict=True)) | ways
+    family, trained = zip(*ways.values(), strict=True)
     of_all = xr.Dataset(
-        coords={"strategy": labels, "kind": ("strategy", [kinds[s] for s in labels])}
+        coords={
+            "strategy": list(ways),
+            "family": ("strategy", list(family)),
+            "trained": ("strategy", list(trained)),
+        }
     )
     return figures.styles(of_all)
 

@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from anajax.analysis.workload import Workload
+from anajax.studies.ways.base import DIGITAL, Way
 
 if TYPE_CHECKING:  # costs a second to import
     import xarray as xr
@@ -16,7 +17,6 @@ else:
     xr = Any
 
 RESULTS = "results.nc"
-DIGITAL = "digital"
 OF_STRATEGIES = ("strategies", "devices")
 """Kinds of studies whose results are those of `dataset`."""
 
@@ -48,7 +48,7 @@ class Part:
 
 def dataset(
     parts: dict[str, Part],
-    kinds: dict[str, str],
+    ways: Iterable[Way],
     *,
     work: Workload,
     digital: np.ndarray,
@@ -59,7 +59,7 @@ def dataset(
 
     Args:
         parts: by strategy label, in order; the digital network is added.
-        kinds: by label, such as "hand" or "optimized".
+        ways: that the strategies are, in the same order.
         work: names the metric.
         digital: metric of the digital network `[items]`.
         times: seconds `[times]`.
@@ -107,7 +107,8 @@ def dataset(
             "subset": np.array(list(work.subsets), dtype=str),
             "chip": np.arange(metric.shape[1]),
             "time": ("time", np.asarray(times, float), {"units": "s"}),
-            "kind": ("strategy", [DIGITAL, *(kinds[p] for p in parts)]),
+            "family": ("strategy", [DIGITAL, *(way.family for way in ways)]),
+            "trained": ("strategy", [False, *(way.trained for way in ways)]),
         },
     )
 
@@ -127,13 +128,7 @@ def programmed(data: "xr.Dataset") -> "xr.Dataset":
     Args:
         data: results of one device or many.
     """
-    exact = np.array([is_exact(kind) for kind in data.kind.values])
-    return data.isel(strategy=np.flatnonzero(~exact))
-
-
-def is_exact(kind: object) -> bool:
-    """Whether a kind of strategy is a digital network, as given or trained alike."""
-    return str(kind).endswith(DIGITAL)
+    return data.isel(strategy=np.flatnonzero(data.family.values != DIGITAL))
 
 
 def _exact(digital: np.ndarray, subsets: np.ndarray, like: np.ndarray) -> np.ndarray:
@@ -174,6 +169,7 @@ def read_results(path: Path) -> "xr.Dataset":
         data = xr.load_dataset(file, engine="h5netcdf")
         if data.attrs["study"] in OF_STRATEGIES:
             data[data.attrs["metric"]].attrs["better"]
+            _ = data.family, data.trained
     except _DAMAGED as error:
         raise ValueError(
             f"`{file}` must be the complete results of a study: got "
@@ -263,9 +259,8 @@ def gains(data: "xr.Dataset") -> list[list[Gain]]:
 
 def _gains(data: "xr.Dataset", trained: bool) -> list[Gain]:
     name = data.attrs["metric"]
-    prefix = "trained " if trained else ""
-    pairs = list(zip(data.strategy.values, data.kind.values, strict=True))
-    hands = [str(s) for s, kind in pairs if kind == f"{prefix}hand"]
+    of = data.isel(strategy=np.flatnonzero(data.trained.values == trained))
+    hands = [str(s) for s in of.strategy.values[of.family.values == "hand"]]
     if not hands:
         return []
     sign = 1 if data[name].attrs["better"] == "higher" else -1
@@ -291,7 +286,7 @@ def _gains(data: "xr.Dataset", trained: bool) -> list[Gain]:
             trained=trained,
         )
 
-    return [gain(str(s)) for s, kind in pairs if kind == f"{prefix}optimized"]
+    return [gain(str(s)) for s in of.strategy.values[of.family.values == "optimized"]]
 
 
 def gap_to_digital(

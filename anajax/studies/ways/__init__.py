@@ -1,1 +1,1 @@
-"""From an entry of a config to what is on a chip."""
+"""Ways to program: one class each, from an entry of a config to what is on a chip."""

@@ -1,311 +1,211 @@
-"""Strategies by name: what a config's entry becomes on a device and its weights."""
+"""Tables of targets over weight values: by hand, tuned, and optimized."""
 
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Annotated, ClassVar, Literal
 
-import jax
 import jax.numpy as jnp
-import numpy as np
+from pydantic import BeforeValidator, Field
 
-from anajax import chip, rng
-from anajax._core import checks
-from anajax._core.tree import replace
-from anajax._core.types import Array, PRNGKey, PyTree
+from anajax._core.types import Array, PRNGKey
+from anajax.analysis.workload import training_inputs
 from anajax.chip import Strategies
-from anajax.compensation import last_recalibration
 from anajax.devices.base import Device
-from anajax.devices.moments import MomentTable
-from anajax.mapping import hand as strategies
-from anajax.mapping.density import WeightDensity, from_weights
-from anajax.mapping.layout import Layout
-from anajax.mapping.strategy import (
-    Normalize,
-    Normalized,
-    Strategy,
-    check_strategy,
-    pairs,
-)
-from anajax.mapping.weight_error import (
-    Compensation,
-    WeightError,
-    moment_table,
-    tabulated_error,
-    with_factors,
-)
+from anajax.mapping import hand
+from anajax.mapping.density import WeightDensity
+from anajax.mapping.strategy import Strategy, pairs
 from anajax.programming import optimize_strategy
-from anajax.studies.config.strategy import StrategySection
-from anajax.studies.config.study import StudyConfig
+from anajax.programming.end_to_end.fisher import fisher_information
+from anajax.studies.config.sections import Positive
+from anajax.studies.ways.base import Table
+from anajax.studies.ways.site import Site
 
-Keep = Callable[[str, Callable[[], Strategy]], Strategy]
+FISHER_INPUTS = 512
+Build = Callable[..., Strategy]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Programmer:
-    """Builds strategies for one network on one device."""
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, int | float) else value
 
-    config: StudyConfig
-    device: Device
-    weights: dict[str, Array]
-    """Weight arrays of the network by path."""
-    layouts: dict[str, Layout]
-    """What their axes are."""
-    times: np.ndarray
-    """Seconds; part of the times of the config."""
-    key: PRNGKey
-    """Of the random starts of searches."""
-    importance: dict[str, Array] | None = None
-    """What squared errors of weights are weighed by, in the searches."""
-    keep: Keep = lambda path, search: search()
-    """Gives what was found before for a layer ("" for all of them), or searches."""
 
-    def build(self, entry: StrategySection) -> Strategies:
-        """The strategy of an entry: one for all, or one per layer."""
-        if entry.name == "optimized":
-            return self._per_layer(self._optimized)
-        if entry.name.endswith("_tuned"):
-            return self._per_layer(self._tuned(entry.name.removesuffix("_tuned")))
-        options = {n: getattr(entry, n) for n in ("f", "k")}
-        given = {n: v for n, v in options.items() if v is not None}
-        return getattr(strategies, entry.name)(self.device, **given)
+class Hand(Table):
+    """A strategy that people program by hand."""
 
-    def expected_error(self, strategy: Strategies) -> np.ndarray:
-        """Expected rms weight error `[times]` (fraction of w_max), without samples.
+    family = "hand"
+    by_hand: ClassVar[Build]
+    k: Positive | None = Field(
+        default=None, description="the digital scale relative to the full range"
+    )
 
-        All weights count alike, whatever their importance.
-        """
+    def strategies(self, site: Site) -> Strategies:
+        """The strategy, with the options that are given."""
+        given = {n: getattr(self, n) for n in ("f", "k") if getattr(self, n, None)}
+        return type(self).by_hand(site.device, **given)
+
+
+class SinglePair(Hand):
+    """One pair a weight."""
+
+    name: str = "single_pair"
+    by_hand = hand.single_pair
+
+
+class OffsetDevice(Hand):
+    """One device a weight, with a digital offset."""
+
+    name: str = "offset_device"
+    by_hand = hand.offset_device
+
+
+class Pairs(Hand):
+    """A strategy of two pairs or more, which differ in their significance."""
+
+    f: Annotated[list[Positive], BeforeValidator(_listed)] | None = Field(
+        default=None, description="a significance factor, or one per pair but the least"
+    )
+
+
+class MspFirst(Pairs):
+    """The most significant pair first."""
+
+    name: str = "msp_first"
+    by_hand = hand.msp_first
+
+
+class LspFirst(Pairs):
+    """The least significant pair first."""
+
+    name: str = "lsp_first"
+    by_hand = hand.lsp_first
+
+
+class EqualSplit(Pairs):
+    """All pairs alike."""
+
+    name: str = "equal_split"
+    by_hand = hand.equal_split
+
+
+class Tuned(Table):
+    """A strategy by hand, its F and K chosen on the exact expected weight error."""
+
+    family = "hand"
+    by_hand: ClassVar[Build]
+
+    def strategies(self, site: Site) -> Strategies:
+        """The best F and K."""
+        by_hand = type(self).by_hand
+        return site.search(lambda density, _: tuned(by_hand, site, density))
+
+
+class MspFirstTuned(Tuned):
+    """The most significant pair first."""
+
+    name: str = "msp_first_tuned"
+    by_hand = hand.msp_first
+
+
+class LspFirstTuned(Tuned):
+    """The least significant pair first."""
+
+    name: str = "lsp_first_tuned"
+    by_hand = hand.lsp_first
+
+
+class EqualSplitTuned(Tuned):
+    """All pairs alike."""
+
+    name: str = "equal_split_tuned"
+    by_hand = hand.equal_split
+
+
+class Optimized(Table):
+    """The least expected weight error, by gradients, or codes by enumeration."""
+
+    name: str = "optimized"
+    family = "optimized"
+    importance: Literal["fisher"] | None = Field(
+        default=None, description='"fisher", or null for all weights alike'
+    )
+    """What squared weight errors are weighed by in the search."""
+
+    def strategies(self, site: Site) -> Strategies:
+        """What is found, from random starts and strategies by hand."""
+        error = site.error
         if self.importance is not None:
-            alike = dataclasses.replace(self, importance=None)
-            return alike.expected_error(strategy)
-        sizes = {p: float(np.sum(squares)) for p, squares in self._squares.items()}
-        if isinstance(strategy, Strategy):
-            square = sum(sizes.values()) * np.asarray(
-                self._error(strategy, self.density)
-            )
-        else:
-            square = sum(
-                sizes[path] * np.asarray(self._error(s, self._layer(path)))
-                for path, s in strategy.items()
-            )
-        return (square / sum(w.size for w in self.weights.values())) ** 0.5
-
-    @functools.cached_property
-    def density(self) -> WeightDensity:
-        """The density of all weights, normalized; errors count in w_max of a layer."""
-        return self._density(*self.weights)
-
-    def _layer(self, path: str) -> WeightDensity:
-        return self._density(path)
-
-    def _density(self, *paths: str) -> WeightDensity:
-        given = self.importance or dict.fromkeys(paths, 1.0)
-        return from_weights(
-            *(self._normalized[p].u for p in paths),
-            importance=[given[p] * self._squares[p] for p in paths],
-        )
-
-    @functools.cached_property
-    def _normalized(self) -> dict[str, Normalized]:
-        return chip.normalized_weights(
-            self.weights,
-            select=lambda *_: True,
-            normalize=self.config.normalize,
-            layout=self.layouts,
-        )
-
-    @functools.cached_property
-    def _squares(self) -> dict[str, np.ndarray]:
-        """What a squared error of a normalized weight is in w_max^2 of its layer."""
-        found = self._normalized.items()
-        return {
-            p: np.broadcast_to(np.asarray(n.column) ** 2, n.u.shape) for p, n in found
-        }
-
-    def _error(self, strategy: Strategy, density: WeightDensity) -> Array:
-        args = _uniform(strategy), density, self._compensation
-        error = _error(self._table, *args)
-        if self._recalibrations is None:
-            return error.mse
-        when, table = self._recalibrations
-        alpha = jnp.concatenate([jnp.ones(1), _error(table, *args).alpha])
-        alpha = alpha[last_recalibration(when, self.times)]
-        return with_factors(error, alpha, args[0], density).mse
-
-    @functools.cached_property
-    def _table(self) -> MomentTable:
-        return moment_table(self.device, jnp.asarray(self.times))
-
-    @functools.cached_property
-    def _recalibrations(self) -> tuple[Array, MomentTable] | None:
-        """Times of recalibrations and the moments there; None for every read-out."""
-        given = self.config.compensation.recalibrate
-        if given is None:
-            return None
-        when = jnp.asarray(given)
-        return when, moment_table(self.device, when)
-
-    @property
-    def _compensation(self) -> Compensation:
-        return "none" if self.config.compensation.scope == "none" else "mean_abs"
-
-    @property
-    def _time_weights(self) -> Array | None:
-        given = self.config.optimizer.time_weights
-        if given is None:
-            return None
-        of = dict(zip(self.config.times, given, strict=True))
-        return jnp.asarray([of[float(t)] for t in self.times])
-
-    def _per_layer(
-        self, search: Callable[[WeightDensity, PRNGKey], Strategy]
-    ) -> Strategies:
-        if not self.config.optimizer.per_layer:
-            return self.keep("", lambda: search(self.density, self.key))
-
-        def of_layer(path: str) -> Strategy:
-            return search(self._layer(path), rng.path_key(self.key, path))
-
-        return {p: self.keep(p, functools.partial(of_layer, p)) for p in self.weights}
-
-    def _tuned(self, name: str) -> Callable[[WeightDensity, PRNGKey], Strategy]:
-        return lambda density, _: self._tune(getattr(strategies, name), density)
-
-    def _tune(self, build: Callable[..., Strategy], density: WeightDensity) -> Strategy:
-        return strategies.tune_strategy(
-            self.device,
-            density,
-            self.times,
-            build=build,
-            time_weights=self._time_weights,
-            compensation=self._compensation,
-        ).strategy
-
-    def _optimized(self, density: WeightDensity, key: PRNGKey) -> Strategy:
-        options = self.config.optimizer
-        levels = self.device.levels is not None  # then nothing is descended
-        hand = [] if levels and not options.never_worse else self._by_hand(density)
-        least = self._least_error(hand, density) if options.never_worse else None
-        return optimize_strategy(
-            self.device,
-            density,
-            self.times,
-            cell=pairs(options.pairs),
-            key=key,
-            knots=options.knots,
-            starts=options.starts,
-            warm=() if levels else hand,
-            steps=options.steps,
-            learning_rate=options.learning_rate,
-            time_weights=self._time_weights,
-            aggregate=options.aggregate,
-            ceiling=least,
-            compensation=self._compensation,
-        ).strategy
-
-    def _by_hand(self, density: WeightDensity) -> list[Strategy]:
-        """Least-significant-first, tuned, and untuned where nothing may be worse."""
-        build = _powers(self.config.optimizer.pairs)
-        plain = [build(self.device, f=f, k=1.0) for f in (2.0, 4.0)]
-        tuned = [self._tune(build, density)]
-        return tuned + plain if self.config.optimizer.never_worse else tuned
-
-    def _least_error(self, given: list[Strategy], density: WeightDensity) -> Array:
-        """The least squared error `[times]` that any of them has."""
-        args = density, self._compensation
-        errors = [_error(self._table, _uniform(s), *args).mse for s in given]
-        return jnp.min(jnp.stack(errors), axis=0)
+            inputs, apply = training_inputs(site.work, FISHER_INPUTS), site.work.apply
+            known = fisher_information(apply, site.params, inputs, key=site.key)
+            error = dataclasses.replace(error, importance=known)
+        return site.search(functools.partial(_optimized, site), error)
 
 
-@functools.partial(jax.jit, static_argnums=3)
-def _error(
-    table: MomentTable,
-    strategy: Strategy,
-    density: WeightDensity,
-    compensation: Compensation,
-) -> WeightError:
-    return tabulated_error(strategy, table, density, compensation=compensation)
+WAYS = (
+    SinglePair,
+    MspFirst,
+    LspFirst,
+    EqualSplit,
+    OffsetDevice,
+    MspFirstTuned,
+    LspFirstTuned,
+    EqualSplitTuned,
+    Optimized,
+)
+START = LspFirstTuned()
+"""What everything that is learned or trained starts from."""
+
+
+def tuned(build: Build, site: Site, density: WeightDensity) -> Strategy:
+    """F and K of a strategy by hand with the least expected weight error."""
+    return hand.tune_strategy(
+        site.device,
+        density,
+        site.times,
+        build=build,
+        time_weights=site.time_weights,
+        compensation=site.compensation,
+    ).strategy
+
+
+def _optimized(site: Site, density: WeightDensity, key: PRNGKey) -> Strategy:
+    options = site.optimizer
+    levels = site.device.levels is not None  # then nothing is descended
+    start = [] if levels and not options.never_worse else _by_hand(site, density)
+    least = site.error.least(start, density) if options.never_worse else None
+    return optimize_strategy(
+        site.device,
+        density,
+        site.times,
+        cell=pairs(options.pairs),
+        key=key,
+        knots=options.knots,
+        starts=options.starts,
+        warm=() if levels else start,
+        steps=options.steps,
+        learning_rate=options.learning_rate,
+        time_weights=site.time_weights,
+        aggregate=options.aggregate,
+        ceiling=least,
+        compensation=site.compensation,
+    ).strategy
+
+
+def _by_hand(site: Site, density: WeightDensity) -> list[Strategy]:
+    """Least-significant-first, tuned, and untuned where nothing may be worse."""
+    build = _powers(site.optimizer.pairs)
+    plain = [build(site.device, f=f, k=1.0) for f in (2.0, 4.0)]
+    found = [tuned(build, site, density)]
+    return found + plain if site.optimizer.never_worse else found
 
 
 @functools.cache
-def _powers(count: int) -> Callable[..., Strategy]:
+def _powers(count: int) -> Build:
     """Least-significant-first on `count` pairs whose factors are powers of one F."""
     if count == 2:
-        return strategies.lsp_first
+        return hand.lsp_first
 
     def build(device: Device, *, f: Array, k: Array) -> Strategy:
         factors = jnp.asarray(f) ** jnp.arange(count - 1, 0, -1)
-        return strategies.lsp_first(device, f=factors, k=k)
+        return hand.lsp_first(device, f=factors, k=k)
 
     return build
-
-
-def targets(
-    params: PyTree,
-    strategy: Strategies,
-    device: Device,
-    normalize: Normalize = "layer",
-) -> dict[str, chip.LayerProgram]:
-    """Targets of all weights, on four devices a weight or more: unused ones count 0.
-
-    One and two pairs then share a trace, and the draws of the devices that both use.
-    """
-    checks.word("normalize", normalize, Normalize)
-    check_strategy(strategy, device)
-    chosen, low = chip.weights(params), device.g_min
-    axes = tuple(chip.layouts(params).items())
-    if isinstance(strategy, Strategy):
-        return _encode(chosen, _uniform(strategy), low, normalize, axes)
-    return {
-        path: _encode(
-            {path: chosen[path]}, _uniform(strategy[path]), low, normalize, (own,)
-        )[path]
-        for own in axes
-        for path in own[:1]
-    }
-
-
-@functools.partial(jax.jit, static_argnames=("normalize", "axes"))
-def _encode(
-    weights: dict[str, Array],
-    strategy: Strategy,
-    low: Array,
-    normalize: Normalize,
-    axes: tuple[tuple[str, Layout], ...],
-) -> dict[str, chip.LayerProgram]:
-    def pad(layer: chip.LayerProgram) -> chip.LayerProgram:
-        g, missing = layer.targets, max(0, _DEVICES - layer.targets.shape[-1])
-        unused = jnp.full((*g.shape[:-1], missing), low, g.dtype)
-        return replace(
-            layer,
-            targets=jnp.concatenate([g, unused], -1),
-            coefficients=jnp.pad(layer.coefficients, (0, missing)),
-        )
-
-    layers = chip.encode_weights(
-        weights,
-        strategy,
-        select=lambda *_: True,
-        normalize=normalize,
-        layout=dict(axes),
-    )
-    return {path: pad(layer) for path, layer in layers.items()}
-
-
-def _uniform(strategy: Strategy) -> Strategy:
-    """The same strategy, without a name and on as many knots as most have: one trace.
-
-    Beyond the last knot targets are held anyway, so that more knots there are exact.
-    """
-    missing = max(0, _KNOTS - strategy.knots.shape[0])
-    beyond = strategy.knots[-1] + np.arange(1, missing + 1)
-    held = np.broadcast_to(strategy.targets[-1], (missing, strategy.targets.shape[-1]))
-    return replace(
-        strategy,
-        name="",
-        knots=jnp.concatenate([strategy.knots, beyond]).astype(strategy.knots.dtype),
-        targets=jnp.concatenate([strategy.targets, held]),
-    )
-
-
-_DEVICES = 4
-_KNOTS = 11

@@ -1,0 +1,240 @@
+"""Expected weight errors of a network by exact moments, one trace for all tables."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from anajax import chip
+from anajax._core import checks
+from anajax._core.tree import replace
+from anajax._core.types import Array, PyTree
+from anajax.chip import Strategies
+from anajax.compensation import last_recalibration
+from anajax.devices.base import Device
+from anajax.devices.moments import MomentTable
+from anajax.mapping.density import WeightDensity, from_weights
+from anajax.mapping.layout import Layout
+from anajax.mapping.strategy import Normalize, Normalized, Strategy, check_strategy
+from anajax.mapping.weight_error import (
+    Compensation,
+    WeightError,
+    moment_table,
+    tabulated_error,
+    with_factors,
+)
+from anajax.programming.end_to_end.task import layer_moments
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExpectedError:
+    """Weight errors of tables on a network by exact moments, without samples."""
+
+    params: PyTree
+    """Parameters of the network."""
+    device: Device
+    times: np.ndarray
+    """Seconds."""
+    normalize: Normalize = "layer"
+    compensation: Compensation = "mean_abs"
+    recalibrate: Array | None = None
+    """Seconds at which drift compensation is measured; None for every read-out."""
+    importance: Mapping[str, Array] | None = None
+    """What squared errors of weights are weighed by, in densities."""
+
+    def __call__(self, strategy: Strategies) -> np.ndarray:
+        """Expected rms weight error `[times]` (fraction of w_max), without samples.
+
+        All weights count alike, whatever their importance.
+        """
+        if self.importance is not None:
+            alike = dataclasses.replace(self, importance=None)
+            return alike(strategy)
+        sizes = {p: float(np.sum(squares)) for p, squares in self._squares.items()}
+        if isinstance(strategy, Strategy):
+            square = sum(sizes.values()) * np.asarray(
+                self._error(strategy, self.density())
+            )
+        else:
+            square = sum(
+                sizes[path] * np.asarray(self._error(s, self.density(path)))
+                for path, s in strategy.items()
+            )
+        return (square / sum(w.size for w in self._weights.values())) ** 0.5
+
+    def least(self, given: list[Strategy], density: WeightDensity) -> Array:
+        """The least squared error `[times]` that any of some strategies has."""
+        args = density, self.compensation
+        errors = [table_error(self._table, uniform(s), *args).mse for s in given]
+        return jnp.min(jnp.stack(errors), axis=0)
+
+    def density(self, *paths: str) -> WeightDensity:
+        """The density of normalized weights; errors count in w_max of a layer.
+
+        Args:
+            paths: of the layers; all by default.
+        """
+        paths = paths or tuple(self._weights)
+        given = self.importance or dict.fromkeys(paths, 1.0)
+        return from_weights(
+            *(self._normalized[p].u for p in paths),
+            importance=[given[p] * self._squares[p] for p in paths],
+        )
+
+    @functools.cached_property
+    def _weights(self) -> dict[str, Array]:
+        return chip.weights(self.params)
+
+    @functools.cached_property
+    def _normalized(self) -> dict[str, Normalized]:
+        return chip.normalized_weights(
+            self._weights,
+            select=lambda *_: True,
+            normalize=self.normalize,
+            layout=chip.layouts(self.params),
+        )
+
+    @functools.cached_property
+    def _squares(self) -> dict[str, np.ndarray]:
+        """What a squared error of a normalized weight is in w_max^2 of its layer."""
+        found = self._normalized.items()
+        return {
+            p: np.broadcast_to(np.asarray(n.column) ** 2, n.u.shape) for p, n in found
+        }
+
+    def _error(self, strategy: Strategy, density: WeightDensity) -> Array:
+        args = uniform(strategy), density, self.compensation
+        error = table_error(self._table, *args)
+        if self.recalibrate is None:
+            return error.mse
+        alpha = table_error(self._table_of_recalibrations, *args).alpha
+        alpha = jnp.concatenate([jnp.ones(1), alpha])
+        alpha = alpha[last_recalibration(self.recalibrate, self.times)]
+        return with_factors(error, alpha, args[0], density).mse
+
+    @functools.cached_property
+    def _table(self) -> MomentTable:
+        return moment_table(self.device, jnp.asarray(self.times))
+
+    @functools.cached_property
+    def _table_of_recalibrations(self) -> MomentTable:
+        return moment_table(self.device, self.recalibrate)  # pyright: ignore
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def table_error(
+    table: MomentTable,
+    strategy: Strategy,
+    density: WeightDensity,
+    compensation: Compensation,
+) -> WeightError:
+    """The weight error of a table on a density; one trace for all of `uniform`."""
+    return tabulated_error(strategy, table, density, compensation=compensation)
+
+
+def targets(
+    params: PyTree,
+    strategy: Strategies,
+    device: Device,
+    normalize: Normalize = "layer",
+) -> dict[str, chip.LayerProgram]:
+    """Targets of all weights, on four devices a weight or more: unused ones count 0.
+
+    One and two pairs then share a trace, and the draws of the devices that both use.
+    """
+    checks.word("normalize", normalize, Normalize)
+    check_strategy(strategy, device)
+    chosen, low = chip.weights(params), device.g_min
+    axes = tuple(chip.layouts(params).items())
+    if isinstance(strategy, Strategy):
+        return _encode(chosen, uniform(strategy), low, normalize, axes)
+    return {
+        path: _encode(
+            {path: chosen[path]}, uniform(strategy[path]), low, normalize, (own,)
+        )[path]
+        for own in axes
+        for path in own[:1]
+    }
+
+
+@functools.partial(jax.jit, static_argnames=("normalize", "axes"))
+def _encode(
+    weights: dict[str, Array],
+    strategy: Strategy,
+    low: Array,
+    normalize: Normalize,
+    axes: tuple[tuple[str, Layout], ...],
+) -> dict[str, chip.LayerProgram]:
+    def pad(layer: chip.LayerProgram) -> chip.LayerProgram:
+        g, missing = layer.targets, max(0, _DEVICES - layer.targets.shape[-1])
+        unused = jnp.full((*g.shape[:-1], missing), low, g.dtype)
+        return replace(
+            layer,
+            targets=jnp.concatenate([g, unused], -1),
+            coefficients=jnp.pad(layer.coefficients, (0, missing)),
+        )
+
+    layers = chip.encode_weights(
+        weights,
+        strategy,
+        select=lambda *_: True,
+        normalize=normalize,
+        layout=dict(axes),
+    )
+    return {path: pad(layer) for path, layer in layers.items()}
+
+
+def uniform(strategy: Strategy) -> Strategy:
+    """The same strategy, without a name and on as many knots as most have: one trace.
+
+    Beyond the last knot targets are held anyway, so that more knots there are exact.
+    """
+    missing = max(0, _KNOTS - strategy.knots.shape[0])
+    beyond = strategy.knots[-1] + np.arange(1, missing + 1)
+    held = np.broadcast_to(strategy.targets[-1], (missing, strategy.targets.shape[-1]))
+    return replace(
+        strategy,
+        name="",
+        knots=jnp.concatenate([strategy.knots, beyond]).astype(strategy.knots.dtype),
+        targets=jnp.concatenate([strategy.targets, held]),
+    )
+
+
+_DEVICES = 4
+_KNOTS = 11
+
+
+def expected_error(
+    layers: dict[str, chip.LayerProgram],
+    params: PyTree,
+    device: Device,
+    times: np.ndarray,
+) -> np.ndarray:
+    """Rms of (weight - trained weight) / w_max over all weights `[times]`, exactly."""
+    return np.asarray(
+        _expected(layers, chip.weights(params), device, jnp.asarray(times))
+    )
+
+
+@jax.jit
+def _expected(
+    layers: dict[str, chip.LayerProgram],
+    ideal: dict[str, Array],
+    device: Device,
+    times: Array,
+) -> Array:
+    table = moment_table(device, times)
+
+    def square(layer: chip.LayerProgram, w: Array) -> Array:
+        found, alpha = layer_moments(layer, table, times)
+        bias = chip.finish(layer, alpha * found.mean) - w
+        spread = (alpha * layer.unit) ** 2 * found.var
+        axes = tuple(range(1, bias.ndim))
+        safe = jnp.where(layer.w_max > 0, layer.w_max, 1)
+        return jnp.sum((bias**2 + spread) / safe**2, axes)
+
+    total = sum(square(layer, ideal[path]) for path, layer in layers.items())
+    return jnp.sqrt(total / sum(w.size for w in ideal.values()))

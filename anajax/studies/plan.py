@@ -1,0 +1,268 @@
+"""From a config to devices, networks and sites: all that can fail, before any work."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from anajax import chip, devices, rng
+from anajax._core.tree import replace
+from anajax.analysis.engine import Engine
+from anajax.analysis.evaluate import as_times
+from anajax.analysis.hardware import Hardware, bare
+from anajax.analysis.network import AnalogNetwork
+from anajax.analysis.periphery import Periphery
+from anajax.analysis.workload import Workload, evaluate
+from anajax.devices.base import Device, check_device
+from anajax.devices.records import find_preset
+from anajax.studies.config.on_hardware import HardwareConfig
+from anajax.studies.config.study import (
+    DevicesConfig,
+    DeviceSection,
+    ProgrammedConfig,
+    StudyConfig,
+    devices_of,
+)
+from anajax.studies.store.versions import git_state
+from anajax.studies.ways.site import Site
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """One device of a study, with the times that it is asked for."""
+
+    label: str
+    device: Device
+    times: np.ndarray
+    extrapolated: np.ndarray
+
+    @property
+    def bare(self) -> Device:
+        """The device without its texts, so that equal structures share a trace."""
+        return bare(self.device)
+
+
+def cases_of(config: ProgrammedConfig, work: Workload) -> list[Case]:
+    """The cases of a study, all of them valid.
+
+    Raises:
+        ValueError: if a device is not valid, its source does not cover the times, two
+            have the same name, or a strategy does not suit one.
+    """
+    cases = [_case(config, section) for section in devices_of(config)]
+    labels = [c.label for c in cases]
+    twice = sorted({c for c in labels if labels.count(c) > 1})
+    if twice:
+        raise ValueError(
+            f"`devices` must have distinct names: got {twice} twice. Drop one."
+        )
+    for case in cases:
+        for way in config.strategies:
+            way.check(work, case.device)
+    return cases
+
+
+def _case(config: StudyConfig, section: DeviceSection) -> Case:
+    device = device_of(config, section)
+    times = np.asarray(config.times)
+    if isinstance(config, DevicesConfig) and not config.extrapolate:
+        low, high = device.valid_times
+        times = times[(times >= low * (1 - 1e-6)) & (times <= high * (1 + 1e-6))]
+        if not times.size:
+            raise ValueError(
+                f"`times` must have one in {low:g} to {high:g} s, what the source of "
+                f"{device.name!r} covers: got {config.times} s. Add one, drop the "
+                "device, or set `extrapolate: true`."
+            )
+    label = Path(section.file).stem if section.file else device.name
+    outside = uncovered(config, device, times)
+    return Case(label=label, device=device, times=times, extrapolated=outside)
+
+
+def uncovered(config: StudyConfig, device: Device, times: np.ndarray) -> np.ndarray:
+    """Which of the times the source of a device does not cover.
+
+    Raises:
+        ValueError: if there are some, and the config does not extrapolate.
+    """
+    try:
+        return devices.check_times(device, times, extrapolate=config.extrapolate)
+    except ValueError as error:
+        raise ValueError(f"{error} In a config: `extrapolate: true`.") from None
+
+
+def device_of(config: StudyConfig, section: DeviceSection) -> Device:
+    """The device of a section, with the faults of its study."""
+    device = make_device(section)
+    faults = config.faults
+    return device if faults is None else replace(device, faults=faults.record)
+
+
+def make_device(section: DeviceSection) -> Device:
+    """The device of a config's section.
+
+    Raises:
+        ValueError: if an option has no valid value, a file no valid device, or a
+            level lies outside the range.
+    """
+    if section.file is not None:
+        from anajax.devices.files import load_device
+
+        device = load_device(section.file)
+    else:
+        name = section.python or section.name or ""
+        make = find_preset(name)
+        try:
+            device = make(**section.options)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"`device.options` must make a valid {name}: got "
+                f"{section.options} ({error}). Correct them."
+            ) from None
+        check_device(device)
+    if section.levels is not None:
+        device = replace(device, levels=section.levels)
+    noise = section.noise.model_dump()
+    if all(v == 1 for v in noise.values()):
+        return device
+    return devices.scale_noise(device, **noise)
+
+
+# --- one network on one kind of hardware ----------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Deployed:
+    """A network on its hardware, ready for chips."""
+
+    network: AnalogNetwork
+    hardware: Hardware
+    layers: dict[str, chip.LayerProgram]
+    device: Device
+    """With its texts."""
+    extrapolated: np.ndarray
+    """Which of the times the source of the device does not cover."""
+
+    @property
+    def w_max(self) -> dict[str, float]:
+        """Largest weight by path of the layer."""
+        return {path: float(np.max(layer.w_max)) for path, layer in self.layers.items()}
+
+
+def deploy(config: HardwareConfig, work: Workload) -> Deployed:
+    """Build devices, periphery and targets of a config.
+
+    Raises:
+        ValueError: if a value of the config is out of range, times are not covered, or
+            a layer cannot be converted.
+    """
+    device = device_of(config, config.device)
+    outside = uncovered(config, device, np.asarray(config.times))
+    network = network_of(config, work)
+    hardware = network.hardware(device)
+    return Deployed(
+        network=network,
+        hardware=hardware,
+        layers=strategy_layers(config, work, hardware.device),
+        device=device,
+        extrapolated=outside,
+    )
+
+
+def network_of(config: StudyConfig, work: Workload) -> AnalogNetwork:
+    """The network of a study behind its periphery.
+
+    Raises:
+        ValueError: if there is no batch norm to measure.
+    """
+    return AnalogNetwork(
+        work=work,
+        periphery=periphery_of(config),
+        scope=config.compensation.scope,
+        norms=config.compensation.norms,
+        normalize=config.normalize,
+    )
+
+
+def periphery_of(config: StudyConfig) -> Periphery:
+    """What stands around the arrays of a study."""
+    return Periphery() if config.periphery is None else config.periphery.record
+
+
+def engine_of(config: StudyConfig, mesh: Mesh | None) -> Engine:
+    """How the chips of a study are measured."""
+    return Engine(
+        chunk=config.chunk,
+        mesh=mesh,
+        stop_at_se=config.stop_at_se,
+        every=config.look_every,
+    )
+
+
+def strategy_layers(
+    config: HardwareConfig, work: Workload, device: Device
+) -> dict[str, chip.LayerProgram]:
+    """Targets of all weights by the strategy of a config on a device.
+
+    The search for a strategy knows faults by the moments of the device.
+    """
+    network = network_of(config, work)
+    site = site_of(config, network, device, np.asarray(config.times))
+    return site.layers(config.strategy.strategies(site))
+
+
+def site_of(
+    config: StudyConfig, network: AnalogNetwork, device: Device, times: np.ndarray
+) -> Site:
+    """Where the ways of a study program.
+
+    Args:
+        config: of the study.
+        network: behind its periphery.
+        device: without its texts.
+        times: those of the config that the device is asked for.
+    """
+    options, each = config.optimizer.record, None
+    if options.time_weights is not None:
+        of = dict(zip(config.times, options.time_weights, strict=True))
+        each = jnp.asarray([of[float(t)] for t in times])
+    return Site(
+        network=network,
+        params=network.work.params,
+        device=device,
+        times=times,
+        key=rng.stream(jax.random.key(config.seed), rng.Stage.INIT),
+        recalibrate=as_times(config.compensation.recalibrate),
+        optimizer=options,
+        time_weights=each,
+    )
+
+
+def attributes(config: HardwareConfig, work: Workload, deployed: Deployed) -> Any:
+    """What results of hardware say of themselves, for `results.attributes`."""
+    return {
+        "metric": work.metric,
+        "digital_metric": float(evaluate(work).mean()),
+        "seed": config.seed,
+        "workload": work.name,
+        "items": int(work.x.shape[0]),
+        "data_source": work.source["data"],
+        "weights": work.source["weights"],
+        "compensation": config.compensation.scope,
+        "stop_at_se": config.stop_at_se or 0.0,
+        **_recalibrated(config),
+        "git": git_state(),
+        "device": deployed.device.name,
+        "device_source": deployed.device.source,
+        "strategy": config.strategy.title,
+        "study": config.study,
+    }
+
+
+def _recalibrated(config: StudyConfig) -> dict[str, Any]:
+    given = config.compensation.recalibrate
+    return {} if given is None else {"recalibrated": given}

@@ -1,0 +1,114 @@
+"""A way to program: one class is one kind of entry of `strategies:` in a config."""
+
+import abc
+import functools
+import operator
+import re
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, field_validator
+
+from anajax._core import checks
+from anajax.analysis.workload import Workload
+from anajax.chip import Strategies
+from anajax.devices.base import Device
+from anajax.studies.config.sections import Section, refuse
+from anajax.studies.ways.site import Program, Site
+
+DIGITAL = "digital"
+Family = Literal["hand", "optimized", "digital"]
+"""What a program is compared as: by hand, the best by some measure, or no program."""
+
+
+class Way(Section):
+    """One entry of `strategies:`; its fields are what the entry may say.
+
+    A way of your own is a class below this one with a default for `name`, a `family`,
+    fields for its options, and `build`. A config names its file, as in `strategies:
+    [{python: my_way.py:MyWay}]`; after `anajax.studies.ways.catalog.register(MyWay)` it
+    is known by its name.
+    """
+
+    name: str = Field(description="the name of a strategy")
+    python: str | None = Field(
+        default=None, description="a Python file and its class: my_way.py:MyWay"
+    )
+    label: str = Field(default="", description="a name for tables and figures")
+    trained: bool = Field(
+        default=False, description="true for weights from the section `training`"
+    )
+    family: ClassVar[Family]
+    through_noise: ClassVar[bool] = True
+    """Whether weights are trained through the noise of the device."""
+
+    @abc.abstractmethod
+    def build(self, site: Site) -> Program:
+        """What goes on the chips."""
+
+    @classmethod
+    def known_fields(cls) -> dict[str, Any]:
+        """What this way, or any below it, may say."""
+        below = (way.known_fields() for way in cls.__subclasses__())
+        return functools.reduce(operator.or_, below, dict(cls.model_fields))
+
+    def with_file(self, find: Callable[[str], str]) -> Self:
+        """The entry with `find(file)` in place of its file, where it has one."""
+        if self.python is None:
+            return self
+        file, _, name = self.python.rpartition(":")
+        return self.model_copy(update={"python": f"{find(file)}:{name}"})
+
+    def check(self, work: Workload, device: Device) -> None:
+        """Refuse a network or device that this is no way for, before any work.
+
+        Raises:
+            ValueError: with the reason.
+        """
+        if self.trained and self.through_noise:
+            self.need_analog(device)
+
+    def need_analog(self, device: Device) -> None:
+        """Refuse a memory of few levels.
+
+        Raises:
+            ValueError: if the device is one.
+        """
+        if device.levels is not None:
+            checks.fail(
+                "strategies",
+                f"leave out {self.title!r} for a device of few levels",
+                device.name,
+                "Use `optimized`: it enumerates codes.",
+            )
+
+    @property
+    def title(self) -> str:
+        """The label, by default the name."""
+        return self.label or self.name
+
+    @field_validator("label")
+    @classmethod
+    def _fits(cls, label: str) -> str:
+        if label == DIGITAL or not re.fullmatch(r"[\w.+-]*", label):
+            refuse(
+                "have a `label` of letters, digits and ._+-, not 'digital'",
+                repr(label),
+                "Choose another.",
+            )
+        return label
+
+
+class Table(Way):
+    """A way that is a table of targets over weight values, for all or for each layer.
+
+    These are also the ways of studies of sensitivity and of sweeps.
+    """
+
+    @abc.abstractmethod
+    def strategies(self, site: Site) -> Strategies:
+        """One table for all layers, or one by path of the layer."""
+
+    def build(self, site: Site) -> Program:
+        """The targets of all weights by the table."""
+        return site.of_tables(self.strategies(site))

@@ -1,0 +1,116 @@
+"""Training of weights in a study, and the digital network that is trained alike."""
+
+import dataclasses
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from anajax import rng, training
+from anajax._core.options import option
+from anajax._core.types import PyTree
+from anajax.analysis.workload import (
+    Workload,
+    labels_loss,
+    training_inputs,
+    training_labels,
+)
+from anajax.programming import targets_file
+from anajax.studies.config.sections import refuse
+from anajax.studies.ways.base import DIGITAL, Way
+from anajax.studies.ways.site import Program, Site
+from anajax.studies.ways.tables import START
+
+Goal = Literal["digital", "labels"]
+"""What learning aims at: the outputs of the digital network (distillation, which needs
+no labels), or the labels of the training split."""
+GOALS = '"digital" or "labels"'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingOptions(training.TrainOptions):
+    """Hardware-aware training through the device's noise, from the trained network.
+
+    Chips are programmed by the tuned least-significant-first strategy, read at one of
+    the times of the study, and used behind the converters of the study.
+    """
+
+    goal: Goal = option(DIGITAL, GOALS)
+
+
+class Digital(Way):
+    """The digital network after as many steps as the others, without noise."""
+
+    name: str = DIGITAL
+    family = "digital"
+    through_noise = False
+
+    @property
+    def title(self) -> str:
+        """The label, by default "trained_digital"."""
+        return self.label or f"trained_{DIGITAL}"
+
+    def build(self, site: Site) -> Program:
+        """Nothing goes on chips."""
+        return Program(params=site.params, layers={})
+
+    @model_validator(mode="after")
+    def _is_trained(self) -> "Digital":
+        if not self.trained:
+            refuse(
+                "have `trained` for digital",
+                False,
+                "Drop the entry: the digital network is in all results.",
+            )
+        return self
+
+
+WAYS = (Digital,)
+
+
+def need_labels(goal: Goal, work: Workload) -> None:
+    """Refuse to learn labels of a network that has none.
+
+    Raises:
+        ValueError: if there is no training split.
+    """
+    if goal == "labels" and work.train_y is None:
+        raise ValueError(
+            f"`goal` must be digital for a workload without a training split: got "
+            f"labels for {work.name}. Leave it out."
+        )
+
+
+def train(site: Site, options: TrainingOptions, *, through_noise: bool) -> PyTree:
+    """The parameters of the network after training.
+
+    They are read from the study's folder if they are there.
+
+    Args:
+        site: where they are to be programmed.
+        options: goal, steps, rate.
+        through_noise: of the device and its converters, or of the digital network.
+    """
+    work = site.work
+    goal: Any = {}
+    if options.goal == "labels":
+        goal = {"labels": training_labels(work), "loss": labels_loss(work)}
+
+    def make() -> bytes:
+        if through_noise:
+            noise = training.device_noise(
+                site.device, START.strategies(site), site.times,
+                normalize=site.network.normalize,
+            )  # fmt: skip
+            apply, chosen = site.network.learned, options
+        else:
+            noise, apply = None, work.apply
+            chosen = dataclasses.replace(options, chips=1)  # all are the same
+        loop = training.trainer(
+            apply, work.params, training_inputs(work), noise, chosen,
+            digital=work.apply, **goal,
+        )  # fmt: skip
+        key = rng.path_key(site.key, targets_file.TRAINED)
+        return targets_file.params_to_bytes(loop(key, site.kept.course("")))
+
+    content = site.kept.file(targets_file.TRAINED, make)
+    return targets_file.params_from_bytes(content, work.params)

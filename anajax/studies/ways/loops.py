@@ -1,0 +1,79 @@
+"""Loops that measure while they program."""
+
+from pydantic import Field
+
+from anajax import rng
+from anajax.analysis.workload import Workload
+from anajax.devices.base import Device
+from anajax.mapping.strategy import Strategy
+from anajax.programming.loops.closed_loop import (
+    closed_loop_layers,
+    optimize_closed_loop,
+)
+from anajax.programming.loops.product_descent import (
+    ProductDescent,
+    product_descent_layers,
+)
+from anajax.studies.config.sections import Options
+from anajax.studies.ways.base import Way
+from anajax.studies.ways.site import Program, Site
+from anajax.studies.ways.tables import START
+
+
+class Loop(Way):
+    """A loop is no table, and nothing is known of its error before it runs."""
+
+    family = "optimized"
+
+    def check(self, work: Workload, device: Device) -> None:
+        """Refuse a memory of few levels."""
+        self.need_analog(device)
+
+
+class ClosedLoop(Loop):
+    """Each pair aims at what is left over by the pairs before it."""
+
+    name: str = "closed_loop"
+    reads: int | None = Field(
+        default=None, ge=1, description="verify reads of `closed_loop`, 1 or more"
+    )
+
+    def build(self, site: Site) -> Program:
+        """A policy from the weight error of all layers together."""
+        policy = optimize_closed_loop(
+            site.device,
+            site.error.density(),
+            site.times,
+            start=_start(site),
+            key=rng.path_key(site.key, self.title),
+            reads=self.reads or 1,
+        ).strategy
+        how = site.network.normalize
+        layers = closed_loop_layers(site.params, policy, normalize=how)
+        return Program(params=site.params, layers=layers)
+
+
+class Descent(Loop):
+    """Every layer is trimmed by its own products."""
+
+    name: str = "product_descent"
+    descent: Options[ProductDescent] | None = Field(
+        default=None, description="options of `product_descent`, or null"
+    )
+
+    def build(self, site: Site) -> Program:
+        """The tuned strategy, and pulses until products are right."""
+        loop = ProductDescent() if self.descent is None else self.descent.record
+        how = site.network.normalize
+        start = _start(site)
+        layers = product_descent_layers(site.params, start, loop, normalize=how)
+        return Program(params=site.params, layers=layers)
+
+
+WAYS = (ClosedLoop, Descent)
+
+
+def _start(site: Site) -> Strategy:
+    """One strategy for all layers."""
+    start = START.strategies(site)
+    return start if isinstance(start, Strategy) else next(iter(start.values()))

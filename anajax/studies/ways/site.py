@@ -1,0 +1,149 @@
+"""What a way to program may use: a network on a device, and its exact errors."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from anajax import chip, rng
+from anajax._core.options import option
+from anajax._core.types import Array, PRNGKey, PyTree
+from anajax.analysis.expected import ExpectedError, expected_error, targets
+from anajax.analysis.network import AnalogNetwork
+from anajax.analysis.workload import Workload
+from anajax.chip import Strategies
+from anajax.devices.base import Device
+from anajax.mapping.density import WeightDensity
+from anajax.mapping.strategy import Strategy
+from anajax.mapping.weight_error import (
+    Compensation,
+)
+from anajax.programming.search.gradient import SearchOptions
+from anajax.studies.ways.kept import NOTHING_KEPT, Kept
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerOptions(SearchOptions):
+    """The searches of a study, see `anajax.optimize_strategy`."""
+
+    pairs: int = option(2, "1 to 8 pairs a weight", least=1, most=8)
+    per_layer: bool = option(False, "true for a strategy of its own in every layer")
+    never_worse: bool = option(
+        False, "true for no more error than any hand strategy at any time"
+    )
+    time_weights: tuple[float, ...] | None = option(
+        None, "one weight of 0 or more per time, or null for equal ones"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Program:
+    """What goes on the chips."""
+
+    params: PyTree
+    """The parameters of the network: those that stay digital, and the weights that
+    errors are counted from."""
+    layers: dict[str, chip.LayerProgram]
+    """By path of the weight; none for a network that stays digital."""
+    strategies: Strategies | None = None
+    """Tables, where the program follows any."""
+    expected_error: np.ndarray | None = None
+    """Rms weight error `[times]` from exact moments, fraction of w_max; None where a
+    program has none (a loop)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Site:
+    """Where a way programs: one network on one device, at the times of a study."""
+
+    network: AnalogNetwork
+    """Behind its periphery, and how its weights are normalized and compensated."""
+    params: PyTree
+    """Its parameters: as given, or after training."""
+    device: Device
+    times: np.ndarray
+    """Seconds; what is optimized is good at these."""
+    key: PRNGKey
+    """Of the random starts of searches."""
+    recalibrate: Array | None = None
+    """Seconds at which drift compensation is measured; None for every read-out."""
+    optimizer: OptimizerOptions = OptimizerOptions()
+    time_weights: Array | None = None
+    """How much each of the times counts in searches."""
+    kept: Kept = NOTHING_KEPT
+    """What was made before the study was stopped, and where to keep more."""
+
+    @property
+    def work(self) -> Workload:
+        """The digital network, and what to learn from."""
+        return self.network.work
+
+    @functools.cached_property
+    def error(self) -> ExpectedError:
+        """The exact weight error of tables."""
+        return ExpectedError(
+            params=self.params,
+            device=self.device,
+            times=self.times,
+            normalize=self.network.normalize,
+            compensation=self.compensation,
+            recalibrate=self.recalibrate,
+        )
+
+    @property
+    def compensation(self) -> Compensation:
+        """How the factors of drift compensation are chosen, for weight errors."""
+        return "none" if self.network.scope == "none" else "mean_abs"
+
+    # --- programs ---------------------------------------------------------------------
+
+    def search(
+        self,
+        find: Callable[[WeightDensity, PRNGKey], Strategy],
+        error: ExpectedError | None = None,
+    ) -> Strategies:
+        """What `find` gives for all weights, or for each layer where that is asked for.
+
+        Args:
+            find: the best strategy for a density of weights.
+            error: gives the densities, by default that of all weights alike.
+        """
+        error = error or self.error
+        if not self.optimizer.per_layer:
+            return self.kept.strategy("", lambda: find(error.density(), self.key))
+
+        def of_layer(path: str) -> Strategy:
+            return find(error.density(path), rng.path_key(self.key, path))
+
+        return {
+            p: self.kept.strategy(p, functools.partial(of_layer, p))
+            for p in chip.weights(self.params)
+        }
+
+    def of_tables(self, strategies: Strategies) -> Program:
+        """The program of a strategy for all layers, or of one for each."""
+        return Program(
+            params=self.params,
+            layers=self.layers(strategies),
+            strategies=strategies,
+            expected_error=self.error(strategies),
+        )
+
+    def layers(self, strategies: Strategies) -> dict[str, chip.LayerProgram]:
+        """Targets of all weights by tables."""
+        how = self.network.normalize
+        return targets(self.params, strategies, self.device, how)
+
+    def of_layers(
+        self, layers: dict[str, chip.LayerProgram], digital: Mapping[str, Array]
+    ) -> Program:
+        """The program of targets for every single weight.
+
+        Args:
+            layers: by path of the weight.
+            digital: parameters that stay digital, by path.
+        """
+        params = chip.insert(self.params, digital)
+        error = expected_error(layers, params, self.device, self.times)
+        return Program(params=params, layers=layers, expected_error=error)

@@ -18,6 +18,9 @@ Ranges = dict[str, dict[str, JArray]]
 Seen = dict[str, dict[str, JArray]]
 """By site what inputs call for, in the units of the function; 0 where none was met."""
 
+Look = Callable[[Site, JArray, IO], Any]
+"""`look(site, x [groups batch in], io) -> found`, a pytree of arrays."""
+
 
 def observer(within: float, outputs: float) -> Callable[..., Any]:
     """What multiplies exactly, and sees what the ranges of a site must hold.
@@ -31,11 +34,11 @@ def observer(within: float, outputs: float) -> Callable[..., Any]:
             checks.fail(name, "lie in (0, 1]", share, "1 fits every value.")
 
     def observe(
-        site: Site, x: JArray, w: JArray, *, masked: bool
+        site: Site, x: JArray, w: JArray, *, io: IO, masked: bool
     ) -> tuple[JArray, dict]:
         counts = ~jnp.isnan(x) if masked else jnp.ones(x.shape, bool)
         found, scale = {}, jnp.ones((), x.dtype)
-        io, x = inputs_alone(site.rule.io), jnp.where(counts, x, 0)
+        io, x = inputs_alone(io), jnp.where(counts, x, 0)
         if isinstance(io.scaling, LearnedRange | ConstantScale):
             found["input"] = _share(x, counts, within)
             scale = _safe(found["input"])
@@ -45,6 +48,18 @@ def observer(within: float, outputs: float) -> Callable[..., Any]:
             vectors = jnp.any(counts, -1)[:, None, None, :, None, None, None]
             vectors = jnp.broadcast_to(vectors, sums.shape)
             found["adc"] = _share(sums, vectors, outputs) * scale
+        return jnp.zeros((*x.shape[:2], w.shape[-1]), x.dtype), found
+
+    return observe
+
+
+def looking(look: Look) -> Callable[..., Any]:
+    """What multiplies exactly, and keeps what `look` finds of the inputs of a site."""
+
+    def observe(
+        site: Site, x: JArray, w: JArray, *, io: IO, masked: bool
+    ) -> tuple[JArray, Any]:
+        found = look(site, x, io)
         return jnp.zeros((*x.shape[:2], w.shape[-1]), x.dtype), found
 
     return observe

@@ -11,15 +11,22 @@ from anajax._core import checks
 from anajax._core.types import JArray
 from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange
 from anajax.transformation.rules import Rule
-from anajax.transformation.sites import RANGED, Site, inputs_alone, with_ranges
+from anajax.transformation.sites import (
+    RANGED,
+    Site,
+    inputs_alone,
+    plain_value,
+    with_ranges,
+)
 
 Ranges = dict[str, dict[str, JArray]]
 """By site `"input"` and `"adc"`: one number each, or one for each layer of a stack."""
 Seen = dict[str, dict[str, JArray]]
 """By site what inputs call for, in the units of the function; 0 where none was met."""
 
-Look = Callable[[Site, JArray, IO], Any]
-"""`look(site, x [groups batch in], io) -> found`, a pytree of arrays."""
+Look = Callable[[Site, JArray, Any, IO], Any]
+"""`look(site, x [groups batch in], w [groups in out], io) -> found`, arrays in any
+pytree; `w` is a `Held` where the parameters are those of a chip."""
 
 
 def observer(within: float, outputs: float) -> Callable[..., Any]:
@@ -57,10 +64,11 @@ def looking(look: Look) -> Callable[..., Any]:
     """What multiplies exactly, and keeps what `look` finds of the inputs of a site."""
 
     def observe(
-        site: Site, x: JArray, w: JArray, *, io: IO, masked: bool
+        site: Site, x: JArray, w: Any, *, io: IO, masked: bool
     ) -> tuple[JArray, Any]:
-        found = look(site, x, io)
-        return jnp.zeros((*x.shape[:2], w.shape[-1]), x.dtype), found
+        found = look(site, x, w, io)
+        columns = plain_value(w).shape[-1]
+        return jnp.zeros((*x.shape[:2], columns), x.dtype), found
 
     return observe
 

@@ -200,8 +200,8 @@ class AnalogFunction:
         own; those of recurrent steps, turns of loops and parts of a batch are one.
 
         Args:
-            look: for the vectors of a product and its periphery, a pytree of arrays.
-            params: parameters.
+            look: for the operands of a product and its periphery, a pytree of arrays.
+            params: parameters, or those of a chip.
             *inputs: inputs.
             ranges: from `calibrate`, in place of those of the rules.
             **options: keyword arguments of `apply`.
@@ -212,9 +212,13 @@ class AnalogFunction:
         Raises:
             ValueError: as the function itself.
         """
-        plan, builder, flat, _, _ = self._plan(params, inputs, options)
-        ranges = {} if ranges is None else ranges
+        ranges, held = {} if ranges is None else ranges, {}
+        if isinstance(params, OnChip):
+            params, held = params.params, params.held
+        plan, builder, flat, _, shapes = self._plan(params, inputs, options, held)
         calibrate.check_ranges(ranges, builder.sites)
+        for i, path in enumerate(shapes):
+            flat[i] = held.get(path, flat[i])
         observe = calibrate.looking(look)
         context = Context(None, ranges, observer=observe, adds=True)
         run(plan, context, flat)

@@ -46,6 +46,8 @@ class LayerCounts:
     """Weights that are programmed here, each once however often it is used."""
     products: int
     """Products of a vector with one whole matrix."""
+    turns: int
+    """Products that follow each other; groups of channels, experts work at once."""
 
     @property
     def tiles(self) -> int:
@@ -229,6 +231,7 @@ def _layer(
         devices_per_weight=1,
         weights=matrices * rows * columns,
         products=sum(runs),
+        turns=sum(n // each.form.sizes[0] for n, each in zip(runs, sites, strict=True)),
     )
 
 

@@ -104,3 +104,21 @@ def column_energy(
     for name, value in (("rows", rows), ("tops_per_watt", tops_per_watt)):
         checks.positive(name, value)
     return 2 * rows * bits_in * bits_weight / jnp.asarray(tops_per_watt)
+
+
+def supply_factor(voltage: Number, reference: Number, *, square: Number) -> Scalar:
+    """Energy at one supply over that at another.
+
+    A share of the energy is charge on capacitances, C V^2; the rest flows from bias
+    currents for a time, in proportion to V.
+
+    Args:
+        voltage: V.
+        reference: V, at which the shares hold.
+        square: share that goes with the square.
+    """
+    for name, value in (("voltage", voltage), ("reference", reference)):
+        checks.positive(name, value)
+    inside("square", square, 0.0, 1.0, of="a share")
+    ratio = jnp.asarray(voltage) / reference
+    return square * ratio**2 + (1 - square) * ratio

@@ -15,7 +15,7 @@ FLOORS = {  # package or module under anajax -> floor
     "mapping": 2, "crossbar": 2,
     "compensation": 3, "chip": 3,
     "nn": 4, "transformation": 4,
-    "programming": 5, "training": 5, "analysis": 5,
+    "programming": 5, "training": 5, "analysis": 5, "costs": 5,
     "studies": 6, "cli": 6,
     "workloads": 6,
 }  # fmt: skip

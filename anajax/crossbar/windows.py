@@ -8,6 +8,14 @@ import jax.numpy as jnp
 
 from anajax._core.types import JArray
 
+Over = Callable[[JArray], JArray]
+"""What comes along with all parts together, from that of each (first axis)."""
+
+
+def largest(values: JArray) -> JArray:
+    """The largest over the first axis."""
+    return jnp.max(values, axis=0)
+
 
 class Window(NamedTuple):
     """How a kernel moves over its input, axis by axis of space."""
@@ -45,12 +53,16 @@ def unfold(x: JArray, kernel: Sequence[int], window: Window) -> JArray:
 
 
 def in_parts(
-    function: Callable[[JArray, Any], Any], x: JArray, per_item: int, limit: int
+    function: Callable[[JArray, Any], Any],
+    x: JArray,
+    per_item: int,
+    limit: int,
+    over: Over = largest,
 ) -> Any:
     """`function(x, part)` by parts of the batch of at most `limit` numbers, numbered.
 
     Parts are computed again in the backward pass, so that it holds one at a time. What
-    comes along with the result is the largest over the parts.
+    comes along is the largest over the parts, or what `over` makes of them.
     """
     items = x.shape[0]
     fitting = (p for p in range(1, items + 1) if items % p == 0)
@@ -60,5 +72,5 @@ def in_parts(
     split = x.reshape(parts, items // parts, *x.shape[1:])
     each = jax.checkpoint(lambda operands: function(*operands))
     y, more = jax.lax.map(each, (split, jnp.arange(parts)))
-    more = jax.tree.map(lambda values: jnp.max(values, axis=0), more)
+    more = jax.tree.map(over, more)
     return y.reshape(items, *y.shape[2:]), more

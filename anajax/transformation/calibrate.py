@@ -11,12 +11,22 @@ from anajax._core import checks
 from anajax._core.types import JArray
 from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange
 from anajax.transformation.rules import Rule
-from anajax.transformation.sites import RANGED, Site, inputs_alone, with_ranges
+from anajax.transformation.sites import (
+    RANGED,
+    Site,
+    inputs_alone,
+    plain_value,
+    with_ranges,
+)
 
 Ranges = dict[str, dict[str, JArray]]
 """By site `"input"` and `"adc"`: one number each, or one for each layer of a stack."""
 Seen = dict[str, dict[str, JArray]]
 """By site what inputs call for, in the units of the function; 0 where none was met."""
+
+Look = Callable[[Site, JArray, Any, IO], Any]
+"""`look(site, x [groups batch in], w [groups in out], io) -> found`, arrays in any
+pytree; `w` is a `Held` where the parameters are those of a chip."""
 
 
 def observer(within: float, outputs: float) -> Callable[..., Any]:
@@ -31,11 +41,11 @@ def observer(within: float, outputs: float) -> Callable[..., Any]:
             checks.fail(name, "lie in (0, 1]", share, "1 fits every value.")
 
     def observe(
-        site: Site, x: JArray, w: JArray, *, masked: bool
+        site: Site, x: JArray, w: JArray, *, io: IO, masked: bool
     ) -> tuple[JArray, dict]:
         counts = ~jnp.isnan(x) if masked else jnp.ones(x.shape, bool)
         found, scale = {}, jnp.ones((), x.dtype)
-        io, x = inputs_alone(site.rule.io), jnp.where(counts, x, 0)
+        io, x = inputs_alone(io), jnp.where(counts, x, 0)
         if isinstance(io.scaling, LearnedRange | ConstantScale):
             found["input"] = _share(x, counts, within)
             scale = _safe(found["input"])
@@ -46,6 +56,19 @@ def observer(within: float, outputs: float) -> Callable[..., Any]:
             vectors = jnp.broadcast_to(vectors, sums.shape)
             found["adc"] = _share(sums, vectors, outputs) * scale
         return jnp.zeros((*x.shape[:2], w.shape[-1]), x.dtype), found
+
+    return observe
+
+
+def looking(look: Look) -> Callable[..., Any]:
+    """What multiplies exactly, and keeps what `look` finds of the inputs of a site."""
+
+    def observe(
+        site: Site, x: JArray, w: Any, *, io: IO, masked: bool
+    ) -> tuple[JArray, Any]:
+        found = look(site, x, w, io)
+        columns = plain_value(w).shape[-1]
+        return jnp.zeros((*x.shape[:2], columns), x.dtype), found
 
     return observe
 

@@ -209,7 +209,7 @@ class Scan(Action):
         numbered = {site.name for site in self.plan.sites if self.loop in site.loops}
         for name, found in seen.items():
             if name not in numbered:
-                found = jax.tree.map(lambda values: jnp.max(values, axis=0), found)
+                found = jax.tree.map(context.over, found)
             context.seen[name] = found
         return [*carry, *ys]
 
@@ -221,7 +221,8 @@ def scan(builder: Builder, eqn: Any, marks: list[Mark]) -> Outcome:
     first, loop = consts + carried, builder.new_loop()
     carry = _steady(builder, jaxpr, consts, marks[consts:first])
     elements = [_element(mark, loop) for mark in marks[first:]]
-    plan = builder.walk(jaxpr, constants, [*marks[:consts], *carry, *elements])
+    with builder.repeated(loop, eqn.params["length"]):
+        plan = builder.walk(jaxpr, constants, [*marks[:consts], *carry, *elements])
     ys = [_stacked(mark) for mark in plan.outs[carried:]]
     if not (plan.active or builder.holds(carry)):
         return None, [*map(plain, carry), *ys]
@@ -256,7 +257,7 @@ class While(Action):
             step, carry, seen = state
             _, at_test = going(step, carry)
             carry, found = turn(step, carry)
-            return step + 1, carry, _largest(seen, at_test | found)
+            return step + 1, carry, jax.tree.map(context.both, seen, at_test | found)
 
         bodies = eqn.params["body_nconsts"]
         carry = _carried(eqn.params["body_jaxpr"], bodies, values[first:])
@@ -270,10 +271,6 @@ class While(Action):
         return carry
 
 
-def _largest(left: dict, right: dict) -> dict:
-    return jax.tree.map(jnp.maximum, left, right)
-
-
 def _zeros(shapes: Any) -> Any:
     return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
@@ -284,8 +281,11 @@ def while_loop(builder: Builder, eqn: Any, marks: list[Mark]) -> Outcome:
     first, loops = tests + bodies, (builder.new_loop(), builder.new_loop())
     jaxpr, constants = opened(eqn.params["body_jaxpr"])
     carry = _steady(builder, jaxpr, bodies, marks[first:])
-    test = builder.walk(*opened(eqn.params["cond_jaxpr"]), [*marks[:tests], *carry])
-    body = builder.walk(jaxpr, constants, [*marks[tests:first], *carry])
+    condition = opened(eqn.params["cond_jaxpr"])
+    with builder.repeated(loops[0], 0):
+        test = builder.walk(*condition, [*marks[:tests], *carry])
+    with builder.repeated(loops[1], 0):
+        body = builder.walk(jaxpr, constants, [*marks[tests:first], *carry])
     if not (test.active or body.active or builder.holds(carry)):
         return None, [plain(mark) for mark in carry]
     return While(test, body, loops), carry
@@ -339,9 +339,11 @@ def _with_zeros(branch: Callable[..., Any], shapes: dict) -> Callable[..., Any]:
 
 def switch(builder: Builder, eqn: Any, marks: list[Mark]) -> Outcome:
     """A choice of one branch."""
-    plans = tuple(
-        builder.walk(*opened(branch), marks[1:]) for branch in eqn.params["branches"]
-    )
+    with builder.repeated(builder.new_loop(), 0):
+        plans = tuple(
+            builder.walk(*opened(branch), marks[1:])
+            for branch in eqn.params["branches"]
+        )
     outs = [_alike(each) for each in zip(*(_kept_out(p) for p in plans), strict=True)]
     for plan in plans:
         lost = [m for m, out in zip(plan.outs, outs, strict=True) if out is None]

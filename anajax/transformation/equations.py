@@ -227,6 +227,7 @@ def _weight_site(builder: Builder, eqn: Any, side: int, mark: Mark) -> Action | 
         loops=base.loops,
         layouts=layouts,
         rows_joined=len(layouts) > 1 and _share_columns(base, roles),
+        vectors=_vectors(eqn, form),
     )
 
 
@@ -256,7 +257,14 @@ def _folded_site(builder: Builder, eqn: Any, side: int, mark: Folded) -> Action 
         loops=mark.loops,
         layouts=layouts,
         folded=True,
+        vectors=_vectors(eqn, form),
     )
+
+
+def _vectors(eqn: Any, form: Dot | Convolution) -> int:
+    """How many vectors each matrix meets."""
+    groups, _, columns = form.sizes
+    return math.prod(eqn.outvars[0].aval.shape) // (groups * columns)
 
 
 def _rule(builder: Builder, paths: Sequence[str]) -> Rule:
@@ -279,7 +287,8 @@ def _activation_site(builder: Builder, eqn: Any) -> Action | None:
     rule = first(builder.rules, name, activations=True)
     if rule is None or rule.digital:
         return None
-    return builder.add(name, rule=rule, form=form, side=1)
+    vectors = _vectors(eqn, form)
+    return builder.add(name, rule=rule, form=form, side=1, vectors=vectors)
 
 
 HANDLERS: dict[str, Handler] = {

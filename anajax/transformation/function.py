@@ -24,7 +24,7 @@ from anajax.devices.base import Device
 from anajax.mapping.strategy import Normalize
 from anajax.transformation import calibrate, control, equations, sharded
 from anajax.transformation._jax import trace
-from anajax.transformation.calibrate import Ranges, Seen
+from anajax.transformation.calibrate import Look, Ranges, Seen
 from anajax.transformation.marks import Folded, Mark, parameter
 from anajax.transformation.on_chip import (
     AnalogChip,
@@ -185,6 +185,44 @@ class AnalogFunction:
         context = Context(None, {}, observer=observe, mask=mask)
         run(plan, context, flat)
         return jax.lax.pmax(context.seen, over) if over else context.seen
+
+    def tally(
+        self,
+        look: Look,
+        params: PyTree,
+        *inputs: Any,
+        ranges: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """What `look` finds at each product on tiles, added up over all of its runs.
+
+        The function runs with exact products. A layer of a stack has a total of its
+        own; those of recurrent steps, turns of loops and parts of a batch are one.
+
+        Args:
+            look: for the operands of a product and its periphery, a pytree of arrays.
+            params: parameters, or those of a chip.
+            *inputs: inputs.
+            ranges: from `calibrate`, in place of those of the rules.
+            **options: keyword arguments of `apply`.
+
+        Returns:
+            By site what `look` returned.
+
+        Raises:
+            ValueError: as the function itself.
+        """
+        ranges, held = {} if ranges is None else ranges, {}
+        if isinstance(params, OnChip):
+            params, held = params.params, params.held
+        plan, builder, flat, _, shapes = self._plan(params, inputs, options, held)
+        calibrate.check_ranges(ranges, builder.sites)
+        for i, path in enumerate(shapes):
+            flat[i] = held.get(path, flat[i])
+        observe = calibrate.looking(look)
+        context = Context(None, ranges, observer=observe, adds=True)
+        run(plan, context, flat)
+        return context.seen
 
     def put_on_chip(
         self,

@@ -5,8 +5,9 @@ equation what is to be done instead of it; `run` carries a plan out.
 """
 
 import collections
+import contextlib
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from anajax.transformation._jax import Literal, bind, last_uses
@@ -79,6 +80,7 @@ class Builder:
         self.reasons: dict[str, str] = {}
         self.products: list[str] = []
         self.loops = 0
+        self.around: tuple[tuple[int, int], ...] = ()
         self._uses: collections.Counter[str] = collections.Counter()
 
     @property
@@ -111,6 +113,13 @@ class Builder:
         self.loops += 1
         return self.loops
 
+    @contextlib.contextmanager
+    def repeated(self, loop: int, length: int) -> Iterator[None]:
+        """Sites that are found within are run so often; 0 where shapes do not tell."""
+        outside, self.around = self.around, (*self.around, (loop, length))
+        yield
+        self.around = outside
+
     def explain(self, paths: Sequence[str], why: str) -> None:
         """Note why these parameters have no site, unless that is known."""
         for path in paths:
@@ -121,7 +130,7 @@ class Builder:
         count = self._uses[base]
         self._uses[base] += 1
         name = f"{base}#{count}" if count else base
-        site = Site(name=name, **fields)
+        site = Site(name=name, around=self.around, **fields)
         self.sites.append(site)
         return Product(site)
 

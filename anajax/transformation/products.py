@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from anajax._core.types import JArray
-from anajax.crossbar.windows import Window, in_parts, unfold
+from anajax.crossbar.windows import Over, Window, in_parts, largest, unfold
 from anajax.transformation.marks import Part
 
 Multiply = Callable[[JArray, Any, Any], Any]
@@ -71,9 +71,11 @@ class Dot:
         kinds |= dict.fromkeys(self.batch[1], "group")
         return [[(kinds[axis], n)] for axis, n in enumerate(self.w)]
 
-    def run(self, x: JArray, w: Any, multiply: Multiply, limit: int) -> Any:
+    def run(
+        self, x: JArray, w: Any, multiply: Multiply, limit: int, over: Over = largest
+    ) -> Any:
         """The product, its axes in the order of `dot_general`; and what comes along."""
-        del limit
+        del limit, over
         groups, rows, _ = self.sizes
         pairs = [[self.batch[s][i] for i in self.groups] for s in (0, 1)]
         copies = [[self.batch[s][i] for i in self.copies] for s in (0, 1)]
@@ -168,7 +170,9 @@ class Convolution:
         columns = columns if self.groups > 1 else [("column", self.w[out])]
         return [columns if i == out else [("row", n)] for i, n in enumerate(self.w)]
 
-    def run(self, x: JArray, w: Any, multiply: Multiply, limit: int) -> Any:
+    def run(
+        self, x: JArray, w: Any, multiply: Multiply, limit: int, over: Over = largest
+    ) -> Any:
         """The product, its axes in the order of the convolution; what comes along."""
         groups, rows, columns = self.sizes
         w = jax.tree.map(self._matrices, w)
@@ -183,7 +187,7 @@ class Convolution:
             y, more = multiply(vectors.reshape(groups, count, rows), w, part)
             return jnp.moveaxis(y, 0, 1).reshape(*outer, groups * columns), more
 
-        y, more = in_parts(some, x, self._per_item(x), limit)
+        y, more = in_parts(some, x, self._per_item(x), limit, over)
         back = (self.y_order[0], *self.y_order[2:], self.y_order[1])
         return jnp.transpose(y, [back.index(i) for i in range(y.ndim)]), more
 

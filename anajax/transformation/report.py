@@ -42,6 +42,8 @@ class Report(NamedTuple):
     parameters: tuple[ParameterReport, ...]
     products: tuple[str, ...] = ()
     """Products of two activations that go through converters."""
+    uses: tuple[Site, ...] = ()
+    """Every product on tiles, in the order of the computation."""
 
     @property
     def analog(self) -> tuple[ParameterReport, ...]:
@@ -102,7 +104,7 @@ def report(shapes: Mapping[str, Sequence[int]], builder: Builder) -> Report:
         for path, found in sites.items()
     ]
     names = tuple(site.name for site in builder.sites if not site.layouts)
-    return Report(tuple(entries), names)
+    return Report(tuple(entries), names, tuple(builder.sites))
 
 
 def _entry(

@@ -52,7 +52,8 @@ def shard_map(
         _local(plain(mark), v.aval.shape)
         for mark, v in zip(marks, jaxpr.invars, strict=True)
     ]
-    plan = builder.walk(jaxpr, consts, parts)
+    with builder.repeated(builder.new_loop(), 0):
+        plan = builder.walk(jaxpr, consts, parts)
     outs: list[Mark] = [None] * len(eqn.outvars)
     return ShardMap(plan) if plan.active else None, outs
 

@@ -51,6 +51,11 @@ class Site:
     """Whether the weight is another function of the parameters."""
     rows_joined: bool = False
     """Whether several parameters share its columns."""
+    vectors: int = 0
+    """Vectors that each of its matrices meets at one run of the equation."""
+    around: tuple[tuple[int, int], ...] = ()
+    """Loops and branches around it, the outermost first: number, and how often each is
+    run (0 where shapes do not tell)."""
 
 
 class Sum(NamedTuple):
@@ -104,6 +109,16 @@ class Context:
     """What the observer found, by site."""
     digital: Mapping[str, JArray] = dataclasses.field(default_factory=dict)
     """Factors behind the ADCs of the parts of weights on a chip, by path."""
+    adds: bool = False
+    """Whether what the observer finds adds up over steps; else the largest counts."""
+
+    def over(self, values: JArray) -> JArray:
+        """What was found in all steps together, from that of each (first axis)."""
+        return jnp.sum(values, axis=0) if self.adds else jnp.max(values, axis=0)
+
+    def both(self, left: JArray, right: JArray) -> JArray:
+        """What was found in two steps together."""
+        return left + right if self.adds else jnp.maximum(left, right)
 
     def inside(self, *steps: tuple[int, JArray, int]) -> "Context":
         """The context of a part that reports what it saw by itself."""
@@ -276,11 +291,12 @@ class Product(Action):
         def product(x: JArray, w: Any, part: Any) -> Any:
             if context.observer is None:
                 return multiply(site, context, x, w, part), None
-            return context.observer(site, x, w, masked=context.mask is not None)
+            io, masked = context.io_of(site), context.mask is not None
+            return context.observer(site, x, w, io=io, masked=masked)
 
         def whole(x: JArray, w: Any) -> Any:
             with precision(eqn):
-                return site.form.run(x, w, product, site.rule.patches)
+                return site.form.run(x, w, product, site.rule.patches, context.over)
 
         looked_at = x if context.observer is None else context.masked(site, x)
         operands = (

@@ -24,6 +24,7 @@ from anajax import rng
 from anajax._core import checks
 from anajax._core.options import option
 from anajax._core.types import PRNGKey
+from anajax.costs.objective import Energy
 from anajax.devices.base import Device, check_times
 from anajax.devices.models.ideal import only_range
 from anajax.mapping.density import WeightDensity, as_density, merged
@@ -77,6 +78,7 @@ def optimize_strategy(
     ceiling: JArray | np.ndarray | None = None,
     compensation: Compensation = "mean_abs",
     samples: int | None = None,
+    energy: Energy | None = None,
     extrapolate: bool = False,
 ) -> Found:
     """Find the targets, F and K with the least expected squared weight error.
@@ -105,6 +107,8 @@ def optimize_strategy(
             as the least of hand strategies; none by default.
         compensation: how alpha(t) is chosen, see `weight_error`.
         samples: draws per density point for the sampled objective; exact if `None`.
+        energy: a weight on the energy of the array, or its budget, see
+            `anajax.costs.Energy`; values and history then have it in them.
         extrapolate: whether times may lie outside what the device's source covers.
 
     Returns:
@@ -129,7 +133,7 @@ def optimize_strategy(
     cell = pairs(2) if cell is None else cell
     density = as_density(weights)
     if device.levels is not None:
-        _check_exact(samples)
+        _check_exact(samples, energy)
         return enumerate_levels(
             device,
             density,
@@ -153,6 +157,7 @@ def optimize_strategy(
         compensation=compensation,
         samples=samples,
         key=rng.stream(key, rng.Stage.PROGRAM),
+        energy=energy,
         extrapolate=True,
     )
     bounds = only_range(device)
@@ -276,11 +281,11 @@ def _admissible(
     )
 
 
-def _check_exact(samples: int | None) -> None:
-    if samples is not None:
-        checks.fail(
-            "samples", "be None for a device with levels", samples, "Leave it out."
-        )
+def _check_exact(samples: int | None, energy: Energy | None) -> None:
+    for name, value in (("samples", samples), ("energy", energy)):
+        if value is not None:
+            rule = "be None for a device with levels"
+            checks.fail(name, rule, f"{value!r:.40}", "Leave it out.")
 
 
 def _check(

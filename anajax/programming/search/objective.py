@@ -18,6 +18,7 @@ from anajax import rng
 from anajax._core import checks
 from anajax._core.tree import pytree, static
 from anajax._core.types import PRNGKey
+from anajax.costs.objective import Energy, as_energy, strategy_share
 from anajax.devices.base import Cells, Device, age, check_times, program, read
 from anajax.devices.moments import MomentTable
 from anajax.mapping.density import WeightDensity, as_density
@@ -57,6 +58,22 @@ class ExactError(AbstractObjective):
             strategy, self.table, self.density, compensation=self.compensation
         )
         return combine(error.mse, self.time_weights, self.aggregate, self.ceiling)
+
+
+@pytree
+class WithEnergy(AbstractObjective):
+    """An error, and what the energy of the array adds to it."""
+
+    error: AbstractObjective
+    energy: Energy
+    table: MomentTable
+    density: WeightDensity
+    time_weights: Float[JArray, "times"]
+
+    def __call__(self, strategy: Strategy) -> Float[JArray, ""]:
+        error = self.error(strategy)
+        share = strategy_share(strategy, self.table, self.density, self.time_weights)
+        return error + self.energy.cost(share, error)
 
 
 @pytree
@@ -171,6 +188,7 @@ def make_objective(
     compensation: Compensation = "mean_abs",
     samples: int | None = None,
     key: PRNGKey | None = None,
+    energy: Energy | None = None,
     extrapolate: bool = False,
 ) -> AbstractObjective:
     """The exact objective, or the sampled one where `samples` are asked for.
@@ -186,6 +204,7 @@ def make_objective(
         compensation: drift compensation of the exact objective.
         samples: draws per point of the density; `None` for the exact objective.
         key: key of the common random numbers, needed with `samples`.
+        energy: what the energy of the array counts, see `anajax.costs.Energy`.
         extrapolate: whether times may lie outside what the device's source covers.
 
     Raises:
@@ -204,6 +223,18 @@ def make_objective(
         )
     density = as_density(density, "density")
     limit = _as_ceiling(ceiling, times)
+    if energy is not None:
+        given = {
+            "time_weights": weights, "aggregate": aggregate, "ceiling": limit,
+            "compensation": compensation, "samples": samples, "key": key,
+        }  # fmt: skip
+        return WithEnergy(
+            error=make_objective(device, density, times, extrapolate=True, **given),
+            energy=as_energy(energy),
+            table=moment_table(device, times, extrapolate=True),
+            density=density,
+            time_weights=weights,
+        )
     if samples is None:
         return ExactError(
             table=moment_table(device, times, extrapolate=True),

@@ -1,0 +1,19 @@
+"""What a network costs on a chip: counts, energy, latency, area."""
+
+from anajax.costs.array import array_energy as array_energy
+from anajax.costs.array import loads as loads
+from anajax.costs.chips import ChipRecord as ChipRecord
+from anajax.costs.chips import Measured as Measured
+from anajax.costs.chips import MeasuredChip as MeasuredChip
+from anajax.costs.chips import almaden as almaden
+from anajax.costs.chips import calibrated as calibrated
+from anajax.costs.chips import hermes as hermes
+from anajax.costs.chips import neurram as neurram
+from anajax.costs.counts import Counts as Counts
+from anajax.costs.counts import LayerCounts as LayerCounts
+from anajax.costs.counts import count as count
+from anajax.costs.estimate import Costs as Costs
+from anajax.costs.estimate import costs as costs
+from anajax.costs.files import load_chip as load_chip
+from anajax.costs.objective import Energy as Energy
+from anajax.costs.objective import full_energy as full_energy

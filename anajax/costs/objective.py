@@ -1,0 +1,153 @@
+"""Energy in an objective: a weight on it, or a budget that it must keep.
+
+The energy of the array is linear in the expected conductances, so it is exact and
+differentiable in targets, significance, scale and device. Converters cost the same for
+all targets and are left out; their share does not move the best ones.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from anajax import chip
+from anajax._core import checks
+from anajax._core.tree import pytree, static
+from anajax._core.types import Float, JArray
+from anajax.costs.array import Loads
+from anajax.crossbar.converters import Number
+from anajax.devices.moments import MomentTable
+from anajax.mapping.density import WeightDensity
+from anajax.mapping.strategy import Strategy, interpolation
+
+
+@pytree
+class Energy:
+    """What energy counts beside an error or a loss.
+
+    With E the energy of the array and `budget` B, an objective grows by
+    weight E + steep max(E / B - 1, 0): the second is an exact penalty, whose minimum
+    keeps the budget wherever `steep` is larger than what exceeding it could bring.
+    E is relative (1: every device at g_max, the mean over times) or, with `full`, in
+    uJ.
+
+        Energy(weight=1e-4)                       # per share of the largest energy
+        Energy(budget=2.0, full=found.full)       # uJ an inference
+
+    Raises:
+        ValueError: if there is neither a weight nor a budget, or one is not positive.
+    """
+
+    weight: Number | None = None
+    """Objective for each unit of energy."""
+    budget: Number | None = None
+    """Largest energy, in the same unit."""
+    full: Number = 1.0
+    """Energy with every device at g_max: 1, or in uJ an inference (`full_energy`)."""
+    steep: Number | None = None
+    """Objective for each budget in excess; that of the start by default."""
+    loads: Any = None
+    """What each weight meets, by path; all alike if none."""
+    name: str = static(default="energy")
+
+    def __post_init__(self) -> None:
+        if self.weight is None and self.budget is None:
+            remedy = "Pass Energy(weight=...) or Energy(budget=...)."
+            checks.fail("energy", "have a weight or a budget", "neither", remedy)
+        for name in ("weight", "budget", "full", "steep"):
+            value = getattr(self, name)
+            if value is not None:
+                checks.positive(name, value, strictly=name != "weight")
+
+    def cost(self, share: JArray, error: JArray) -> JArray:
+        """What is added to an objective of value `error`.
+
+        Args:
+            share: energy over that with every device at g_max.
+            error: the objective without energy; sets the steepness where none is.
+        """
+        energy, added = self.full * share, jnp.zeros(())
+        if self.weight is not None:
+            added = added + self.weight * energy
+        if self.budget is not None:
+            steep = 10 * error if self.steep is None else self.steep
+            added = added + steep * jnp.maximum(energy / self.budget - 1, 0)
+        return added
+
+
+def as_energy(energy: Any) -> Energy:
+    """The record itself; a bare number is refused, since its unit is not known.
+
+    Raises:
+        ValueError: says what to pass in its place.
+    """
+    if isinstance(energy, Energy):
+        return energy
+    remedy = "Pass anajax.costs.Energy(weight=...) or Energy(budget=...)."
+    checks.fail("energy", "be an Energy record", f"{energy!r:.60}", remedy)
+
+
+def strategy_share(
+    strategy: Strategy,
+    table: MomentTable,
+    density: WeightDensity,
+    time_weights: Float[JArray, "times"],
+) -> Float[JArray, ""]:
+    """Expected conductance of a weight's devices over that at g_max, mean over times.
+
+    Args:
+        strategy: the targets.
+        table: moments at 0 s and at the times.
+        density: how often each weight occurs; all meet the same inputs.
+        time_weights: of each time.
+    """
+    u = jnp.abs(density.u) if strategy.mirrored else density.u
+    targets = interpolation(strategy, u) @ strategy.targets
+    mean = jnp.sum(table(targets).mean[1:], -1) @ density.probability
+    mean = jnp.sum(time_weights * mean) / jnp.sum(time_weights)
+    return mean / (strategy.cell.devices * table.g[-1])
+
+
+def layers_share(
+    layers: Mapping[str, chip.LayerProgram],
+    table: MomentTable,
+    index: JArray | int,
+    loads: Loads | None,
+) -> Float[JArray, ""]:
+    """Energy of programmed layers over that at g_max, at one time of a table.
+
+    Args:
+        layers: targets by path.
+        table: moments at 0 s and at the times.
+        index: which time, from 1.
+        loads: of the weights, or all alike.
+    """
+    above, below = jnp.zeros(()), jnp.zeros(())
+    one = _at(table, index)
+    for path, layer in layers.items():
+        load = jnp.ones(layer.targets.shape[:-1]) if loads is None else loads[path]
+        devices = layer.targets.shape[-1]
+        above += jnp.sum(load * jnp.sum(one(layer.targets).mean[0], -1))
+        below += jnp.sum(load) * devices * table.g[-1]
+    return above / below
+
+
+def full_energy(
+    loads: Loads, devices: int, g_max: Number, *, voltage: Number, pulse: Number
+) -> JArray:
+    """`Energy.full` in uJ: V^2 t of all loads with every device at g_max.
+
+    Args:
+        loads: from `loads`.
+        devices: of one weight.
+        g_max: uS.
+        voltage: of a full input, V.
+        pulse: of a full input, s.
+    """
+    total = sum((jnp.sum(m) for m in loads.values()), jnp.zeros(()))
+    return jnp.asarray(voltage) ** 2 * pulse * total * devices * g_max
+
+
+def _at(table: MomentTable, index: JArray | int) -> MomentTable:
+    cubic = table.cubic[..., jnp.asarray(index)[None]]
+    return MomentTable(g=table.g, cubic=cubic, levels=table.levels)

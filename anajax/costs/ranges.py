@@ -1,0 +1,41 @@
+"""Where a cost model is valid; outside it refuses, by name."""
+
+from typing import Any
+
+import numpy as np
+
+from anajax._core import checks
+
+
+def inside(
+    argument: str, value: Any, low: float, high: float, *, of: str, unit: str = ""
+) -> None:
+    """Refuse a value outside what a model was made for; tracers pass.
+
+    Args:
+        argument: its name, for the message.
+        value: a number or an array of numbers.
+        low: least.
+        high: largest.
+        of: name of the model.
+        unit: of the value.
+    """
+    checks.finite(argument, value)
+    if not checks.concrete(value):
+        return
+    array, tail = np.asarray(value, float), f" {unit}" if unit else ""
+    near = 1e-6 * high
+    if np.any((array < low - near) | (array > high + near)):
+        checks.fail(
+            argument,
+            f"lie in {low:g} to {high:g}{tail}, the validity of {of}",
+            f"{array.min():g}{tail}" if array.size == 1 else array.tolist(),
+            "Choose another model, or widen the range of a copy of your own.",
+        )
+
+
+def given(argument: str, value: Any, *, of: str, unit: str) -> Any:
+    """The value itself; what is missing is asked for, by name."""
+    if value is None:
+        checks.fail(argument, f"be given for {of}", "none", f"Give it in {unit}.")
+    return value

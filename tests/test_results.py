@@ -266,7 +266,8 @@ def test_gain_is_paired_against_the_best_hand_strategy_of_each_time():
         },
         coords={
             "strategy": ["digital", "a", "b", "o"],
-            "kind": ("strategy", ["digital", "hand", "hand", "optimized"]),
+            "family": ("strategy", ["digital", "hand", "hand", "optimized"]),
+            "trained": ("strategy", [False] * 4),
         },
         attrs={"metric": "accuracy"},
     )

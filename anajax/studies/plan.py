@@ -244,6 +244,7 @@ def site_of(
 
 def attributes(config: HardwareConfig, work: Workload, deployed: Deployed) -> Any:
     """What results of hardware say of themselves, for `results.attributes`."""
+    given = config.compensation.recalibrate
     return {
         "metric": work.metric,
         "digital_metric": float(evaluate(work).mean()),
@@ -254,15 +255,10 @@ def attributes(config: HardwareConfig, work: Workload, deployed: Deployed) -> An
         "weights": work.source["weights"],
         "compensation": config.compensation.scope,
         "stop_at_se": config.stop_at_se or 0.0,
-        **_recalibrated(config),
+        **({} if given is None else {"recalibrated": given}),
         "git": git_state(),
         "device": deployed.device.name,
         "device_source": deployed.device.source,
         "strategy": config.strategy.title,
         "study": config.study,
     }
-
-
-def _recalibrated(config: StudyConfig) -> dict[str, Any]:
-    given = config.compensation.recalibrate
-    return {} if given is None else {"recalibrated": given}

@@ -32,7 +32,7 @@ from anajax.studies.config.sections import (
     one_of,
     refuse,
 )
-from anajax.studies.ways.base import DIGITAL, Way
+from anajax.studies.ways.base import DIGITAL
 from anajax.studies.ways.catalog import Entries, entries
 from anajax.studies.ways.digital import TrainingOptions
 from anajax.studies.ways.site import OptimizerOptions
@@ -234,14 +234,11 @@ class StudyConfig(Section):
     def with_files(self, find: Callable[[str], str]) -> Self:
         """The config with `find(file)` in place of every file that it names."""
         changes: dict[str, Any] = {}
-        if hasattr(self, "strategy"):
-            changes["strategy"] = ways_of(self)[0].with_file(find)
-        elif hasattr(self, "strategies"):
-            changes["strategies"] = [way.with_file(find) for way in ways_of(self)]
-        if hasattr(self, "device"):
-            changes["device"] = devices_of(self)[0].with_file(find)
-        elif hasattr(self, "devices"):
-            changes["devices"] = [s.with_file(find) for s in devices_of(self)]
+        for one, many in (("device", "devices"), ("strategy", "strategies")):
+            if hasattr(self, one):
+                changes[one] = getattr(self, one).with_file(find)
+            elif hasattr(self, many):
+                changes[many] = [each.with_file(find) for each in getattr(self, many)]
         return self.model_copy(update=changes)
 
     @model_validator(mode="after")
@@ -331,10 +328,3 @@ def devices_of(config: StudyConfig) -> list[DeviceSection]:
     if hasattr(config, "device"):
         return [config.device]  # pyright: ignore[reportAttributeAccessIssue]
     return list(getattr(config, "devices", []))
-
-
-def ways_of(config: StudyConfig) -> list[Way]:
-    """The ways to program of a study of any kind."""
-    if hasattr(config, "strategy"):
-        return [config.strategy]  # pyright: ignore[reportAttributeAccessIssue]
-    return list(getattr(config, "strategies", []))

@@ -59,11 +59,11 @@ def _with_file(key: str, value: Any, find: Callable[[str], str]) -> Any:
     """The value of a key, with `find(file)` in place of a device file in it."""
     if key == "device.file" and isinstance(value, str):
         return find(value)
-    if key == "device.python" and isinstance(value, str):
+    if key in ("device.python", "strategy.python") and isinstance(value, str):
         file, _, name = value.rpartition(":")
         return f"{find(file)}:{name}"
-    if key == "device" and isinstance(value, dict):
-        return {k: _with_file(f"device.{k}", v, find) for k, v in value.items()}
+    if key in ("device", "strategy") and isinstance(value, dict):
+        return {k: _with_file(f"{key}.{k}", v, find) for k, v in value.items()}
     return value
 
 

@@ -377,6 +377,12 @@ def _strategy_for(strategy: Strategies, path: str) -> Strategy:
     return strategy[path]
 
 
+def combined(g: JArray, layer: LayerProgram) -> JArray:
+    """The analog parts c.g / K of weights from their devices, the last axis of `g`."""
+    g, c = jax.lax.optimization_barrier(g), layer.coefficients  # one pass over cells
+    return sum((g[..., i] * c[i] for i in range(1, len(c))), g[..., 0] * c[0])
+
+
 def _read_all(
     device: Device,
     chip: Chip,
@@ -390,6 +396,6 @@ def _read_all(
         own = rng.path_key(key, path)
         aged = _device.age(device, chip.cells[path], t=t, extrapolate=True)
         g = _device.read(device, aged, t=t, key=own, extrapolate=True)
-        return (g if through is None else through(path, g)) @ layer.coefficients
+        return combined(g if through is None else through(path, g), layer)
 
     return {path: one(path, layer) for path, layer in chip.layers.items()}

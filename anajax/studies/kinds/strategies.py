@@ -5,7 +5,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
@@ -163,7 +162,7 @@ class Runner:
     def __init__(self, study: StrategiesStudy, case: Case, parts: Parts):
         self.study, self.case, self.parts = study, case, parts
         self.folder = parts.folder
-        self.key = jax.random.key(study.config.seed)
+        self.key = rng.key(study.config.seed)
         self._built: dict[str, Built] = {}
 
     def _draft(self, name: str) -> Draft:

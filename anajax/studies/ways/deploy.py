@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -102,7 +101,7 @@ def strategy_layers(
         weights=chip.weights(work.params),
         layouts=chip.layouts(work.params),
         times=np.asarray(config.times),
-        key=rng.stream(jax.random.key(config.seed), rng.Stage.INIT),
+        key=rng.stream(rng.key(config.seed), rng.Stage.INIT),
     )
     strategy = programmer.build(config.strategy)
     return targets(work.params, strategy, device, config.normalize)

@@ -226,8 +226,9 @@ def drawn(
     """What `read` gives of the chip that `program` gives, one layer after the other.
 
     No layer's cells are kept: they are drawn from their key, read at 0 s and at `t`,
-    and forgotten. The draws are the same; sums may differ by rounding. Memory is that of the weights and of one layer's cells; the time of
-    `program` is spent at each read-out, and twice where the network has one factor.
+    and forgotten. The draws are the same; sums may differ by rounding. Memory is that
+    of the weights and of one layer's cells; the time of `program` is spent at each
+    read-out, and twice where the network has one factor.
 
     Args:
         device: the device model.

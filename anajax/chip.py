@@ -5,23 +5,29 @@ state, equinox): weights are chosen by names and shapes (`table` says how), and 
 noise is keyed by their path, so that adding a layer changes no other layer's noise.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Literal
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
 from anajax import mapping, rng
 from anajax._core import checks
-from anajax._core.tree import pytree, replace, static
+from anajax._core.tree import pytree, replace
 from anajax._core.types import PRNGKey, PyTree
-from anajax.compensation import Recalibrations, hold
-from anajax.devices import base as _device
-from anajax.devices.base import FIRST_READ, Cells, Device, check_time, check_times
-from anajax.mapping.layout import ONE_LAYER, Layout
+from anajax.compensation import Recalibrations, compensation, hold, shrinking, size
+from anajax.compensation import Scope as Scope
+from anajax.devices.base import Cells, Device, check_time, check_times
+from anajax.layer import LayerProgram as LayerProgram
+from anajax.layer import Through as Through
+from anajax.layer import Unwritten as Unwritten
+from anajax.layer import as_layer as as_layer
+from anajax.layer import finish as finish
+from anajax.layer import read_layer as read_layer
+from anajax.layer import schedule as schedule
 from anajax.mapping.selection import Layouts as Layouts
 from anajax.mapping.selection import Select as Select
 from anajax.mapping.selection import Table as Table
@@ -29,66 +35,14 @@ from anajax.mapping.selection import default_select as default_select
 from anajax.mapping.selection import insert as insert
 from anajax.mapping.selection import layouts as layouts
 from anajax.mapping.selection import normalized_weights as normalized_weights
+from anajax.mapping.selection import one_by_one
 from anajax.mapping.selection import others as others
 from anajax.mapping.selection import path_name as path_name
 from anajax.mapping.selection import table as table
 from anajax.mapping.selection import weights as weights
-from anajax.mapping.strategy import Normalize, Normalized, Strategy, encode
+from anajax.mapping.strategy import Normalize, Normalized, Strategy
 
 Strategies = Strategy | Mapping[str, Strategy]
-Scope = Literal["layer", "network", "column", "none"]
-"""Over which weights one drift compensation factor is shared."""
-Through = Callable[[str, JArray], JArray]
-"""`through(path, g [*weights devices])`: effective conductances, wires included."""
-
-
-@pytree
-class LayerProgram:
-    """One weight array as targets: what is programmed, and how it is read back.
-
-    It may hold a stack of layers, each with a range and drift factors of its own.
-
-    Example:
-        >>> layers = anajax.chip.encode_weights(params, strategy)
-        >>> layers["kernel"].targets.shape  # four devices for each weight
-        (6, 4, 4)
-    """
-
-    targets: Float[JArray, "*weights devices"]
-    """Target conductances, uS."""
-    coefficients: Float[JArray, "devices"]
-    """Normalized weight per uS of each device: signed significance over K."""
-    offset: Float[JArray, ""]
-    """Subtracted digitally, in normalized weight."""
-    w_max: Float[JArray, "*layers"]
-    """Largest |weight|, in the units of the network; of each layer of a stack, in axes
-    that broadcast against the weights."""
-    column: Float[JArray, "*columns"] = 1.0  # pyright: ignore[reportAssignmentType]
-    """Digital scale of each column, broadcasting against the weights, or of all."""
-    drift: Float[JArray, "*layers"] = 0.0  # pyright: ignore[reportAssignmentType]
-    """Exponent a of a scheduled correction (1 + t / t0)^a on top of the measured
-    drift compensation."""
-    t0: Float[JArray, ""] = FIRST_READ  # pyright: ignore[reportAssignmentType]
-    """Seconds that this schedule counts in, see `devices.base.first_read`."""
-    layout: Layout = static(default=ONE_LAYER)
-    """What the axes of the weights are."""
-
-    @property
-    def unit(self) -> Float[JArray, "*columns"]:
-        """What a normalized weight of 1 is in the network, by column or for all."""
-        return self.w_max * self.column
-
-    def write(self, device: Device, *, key: PRNGKey) -> Cells:
-        """Program the devices of this layer on one chip.
-
-        Raises:
-            ValueError: if lines may be dead, and rows and columns are not known.
-        """
-        shape, layout = self.targets.shape[:-1], self.layout
-        if not _has_lines(device) or layout.trailing(len(shape)):
-            return _device.program(device, self.targets, key=key)
-        cells = _device.program(device, layout.matrices(self.targets, more=1), key=key)
-        return jax.tree.map(lambda v: layout.restored(v, shape), cells)
 
 
 @pytree
@@ -101,19 +55,6 @@ class Chip:
     """Normalized weights as first read (0 s): the reference of drift compensation."""
     key: PRNGKey
     """Parent of the keys of its reads."""
-
-
-def as_layer(weights: Normalized, strategy: Strategy) -> LayerProgram:
-    """The targets of normalized weights by a strategy."""
-    c = strategy.cell.coefficients(strategy.significance)
-    return LayerProgram(
-        targets=encode(strategy, weights.u),
-        coefficients=c / strategy.scale,
-        offset=strategy.offset / strategy.scale,
-        w_max=weights.w_max,
-        column=weights.column,
-        layout=weights.layout,
-    )
 
 
 def encode_weights(
@@ -143,6 +84,25 @@ def encode_weights(
     return {
         path: as_layer(w, _strategy_for(strategy, path)) for path, w in found.items()
     }
+
+
+def unwritten(
+    params: PyTree,
+    strategy: Strategies,
+    *,
+    select: Select = default_select,
+    normalize: Normalize = "layer",
+    layout: Layouts = None,
+) -> dict[str, Unwritten]:
+    """What `encode_weights` gives, without the targets: they are made when wanted."""
+
+    def one(path: str, w: Normalized) -> Unwritten:
+        own = _strategy_for(strategy, path)
+        rest = as_layer(replace(w, u=jnp.zeros((0,), w.u.dtype)), own)
+        return Unwritten(strategy=own, rest=rest, shape=w.u.shape)
+
+    how: Any = {"select": select, "normalize": normalize, "layout": layout}
+    return {path: one(path, w) for path, w in one_by_one(params, **how)}
 
 
 def program(
@@ -252,44 +212,87 @@ def recalibrate(
     return hold(times, jax.lax.map(measure, (times, jnp.arange(times.size))))
 
 
-def schedule(layer: LayerProgram, t: Float[JArray, ""] | float) -> JArray:
-    """The scheduled part of a layer's drift compensation at `t` (s)."""
-    return (1 + jnp.asarray(t, layer.w_max.dtype) / layer.t0) ** layer.drift
-
-
-def finish(layer: LayerProgram, analog: JArray) -> JArray:
-    """Weights in the network's units from their compensated analog part c.g / K."""
-    return (analog - layer.offset) * layer.unit
-
-
-def compensation(
-    first: dict[str, JArray],
-    now: dict[str, JArray],
-    layers: dict[str, LayerProgram],
-    scope: Scope,
+def drawn(
+    device: Device,
+    layers: Mapping[str, LayerProgram] | Mapping[str, Unwritten],
+    weights: Mapping[str, JArray],
+    *,
+    t: Float[JArray, ""] | float,
+    index: int | JArray,
+    key: PRNGKey,
+    scope: Scope = "layer",
+    through: Through | None = None,
 ) -> dict[str, JArray]:
-    """Factors alpha by path: mean |first read-out| over mean |read-out now|.
+    """What `read` gives of the chip that `program` gives, one layer after the other.
 
-    A network's factor weighs each layer's weights in the network's units; a layer of a
-    stack has a factor of its own, and so has each column (output).
+    No layer's cells are kept: they are drawn from their key, read at 0 s and at `t`,
+    and forgotten. The draws are the same; sums may differ by rounding. Memory is that
+    of the weights and of one layer's cells; the time of `program` is spent at each
+    read-out, and twice where the network has one factor.
 
-    Raises:
-        ValueError: by columns, where these are not known.
+    Args:
+        device: the device model.
+        layers: by path, as `encode_weights` or `unwritten` gives them.
+        weights: by path; what the targets are made of where they are unwritten.
+        t: seconds since the first read.
+        index: number of this read-out, from 1: names its read noise.
+        key: one key is one chip.
+        scope: the weights that share one drift compensation factor.
+        through: what wires make of the conductances as read.
     """
-    checks.word("scope", scope, Scope)
-    if scope == "none":
-        return {path: jnp.ones(()) for path in now}
+    reads = [rng.stream(key, rng.Stage.TIME, i) for i in (0, index)]
+    how: Any = {"device": device, "t": jnp.asarray(t, float)}
+
+    def own(path: str) -> dict[str, Any]:
+        return how | {
+            "layer": layers[path],
+            "weights": weights[path],
+            "keys": [rng.path_key(k, path) for k in (key, *reads)],
+            "path": path if through is not None else "",
+            "through": through,
+        }
+
+    common = None
     if scope == "network":
-        units = {path: layer.unit for path, layer in layers.items()}
-        above = sum(jnp.sum(jnp.abs(u * first[p])) for p, u in units.items())
-        below = sum(jnp.sum(jnp.abs(u * now[p])) for p, u in units.items())
-        shrunk = below > 0  # in the network's units: no size of its own is small
-        alpha = jnp.where(shrunk, above / jnp.where(shrunk, below, 1.0), 1.0)
-        return dict.fromkeys(now, alpha)
+        sizes = [_drawn_sizes(**own(path)) for path in layers]
+        common = shrinking(*map(sum, zip(*sizes, strict=True)))
     return {
-        path: layers[path].layout.mean_ratio(first[path], now[path], scope, path)
-        for path in now
+        path: _drawn_layer(**own(path), common=common, scope=scope) for path in layers
     }
+
+
+def _drawn_reads(
+    device: Device,
+    layer: LayerProgram | Unwritten,
+    weights: JArray,
+    t: JArray,
+    keys: list[PRNGKey],
+    path: str,
+    through: Through | None,
+) -> tuple[LayerProgram, JArray, JArray]:
+    """The layer, and its analog parts at 0 s and at `t`."""
+    if isinstance(layer, Unwritten):
+        layer = layer.of(weights)
+    cells = jax.lax.optimization_barrier(layer.write(device, key=keys[0]))
+    how: Any = {"path": path, "through": through}
+    first = read_layer(device, layer, cells, t=0.0, key=keys[1], **how)
+    first = jax.lax.optimization_barrier(first)
+    return layer, first, read_layer(device, layer, cells, t=t, key=keys[2], **how)
+
+
+@partial(jax.jit, static_argnames=("path", "through"))
+def _drawn_sizes(**own: Any) -> list[JArray]:
+    layer, *two = _drawn_reads(**own)
+    return [size(layer, analog) for analog in two]
+
+
+@partial(jax.jit, static_argnames=("path", "through", "scope"))
+def _drawn_layer(*, common: JArray | None, scope: Scope, **own: Any) -> JArray:
+    """The weights of one layer at `t`; layers of the same shape share a trace."""
+    layer, first, now = _drawn_reads(**own)
+    one = {"": first}, {"": now}, {"": layer}
+    alpha = compensation(*one, scope)[""] if common is None else common
+    return finish(layer, alpha * schedule(layer, own["t"]) * now)
 
 
 def perturb(
@@ -335,16 +338,17 @@ def perturb(
     check_time(device, t, extrapolate=extrapolate)
     mapping.check_strategy(strategy, device)
     checks.word("scope", scope, Scope)
-    layers = encode_weights(
-        params, strategy, select=select, normalize=normalize, layout=layout
-    )
+    how: Any = {"select": select, "normalize": normalize, "layout": layout}
+    layers, own = unwritten(params, strategy, **how), weights(params, select=select)
     check_columns(layers, scope)
-    chip = program(device, layers, key=key)
-    found = read(device, chip, t=t, index=1, scope=scope, extrapolate=True)
-    return insert(params, found)
+    return insert(
+        params, drawn(device, layers, own, t=t, index=1, key=key, scope=scope)
+    )
 
 
-def check_columns(layers: Mapping[str, LayerProgram], scope: Scope) -> None:
+def check_columns(
+    layers: Mapping[str, LayerProgram] | Mapping[str, Unwritten], scope: Scope
+) -> None:
     """Refuse layers whose columns are not known where factors are by column.
 
     Raises:
@@ -353,15 +357,7 @@ def check_columns(layers: Mapping[str, LayerProgram], scope: Scope) -> None:
     checks.word("scope", scope, Scope)
     if scope == "column":
         for path, layer in layers.items():
-            layer.layout.need_columns(path, layer.targets.shape[:-1])
-
-
-def _has_lines(device: Device) -> bool:
-    """Whether rows or columns may be dead, as far as is known."""
-    lines = device.faults and (device.faults.dead_rows, device.faults.dead_columns)
-    return lines is not None and not (
-        checks.concrete(lines) and not any(np.any(np.asarray(v)) for v in lines)
-    )
+            layer.layout.need_columns(path, layer.shape)
 
 
 def _strategy_for(strategy: Strategies, path: str) -> Strategy:
@@ -385,11 +381,15 @@ def _read_all(
     through: Through | None,
 ) -> dict[str, JArray]:
     """The analog parts c.g / K of all weights in one read-out."""
-
-    def one(path: str, layer: LayerProgram) -> JArray:
-        own = rng.path_key(key, path)
-        aged = _device.age(device, chip.cells[path], t=t, extrapolate=True)
-        g = _device.read(device, aged, t=t, key=own, extrapolate=True)
-        return (g if through is None else through(path, g)) @ layer.coefficients
-
-    return {path: one(path, layer) for path, layer in chip.layers.items()}
+    return {
+        path: read_layer(
+            device,
+            layer,
+            chip.cells[path],
+            t=t,
+            path=path,
+            key=rng.path_key(key, path),
+            through=through,
+        )
+        for path, layer in chip.layers.items()
+    }

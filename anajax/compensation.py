@@ -15,10 +15,13 @@ from anajax._core import checks
 from anajax._core.tree import pytree
 from anajax._core.types import Float, JArray
 from anajax.crossbar.converters import Number
+from anajax.layer import LayerProgram
 
 Per = Literal["global", "column", "tile"]
 PER = get_args(Per)
 """What a factor is taken over: the whole matrix, an output column, a tile."""
+Scope = Literal["layer", "network", "column", "none"]
+"""Over which weights one drift compensation factor is shared."""
 
 
 def read_out(
@@ -124,3 +127,42 @@ def _magnitude(x: JArray, per: str) -> JArray:
     if per == "column":
         return jnp.mean(size, axis=-2)
     return jnp.mean(size, axis=(-4, -1))[..., None]
+
+
+def compensation(
+    first: dict[str, JArray],
+    now: dict[str, JArray],
+    layers: dict[str, LayerProgram],
+    scope: Scope,
+) -> dict[str, JArray]:
+    """Factors alpha by path: mean |first read-out| over mean |read-out now|.
+
+    A network's factor weighs each layer's weights in the network's units; a layer of a
+    stack has a factor of its own, and so has each column (output).
+
+    Raises:
+        ValueError: by columns, where these are not known.
+    """
+    checks.word("scope", scope, Scope)
+    if scope == "none":
+        return {path: jnp.ones(()) for path in now}
+    if scope == "network":
+        above = sum(size(layer, first[path]) for path, layer in layers.items())
+        below = sum(size(layer, now[path]) for path, layer in layers.items())
+        return dict.fromkeys(now, shrinking(above, below))
+    return {
+        path: layers[path].layout.mean_ratio(first[path], now[path], scope, path)
+        for path in now
+    }
+
+
+def size(layer: LayerProgram, analog: JArray) -> JArray:
+    """Sum of the sizes of weights in the network's units."""
+    return jnp.sum(jnp.abs(layer.unit * analog))
+
+
+def shrinking(above: JArray | int, below: JArray | int) -> JArray:
+    """The factor of sums of sizes at first and now; 1 where nothing is left."""
+    below = jnp.asarray(below)
+    shrunk = below > 0  # in the network's units: no size of its own is small
+    return jnp.where(shrunk, above / jnp.where(shrunk, below, 1.0), 1.0)

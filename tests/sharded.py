@@ -6,12 +6,12 @@ python sharded.py pcm 8x1 4x2    (or `small 4x2`: conductances of one simple lay
 import json
 import sys
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jax.tree_util import Partial
 
+import anajax
 from anajax import chip, devices
 from anajax._core.tree import replace
 from anajax.analysis import evaluate, sharding
@@ -65,7 +65,7 @@ def conductances(device, mesh):
         bare(params, device),
         TIMES,
         chips=CHIPS,
-        key=jax.random.key(7),
+        key=anajax.key(7),
         scope="none",
         mesh=mesh,
     )
@@ -84,7 +84,7 @@ def measured(device, mesh):
         strategies.lsp_first(device),
         TIMES,
         chips=CHIPS,
-        key=jax.random.key(7),
+        key=anajax.key(7),
         mesh=mesh,
     )
     return np.asarray(found.metric), np.asarray(found.weight_rms_error)
@@ -121,7 +121,7 @@ def small(meshes):
             bare(params, device),
             TIMES[1:],
             chips=5,
-            key=jax.random.key(7),
+            key=anajax.key(7),
             scope="none",
             mesh=mesh,
         )

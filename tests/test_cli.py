@@ -183,9 +183,17 @@ def test_fit_device_that_is_not_right_writes_no_file(tmp_path):
     assert "at least 40 cells for tables: got 10" in text
 
 
-def test_command_starts_without_slow_packages():
-    slow = ("xarray", "matplotlib", "flax", "pydantic", "jinja2", "anajax.studies.run")
-    code = f"import sys, anajax.cli; print([m for m in {slow} if m in sys.modules])"
+@pytest.mark.parametrize(
+    ("module", "slow"),
+    [
+        ("anajax.cli", ("jax", "numpy", "scipy", "rich.progress", "pydantic")),
+        ("anajax.devices", ("scipy", "optax", "flax", "pandas", "xarray")),
+        ("anajax.chip", ("scipy", "optax", "flax", "pandas", "xarray")),
+        ("anajax.studies.load", ("matplotlib", "jinja2", "scipy.stats", "SALib")),
+    ],
+)
+def test_nothing_slow_is_imported_before_it_is_needed(module, slow):
+    code = f"import sys, {module}; print([m for m in {slow} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

@@ -1,4 +1,4 @@
-"""Standard normals from 16 random bits each, for noise that trains a network."""
+"""Standard normals of random words: one of each, or two of each where 16 bits do."""
 
 import functools
 import math
@@ -9,12 +9,77 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from scipy.special import ndtri
+from jax import lax
 
 from anajax._core.types import JArray, PRNGKey
+from anajax._core.words import FAST
 
+_F = np.float32
+_LOG = (
+    0.999999821,
+    -0.499999911,
+    0.333379298,
+    -0.25003764,
+    0.197965607,
+    -0.16489926,
+    0.171018347,
+    -0.150051251,
+)
+"""Of ln(1 + x) / x for x in -1/3..1/3, low order first; error of ln 8e-8."""
+_ABOVE = (-3.19515967, -7.62632418, 3.35515308, 4.04238415, 0.481375366)
+_BELOW = (1, 5.3425746, 4.06324673, 0.481094122)
+"""Of the upper quantile z(p) = above(t) / below(t), t = sqrt(-2 ln p), p from 2^-33 to
+1/2, low order first; error of z 5e-8."""
+_THIRD = np.int32(0x3F2AAAAB)
+"""The bits of 2/3 as a float."""
+_EXPONENT = np.int32(-(2**23))
+"""The bits of sign and exponent in a float."""
 LEVELS = 2**16
 """Values that can be drawn, each as often as every other."""
+
+
+def normal(key: PRNGKey, shape: Sequence[int], dtype: Any = float) -> JArray:
+    """Independent standard normals: of a fast key in a fifth of the time of others.
+
+    A fast key gives one word for each: a sign and a probability of 31 bits, of which
+    the quantile is taken (within 5e-7; the largest value is 6.34). Other keys, and
+    double precision, draw by `jax.random.normal`, to the bit.
+
+    Args:
+        key: consumed.
+        shape: of the result.
+        dtype: of the result.
+    """
+    kind = jax.dtypes.canonicalize_dtype(dtype)
+    if jr.key_impl(key) != FAST or jnp.finfo(kind).bits > 32:
+        return jr.normal(key, shape, kind)
+    return of_words(jr.bits(key, shape, jnp.uint32)).astype(kind)
+
+
+@jax.jit
+def of_words(words: JArray) -> JArray:
+    """The normal (float32) that each word (uint32) stands for."""
+    count = lax.convert_element_type((words >> np.uint32(1)).astype(jnp.int32), _F)
+    p = (count + _F(0.5)) * _F(2.0**-32)
+    t = lax.sqrt(_F(-2) * _log(p))
+    z = _polynomial(_ABOVE, t) / _polynomial(_BELOW, t)
+    signed = lax.bitcast_convert_type(z, jnp.uint32) ^ (words << np.uint32(31))
+    return lax.bitcast_convert_type(signed, _F)
+
+
+def _log(p: JArray) -> JArray:
+    """Natural logarithm of positive normal floats, without the care for others."""
+    word = lax.bitcast_convert_type(p, jnp.int32)
+    exponent = (word - _THIRD) & _EXPONENT
+    x = lax.bitcast_convert_type(word - exponent, _F) - _F(1)
+    return exponent.astype(_F) * _F(math.log(2) / 2**23) + x * _polynomial(_LOG, x)
+
+
+def _polynomial(coefficients: Sequence[float], x: JArray) -> JArray:
+    value = _F(coefficients[-1])
+    for c in coefficients[-2::-1]:
+        value = value * x + _F(c)
+    return value  # pyright: ignore[reportReturnType]
 
 
 def normal16(key: PRNGKey, shape: Sequence[int], dtype: Any = float) -> JArray:
@@ -43,6 +108,8 @@ def normal16(key: PRNGKey, shape: Sequence[int], dtype: Any = float) -> JArray:
 @functools.cache
 def levels() -> np.ndarray:
     """The values `[2^16]` that `normal16` draws, increasing."""
+    from scipy.special import ndtri  # slow to import, as all of scipy
+
     upper = ndtri(np.arange(LEVELS // 2, LEVELS) / LEVELS)  # lower edge of each cell
     below = np.append(np.arange(LEVELS // 2, LEVELS) / LEVELS - _moment(upper), 1.0)
     positive = np.sqrt(np.diff(below) * LEVELS)

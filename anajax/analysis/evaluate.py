@@ -29,6 +29,10 @@ Metric = Callable[..., JArray]
 """`metric(params)`: one number, or one per item, for a network with these weights. A
 `jax.tree_util.Partial` hands over its data as arguments, which `place` can cut. One
 with noise of its own, such as that of products, is `metric(params, key)`."""
+BUDGET = 2.0**30
+"""Bytes for the cells of the chips at once, beyond which they are drawn again."""
+HELD = 3
+"""Numbers that a cell is taken to hold beside its target."""
 
 
 @pytree
@@ -112,6 +116,7 @@ def evaluate(
     normalize: Normalize = "layer",
     layout: chip.Layouts = None,
     extrapolate: bool = False,
+    budget: float = BUDGET,
 ) -> Evaluation:
     """Program every chip once, read it at all times, and measure the network.
 
@@ -141,6 +146,9 @@ def evaluate(
             layers already chosen have their own.
         layout: what axes are, where names and shapes do not tell, see `chip.table`.
         extrapolate: whether times may lie outside what the device's source covers.
+        budget: bytes for cells. Those of larger chips are not kept: at each time they
+            are drawn again, layer by layer, from their key (equal to rounding), one
+            chip after the other. They are kept where `recalibrate` or `mesh` is given.
 
     Raises:
         ValueError: if times, chips or weights are out of range, an axis that counts is
@@ -165,7 +173,12 @@ def evaluate(
         recalibrate = jnp.asarray(recalibrate, dtype=float)
     checks.whole("chunk", chunk, least=1)
     index = _indices(chips)
-    layers = _layers(params, device, strategy, select, normalize, layout)
+    checks.positive("budget", budget, strictly=False)
+    ideal = chip.weights(params, select=select)
+    how: Any = {"select": select, "normalize": normalize, "layout": layout}
+    kept = recalibrate is not None or mesh is not None
+    redrawn = not kept and _bytes(ideal, strategy) * chunk > budget
+    layers = _layers(params, device, strategy, how, redrawn)
     chip.check_columns(layers, scope)
     measure = Partial(
         _with_key if keyed else _without_key,
@@ -176,7 +189,7 @@ def evaluate(
     point = Point(
         measure=measure,
         params=Arrays(params),
-        ideal=chip.weights(params, select=select),
+        ideal=ideal,
         device=bare(device),
         layers=layers,
         times=filled_times,
@@ -186,6 +199,9 @@ def evaluate(
         scope=scope,
     )
     shared = point, key
+    if redrawn:
+        found = _redrawn(index, *shared)
+        return Evaluation(**jax.tree.map(jnp.asarray, found))
     if mesh is not None:
         shared = point.on(mesh), place(key, mesh)
     found = over_points(_numbered, index, shared, chunk=chunk, mesh=mesh)
@@ -205,18 +221,33 @@ def _layers(
     params: PyTree,
     device: Device,
     strategy: chip.Strategies | Mapping[str, chip.LayerProgram],
-    select: chip.Select,
-    normalize: Normalize,
-    layout: chip.Layouts,
-) -> dict[str, chip.LayerProgram]:
+    how: dict[str, Any],
+    redrawn: bool,
+) -> Mapping[str, Any]:
     if isinstance(strategy, Mapping) and all(
         isinstance(v, chip.LayerProgram) for v in strategy.values()
     ):
         check_layers(strategy, device)
         return dict(strategy)  # pyright: ignore
     check_strategy(strategy, device)
-    how = {"select": select, "normalize": normalize, "layout": layout}
-    return chip.encode_weights(params, strategy, **how)  # pyright: ignore
+    make = chip.unwritten if redrawn else chip.encode_weights
+    return make(params, strategy, **how)  # pyright: ignore
+
+
+def _bytes(
+    ideal: Mapping[str, JArray],
+    strategy: chip.Strategies | Mapping[str, chip.LayerProgram],
+) -> float:
+    """What the cells of a chip take: their targets and `HELD` numbers each."""
+
+    def devices(path: str) -> int:
+        own = strategy.get(path) if isinstance(strategy, Mapping) else strategy
+        return 1 if own is None else own.targets.shape[-1]
+
+    return sum(
+        (1 + HELD) * devices(path) * jnp.result_type(w, jnp.float32).itemsize * w.size
+        for path, w in ideal.items()
+    )
 
 
 def one_chip(point: Point, key: PRNGKey) -> dict[str, JArray]:
@@ -239,19 +270,49 @@ def one_chip(point: Point, key: PRNGKey) -> dict[str, JArray]:
     def at(t_j: tuple[JArray, JArray]) -> dict[str, JArray]:
         t, j = t_j
         weights = chip.read(point.device, part, t=t, index=j, held=held, **how)
-        if point.analog is not None:
-            weights = {
-                p: jnp.where(point.analog[p], w, point.ideal[p])
-                for p, w in weights.items()
-            }
-        noise = rng.stream(key, rng.Stage.PRODUCT, j)
-        return {
-            **point.measure(chip.insert(point.params.tree, weights), noise),
-            "weight_rms_error": rms_error(weights, point.ideal, point.layers),
-        }
+        return _measure(point, weights, rng.stream(key, rng.Stage.PRODUCT, j))
 
     index = jnp.arange(1, point.times.shape[0] + 1)
     return first_of(at, (point.times, index), point.count)
+
+
+def _measure(
+    point: Point, weights: dict[str, JArray], noise: PRNGKey
+) -> dict[str, JArray]:
+    """What the network with these weights gives, and how far they are from ideal."""
+    if point.analog is not None:
+        weights = {
+            p: jnp.where(point.analog[p], w, point.ideal[p]) for p, w in weights.items()
+        }
+    return {
+        **point.measure(chip.insert(point.params.tree, weights), noise),
+        "weight_rms_error": rms_error(weights, point.ideal, point.layers),
+    }
+
+
+_measured_alone = jax.jit(_measure)
+
+
+def _redrawn(index: JArray, point: Point, key: PRNGKey) -> dict[str, np.ndarray]:
+    """Chips whose cells are drawn again at each time, layer by layer: `[chips times]`.
+
+    The loops run on the host, so that memory holds one network and one layer's cells.
+    """
+    what = point.device, point.layers, point.ideal
+    how: Any = {"scope": point.scope, "through": point.through}
+
+    def at(own: PRNGKey, j: int) -> dict[str, np.ndarray]:
+        t = point.times[j - 1]
+        weights = chip.drawn(*what, t=t, index=j, key=own, **how)
+        noise = rng.stream(own, rng.Stage.PRODUCT, j)
+        return jax.device_get(_measured_alone(point, weights, noise))
+
+    def chip_of(i: JArray) -> dict[str, np.ndarray]:
+        own = rng.stream(key, rng.Stage.CHIP, i)
+        found = [at(own, j) for j in range(1, int(point.count) + 1)]
+        return jax.tree.map(lambda *v: np.stack(v), *found)
+
+    return jax.tree.map(lambda *v: np.stack(v), *map(chip_of, index))
 
 
 def of_point(point: tuple[Any, PRNGKey], shared: Point) -> dict[str, JArray]:

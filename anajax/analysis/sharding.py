@@ -74,22 +74,23 @@ def place(tree: T, mesh: Mesh, *, cut: Cut = "none") -> T:
     there = [_lies_on(leaf, mesh) for leaf in jax.tree.leaves(tree)]
     if there and all(there):
         return tree
-    keys = jax.tree.map(_is_key, tree)
-    plain = jax.tree.map(lambda v: jax.random.key_data(v) if _is_key(v) else v, tree)
+    leaves, structure = jax.tree.flatten(tree)
+    kinds = [jax.random.key_impl(v) if _is_key(v) else None for v in leaves]
+    plain = [jax.random.key_data(v) if _is_key(v) else v for v in leaves]
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
         plain = multihost_utils.broadcast_one_to_all(plain)
 
-    def put(value: Any, key: bool) -> Array:
+    def put(value: Any, kind: Any) -> Array:
         value = np.asarray(value)
-        spec = PartitionSpec() if key else _spec(value.shape, mesh.shape[PARTS], cut)
+        spec = _spec(value.shape, mesh.shape[PARTS], "none" if kind else cut)
         made = jax.make_array_from_callback(
             value.shape, NamedSharding(mesh, spec), lambda index: value[index]
         )
-        return jax.random.wrap_key_data(made) if key else made
+        return jax.random.wrap_key_data(made, impl=kind) if kind else made
 
-    return jax.tree.map(put, plain, keys)
+    return structure.unflatten(map(put, plain, kinds))
 
 
 def padded(index: Array, mesh: Mesh) -> Array:

@@ -37,7 +37,7 @@ from anajax.crossbar.tiling import from_weights as from_weights
 from anajax.crossbar.tiling import rescale as rescale
 from anajax.crossbar.tiling import through_wires as through_wires
 from anajax.crossbar.tiling import weights as weights
-from anajax.rng import Stage, stream
+from anajax.rng import Stage, normal, stream
 
 
 def mvm(
@@ -234,7 +234,8 @@ def _draw(
         got = "None"
         checks.fail("key", "be given: there is noise in this product", got, "Pass one.")
     shape = (*values.shape[:3], *tiles.matrix.shape[2:])
-    draw = jax.random.normal(stream(key, Stage.PRODUCT, number), shape, values.dtype)
+    flat = (*shape[:-2], shape[-2] * shape[-1])  # long rows draw fastest
+    draw = normal(stream(key, Stage.PRODUCT, number), flat, values.dtype).reshape(shape)
     columns = even_parts(tiles.columns, tiles.grid[1])
     if min(columns) == max(columns):
         return draw

@@ -10,15 +10,16 @@ from the first read after programming.
 from typing import Any
 
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
 from anajax import rng
 from anajax._core import checks
+from anajax._core.normal import normal
 from anajax._core.tree import pytree, replace, static
 from anajax._core.types import PRNGKey
+from anajax._core.wide import narrow, wide
 from anajax.devices.stages import G, Number, Time
 
 ANY_TIME = (0.0, float("inf"))
@@ -131,14 +132,17 @@ def program(device: Device, targets: G, *, key: PRNGKey) -> Cells:
     check_device(device)
     check_targets(device, targets)
     targets = to_levels(targets, device.levels)
-    g = device.programming.sample(targets, key=rng.stream(key, rng.Stage.PROGRAM))
     faults = None
     if device.faults is not None:
         faults = device.faults.draw(targets, key=rng.stream(key, rng.Stage.FAULT))
-        g = device.faults.apply(g, faults, device)
-    state = device.drift.init(targets, g, key=rng.stream(key, rng.Stage.FREEZE))
-    cells = Cells(target=targets, programmed=g, g=g, state=state, faults=faults)
-    return age(device, cells, t=0.0, extrapolate=True)
+    rows, codes = wide((targets, faults), targets.shape)
+    programmed = device.programming.sample(rows, key=rng.stream(key, rng.Stage.PROGRAM))
+    programmed = _with_faults(device, programmed, codes)
+    freeze = rng.stream(key, rng.Stage.FREEZE)
+    state = device.drift.init(rows, programmed, key=freeze)
+    g = _with_faults(device, device.drift.start(rows, programmed, state), codes)
+    cells = Cells(target=rows, programmed=programmed, g=g, state=state, faults=codes)
+    return narrow(cells, targets.shape)
 
 
 def to_levels(targets: G, levels: Float[JArray, "levels"] | None) -> G:
@@ -172,10 +176,11 @@ def age(device: Device, cells: Cells, *, t: Time, extrapolate: bool = False) -> 
         True
     """
     check_time(device, t, extrapolate=extrapolate)
-    g = device.drift.evolve(cells.target, cells.programmed, cells.state, t=t)
-    if device.faults is not None:
-        g = device.faults.apply(g, cells.faults, device)
-    return replace(cells, g=g)
+    shape = jnp.shape(cells.target)
+    own = wide(cells, shape)
+    g = device.drift.evolve(own.target, own.programmed, own.state, t=t)
+    g = _with_faults(device, g, own.faults)
+    return replace(cells, g=narrow(g, shape))
 
 
 def read(
@@ -208,14 +213,22 @@ def read(
         (2,)
     """
     check_time(device, t, extrapolate=extrapolate)
+    shape = jnp.shape(cells.target)
+    cells = wide(cells, shape)
     sd = device.read.sd(cells.g, target=cells.target, programmed=cells.programmed, t=t)
     key = rng.stream(key, rng.Stage.READ)
-    xi = jr.normal(key, jnp.shape(cells.g), jnp.result_type(cells.g))
+    xi = normal(key, jnp.shape(cells.g), jnp.result_type(cells.g))
     low = 0 if device.read_low is None else device.read_low
     g = jnp.maximum(cells.g + sd * xi, low)
     if device.read_high is not None:
         g = jnp.minimum(g, device.read_high)
-    return g if device.faults is None else device.faults.silence(g, cells.faults)
+    if device.faults is not None:
+        g = device.faults.silence(g, cells.faults)
+    return narrow(g, shape)
+
+
+def _with_faults(device: Device, g: G, codes: Any) -> G:
+    return g if device.faults is None else device.faults.apply(g, codes, device)
 
 
 def first_read(device: Device) -> Float[JArray, ""]:

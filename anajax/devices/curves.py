@@ -75,8 +75,8 @@ class CappedPower(AbstractCurve):
     x_floor: float = static(default=1e-6)
 
     def __call__(self, x: X) -> X:
-        safe = jnp.maximum(x, self.x_floor)
-        return jnp.minimum(self.factor * safe**-self.exponent, self.cap)
+        power = jnp.exp(-self.exponent * jnp.log(jnp.maximum(x, self.x_floor)))
+        return jnp.minimum(self.factor * power, self.cap)  # in a sixth of x ** y
 
 
 @pytree

@@ -1,11 +1,11 @@
 """Drift: how a programmed conductance changes with time, cell by cell."""
 
 import jax.numpy as jnp
-import jax.random as jr
 from jax.scipy.stats import norm
 from jaxtyping import Array as JArray
 
 from anajax._core import checks
+from anajax._core.normal import normal
 from anajax._core.tree import pytree, within
 from anajax._core.types import PRNGKey
 from anajax.devices import quadrature
@@ -25,6 +25,10 @@ class NoDrift(AbstractDrift):
 
     def init(self, target: G, programmed: G, *, key: PRNGKey) -> None:
         del target, programmed, key
+
+    def start(self, target: G, programmed: G, state: None) -> G:
+        del target, state
+        return programmed
 
     def evolve(self, target: G, programmed: G, state: None, *, t: Time) -> G:
         del target, state, t
@@ -72,8 +76,12 @@ class PowerLawDrift(AbstractDrift):
 
     def init(self, target: G, programmed: G, *, key: PRNGKey) -> G:
         mean, sd = self.statistics(target)
-        xi = jr.normal(key, jnp.shape(target), jnp.result_type(target))
+        xi = normal(key, jnp.shape(target), jnp.result_type(target))
         return jnp.abs(mean + sd * xi)
+
+    def start(self, target: G, programmed: G, state: G) -> G:
+        del target, state
+        return programmed
 
     def evolve(self, target: G, programmed: G, state: G, *, t: Time) -> G:
         return programmed * jnp.exp(-state * self._log_time(t))

@@ -1,8 +1,8 @@
 """Programming errors: what is left of a target after programming."""
 
 import jax.numpy as jnp
-import jax.random as jr
 
+from anajax._core.normal import normal
 from anajax._core.tree import pytree, static, within
 from anajax._core.types import PRNGKey
 from anajax.devices import quadrature
@@ -52,7 +52,7 @@ class GaussianProgramming(AbstractProgramming):
 
     def sample(self, target: G, *, key: PRNGKey) -> G:
         mean, sd = self.statistics(target)
-        xi = jr.normal(key, jnp.shape(target), jnp.result_type(target))
+        xi = normal(key, jnp.shape(target), jnp.result_type(target))
         g = mean + sd * xi
         return jnp.maximum(g, 0) if self.floor else g
 

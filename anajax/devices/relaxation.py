@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
-import jax.random as jr
 
+from anajax._core.normal import normal
 from anajax._core.tree import inherited, pytree, replace, static, within
 from anajax._core.types import PRNGKey
 from anajax.devices import quadrature
@@ -142,7 +142,7 @@ class RelaxationDrift(AbstractDrift):
 
     def init(self, target: G, programmed: G, *, key: PRNGKey) -> G:
         del programmed
-        return jr.normal(key, jnp.shape(target), jnp.result_type(target))
+        return normal(key, jnp.shape(target), jnp.result_type(target))
 
     def evolve(self, target: G, programmed: G, state: G, *, t: Time) -> G:
         shift, spread = self.statistics(target, t)

@@ -89,6 +89,10 @@ class AbstractDrift(abc.ABC):
     def evolve(self, target: G, programmed: G, state: PyTree, *, t: Time) -> G:
         """Conductances (uS) at `t` (s) of cells in this state."""
 
+    def start(self, target: G, programmed: G, state: PyTree) -> G:
+        """Conductances (uS) of cells in this state at 0 s."""
+        return self.evolve(target, programmed, state, t=0.0)
+
     @abc.abstractmethod
     def nodes(self, target: G, programmed: G, *, t: Time) -> Nodes:
         """Quadrature of the conductance at `t` over the states of cells."""

@@ -8,13 +8,13 @@ is not fitted: it follows from the loop, by propagating its probability density.
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 from jax.scipy.stats import norm
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
 from anajax._core import checks
+from anajax._core.normal import normal
 from anajax._core.tree import pytree, replace, static
 from anajax._core.types import PRNGKey
 from anajax.devices import quadrature
@@ -96,7 +96,7 @@ class WriteVerify(AbstractProgramming):
     def write(self, target: G, *, key: PRNGKey) -> WriteVerifyResult:
         """Run the loop once in every cell of targets (uS), with its cost."""
         p, v, b = self.statistics(target)
-        noise = jr.normal(
+        noise = normal(
             key, (self.budget, 2, *jnp.shape(target)), jnp.result_type(target)
         )
 

@@ -5,7 +5,7 @@ where it counts, with what to pass; nothing is guessed.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -187,14 +187,20 @@ def normalized_weights(
     Raises:
         ValueError: if a weight is not finite, or an axis that counts is not known.
     """
+    how: Any = {"select": select, "normalize": normalize, "layout": layout}
+    return dict(one_by_one(params, **how))
+
+
+def one_by_one(
+    params: PyTree, *, select: Select, normalize: Normalize, layout: Layouts
+) -> Iterator[tuple[str, Normalized]]:
+    """The items of `normalized_weights`, each computed when it is asked for."""
     found = dict(leaves(params))
     known = layouts(params, select=select, layout=layout)
     for path in known:
         checks.finite(path, found[path], "Find the layer whose training diverged.")
-    return {
-        path: normalized(_computable(found[path]), normalize, axes, path=path)
-        for path, axes in known.items()
-    }
+    for path, axes in known.items():
+        yield path, normalized(_computable(found[path]), normalize, axes, path=path)
 
 
 def leaves(params: PyTree) -> list[tuple[str, Any]]:

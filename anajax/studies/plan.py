@@ -4,7 +4,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
@@ -235,7 +234,7 @@ def site_of(
         params=network.work.params,
         device=device,
         times=times,
-        key=rng.stream(jax.random.key(config.seed), rng.Stage.INIT),
+        key=rng.stream(rng.key(config.seed), rng.Stage.INIT),
         recalibrate=as_times(config.compensation.recalibrate),
         optimizer=options,
         time_weights=each,

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array as JArray
 from jaxtyping import Float
-from scipy.optimize import least_squares
 
 from anajax._core.tree import pytree
 from anajax.devices.fitting.likelihood import Measured
@@ -70,6 +69,8 @@ def starts(places: Layout, data: Measured) -> list[Vector]:
 
 def from_moments(places: Layout, data: Measured) -> Vector | None:
     """Coordinates whose predicted moments are those of the data; None if none are."""
+    from scipy.optimize import least_squares  # slow to import
+
     written, read = _groups(data)
     start = places.level(places.coordinates())
 

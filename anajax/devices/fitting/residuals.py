@@ -5,7 +5,6 @@ from functools import partial
 
 import jax
 import numpy as np
-from scipy import stats
 
 from anajax.devices.base import Device
 from anajax.devices.fitting.likelihood import AbstractLikelihood, Measured
@@ -66,12 +65,14 @@ def _bounds(
 
 def form_tests(rest: Residuals) -> tuple[FormTest, ...]:
     """Shape (Kolmogorov-Smirnov), and means and deviations by target and by time."""
+    from scipy.stats import kstest  # slow to import, as all of scipy
+
     tests = []
     for stage, z in (("programming", rest.programming), ("read", rest.read)):
         known = np.isfinite(z)
         if known.sum() < 10 * BINS:
             continue
-        shape = stats.kstest(z[known], "norm")
+        shape = kstest(z[known], "norm")
         tests.append(
             FormTest(
                 f"{stage}: distribution", float(shape.statistic), float(shape.pvalue)
@@ -87,6 +88,8 @@ def form_tests(rest: Residuals) -> tuple[FormTest, ...]:
 
 def _binned(name: str, z: np.ndarray, bins: np.ndarray) -> FormTest:
     """Sum over bins of the squared errors of mean and second moment."""
+    from scipy.special import chdtrc
+
     statistic, degrees = 0.0, 0
     z = np.clip(z, -6, 6)
     for b in np.unique(bins):
@@ -96,7 +99,7 @@ def _binned(name: str, z: np.ndarray, bins: np.ndarray) -> FormTest:
         mean, square = inside.mean(), (inside**2).mean() - 1
         statistic += inside.size * (mean**2 + square**2 / 2)
         degrees += 2
-    p = float(stats.chi2.sf(statistic, degrees)) if degrees else 1.0
+    p = float(chdtrc(degrees, statistic)) if degrees else 1.0
     return FormTest(name, float(statistic), p)
 
 
@@ -122,6 +125,8 @@ def _one_read(data: Measured) -> Measured:
 
 def _normal(bounds: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Normal variable of a probability, drawn where it is known as a range."""
+    from scipy.special import ndtri
+
     low, high = bounds[:, 0], bounds[:, 1]
     u = low + (high - low) * random.random(len(low))
-    return stats.norm.ppf(np.clip(u, 1e-12, 1 - 1e-12))
+    return ndtri(np.clip(u, 1e-12, 1 - 1e-12))

@@ -14,7 +14,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.optimize import nnls
 
 from anajax.devices.fitting.likelihood import AbstractLikelihood, Measured
 from anajax.devices.fitting.parameters import Layout, Vector
@@ -153,6 +152,8 @@ def _smallest(here: Point, met: list[Point]) -> np.ndarray:
     size = np.max(np.abs(lengths))
     if size == 0:
         return here.gradient
+    from scipy.optimize import nnls  # slow to import
+
     rows = np.concatenate([lengths / size, np.full((1, len(close)), 1e3)])
     weight, _ = nnls(rows, np.append(np.zeros(len(lengths)), 1e3))
     return np.stack(close, -1) @ (weight / weight.sum())

@@ -1,8 +1,8 @@
 """Flash memories: charge-trap (SONOS) and floating-gate cells."""
 
 import jax.numpy as jnp
-import jax.random as jr
 
+from anajax._core.normal import normal
 from anajax._core.tree import pytree, within
 from anajax._core.types import PRNGKey
 from anajax._core.units import DAY, YEAR
@@ -135,7 +135,7 @@ class ThresholdProgramming(AbstractProgramming):
     """Factor on the standard deviation, for sweeps."""
 
     def sample(self, target: G, *, key: PRNGKey) -> G:
-        xi = jr.normal(key, jnp.shape(target), jnp.result_type(target))
+        xi = normal(key, jnp.shape(target), jnp.result_type(target))
         return target * jnp.exp(self.scale * self.sd / self.swing * xi)
 
     def nodes(self, target: G) -> Nodes:
@@ -180,7 +180,7 @@ class ThresholdDrift(AbstractDrift):
 
     def init(self, target: G, programmed: G, *, key: PRNGKey) -> G:
         del programmed
-        return jr.normal(key, jnp.shape(target), jnp.result_type(target))
+        return normal(key, jnp.shape(target), jnp.result_type(target))
 
     def evolve(self, target: G, programmed: G, state: G, *, t: Time) -> G:
         return programmed * self._factor(state, t)

@@ -11,6 +11,7 @@ from jaxtyping import Array as JArray
 from jaxtyping import Float
 
 from anajax._core import checks
+from anajax._core.normal import normal
 from anajax._core.tree import pytree, replace, within
 from anajax._core.types import PRNGKey
 from anajax._core.units import YEAR
@@ -90,9 +91,9 @@ class RetentionFlips(AbstractDrift):
         self, target: G, programmed: G, *, key: PRNGKey
     ) -> Float[JArray, "*cells 3"]:
         shape, dtype = jnp.shape(target), jnp.result_type(target)
-        normal = jr.normal(jr.fold_in(key, 0), (*shape, 2), dtype)
+        two = normal(jr.fold_in(key, 0), (*shape, 2), dtype)
         uniform = jr.uniform(jr.fold_in(key, 1), (*shape, 1), dtype)
-        return jnp.concatenate([normal, uniform], -1)
+        return jnp.concatenate([two, uniform], -1)
 
     def evolve(
         self, target: G, programmed: G, state: Float[JArray, "*cells 3"], *, t: Time

@@ -5,11 +5,11 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from anajax import rng
 from anajax._core.types import Array, PyTree
 from anajax.analysis.designs import Design, make_design
 from anajax.analysis.elasticities import elasticities
@@ -88,7 +88,7 @@ class Sensitivity:
         return engine.measure(
             ImpairedModel(self.deployed.network),
             points,
-            chip_keys(jax.random.key(self.config.seed), np.arange(chips)),
+            chip_keys(rng.key(self.config.seed), np.arange(chips)),
             self.shared,
             times=1,
             items=self.work.x.shape[0],
@@ -167,7 +167,7 @@ class Sensitivity:
                 d.layers,
                 self.work.calibration[: section.inputs],
                 self.config.times[-1],
-                key=jax.random.key(self.config.seed),
+                key=rng.key(self.config.seed),
                 chips=section.chips,
                 recalibrate=self.config.compensation.recalibrate,
                 mesh=self.engine.mesh,

@@ -4,11 +4,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from anajax import rng
 from anajax._core.types import PyTree
 from anajax.analysis import engine
 from anajax.analysis.engine import Engine, Tally
@@ -145,7 +145,7 @@ class Runner:
     def __init__(self, study: StrategiesStudy, case: Case, parts: Parts):
         self.study, self.case, self.parts = study, case, parts
         self.folder = parts.folder
-        self.key = jax.random.key(study.config.seed)
+        self.key = rng.key(study.config.seed)
         self._programs: dict[str, Program] = {}
         self._trained: dict[bool, PyTree] = {}
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from anajax import chip
+from anajax import chip, rng
 from anajax._core.tree import replace
 from anajax._core.types import Array, PyTree
 from anajax.analysis.engine import MEASURES, Arrays, Engine
@@ -129,7 +129,7 @@ class Sweep:
         items = group.model.network.items
         items = items if self.engine.mesh is None else items.on(self.engine.mesh)
         chips = np.arange(self.config.chips)
-        keys = [chip_keys(jax.random.key(v.seed), chips) for v in variants]
+        keys = [chip_keys(rng.key(v.seed), chips) for v in variants]
         found = self.engine.measure(
             group.model,
             (np.arange(len(members)), np.asarray(layer)),

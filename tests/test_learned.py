@@ -54,7 +54,7 @@ def test_expected_error_counts_columns_in_the_units_of_their_layer(key):
             config=validate(tiny_study.CONFIG | asked), device=device, weights=params,
             layouts=chip.layouts(params), times=np.array([1.0, 1e6]), key=key,
         )  # fmt: skip
-        layers = targets(params, LSP, device, normalize)
+        layers = targets(params, LSP, device, normalize, chip.layouts(params))
         exact = expected_error(layers, params, device, programmer.times)
         found = programmer.expected_error(LSP)
         np.testing.assert_allclose(found, exact, rtol=0.02)

@@ -94,8 +94,8 @@ class Context:
 
     key: PRNGKey | None
     """Names the noise."""
-    ranges: Mapping[str, Mapping[str, JArray]]
-    """Input and ADC ranges by site."""
+    ranges: Mapping[str, "Mapping[str, JArray] | IO"]
+    """Input and ADC ranges by site; or its whole periphery."""
     observer: Any = None
     """Looks at the operands of each site instead of multiplying on tiles; or `None`."""
     steps: tuple[tuple[int, JArray, int], ...] = ()
@@ -162,7 +162,7 @@ class Context:
         steps = {loop: step for loop, step, _ in self.steps}
         for loop in site.loops:
             given = jax.tree.map(lambda r, i=steps[loop]: r[i], given)
-        return with_ranges(site.rule.io, given)
+        return as_io(site, given)
 
 
 class Action(abc.ABC):
@@ -171,6 +171,11 @@ class Action(abc.ABC):
     @abc.abstractmethod
     def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
         """The outputs of the equation."""
+
+
+def as_io(site: Site, given: "Mapping[str, JArray] | IO") -> IO:
+    """The periphery of a site with these ranges, or the one that is given whole."""
+    return given if isinstance(given, IO) else with_ranges(site.rule.io, given)
 
 
 def with_ranges(io: IO, ranges: Mapping[str, JArray]) -> IO:

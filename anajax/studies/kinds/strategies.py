@@ -328,7 +328,7 @@ class Runner:
             programmer = self._programmer(work.params)
             noise = training.device_noise(
                 self.case.bare, programmer.build(START), self.case.times,
-                normalize=config.normalize,
+                normalize=config.normalize, select=network.report,
             )  # fmt: skip
             train = trainer(work, noise, config.training, apply=network.learned)
             course = self._training_course(self.case.label)
@@ -376,8 +376,8 @@ class Runner:
         return Programmer(
             config=self.study.config,
             device=self.case.bare,
-            weights=chip.weights(params),
-            layouts=chip.layouts(params),
+            weights=chip.weights(params, select=self.study.network.report),
+            layouts=self.study.network.report.layouts,
             times=self.case.times,
             key=self._init_key,
         )

@@ -53,7 +53,7 @@ def deploy(config: HardwareConfig, work: Workload) -> Deployed:
     return Deployed(
         network=network,
         hardware=hardware,
-        layers=strategy_layers(config, work, hardware.device),
+        layers=strategy_layers(config, network, hardware.device),
         device=device,
         extrapolated=outside,
     )
@@ -90,22 +90,23 @@ def engine_of(config: StudyConfig, mesh: Mesh | None) -> Engine:
 
 
 def strategy_layers(
-    config: HardwareConfig, work: Workload, device: Device
+    config: HardwareConfig, network: AnalogNetwork, device: Device
 ) -> dict[str, chip.LayerProgram]:
     """Targets of all weights by the strategy of a config on a device.
 
     The search for a strategy knows faults by the moments of the device.
     """
+    params, report = network.work.params, network.report
     programmer = Programmer(
         config=config,
         device=device,
-        weights=chip.weights(work.params),
-        layouts=chip.layouts(work.params),
+        weights=chip.weights(params, select=report),
+        layouts=report.layouts,
         times=np.asarray(config.times),
         key=rng.stream(jax.random.key(config.seed), rng.Stage.INIT),
     )
     strategy = programmer.build(config.strategy)
-    return targets(work.params, strategy, device, config.normalize)
+    return targets(params, strategy, device, config.normalize, report.layouts)
 
 
 def attributes(config: HardwareConfig, work: Workload, deployed: Deployed) -> Any:

@@ -73,7 +73,11 @@ def build(
     return Built(
         params=params,
         layers=targets(
-            params, strategy, programmer.device, programmer.config.normalize
+            params,
+            strategy,
+            programmer.device,
+            programmer.config.normalize,
+            programmer.layouts,
         ),
         strategies=strategy,
         expected_error=programmer.expected_error(strategy),
@@ -107,6 +111,7 @@ def learn(
         "learning_rate": options.learning_rate,
         "weight_rate": options.weight_rate,
         "normalize": programmer.config.normalize,
+        **programmer.which,
     }
     if options.goal == "labels":
         shared |= {"labels": labels(work), "loss": labels_loss(work)}
@@ -140,7 +145,9 @@ def of_targets(
 def _weighed(programmer: Programmer, work: Workload, params: PyTree) -> Programmer:
     """The same, with squared errors weighed by Fisher information."""
     inputs = unlabeled(work, FISHER_INPUTS)
-    importance = fisher_information(work.apply, params, inputs, key=programmer.key)
+    importance = fisher_information(
+        work.apply, params, inputs, key=programmer.key, **programmer.which
+    )
     return dataclasses.replace(programmer, importance=importance)
 
 
@@ -166,7 +173,7 @@ def _closed_loop(
         reads=entry.reads or 1,
     ).strategy
     how = programmer.config.normalize
-    layers = closed_loop_layers(params, policy, normalize=how)
+    layers = closed_loop_layers(params, policy, normalize=how, **programmer.which)
     return _of_loop(params, layers, programmer)
 
 
@@ -176,7 +183,8 @@ def _product_descent(
     """Every layer trimmed by its own products."""
     loop = ProductDescent(**(entry.descent or DescentSection()).model_dump())
     start, how = _loop_start(programmer), programmer.config.normalize
-    layers = product_descent_layers(params, start, loop, normalize=how)
+    which = {"normalize": how, **programmer.which}
+    layers = product_descent_layers(params, start, loop, **which)
     return _of_loop(params, layers, programmer)
 
 
@@ -196,7 +204,12 @@ def expected_error(
 ) -> np.ndarray:
     """Rms of (weight - trained weight) / w_max over all weights `[times]`, exactly."""
     return np.asarray(
-        _expected(layers, chip.weights(params), device, jnp.asarray(times))
+        _expected(
+            layers,
+            chip.weights(params, select=lambda path, _: path in layers),
+            device,
+            jnp.asarray(times),
+        )
     )
 
 

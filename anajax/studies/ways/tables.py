@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +59,12 @@ class Programmer:
     """What squared errors of weights are weighed by, in the searches."""
     keep: Keep = lambda path, search: search()
     """Gives what was found before for a layer ("" for all of them), or searches."""
+
+    @property
+    def which(self) -> dict[str, Any]:
+        """`select` and `layout` of these weights, for functions of parameters."""
+        layouts = self.layouts
+        return {"select": lambda path, _: path in layouts, "layout": layouts}
 
     def build(self, entry: StrategySection) -> Strategies:
         """The strategy of an entry: one for all, or one per layer."""
@@ -243,16 +250,17 @@ def targets(
     params: PyTree,
     strategy: Strategies,
     device: Device,
-    normalize: Normalize = "layer",
+    normalize: Normalize,
+    layouts: dict[str, Layout],
 ) -> dict[str, chip.LayerProgram]:
-    """Targets of all weights, on four devices a weight or more: unused ones count 0.
+    """Targets of these weights, on four devices a weight or more: unused ones count 0.
 
     One and two pairs then share a trace, and the draws of the devices that both use.
     """
     checks.word("normalize", normalize, Normalize)
     check_strategy(strategy, device)
-    chosen, low = chip.weights(params), device.g_min
-    axes = tuple(chip.layouts(params).items())
+    chosen = chip.weights(params, select=lambda path, _: path in layouts)
+    axes, low = tuple(layouts.items()), device.g_min
     if isinstance(strategy, Strategy):
         return _encode(chosen, _uniform(strategy), low, normalize, axes)
     return {

@@ -18,6 +18,7 @@ from anajax import chip, rng
 from anajax._core import checks
 from anajax._core.tree import Arrays, pytree
 from anajax._core.types import PRNGKey, PyTree
+from anajax.analysis.cells import Cells, Wired, stacked
 from anajax.analysis.evaluate import Point
 from anajax.analysis.hardware import Hardware, bare, choose, without_periphery
 from anajax.analysis.periphery import Periphery
@@ -25,15 +26,21 @@ from anajax.analysis.points import filled, first_of
 from anajax.analysis.sharding import place
 from anajax.analysis.workload import Workload, in_batches, pure
 from anajax.analysis.workload import outputs as digital_outputs
-from anajax.crossbar.periphery import IO, ConstantScale
-from anajax.crossbar.tiling import through_wires
+from anajax.crossbar.periphery import IO
 from anajax.crossbar.wires import Wires
 from anajax.devices.base import Device
 from anajax.mapping.strategy import Normalize
 from anajax.nn.norm import batch_norms, batch_statistics, with_statistics
 from anajax.programming.end_to_end.targets import Apply, distillation
-from anajax.transformation import Report, Rule, analog, finished
+from anajax.transformation import (
+    OnChip,
+    Report,
+    Rule,
+    analog,
+    finished,
+)
 from anajax.transformation.calibrate import on_tiles
+from anajax.transformation.on_chip import shifted
 from anajax.transformation.sites import Site, as_io
 
 NORM_INPUTS = 64
@@ -80,12 +87,19 @@ class AnalogNetwork:
     normalize: Normalize = "layer"
     """Whose largest |weight| fills the range of conductances; columns that do are
     scaled digitally behind their ADCs."""
+    raw: bool = False
+    """Whether products meet raw cells: read noise is fresh at each, and drift
+    compensation is measured through the converters, each weight by itself. Otherwise
+    the weights of a chip are read, compensated, and used as they are."""
     _known: list = dataclasses.field(default_factory=list, init=False, repr=False)
     """Parameters, and what was calibrated for them."""
 
     def __post_init__(self) -> None:
         checks.word("scope", self.scope, chip.Scope)
         checks.word("normalize", self.normalize, Normalize)
+        if self.raw and self.scope == "network":
+            got, remedy = '"network"', "Each weight is measured by itself."
+            checks.fail("scope", "be one of weights for raw cells", got, remedy)
         if self.norms and not batch_norms(self.work.model):
             checks.fail(
                 "compensation.norms",
@@ -96,7 +110,7 @@ class AnalogNetwork:
 
     @property
     def _structure(self) -> tuple[Any, ...]:
-        words = self.scope, self.norms, self.normalize
+        words = self.scope, self.norms, self.normalize, self.raw
         return id(self.work), self.periphery.structure, *words
 
     def __eq__(self, other: object) -> bool:
@@ -118,7 +132,8 @@ class AnalogNetwork:
         return self._analog(self.work.apply).report(self.work.params, self._one)
 
     @functools.cached_property
-    def _sites(self) -> dict[str, Site]:
+    def sites(self) -> dict[str, Site]:
+        """Products of weights by name."""
         found = self._analog(self.work.apply).sites(self.work.params, self._one)
         return {site.name: site for site in found}
 
@@ -144,10 +159,10 @@ class AnalogNetwork:
 
         It is called with a batch of inputs, and its number: that names its noise.
         """
-        ranges = {site: _stacked(io) for site, io in ios.items()}
+        ranges = {site: stacked(io) for site, io in ios.items()}
 
         def run(apply: Callable[..., Any], name: str, number: Any, *x: Any) -> Any:
-            if self.periphery.io() is None:
+            if self.periphery.io() is None and not isinstance(params, OnChip):
                 return apply(params, *x)
             own = key
             if key is not None:
@@ -248,7 +263,7 @@ class AnalogNetwork:
                 if "adc" in ranges:
                     ranges["adc"] = ranges["adc"][..., None, None, None] * share
                 unit = unit[..., None, None, None] * share
-            ios[name] = as_io(self._sites[name], ranges)
+            ios[name] = as_io(self.sites[name], ranges)
             units[name] = unit
         return ios, units
 
@@ -262,7 +277,7 @@ class AnalogNetwork:
 
     def through(self, wires: Wires | None) -> chip.Through | None:
         """What wires make of the conductances of a layer."""
-        return None if wires is None else Partial(_Wired(self), wires)
+        return None if wires is None else Partial(Wired(self), wires)
 
     # --- what is measured on a chip ---------------------------------------------------
 
@@ -312,11 +327,12 @@ class AnalogNetwork:
         params = self.work.params if params is None else params
         ios = dict(hardware.ios)
         if analog is not None:
-            first = {n: next(iter(site.layouts)) for n, site in self._sites.items()}
+            first = {n: next(iter(site.layouts)) for n, site in self.sites.items()}
             ios = {
                 name: choose(analog[first[name]], io, without_periphery(io))
                 for name, io in ios.items()
             }
+        cells = Partial(Cells(self, shifted(layers.values())), ios)
         return Point(
             measure=Partial(_Measure(self), ios, items),
             params=Arrays(params),
@@ -328,6 +344,7 @@ class AnalogNetwork:
             recalibrate=recalibrate,
             through=self.through(hardware.wires),  # pyright: ignore
             analog=None if analog is None else dict(analog),
+            cells=cells if self.raw else None,
             scope=self.scope,
         )
 
@@ -371,32 +388,3 @@ class _Metric:
     def __call__(self, *args: Any) -> JArray:
         found = _Measure(self.network)(*args)
         return found["metric"][: self.network.work.x.shape[0]]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Wired:
-    """Conductances of a layer as they act behind wires."""
-
-    network: AnalogNetwork
-
-    def __call__(self, wires: Wires, path: str, g: JArray) -> JArray:
-        entry = next(p for p in self.network.report.analog if p.path == path)
-        shape = entry.matrices
-        planes = jax.vmap(shape, -1, -1)(g)  # [groups rows columns devices]
-        tiles = self.network.periphery.tiles
-        one = functools.partial(through_wires, rule=tiles, wires=wires)
-        acting = jnp.stack([one(p) for p in planes])
-        back = jax.linear_transpose(shape, g[..., 0])
-        return jax.vmap(lambda m: back(m)[0], -1, -1)(acting)
-
-
-def _stacked(io: IO) -> IO:
-    """The periphery of a stack, each array led by the axis of its layers."""
-    assert isinstance(io.scaling, ConstantScale)
-    lead = jnp.shape(io.scaling.value)
-
-    def led(leaf: JArray) -> JArray:
-        there = leaf.shape[: len(lead)] == lead
-        return leaf if there else jnp.broadcast_to(leaf, (*lead, *leaf.shape))
-
-    return jax.tree.map(led, io)

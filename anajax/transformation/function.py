@@ -256,7 +256,7 @@ class AnalogFunction:
             ranges=dict(ranges or {}),
             combine=combine,
             scope=scope,
-            shifted=shifted(strategy),
+            shifted=shifted(layers.values()),
             extrapolate=extrapolate,
         )
 

@@ -71,6 +71,7 @@ def network_of(config: StudyConfig, work: Workload) -> AnalogNetwork:
         scope=config.compensation.scope,
         norms=config.compensation.norms,
         normalize=config.normalize,
+        raw=config.compensation.through == "periphery",
     )
 
 

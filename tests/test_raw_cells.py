@@ -38,7 +38,9 @@ def test_without_read_noise_cells_are_the_weights_that_are_read(key, hold):
     quiet = replace(PCM, read=NoReadNoise())
     fine = Periphery(dac_bits=22, adc_bits=22)
     raw, read = (measured(r, quiet, key, periphery=fine, hold=hold) for r in (1, 0))
-    np.testing.assert_allclose(raw["loss"], read["loss"], rtol=2e-3, atol=1e-7)
+    loss = read["loss"].mean(-1)
+    np.testing.assert_allclose(raw["loss"].mean(-1), loss, rtol=1e-3)
+    assert np.all(loss > 1e-4)
     error = raw["weight_rms_error"]
     np.testing.assert_allclose(error, read["weight_rms_error"], rtol=1e-4)
 
@@ -63,7 +65,7 @@ def test_read_noise_is_fresh_for_each_vector(key):
 def test_a_layer_that_is_not_analog_is_exact(key):
     none = {"kernel": jnp.asarray(False)}
     found = measured(True, PCM, key, analog=none)
-    assert np.all(found["loss"] < 1e-10) and np.all(found["weight_rms_error"] < 1e-6)
+    assert np.all(abs(found["loss"]) < 1e-6) and np.all(found["weight_rms_error"] < 1e-6)
 
 
 def test_weights_of_a_network_share_no_factor_through_converters():

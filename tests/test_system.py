@@ -47,6 +47,9 @@ def test_noise_and_ranges_follow_columns_that_fill_their_conductances():
     np.testing.assert_allclose(column.noise.sd[0, :, 0], 0.02 * largest, rtol=1e-6)
     ranges = column.adc.bound[0, :, 0] / largest
     np.testing.assert_allclose(ranges, ranges[0], rtol=1e-5)
+    sums = np.abs(np.asarray(WORK.calibration[: WORK.batch]) @ weights)
+    fill = np.max(sums / largest) / float(column.scaling.value)
+    np.testing.assert_allclose(ranges, fill, rtol=1e-4)
     assert np.min(ranges) * largest.max() >= layer.adc.bound * (1 - 1e-5)
 
 

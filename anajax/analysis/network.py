@@ -260,9 +260,9 @@ class AnalogNetwork:
             unit = jnp.max(seen[name]["columns"], -1)
             if by_column:
                 share = self._shares(seen[name]["columns"])
-                if "adc" in ranges:
-                    ranges["adc"] = ranges["adc"][..., None, None, None] * share
                 unit = unit[..., None, None, None] * share
+                if "adc" in ranges:
+                    ranges["adc"] = ranges["adc"][..., None, None, None] * unit
             ios[name] = as_io(self.sites[name], ranges)
             units[name] = unit
         return ios, units

@@ -65,7 +65,9 @@ def test_read_noise_is_fresh_for_each_vector(key):
 def test_a_layer_that_is_not_analog_is_exact(key):
     none = {"kernel": jnp.asarray(False)}
     found = measured(True, PCM, key, analog=none)
-    assert np.all(abs(found["loss"]) < 1e-6) and np.all(found["weight_rms_error"] < 1e-6)
+    assert np.all(abs(found["loss"]) < 1e-6) and np.all(
+        found["weight_rms_error"] < 1e-6
+    )
 
 
 def test_weights_of_a_network_share_no_factor_through_converters():

@@ -46,6 +46,9 @@ def analog(
 ) -> "AnalogFunction":
     """The function `apply(params, *inputs)` with its weights on tiles, as rules say.
 
+    Functions with derivatives of their own (`jax.custom_vjp`) keep these, but for ones
+    with a site inside: they have the derivatives of what is computed.
+
     Arrays are traced; other leaves of the arguments (strings, Python numbers, flags)
     stay what they are.
 

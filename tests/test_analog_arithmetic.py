@@ -4,9 +4,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from analog_list import assert_equal, close, norm, on_tiles, vectors, weights
+from analog_list import (
+    assert_equal,
+    close,
+    everything,
+    norm,
+    on_tiles,
+    vectors,
+    weights,
+)
 
 from anajax.crossbar import periphery
+from anajax.crossbar.converters import uniform
+from anajax.crossbar.periphery import IO
 from anajax.transformation import Layout, Rule, analog
 
 
@@ -159,3 +169,47 @@ def test_a_haiku_model(key):
     params = pure.init(key, x)
     report = assert_equal(pure.apply, params, x)
     assert len(report.analog) == 3
+
+
+def with_jvp(body):
+    ruled = jax.custom_jvp(body)
+    ruled.defjvp(lambda values, tangents: (body(*values), 7 * body(*tangents)))
+    return ruled
+
+
+def with_vjp(body):
+    ruled = jax.custom_vjp(body)
+    ruled.defvjp(lambda *v: (body(*v), v), lambda kept, g: (7 * kept[0], kept[1] * 0))
+    return ruled
+
+
+@pytest.mark.parametrize("rule", [with_jvp, with_vjp])
+def test_a_product_within_custom_derivatives_is_a_site(rule):
+    """The derivatives are then those of what is computed."""
+
+    def body(w, x):
+        return jnp.tanh(x @ w) @ jnp.ones((3, 2))
+
+    ruled, params, x = rule(body), weights(w=(4, 3)), vectors(5, 4)
+    apply = lambda p, x: ruled(p["w"], x)  # noqa: E731
+    [entry] = analog(apply).report(params, x).analog
+    assert (entry.path, entry.rows, entry.columns) == ("w", 4, 3)
+    found, expected = (
+        everything(f, params, x)
+        for f in (on_tiles(apply), lambda p, x: body(p["w"], x))
+    )
+    close(found, expected)
+    coarse = analog(apply, Rule("w", io=IO(dac=uniform(2, 1.0))))
+    rounded = jnp.clip(jnp.round(x), -1, 1)
+    close(coarse(params, x), body(params["w"], rounded))
+
+
+def test_custom_derivatives_of_activations_stay():
+    ruled = with_vjp(lambda w, x: x @ w)
+    apply = lambda p, x: ruled(x, x @ p["w"])  # noqa: E731
+    params, x = weights(w=(4, 5)), vectors(5, 4)
+    got, expected = (
+        jax.grad(lambda p, f=f: jnp.sum(f(p, x) ** 2))(params)
+        for f in (on_tiles(apply), apply)
+    )
+    close(got, expected)

@@ -38,9 +38,14 @@ def test_a_product_is_that_of_the_crossbar_with_the_key_of_its_name(key):
     p, x = weights(w=(9, 7)), vectors(4, 9)
     io, tiles = periphery.standard(), TileRule(rows=4, columns=5)
     rule = Rule("w", io=io, tiles=tiles, normalize="column")
-    cut = crossbar.from_weights(p["w"], tiles, normalize="column")
-    expected = crossbar.mvm(cut, x, io, key=rng.path_key(key, "w"))
-    np.testing.assert_array_equal(analog(dense, rule)(p, x, key=key), expected)
+
+    @jax.jit
+    def expected(w):
+        cut = crossbar.from_weights(w, tiles, normalize="column")
+        return crossbar.mvm(cut, x, io, key=rng.path_key(key, "w"))
+
+    found = jax.jit(analog(dense, rule))(p, x, key=key)
+    np.testing.assert_array_equal(found, expected(p["w"]))
     assert analog(dense, rule).report(p, x).tiles == 3 * 2
 
 
@@ -351,3 +356,15 @@ def test_ideal_hardware_is_the_program_itself():
     count = lambda text: text.count("stablehlo.")  # noqa: E731
     assert abs(count(text) - count(plain)) < 0.05 * count(plain)
     assert text.count("dot_general") == plain.count("dot_general")
+
+
+def test_sites_of_one_shape_share_one_trace(key):
+    p = weights(a=(6, 6), b=(6, 6), c=(6, 6), d=(6, 3))
+
+    def apply(p, x):
+        return x @ p["a"] @ p["b"] @ p["c"] @ p["d"]
+
+    f = analog(apply, Rule(".*", io=periphery.standard()))
+    text = jax.jit(f).lower(p, vectors(4, 6), key=key).as_text()
+    assert text.count("func private @multiply") == 2
+    assert text.count("call @multiply") == 4

@@ -56,8 +56,8 @@ def test_a_study_behind_a_periphery_is_the_system_on_that_hardware(
     found = {name: v[:, :2] for name, v in found.items()}
     one = data.sel(strategy="lsp_first")
     metric, loss = (found[n][..., :64].mean(-1) for n in ("metric", "loss"))
-    np.testing.assert_allclose(one.accuracy, metric, atol=1e-6)
-    np.testing.assert_allclose(one.loss, loss, rtol=1e-3)
+    np.testing.assert_allclose(one.loss, loss, rtol=2e-5)
+    np.testing.assert_allclose(one.accuracy, metric, atol=1.01 / 64)  # ties of codes
     error = found["weight_rms_error"]
     np.testing.assert_allclose(one.weight_rms_error, error, rtol=1e-4)
     mean = one.item_accuracy.mean("item")

@@ -54,8 +54,15 @@ def test_expected_error_counts_columns_in_the_units_of_their_layer(key):
             work=tiny_study.tiny_workload("digits"), normalize=normalize
         )
         times = np.array([1.0, 1e6])
-        site = Site(network=network, params=params, device=device, times=times, key=key)
-        layers = targets(params, LSP, device, normalize)
+        site = Site(
+            network=network,
+            params=params,
+            device=device,
+            times=times,
+            key=key,
+            layouts=chip.layouts(params),
+        )
+        layers = targets(params, LSP, device, normalize, chip.layouts(params))
         exact = expected_error(layers, params, device, times)
         found = site.error(LSP)
         np.testing.assert_allclose(found, exact, rtol=0.02)

@@ -47,6 +47,9 @@ def test_noise_and_ranges_follow_columns_that_fill_their_conductances():
     np.testing.assert_allclose(column.noise.sd[0, :, 0], 0.02 * largest, rtol=1e-6)
     ranges = column.adc.bound[0, :, 0] / largest
     np.testing.assert_allclose(ranges, ranges[0], rtol=1e-5)
+    sums = np.abs(np.asarray(WORK.calibration[: WORK.batch]) @ weights)
+    fill = np.max(sums / largest) / float(column.scaling.value)
+    np.testing.assert_allclose(ranges, fill, rtol=1e-4)
     assert np.min(ranges) * largest.max() >= layer.adc.bound * (1 - 1e-5)
 
 
@@ -123,15 +126,17 @@ class Odd(nnx.Module):
         return x @ self.kernel[...]
 
 
-def test_a_network_that_cannot_be_converted_is_named():
+def test_a_network_need_not_be_made_of_known_layers():
     x, y = np.ones((4, 8), np.float32), np.zeros(4, int)
     data = Splits(x=x, y=y, train_x=x, train_y=y, place="", split="")
     odd = workload(
         Odd(), data, metric="accuracy", items=None, weights="", name="odd",
         modality="image",
     )  # fmt: skip
-    with pytest.raises(ValueError, match="`workload` must be a network whose layers"):
-        _ = AnalogNetwork(work=odd, periphery=Periphery(wires=1.0)).layers
+    network = AnalogNetwork(work=odd, periphery=Periphery(adc_bits=4))
+    np.testing.assert_allclose(network.ios(odd.params)["kernel"].adc.bound, 8.0)
+    y = network.apply(network.ios(odd.params), odd.params, jnp.ones((1, 8)) / 3, None)
+    np.testing.assert_allclose(y, 8 * np.round(7 / 3) / 7, rtol=1e-6)
     assert AnalogNetwork(work=odd).ios(odd.params) == {}  # only devices
 
 

@@ -167,7 +167,7 @@ class _Slopes:
     def __call__(self, key: PRNGKey, shared: Any) -> tuple[JArray, Hardware]:
         hardware, layers, inputs, reference, times = shared
         network, params = self.network, self.network.work.params
-        ideal = chip.weights(params)
+        ideal = chip.weights(params, select=network.report)
 
         def outputs(hardware: Hardware) -> JArray:
             w = drawn_weights(network, hardware, layers, times, key)
@@ -186,7 +186,8 @@ def _least(
     work: Workload, layers: dict[str, chip.LayerProgram], inputs: JArray | np.ndarray
 ) -> np.ndarray:
     """What rounding of the weights makes of both outputs."""
-    params, x, ideal = work.params, jnp.asarray(inputs), chip.weights(work.params)
+    params, x = work.params, jnp.asarray(inputs)
+    ideal = chip.weights(params, select=lambda path, _: path in layers)
     near = rounded(ideal)
     found = work.apply(chip.insert(params, near), x)
     loss = distillation(found, work.apply(params, x))

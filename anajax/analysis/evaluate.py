@@ -78,6 +78,8 @@ class Point:
     """What wires make of the conductances."""
     analog: dict[str, JArray] | None = None
     """By path, which layers are analog; all without. The others are exact."""
+    cells: Partial | None = None
+    """`cells(device, chip, params)` puts raw cells in products: an `AnalogChip`."""
     scope: chip.Scope = static(default="layer")
 
     def __post_init__(self) -> None:
@@ -261,6 +263,8 @@ def one_chip(point: Point, key: PRNGKey) -> dict[str, JArray]:
         Arrays `[times ...]` by name: what `point.measure` gives, and
         `weight_rms_error`; 0 where times only fill up.
     """
+    if point.cells is not None:
+        return _raw_chip(point, key)
     how: Any = {"scope": point.scope, "through": point.through}
     part = chip.program(point.device, point.layers, key=key, through=point.through)
     held = None
@@ -313,6 +317,29 @@ def _redrawn(index: JArray, point: Point, key: PRNGKey) -> dict[str, np.ndarray]
         return jax.tree.map(lambda *v: np.stack(v), *found)
 
     return jax.tree.map(lambda *v: np.stack(v), *map(chip_of, index))
+
+
+def _raw_chip(point: Point, key: PRNGKey) -> dict[str, JArray]:
+    """The same with raw cells in the products, and fresh read noise at each."""
+    part = chip.program(point.device, point.layers, key=key, through=point.through)
+    assert point.cells is not None
+    onto = point.cells(point.device, part, point.params.tree, point.through)
+    held = None if point.recalibrate is None else onto.recalibrate(point.recalibrate)
+
+    def at(t_j: tuple[JArray, JArray]) -> dict[str, JArray]:
+        t, j = t_j
+        found = onto.at(t, index=j, held=held)
+        if point.analog is not None:
+            found = onto.exact_but(found, point.analog)
+        weights = onto.weights(found)
+        noise = rng.stream(key, rng.Stage.PRODUCT, j)
+        return {
+            **point.measure(found, noise),
+            "weight_rms_error": rms_error(weights, point.ideal, point.layers),
+        }
+
+    index = jnp.arange(1, point.times.shape[0] + 1)
+    return first_of(at, (point.times, index), point.count)
 
 
 def of_point(point: tuple[Any, PRNGKey], shared: Point) -> dict[str, JArray]:

@@ -35,6 +35,8 @@ class ExpectedError:
 
     params: PyTree
     """Parameters of the network."""
+    layouts: Mapping[str, Layout]
+    """Which of them are weights, by path, and what their axes are."""
     device: Device
     times: np.ndarray
     """Seconds."""
@@ -86,7 +88,7 @@ class ExpectedError:
 
     @functools.cached_property
     def _weights(self) -> dict[str, Array]:
-        return chip.weights(self.params)
+        return chip.weights(self.params, select=lambda path, _: path in self.layouts)
 
     @functools.cached_property
     def _normalized(self) -> dict[str, Normalized]:
@@ -94,7 +96,7 @@ class ExpectedError:
             self._weights,
             select=lambda *_: True,
             normalize=self.normalize,
-            layout=chip.layouts(self.params),
+            layout=dict(self.layouts),
         )
 
     @functools.cached_property
@@ -139,16 +141,17 @@ def targets(
     params: PyTree,
     strategy: Strategies,
     device: Device,
-    normalize: Normalize = "layer",
+    normalize: Normalize,
+    layouts: Mapping[str, Layout],
 ) -> dict[str, chip.LayerProgram]:
-    """Targets of all weights, on four devices a weight or more: unused ones count 0.
+    """Targets of these weights, on four devices a weight or more: unused ones count 0.
 
     One and two pairs then share a trace, and the draws of the devices that both use.
     """
     checks.word("normalize", normalize, Normalize)
     check_strategy(strategy, device)
-    chosen, low = chip.weights(params), device.g_min
-    axes = tuple(chip.layouts(params).items())
+    chosen = chip.weights(params, select=lambda path, _: path in layouts)
+    axes, low = tuple(layouts.items()), device.g_min
     if isinstance(strategy, Strategy):
         return _encode(chosen, uniform(strategy), low, normalize, axes)
     return {
@@ -214,9 +217,8 @@ def expected_error(
     times: np.ndarray,
 ) -> np.ndarray:
     """Rms of (weight - trained weight) / w_max over all weights `[times]`, exactly."""
-    return np.asarray(
-        _expected(layers, chip.weights(params), device, jnp.asarray(times))
-    )
+    ideal = chip.weights(params, select=lambda path, _: path in layers)
+    return np.asarray(_expected(layers, ideal, device, jnp.asarray(times)))
 
 
 @jax.jit

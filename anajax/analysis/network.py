@@ -11,14 +11,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jax.tree_util import Partial
 from jaxtyping import Array as JArray
 
-from anajax import chip
+from anajax import chip, rng
 from anajax._core import checks
 from anajax._core.tree import Arrays, pytree
 from anajax._core.types import PRNGKey, PyTree
+from anajax.analysis.cells import Cells, Wired, stacked
 from anajax.analysis.evaluate import Point
 from anajax.analysis.hardware import Hardware, bare, choose, without_periphery
 from anajax.analysis.periphery import Periphery
@@ -27,19 +27,27 @@ from anajax.analysis.sharding import place
 from anajax.analysis.workload import Workload, in_batches, pure
 from anajax.analysis.workload import outputs as digital_outputs
 from anajax.crossbar.periphery import IO
-from anajax.crossbar.tiling import through_wires
 from anajax.crossbar.wires import Wires
 from anajax.devices.base import Device
 from anajax.mapping.strategy import Normalize
-from anajax.nn.calibration import behind_adc, calibrate_ranges
-from anajax.nn.convert import set_key, to_analog
-from anajax.nn.norm import batch_norms, batch_statistics, recalibrate_norms
-from anajax.nn.programmed import analog_by_path
+from anajax.nn.norm import batch_norms, batch_statistics, with_statistics
 from anajax.programming.end_to_end.targets import Apply, distillation
-from anajax.transformation import Rule
+from anajax.transformation import (
+    OnChip,
+    Report,
+    Rule,
+    analog,
+    finished,
+)
+from anajax.transformation.calibrate import on_tiles
+from anajax.transformation.on_chip import shifted
+from anajax.transformation.sites import Site, as_io
 
 NORM_INPUTS = 64
 """Calibration inputs that batch norms are measured with."""
+VECTORS = 4096
+"""Most input vectors of a product that ranges are found from."""
+_DIVERGED = "Find the layer that diverged."
 IDEAL = Periphery()
 
 
@@ -79,12 +87,19 @@ class AnalogNetwork:
     normalize: Normalize = "layer"
     """Whose largest |weight| fills the range of conductances; columns that do are
     scaled digitally behind their ADCs."""
+    raw: bool = False
+    """Whether products meet raw cells: read noise is fresh at each, and drift
+    compensation is measured through the converters, each weight by itself. Otherwise
+    the weights of a chip are read, compensated, and used as they are."""
     _known: list = dataclasses.field(default_factory=list, init=False, repr=False)
     """Parameters, and what was calibrated for them."""
 
     def __post_init__(self) -> None:
         checks.word("scope", self.scope, chip.Scope)
         checks.word("normalize", self.normalize, Normalize)
+        if self.raw and self.scope == "network":
+            got, remedy = '"network"', "Each weight is measured by itself."
+            checks.fail("scope", "be one of weights for raw cells", got, remedy)
         if self.norms and not batch_norms(self.work.model):
             checks.fail(
                 "compensation.norms",
@@ -95,7 +110,7 @@ class AnalogNetwork:
 
     @property
     def _structure(self) -> tuple[Any, ...]:
-        words = self.scope, self.norms, self.normalize
+        words = self.scope, self.norms, self.normalize, self.raw
         return id(self.work), self.periphery.structure, *words
 
     def __eq__(self, other: object) -> bool:
@@ -112,34 +127,53 @@ class AnalogNetwork:
         return self.periphery.io() is not None or bool(self.periphery.wires)
 
     @functools.cached_property
-    def layers(self) -> dict[str, Any]:
-        """Analog layers by path of their kernel; none where it is not converted."""
-        found = analog_by_path(self._model) if self.converted else {}
-        return {_kernel(path): layer for path, layer in found.items()}
+    def report(self) -> Report:
+        """Which parameters are weights and what their axes are, as products say."""
+        return self._analog(self.work.apply).report(self.work.params, self._one)
 
     @functools.cached_property
-    def _model(self) -> nnx.Module:
-        if not self.converted:
-            return self.work.model
-        return _converted(self.work, self.periphery)
+    def sites(self) -> dict[str, Site]:
+        """Products of weights by name."""
+        found = self._analog(self.work.apply).sites(self.work.params, self._one)
+        return {site.name: site for site in found}
+
+    @property
+    def _one(self) -> jax.ShapeDtypeStruct:
+        x = self.work.x
+        return jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
+
+    def _analog(self, apply: Callable[..., Any]) -> Callable[..., Any]:
+        io = self.periphery.io()
+        if io is None:
+            return analog(apply, Rule(".*", tiles=self.periphery.tiles))
+        return analog(apply, Rule(".*", io=io, tiles=self.periphery.tiles))
 
     @functools.cached_property
-    def _split(self) -> tuple[Any, Any]:
-        graph, _, rest = nnx.split(self._model, nnx.Param, ...)
-        return graph, nnx.to_pure_dict(rest)
+    def _normed(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        return with_statistics(self.work.model)
 
     def at(
         self, ios: Mapping[str, IO], params: PyTree, key: PRNGKey | None
-    ) -> Callable[[JArray], JArray]:
-        """The network on this periphery with these weights, called with inputs."""
-        graph, constants = self._split
-        merged = nnx.merge(graph, params, constants)
-        if self.converted:
-            for path, layer in analog_by_path(merged).items():
-                layer.analog.io.set_value(ios[_kernel(path)])
-            set_key(merged, key)
-        some = self.work.calibration[:NORM_INPUTS]
-        return recalibrate_norms(merged, [some]) if self.norms else merged
+    ) -> Callable[..., JArray]:
+        """The network on this periphery with these weights.
+
+        It is called with a batch of inputs, and its number: that names its noise.
+        """
+        ranges = {site: stacked(io) for site, io in ios.items()}
+
+        def run(apply: Callable[..., Any], name: str, number: Any, *x: Any) -> Any:
+            if self.periphery.io() is None and not isinstance(params, OnChip):
+                return apply(params, *x)
+            own = key
+            if key is not None:
+                own = jax.random.fold_in(rng.path_key(key, name), number)
+            return self._analog(apply)(params, *x, key=own, ranges=ranges)
+
+        if not self.norms:
+            return lambda x, number=0: run(self.work.apply, "batch", number, x)
+        statistics, apply = self._normed
+        measured = run(statistics, "norms", 0, self.work.calibration[:NORM_INPUTS])
+        return lambda x, number=0: run(apply, "batch", number, x, measured)
 
     def apply(
         self, ios: Mapping[str, IO], params: PyTree, x: JArray, key: PRNGKey | None
@@ -148,19 +182,24 @@ class AnalogNetwork:
         return self.at(ios, params, key)(x)
 
     @functools.cached_property
+    def _trained(self) -> Apply:
+        """The digital network as it is trained: norms take what each batch gives."""
+        if not self.norms:
+            return self.work.apply
+        return pure(batch_statistics(self.work.model))[1]
+
+    @functools.cached_property
     def learned(self) -> Apply:
         """`apply(params, x)` of the network on a chip, as training sees it.
 
         Behind its converters, with ranges that suit the digital network, without output
         noise or wires; norms that are measured on the chip take what each batch gives.
         """
-        work, norms = self.work, self.norms
-        model = batch_statistics(work.model) if norms else work.model
         quiet = dataclasses.replace(self.periphery, output_noise=0.0, wires=0.0)
         if quiet.io() is None:
-            return pure(model)[1] if norms else work.apply
-        some = dataclasses.replace(work, model=model, x=work.x[:1], y=work.y[:1])
-        network = dataclasses.replace(self, work=some, periphery=quiet, norms=False)
+            return self._trained
+        work = dataclasses.replace(self.work, apply=self._trained, x=self.work.x[:1])
+        network = dataclasses.replace(self, work=work, periphery=quiet, norms=False)
         ios = network.ios(work.params)
         return lambda params, x: network.apply(ios, params, x, None)
 
@@ -194,51 +233,51 @@ class AnalogNetwork:
         """
         known = [found for given, found in self._known if given is params]
         if not known:
-            known = [(self._calibrated(params), self._units(params))]
+            known = [self._calibrated(params)]
             self._known.append((params, known[0]))
         return (periphery or self.periphery).finish(*known[0])
 
-    def _calibrated(self, params: PyTree) -> dict[str, IO]:
-        if not self.converted:
-            return {}
-        graph, constants = self._split
-        trained = nnx.merge(graph, params, constants)
-        trained = batch_statistics(trained) if self.norms else trained
-        ready = calibrate_ranges(
-            trained,
-            [self.work.calibration[: self.work.batch]],
-            inputs=self.periphery.inputs,
-            outputs=self.periphery.outputs,
-            scales=self._scales(params),
-        )
-        found = analog_by_path(ready).items()
-        return {_kernel(path): layer.analog.io.get_value() for path, layer in found}
-
-    def _scales(self, params: PyTree) -> dict[str, JArray] | None:
-        """Digital scales of columns, by path of the layer."""
-        if self.normalize == "layer":
-            return None
-        ideal = chip.normalized_weights(params, normalize=self.normalize)
-        paths = analog_by_path(self._model)
-        return {path: ideal[_kernel(path)].column for path in paths}
-
-    def _units(self, params: PyTree) -> dict[str, JArray]:
-        """What a normalized weight of 1 is, by path of the kernel.
+    def _calibrated(self, params: PyTree) -> tuple[dict[str, IO], dict[str, JArray]]:
+        """Periphery by site, and what a normalized weight of 1 is there.
 
         For all of a layer, or `[k c 1]` for each column of its tiles.
         """
-        if not self.converted:
-            return {}
-        scales, weights = self._scales(params) or {}, chip.weights(params)
-        found = {}
-        for path, layer in analog_by_path(self._model).items():
-            column = behind_adc(layer, scales[path]) if path in scales else 1.0
-            found[_kernel(path)] = jnp.max(jnp.abs(weights[_kernel(path)])) * column
-        return found
+        if self.periphery.io() is None:
+            return {}, {}
+        by_column = self.normalize != "layer"
+        seen = self._analog(self._trained).observe(
+            params,
+            self.work.calibration[: self.work.batch],
+            within=self.periphery.inputs,
+            outputs=self.periphery.outputs,
+            vectors=VECTORS,
+            by_column=by_column,
+        )
+        ios, units = {}, {}
+        for name, ranges in finished(seen).items():
+            for kind, values in ranges.items():
+                checks.finite(f"{kind} of {name}", values, _DIVERGED)
+            unit = jnp.max(seen[name]["columns"], -1)
+            if by_column:
+                share = self._shares(seen[name]["columns"])
+                unit = unit[..., None, None, None] * share
+                if "adc" in ranges:
+                    ranges["adc"] = ranges["adc"][..., None, None, None] * unit
+            ios[name] = as_io(self.sites[name], ranges)
+            units[name] = unit
+        return ios, units
+
+    def _shares(self, columns: JArray) -> JArray:
+        """Largest weight of each column in that of the layer, as `[... k c 1]`."""
+        largest = jnp.max(columns, -1, keepdims=True)
+        share = columns / jnp.where(largest > 0, largest, 1)
+        one = functools.partial(on_tiles, tiles=self.periphery.tiles)
+        found = jax.vmap(one)(share.reshape(-1, share.shape[-1]))
+        return found.reshape(*share.shape[:-1], *found.shape[1:])
 
     def through(self, wires: Wires | None) -> chip.Through | None:
         """What wires make of the conductances of a layer."""
-        return None if wires is None else Partial(_Wired(self), wires)
+        return None if wires is None else Partial(Wired(self), wires)
 
     # --- what is measured on a chip ---------------------------------------------------
 
@@ -288,13 +327,16 @@ class AnalogNetwork:
         params = self.work.params if params is None else params
         ios = dict(hardware.ios)
         if analog is not None:
+            first = {n: next(iter(site.layouts)) for n, site in self.sites.items()}
             ios = {
-                p: choose(analog[p], io, without_periphery(io)) for p, io in ios.items()
+                name: choose(analog[first[name]], io, without_periphery(io))
+                for name, io in ios.items()
             }
+        cells = Partial(Cells(self, shifted(layers.values())), ios)
         return Point(
             measure=Partial(_Measure(self), ios, items),
             params=Arrays(params),
-            ideal=chip.weights(params),
+            ideal=chip.weights(params, select=self.report),
             device=hardware.device,
             layers=layers,
             times=times[0],
@@ -302,6 +344,7 @@ class AnalogNetwork:
             recalibrate=recalibrate,
             through=self.through(hardware.wires),  # pyright: ignore
             analog=None if analog is None else dict(analog),
+            cells=cells if self.raw else None,
             scope=self.scope,
         )
 
@@ -325,13 +368,13 @@ class _Measure:
     ) -> dict[str, JArray]:
         onto, metric = self.network.at(ios, params, key), self.network.work.metric_fn
 
-        def one(batch: tuple[JArray, JArray, JArray]) -> dict[str, JArray]:
-            x, y, reference = batch
-            outputs = onto(x)
+        def one(batch: tuple[JArray, ...]) -> dict[str, JArray]:
+            x, y, reference, number = batch
+            outputs = onto(x, number)
             loss = jax.vmap(distillation)(outputs, reference)
             return {"metric": metric(outputs, y), "loss": loss}
 
-        every = items.x, items.y, items.reference
+        every = items.x, items.y, items.reference, jnp.arange(items.x.shape[0])
         found = first_of(one, every, items.count)
         return {name: v.ravel() for name, v in found.items()}
 
@@ -345,47 +388,3 @@ class _Metric:
     def __call__(self, *args: Any) -> JArray:
         found = _Measure(self.network)(*args)
         return found["metric"][: self.network.work.x.shape[0]]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Wired:
-    """Conductances of a layer as they act behind wires."""
-
-    network: AnalogNetwork
-
-    def __call__(self, wires: Wires, path: str, g: JArray) -> JArray:
-        shape = self.network.layers[path].matrices
-        planes = jax.vmap(shape, -1, -1)(g)  # [groups rows columns devices]
-        tiles = self.network.periphery.tiles
-        one = functools.partial(through_wires, rule=tiles, wires=wires)
-        acting = jnp.stack([one(p) for p in planes])
-        back = jax.linear_transpose(shape, g[..., 0])
-        return jax.vmap(lambda m: back(m)[0], -1, -1)(acting)
-
-
-def _kernel(path: str) -> str:
-    """Path of the kernel of a layer; the whole network may be one layer."""
-    return f"{path}/kernel" if path else "kernel"
-
-
-def _converted(work: Workload, periphery: Periphery) -> nnx.Module:
-    rule = Rule(".*", io=periphery.io() or IO(), tiles=periphery.tiles)
-    try:
-        model = to_analog(work.model, [rule]).model
-    except ValueError as error:
-        checks.fail(
-            "workload",
-            "be a network whose layers can all be converted, for a periphery or wires",
-            f"{work.name} ({error})",
-            "Leave out `periphery`: imperfections of devices need no conversion.",
-        )
-    kernels = {_kernel(path) for path in analog_by_path(model)}
-    missing = sorted(set(chip.weights(work.params)) ^ kernels)
-    if missing:
-        checks.fail(
-            "workload",
-            "have its analog weights in layers that can be converted",
-            f"{work.name}, where {missing} are not both",
-            "Leave out `periphery`: imperfections of devices need no conversion.",
-        )
-    return model

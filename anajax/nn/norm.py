@@ -1,12 +1,12 @@
 """Batch norms of a network on a chip: they stay digital, and can be recalibrated."""
 
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from flax import nnx
 
 from anajax._core import checks
-from anajax._core.types import JArray
+from anajax._core.types import JArray, PyTree
 
 M = TypeVar("M", bound=nnx.Module)
 
@@ -61,3 +61,26 @@ def recalibrate_norms(model: M, batches: Iterable[JArray]) -> M:
     for norm, (momentum, average) in zip(norms, settings, strict=True):
         norm.momentum, norm.use_running_average = momentum, average
     return model
+
+
+def with_statistics(
+    model: nnx.Module,
+) -> tuple[Callable[..., PyTree], Callable[..., JArray]]:
+    """A model as pure functions around the statistics of its batch norms.
+
+    Returns:
+        `statistics(params, x)` takes them anew from inputs; `apply(params, x,
+        statistics)` is the model with them.
+    """
+    graph, _, start, rest = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
+    start, rest = nnx.to_pure_dict(start), nnx.to_pure_dict(rest)
+
+    def statistics(params: PyTree, x: JArray) -> PyTree:
+        merged: Any = nnx.merge(graph, params, start, rest)
+        found = nnx.state(recalibrate_norms(merged, [x]), nnx.BatchStat)
+        return nnx.to_pure_dict(found)
+
+    def apply(params: PyTree, x: JArray, measured: PyTree) -> JArray:
+        return nnx.merge(graph, params, measured, rest)(x)
+
+    return statistics, apply

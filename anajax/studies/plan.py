@@ -166,7 +166,7 @@ def deploy(config: HardwareConfig, work: Workload) -> Deployed:
     return Deployed(
         network=network,
         hardware=hardware,
-        layers=strategy_layers(config, work, hardware.device),
+        layers=strategy_layers(config, network, hardware.device),
         device=device,
         extrapolated=outside,
     )
@@ -184,6 +184,7 @@ def network_of(config: StudyConfig, work: Workload) -> AnalogNetwork:
         scope=config.compensation.scope,
         norms=config.compensation.norms,
         normalize=config.normalize,
+        raw=config.compensation.through == "periphery",
     )
 
 
@@ -203,13 +204,12 @@ def engine_of(config: StudyConfig, mesh: Mesh | None) -> Engine:
 
 
 def strategy_layers(
-    config: HardwareConfig, work: Workload, device: Device
+    config: HardwareConfig, network: AnalogNetwork, device: Device
 ) -> dict[str, chip.LayerProgram]:
     """Targets of all weights by the strategy of a config on a device.
 
     The search for a strategy knows faults by the moments of the device.
     """
-    network = network_of(config, work)
     site = site_of(config, network, device, np.asarray(config.times))
     return site.layers(config.strategy.strategies(site))
 

@@ -13,6 +13,8 @@ from jax.extend.core import Literal as Literal
 
 CALLS = frozenset({"jit", "pjit", "closed_call", "core_call", "core_closed_call"})
 """Primitives that only call a jaxpr."""
+CUSTOM = frozenset({"custom_jvp_call", "custom_vjp_call"})
+"""Primitives that call a jaxpr which has derivatives of its own."""
 CHECKPOINTS = frozenset({"checkpoint", "remat", "remat2"})
 """Primitives that call a jaxpr and compute it again in the backward pass."""
 

@@ -10,6 +10,8 @@ from anajax import crossbar
 from anajax._core import checks
 from anajax._core.types import JArray
 from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange
+from anajax.crossbar.split import split_axis
+from anajax.crossbar.tiling import TileRule
 from anajax.transformation.rules import Rule
 from anajax.transformation.sites import (
     RANGED,
@@ -29,12 +31,21 @@ Look = Callable[[Site, JArray, Any, IO], Any]
 pytree; `w` is a `Held` where the parameters are those of a chip."""
 
 
-def observer(within: float, outputs: float) -> Callable[..., Any]:
+def observer(
+    within: float,
+    outputs: float,
+    *,
+    vectors: int | None = None,
+    by_column: bool | None = None,
+) -> Callable[..., Any]:
     """What multiplies exactly, and sees what the ranges of a site must hold.
 
     Args:
         within: share of the inputs that must fit.
         outputs: share of the column sums that must fit.
+        vectors: most input vectors of a product to look at, evenly spaced.
+        by_column: whether the sums of each column count in its largest weight; unless
+            `None`, those weights come along as `"columns"`.
     """
     for name, share in (("within", within), ("outputs", outputs)):
         if not 0 < share <= 1:
@@ -43,8 +54,13 @@ def observer(within: float, outputs: float) -> Callable[..., Any]:
     def observe(
         site: Site, x: JArray, w: JArray, *, io: IO, masked: bool
     ) -> tuple[JArray, dict]:
+        shape = *x.shape[:2], w.shape[-1]
+        x = x[:, :: max(1, -(-x.shape[1] // (vectors or x.shape[1] or 1)))]
         counts = ~jnp.isnan(x) if masked else jnp.ones(x.shape, bool)
         found, scale = {}, jnp.ones((), x.dtype)
+        columns = jnp.max(jnp.abs(w), (0, 1))
+        if by_column is not None:
+            found["columns"] = columns
         io, x = inputs_alone(io), jnp.where(counts, x, 0)
         if isinstance(io.scaling, LearnedRange | ConstantScale):
             found["input"] = _share(x, counts, within)
@@ -52,10 +68,11 @@ def observer(within: float, outputs: float) -> Callable[..., Any]:
             io = with_ranges(io, {"input": scale})
         if isinstance(site.rule.io.adc, RANGED):
             sums = _sums(site.rule, io, x, w)
-            vectors = jnp.any(counts, -1)[:, None, None, :, None, None, None]
-            vectors = jnp.broadcast_to(vectors, sums.shape)
-            found["adc"] = _share(sums, vectors, outputs) * scale
-        return jnp.zeros((*x.shape[:2], w.shape[-1]), x.dtype), found
+            sums = sums / on_tiles(columns, site.rule.tiles) if by_column else sums
+            met = jnp.any(counts, -1)[:, None, None, :, None, None, None]
+            met = jnp.broadcast_to(met, sums.shape)
+            found["adc"] = _share(sums, met, outputs) * scale
+        return jnp.zeros(shape, x.dtype), found
 
     return observe
 
@@ -79,6 +96,12 @@ def _sums(rule: Rule, io: IO, x: JArray, w: JArray) -> JArray:
         return crossbar.column_sums(tiles, x, io)
 
     return jax.vmap(one)(x, w)
+
+
+def on_tiles(columns: JArray, tiles: TileRule) -> JArray:
+    """A number for each column `[out]` as the tiles have them, `[k c 1]`; 1 for 0."""
+    split = split_axis(columns, tiles.parts(1, columns.size)[1], axis=0)
+    return jnp.where(split > 0, split, 1)[..., None]
 
 
 def _share(values: JArray, counts: JArray, share: float) -> JArray:

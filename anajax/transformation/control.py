@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from anajax.transformation._jax import (
     CALLS,
     CHECKPOINTS,
+    CUSTOM,
     called,
     constrained,
     opened,
@@ -29,7 +30,7 @@ from anajax.transformation.marks import (
     paths_of,
     plain,
 )
-from anajax.transformation.plan import Action, Builder, Handler, Plan, run
+from anajax.transformation.plan import Action, Builder, Handler, Plan, ordinary, run
 from anajax.transformation.shapes import unstacked
 from anajax.transformation.sites import Context, Held, plain_value, unsummed
 from anajax.transformation.sites import Sum as SumValue
@@ -99,6 +100,16 @@ def call(builder: Builder, eqn: Any, marks: list[Mark]) -> Outcome:
     if plan.active or builder.holds(plan.outs):
         return Call(plan), plan.outs
     return None, _kept_out(plan)
+
+
+def custom(builder: Builder, eqn: Any, marks: list[Mark]) -> Outcome:
+    """A call with derivatives of its own; they give way where it holds a site."""
+    if not any(isinstance(mark, Weight | Sum | Folded) for mark in marks):
+        return ordinary(builder, eqn, marks)
+    plan = builder.walk(*called(eqn), marks)
+    if plan.active:
+        return Call(plan), _kept_out(plan)
+    return ordinary(builder, eqn, marks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -360,6 +371,7 @@ def _alike(marks: Sequence[Mark]) -> Mark:
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(CALLS, call),
     **dict.fromkeys(CHECKPOINTS, checkpoint),
+    **dict.fromkeys(CUSTOM, custom),
     "cond": switch,
     "scan": scan,
     "while": while_loop,

@@ -36,7 +36,7 @@ from anajax.transformation.on_chip import (
 from anajax.transformation.plan import Builder, Plan, run
 from anajax.transformation.report import Report, check_tiles, report
 from anajax.transformation.rules import Rule, as_rules, check_used, first
-from anajax.transformation.sites import Context, plain_value
+from anajax.transformation.sites import Context, Site, plain_value
 
 HANDLERS = equations.HANDLERS | control.HANDLERS | sharded.HANDLERS
 
@@ -45,6 +45,9 @@ def analog(
     apply: Callable[..., Any], rules: Rule | Sequence[Rule] = ()
 ) -> "AnalogFunction":
     """The function `apply(params, *inputs)` with its weights on tiles, as rules say.
+
+    Functions with derivatives of their own (`jax.custom_vjp`) keep these, but for ones
+    with a site inside: they have the derivatives of what is computed.
 
     Arrays are traced; other leaves of the arguments (strings, Python numbers, flags)
     stay what they are.
@@ -95,8 +98,9 @@ class AnalogFunction:
                 Needed where the hardware has noise. Every call with one key has the
                 same noise: fold in a step, or a device of a `shard_map` with
                 `check_vma=False`.
-            ranges: input and ADC ranges by site, from `calibrate`, in place of those of
-                the rules; differentiable.
+            ranges: input and ADC ranges by site, from `calibrate`, or whole `IO`
+                records, in place of those of the rules; differentiable. Where a step
+                of a loop picks the weight, arrays lead by an axis for the steps.
             **options: keyword arguments of `apply`.
 
         Raises:
@@ -114,6 +118,10 @@ class AnalogFunction:
         ]
         outs = run(plan, Context(key, ranges, digital=digital), flat)
         return jax.tree.unflatten(tree, [plain_value(out) for out in outs])
+
+    def sites(self, params: PyTree, *inputs: Any, **options: Any) -> tuple[Site, ...]:
+        """The products on tiles; arguments may be `jax.ShapeDtypeStruct`."""
+        return tuple(self._plan(params, inputs, options)[1].sites)
 
     def report(self, params: PyTree, *inputs: Any, **options: Any) -> Report:
         """What became of every parameter; arguments may be `jax.ShapeDtypeStruct`.
@@ -173,13 +181,19 @@ class AnalogFunction:
         outputs: float = 1.0,
         mask: JArray | None = None,
         over: str | tuple[str, ...] = (),
+        vectors: int | None = None,
+        by_column: bool | None = None,
         **options: Any,
     ) -> Seen:
         """What `calibrate` makes ranges of: to be merged with that of other batches.
 
-        Args and errors are those of `calibrate`.
+        Args and errors are those of `calibrate`. Of each product at most `vectors`
+        inputs are looked at, evenly spaced. With `by_column` the sums of each column
+        count in its largest weight; unless it is `None`, those weights come along as
+        `"columns"`.
         """
-        observe = calibrate.observer(within, outputs)
+        how = {"vectors": vectors, "by_column": by_column}
+        observe = calibrate.observer(within, outputs, **how)
         plan, _, flat, _, _ = self._plan(params, inputs, options)
         mask = None if mask is None else jnp.asarray(mask, bool)
         context = Context(None, {}, observer=observe, mask=mask)
@@ -283,7 +297,7 @@ class AnalogFunction:
             ranges=dict(ranges or {}),
             combine=combine,
             scope=scope,
-            shifted=shifted(strategy),
+            shifted=shifted(layers.values()),
             extrapolate=extrapolate,
         )
 

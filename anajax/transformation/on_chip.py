@@ -9,7 +9,7 @@ y = hardware(part.at(86400.0), x, key=key)
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import jax
@@ -20,15 +20,14 @@ from anajax import chip, compensation, crossbar, rng
 from anajax._core import checks
 from anajax._core.types import Float, JArray, PRNGKey, PyTree
 from anajax.compensation import Recalibrations, hold
-from anajax.crossbar.periphery import LearnedRange
+from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange
 from anajax.crossbar.tiling import group_shares
 from anajax.devices import base
 from anajax.devices.base import Device
 from anajax.devices.read_noise import NoReadNoise
 from anajax.mapping.layout import Layout
 from anajax.rng import Stage
-from anajax.transformation.calibrate import Ranges
-from anajax.transformation.sites import Held, Site, tiles_of, with_ranges
+from anajax.transformation.sites import Held, Site, as_io, tiles_of
 
 Combine = str | tuple[int, ...]
 Scope = Literal["layer", "column", "none"]
@@ -68,8 +67,8 @@ class AnalogChip:
     """The cells."""
     sites: Mapping[str, Site]
     """The first product of each weight."""
-    ranges: Ranges
-    """Calibrated ranges by site, for read-outs."""
+    ranges: Mapping[str, Any]
+    """Calibrated ranges by site, or whole `IO` records, for read-outs."""
     combine: Combine
     """Which devices of a weight share an ADC conversion."""
     scope: Scope
@@ -78,6 +77,8 @@ class AnalogChip:
     """Whether the strategy subtracts something digitally."""
     extrapolate: bool
     """Whether times may lie outside what the device's source covers."""
+    through: chip.Through | None = None
+    """What wires make of the conductances as they are read."""
 
     def __post_init__(self) -> None:
         checks.word("scope", self.scope, Scope)
@@ -113,14 +114,41 @@ class AnalogChip:
         base.check_time(self.device, t, extrapolate=self.extrapolate)
         raw, digital = self._raw(t)
         factors = self._factors(t, index) if held is None else held.at(t)
+        factors = {path: self._scheduled(path, t, factors.get(path)) for path in raw}
         shapes = {path: held.value.shape for path, held in raw.items()}
         found = {
             path: own._replace(factor=jnp.broadcast_to(factors[path], shapes[path]))
-            if path in factors
+            if factors[path] is not None
             else own
             for path, own in raw.items()
         }
         return OnChip(self.params, found, digital)
+
+    def weights(self, part: OnChip) -> dict[str, JArray]:
+        """By path, the weights that a part stands for, without read noise."""
+        found = {}
+        for path, own in part.held.items():
+            digital = part.digital[path]
+            w = jnp.tensordot(digital, jnp.stack(own.parts), 1)
+            w = w if own.factor is None else w * own.factor
+            found[path] = w if own.offset is None else w - own.offset
+        return found
+
+    def exact_but(self, part: OnChip, analog: Mapping[str, JArray]) -> OnChip:
+        """The part with exact weights where a boolean by path is false."""
+        found = {}
+        for path, own in part.held.items():
+            first = own.value / part.digital[path][0]
+            exact = jax.tree.map(jnp.zeros_like, own)._replace(
+                value=own.value,
+                parts=(first, *map(jnp.zeros_like, own.parts[1:])),
+                factor=None if own.factor is None else jnp.ones_like(own.factor),
+            )
+            take = analog[path]
+            found[path] = jax.tree.map(
+                lambda a, b, take=take: jnp.where(take, a, b), own, exact
+            )
+        return OnChip(part.params, found, part.digital)
 
     def recalibrate(self, times: Float[JArray, "recalibrations"]) -> Recalibrations:
         """Factors of the drift compensation, measured at these times only.
@@ -136,6 +164,15 @@ class AnalogChip:
         index = jnp.arange(1, times.size + 1)
         return hold(times, jax.lax.map(lambda t_i: self._factors(*t_i), (times, index)))
 
+    def _scheduled(
+        self, path: str, t: Float[JArray, ""] | float, factor: JArray | None
+    ) -> JArray | None:
+        """A factor with the scheduled part of the compensation; `None` is 1."""
+        layer = self._layer(path)
+        if checks.concrete(layer.drift) and not np.any(np.asarray(layer.drift)):
+            return factor
+        return chip.schedule(layer, t) * (1.0 if factor is None else factor)
+
     def _raw(
         self, t: Float[JArray, ""] | float
     ) -> tuple[dict[str, Held], dict[str, JArray]]:
@@ -149,13 +186,14 @@ class AnalogChip:
                 cells.g, target=cells.target, programmed=cells.programmed, t=t
             )
             share, digital = _shares(self.device, layer, self.combine)
+            g = cells.g if self.through is None else self.through(path, cells.g)
             unit = jnp.broadcast_to(layer.unit, values[path].shape)[..., None]
             variance = sd**2 @ share**2 * unit**2
             quiet = isinstance(self.device.read, NoReadNoise)
             factors[path] = jnp.asarray(digital)
             found[path] = Held(
                 value=values[path],
-                parts=tuple(jnp.moveaxis(cells.g @ share * unit, -1, 0)),
+                parts=tuple(jnp.moveaxis(g @ share * unit, -1, 0)),
                 variance=() if quiet else tuple(jnp.moveaxis(variance, -1, 0)),
                 offset=layer.offset * unit[..., 0] if self.shifted else None,
                 factor=None,
@@ -194,17 +232,21 @@ class AnalogChip:
         layout, site = self._layout(path), self.sites[path]
         matrices = jax.tree.map(lambda w: layout.matrices(w, path), held)
         layers = matrices.value.shape[0]
-        ranges = jax.tree.map(
-            lambda r: jnp.broadcast_to(r.ravel(), (layers,)),
-            dict(self.ranges.get(site.name, {})),
-        )
+        lead, given = len(site.loops), self.ranges.get(site.name, {})
 
-        def one(w: Held, ranges: dict[str, JArray], key: PRNGKey) -> JArray:
-            io = with_ranges(site.rule.io, ranges)
-            scaling = io.scaling
-            height = (
-                jnp.max(scaling.range) if isinstance(scaling, LearnedRange) else 1.0
-            )
+        def each(r: JArray) -> JArray:
+            own = r.reshape(-1, *r.shape[lead:]) if lead else r[None]
+            return jnp.repeat(own, layers // own.shape[0], axis=0)
+
+        ranges = jax.tree.map(each, given if isinstance(given, IO) else dict(given))
+
+        def one(w: Held, ranges: Any, key: PRNGKey) -> JArray:
+            io = as_io(site, ranges)
+            scaling, height = io.scaling, 1.0
+            if isinstance(scaling, LearnedRange):
+                height = jnp.max(scaling.range)
+            if isinstance(scaling, ConstantScale):
+                height = jnp.max(scaling.value)
             tiles = tiles_of(site.rule, w, digital[path])
             return compensation.read_out(
                 lambda x: crossbar.mvm(tiles, x * height, io, key=key) / height,
@@ -232,8 +274,7 @@ def _shares(
     return share / device.g_max, largest * device.g_max
 
 
-def shifted(strategy: chip.Strategies) -> bool:
-    """Whether a strategy subtracts something digitally, as far as is known."""
-    every = strategy.values() if isinstance(strategy, Mapping) else [strategy]
-    offsets = [s.offset for s in every]
+def shifted(records: Iterable[Any]) -> bool:
+    """Whether strategies or layers subtract something digitally, as far as is known."""
+    offsets = [record.offset for record in records]
     return not checks.concrete(offsets) or any(map(np.any, map(np.asarray, offsets)))

@@ -140,8 +140,8 @@ def _read(env: Mapping[Any, Mark], v: Any) -> Mark:
 
 
 OPAQUE = frozenset({
-    "custom_jvp_call", "custom_lin", "custom_linear_solve", "custom_vjp_call",
-    "custom_vmap_call", "pallas_call", "ragged_dot", "ragged_dot_general",
+    "custom_lin", "custom_linear_solve", "custom_vmap_call", "pallas_call",
+    "ragged_dot", "ragged_dot_general",
 })  # fmt: skip
 """Primitives with products that stay as they are."""
 

@@ -4,7 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import jax.numpy as jnp
+
 from anajax._core import checks
+from anajax._core.types import JArray
 from anajax.mapping.layout import Layout
 from anajax.transformation.plan import Builder
 from anajax.transformation.rules import NO_PRODUCT, Rule, first
@@ -34,6 +37,13 @@ class ParameterReport(NamedTuple):
     """Which axes number matrices, and which are rows and columns."""
     folded: bool = False
     """Whether the array on tiles is a function of it (`Rule.fold`)."""
+
+    def matrices(self, w: JArray) -> JArray:
+        """The array as the matrices `[groups rows columns]` of its first product."""
+        found = self.layout.matrices(w, self.path)
+        layers, rows, _ = found.shape
+        split = found.reshape(layers, rows, self.groups // layers, self.columns)
+        return jnp.swapaxes(split, 1, 2).reshape(self.groups, rows, self.columns)
 
 
 class Report(NamedTuple):

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from anajax.crossbar.periphery import (
     NoNoise,
     NoScaling,
 )
+from anajax.crossbar.tiling import Scaling, TileRule
 from anajax.mapping.layout import Layout
 from anajax.transformation._jax import bind, precision, varying, with_automatic_axes
 from anajax.transformation.products import Convolution, Dot
@@ -97,8 +99,8 @@ class Context:
 
     key: PRNGKey | None
     """Names the noise."""
-    ranges: Mapping[str, Mapping[str, JArray]]
-    """Input and ADC ranges by site."""
+    ranges: Mapping[str, "Mapping[str, JArray] | IO"]
+    """Input and ADC ranges by site; or its whole periphery."""
     observer: Any = None
     """Looks at the operands of each site instead of multiplying on tiles; or `None`."""
     steps: tuple[tuple[int, JArray, int], ...] = ()
@@ -175,7 +177,7 @@ class Context:
         steps = {loop: step for loop, step, _ in self.steps}
         for loop in site.loops:
             given = jax.tree.map(lambda r, i=steps[loop]: r[i], given)
-        return with_ranges(site.rule.io, given)
+        return as_io(site, given)
 
 
 class Action(abc.ABC):
@@ -184,6 +186,11 @@ class Action(abc.ABC):
     @abc.abstractmethod
     def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
         """The outputs of the equation."""
+
+
+def as_io(site: Site, given: "Mapping[str, JArray] | IO") -> IO:
+    """The periphery of a site with these ranges, or the one that is given whole."""
+    return given if isinstance(given, IO) else with_ranges(site.rule.io, given)
 
 
 def with_ranges(io: IO, ranges: Mapping[str, JArray]) -> IO:
@@ -206,7 +213,7 @@ def with_ranges(io: IO, ranges: Mapping[str, JArray]) -> IO:
 
 
 def tiles_of(
-    rule: Rule, w: JArray | Held, digital: JArray | None = None
+    rule: "Rule | How", w: JArray | Held, digital: JArray | None = None
 ) -> crossbar.Tiles:
     """The tiles of one matrix `[in, out]`; of a chip with the factors of its parts."""
     if not isinstance(w, Held):
@@ -221,32 +228,68 @@ def tiles_of(
     )
 
 
+class How(NamedTuple):
+    """What sites share that do the same product: they share a trace as well."""
+
+    form: Dot | Convolution
+    rows: int | None
+    columns: int | None
+    normalize: Scaling
+    patches: int
+
+    @property
+    def tiles(self) -> TileRule:
+        """The largest tile."""
+        return TileRule(rows=self.rows, columns=self.columns)
+
+
+@functools.partial(jax.jit, static_argnums=0)
 def multiply(
-    site: Site, context: Context, x: JArray, w: JArray | Held, part: Any
-) -> Any:
-    """Products `[groups batch out]` of the groups of a site, on tiles.
+    how: How,
+    io: IO,
+    x: JArray,
+    w: JArray | Held,
+    key: PRNGKey | None,
+    digital: JArray | None,
+) -> JArray:
+    """The product of a site on tiles.
 
     Args:
-        site: how.
-        context: key and ranges.
-        x: input vectors `[groups batch in]`.
-        w: matrices `[groups in out]`.
-        part: number of this part of the batch, or `None` for all of it.
+        how: the product and its tiles.
+        io: the periphery.
+        x: the activation.
+        w: the weight, or the cells that hold it.
+        key: names the noise.
+        digital: factors behind the ADCs of the parts of a weight on a chip.
     """
-    io, key = context.io_of(site), context.key_of(site, x, plain_value(w))
-    if key is not None and part is not None:
-        key = jr.fold_in(rng.path_key(key, "part"), part)
 
-    digital = context.digital.get(next(iter(site.layouts), ""))
+    def product(x: JArray, w: Any, part: Any) -> tuple[JArray, None]:
+        own = key
+        if key is not None and part is not None:
+            own = jr.fold_in(rng.path_key(key, "part"), part)
+        return _in_groups(how, io, x, w, own, digital), None
+
+    return how.form.run(x, w, product, how.patches)[0]
+
+
+def _in_groups(
+    how: How,
+    io: IO,
+    x: JArray,
+    w: JArray | Held,
+    key: PRNGKey | None,
+    digital: JArray | None,
+) -> JArray:
+    """Products `[groups batch out]` of vectors `[groups batch in]` with matrices."""
 
     def one(x: JArray, w: JArray | Held, key: PRNGKey | None) -> JArray:
-        tiles = tiles_of(site.rule, w, digital)
+        tiles = tiles_of(how, w, digital)
         if isinstance(w, Held) and w.factor is not None:
             tiles = crossbar.rescale(tiles, jnp.max(w.factor, axis=0))
         y = crossbar.mvm(tiles, x, io, key=key)
         if not isinstance(w, Held) or w.offset is None:
             return y
-        offset = crossbar.from_weights(w.offset, site.rule.tiles)
+        offset = crossbar.from_weights(w.offset, how.tiles)
         return y - crossbar.mvm(offset, x, inputs_alone(io))
 
     if x.shape[0] == 1:
@@ -285,29 +328,42 @@ class Product(Action):
             return bind(eqn, [plain_value(value) for value in values])
         site, kind = self.site, eqn.outvars[0].aval.dtype
         x, w = plain_value(values[1 - site.side]), values[site.side]
-        base = weight
-        work = jnp.result_type(kind, x.dtype, plain_value(base).dtype)
+        work = jnp.result_type(kind, x.dtype, plain_value(weight).dtype)
+        cast = jax.tree.map(lambda a: a.astype(work), weight)
+        if context.observer is not None:
+            self._observe(context, eqn, context.masked(site, x).astype(work), cast)
+            return bind(eqn, [plain_value(value) for value in values])
+        y = self._multiplied(context, eqn, x.astype(work), cast)
+        if not isinstance(w, Sum):
+            return [y.astype(kind)]
+        pair = (w.rest, x) if site.side == 0 else (x, w.rest)
+        return [y.astype(kind) + bind(eqn, pair)[0]]
+
+    def _multiplied(self, context: Context, eqn: Any, x: JArray, w: Any) -> JArray:
+        site, rule = self.site, self.site.rule
+        tiles = rule.tiles.rows, rule.tiles.columns
+        how = How(site.form, *tiles, rule.normalize, rule.patches)
+        digital = context.digital.get(next(iter(site.layouts), ""))
+        if x.size:
+            checks.finite("x", x)
+        key = context.key_of(site, x, plain_value(w))
+
+        def whole(*operands: Any) -> tuple[JArray, None]:
+            with precision(eqn):
+                return multiply(how, *operands), None
+
+        operands = context.io_of(site), x, w, key, digital
+        return with_automatic_axes(whole, eqn)(*operands)[0]
+
+    def _observe(self, context: Context, eqn: Any, x: JArray, w: Any) -> None:
+        site, masked = self.site, context.mask is not None
 
         def product(x: JArray, w: Any, part: Any) -> Any:
-            if context.observer is None:
-                return multiply(site, context, x, w, part), None
-            io, masked = context.io_of(site), context.mask is not None
+            io = context.io_of(site)
             return context.observer(site, x, w, io=io, masked=masked)
 
         def whole(x: JArray, w: Any) -> Any:
             with precision(eqn):
                 return site.form.run(x, w, product, site.rule.patches, context.over)
 
-        looked_at = x if context.observer is None else context.masked(site, x)
-        operands = (
-            looked_at.astype(work),
-            jax.tree.map(lambda a: a.astype(work), base),
-        )
-        y, seen = with_automatic_axes(whole, eqn)(*operands)
-        if context.observer is not None:
-            context.seen[site.name] = seen
-            return bind(eqn, [plain_value(value) for value in values])
-        if not isinstance(w, Sum):
-            return [y.astype(kind)]
-        pair = (w.rest, x) if site.side == 0 else (x, w.rest)
-        return [y.astype(kind) + bind(eqn, pair)[0]]
+        context.seen[site.name] = with_automatic_axes(whole, eqn)(x, w)[1]

@@ -160,6 +160,12 @@ class CompensationSection(Section):
     )
 
     norms: bool = Field(default=False, description="true or false")
+    through: Literal["weights", "periphery"] = Field(
+        default="weights", description='"weights" or "periphery"'
+    )
+    """What meets inputs: weights that were read and compensated, once per chip and
+    time; or the cells themselves, with fresh read noise at each product and drift
+    compensation that is measured through the converters."""
 
     @model_validator(mode="after")
     def _measured(self) -> "CompensationSection":
@@ -168,6 +174,12 @@ class CompensationSection(Section):
                 "have no `recalibrate` without a scope",
                 self.recalibrate,
                 "Choose a scope, or remove the times.",
+            )
+        if self.through == "periphery" and self.scope == "network":
+            refuse(
+                "have a `scope` of single weights through the periphery",
+                self.scope,
+                'Use "layer", "column" or "none".',
             )
         return self
 

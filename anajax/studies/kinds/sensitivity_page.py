@@ -278,9 +278,9 @@ def _assumed(data: "xr.Dataset") -> list[str]:
         *hardware_assumptions(data),
         "The program is that of the nominal hardware: it is not chosen anew where an "
         "imperfection grows.",
-        "Elasticities: conductances normal with exact mean and variance; compensation "
-        "in the limit of large layers; steps of converters as the noise they amount "
-        "to.",
+        "Elasticities: weights as read, conductances normal with exact mean and "
+        "variance; compensation in the limit of large layers; steps of converters as "
+        "the noise they amount to.",
         "Morris and Sobol: outputs are means over the same chips at all points, so "
         "that shares are of the hardware's variance, not of chance.",
     ]
@@ -289,8 +289,7 @@ def _assumed(data: "xr.Dataset") -> list[str]:
 def hardware_assumptions(data: "xr.Dataset") -> list[str]:
     """What the model of the periphery takes for granted."""
     return [
-        "Weights are read once per chip and time for all test items, with read noise; "
-        "converters and output noise act at every product.",
+        page.physics(data) + " Converters and output noise act at every product.",
         page.compensation(data),
         *page.faults(data),
         "Input and ADC ranges are the largest that the trained network calls for on "

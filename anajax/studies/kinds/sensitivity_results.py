@@ -1,10 +1,10 @@
 """Results of a study of sensitivity as labelled arrays."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anajax import chip
 from anajax.analysis import designs
 from anajax.analysis.elasticities import OUTPUTS
 from anajax.analysis.hardware import NON_IDEALITIES, value
@@ -156,7 +156,7 @@ def _layers(study: Any, found: dict[str, np.ndarray]) -> "xr.Dataset":
     assert section is not None
     units = {"units": _unit(study)}
     alone, order = ("layer", "layer_chip"), ("digital_layers", "layer_chip")
-    sizes = [int(np.prod(w.shape)) for w in chip.weights(study.work.params).values()]
+    sizes = [math.prod(p.shape) for p in study.deployed.network.report.analog]
     return xr.Dataset(
         {
             "alone_metric": (alone, found["alone_metric"], units),

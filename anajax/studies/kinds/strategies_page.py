@@ -290,9 +290,8 @@ def assumptions(data: "xr.Dataset") -> list[str]:
     return [
         "Matrices of products are analog (`anajax.chip.table` lists them); biases, "
         "norms and embeddings are digital and exact.",
-        data.attrs.get("periphery", "Converters, wires and products are ideal.")
-        + " The noise of devices is in the weights, read once per chip and time for "
-        "all test items.",
+        data.attrs.get("periphery", "Converters, wires and products are ideal."),
+        page.physics(data),
         page.compensation(data),
         *page.faults(data),
         *page.norms(data),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anajax import chip
+from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.periphery import Periphery
 from anajax.analysis.tolerance import Requirement
 from anajax.analysis.workload import Workload
@@ -189,7 +190,8 @@ def _of_device(case: Case, data: "xr.Dataset") -> "xr.Dataset":
 
 def _density(work: Workload) -> tuple[np.ndarray, np.ndarray]:
     """Share of the normalized weights in bins of -1..1, and the bins' centers."""
-    found = chip.normalized_weights(work.params).values()
+    report = AnalogNetwork(work=work).report
+    found = chip.normalized_weights(work.params, select=report).values()
     u = np.concatenate([np.ravel(w.u) for w in found])
     count, edges = np.histogram(u, bins=201, range=(-1, 1))
     return (edges[:-1] + edges[1:]) / 2, count / count.sum()

@@ -250,7 +250,7 @@ class Builder:
         hardware = network.hardware(device, periphery_of(config))
         program = self._program_key(config, hardware.device)
         if program not in self.programs:
-            self.programs[program] = strategy_layers(config, self.work, hardware.device)
+            self.programs[program] = strategy_layers(config, network, hardware.device)
         variant = Variant(
             hardware=hardware,
             layers=self.programs[program],

@@ -88,6 +88,21 @@ def mapping(data: "xr.Dataset") -> str:
     )
 
 
+def physics(data: "xr.Dataset") -> str:
+    """What stands in the products: weights as read, or the cells."""
+    given = json.loads(data.attrs["config"])["compensation"].get("through")
+    if given == "periphery":
+        return (
+            "Products meet the cells themselves, with fresh read noise for each input "
+            "vector; drift compensation is measured through the converters, of each "
+            "weight by itself."
+        )
+    return (
+        "The noise of devices is in the weights, read once per chip and time for all "
+        "test items."
+    )
+
+
 def compensation(data: "xr.Dataset") -> str:
     """What drift compensation there is, and when it is measured."""
     scope = data.attrs["compensation"]

@@ -99,7 +99,7 @@ def train(site: Site, options: TrainingOptions, *, through_noise: bool) -> PyTre
         if through_noise:
             noise = training.device_noise(
                 site.device, START.strategies(site), site.times,
-                normalize=site.network.normalize,
+                normalize=site.network.normalize, **site.which,
             )  # fmt: skip
             apply, chosen = site.network.learned, options
         else:

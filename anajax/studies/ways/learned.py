@@ -79,6 +79,7 @@ class Targets(Way):
             "learning_rate": options.learning_rate,
             "weight_rate": options.weight_rate,
             "normalize": site.network.normalize,
+            **site.which,
         }
         if options.goal == "labels":
             shared |= {"labels": training_labels(work), "loss": labels_loss(work)}

@@ -48,8 +48,8 @@ class ClosedLoop(Loop):
             key=rng.path_key(site.key, self.title),
             reads=self.reads or 1,
         ).strategy
-        how = site.network.normalize
-        layers = closed_loop_layers(site.params, policy, normalize=how)
+        how = {"normalize": site.network.normalize, **site.which}
+        layers = closed_loop_layers(site.params, policy, **how)
         return Program(params=site.params, layers=layers)
 
 
@@ -64,9 +64,8 @@ class Descent(Loop):
     def build(self, site: Site) -> Program:
         """The tuned strategy, and pulses until products are right."""
         loop = ProductDescent() if self.descent is None else self.descent.record
-        how = site.network.normalize
-        start = _start(site)
-        layers = product_descent_layers(site.params, start, loop, normalize=how)
+        how = {"normalize": site.network.normalize, **site.which}
+        layers = product_descent_layers(site.params, _start(site), loop, **how)
         return Program(params=site.params, layers=layers)
 
 

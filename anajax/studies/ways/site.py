@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from anajax.analysis.workload import Workload
 from anajax.chip import Strategies
 from anajax.devices.base import Device
 from anajax.mapping.density import WeightDensity
+from anajax.mapping.layout import Layout
 from anajax.mapping.strategy import Strategy
 from anajax.mapping.weight_error import (
     Compensation,
@@ -66,6 +68,9 @@ class Site:
     """Seconds; what is optimized is good at these."""
     key: PRNGKey
     """Of the random starts of searches."""
+    layouts: Mapping[str, Layout] | None = None
+    """Which parameters are weights, by path, and what their axes are; None for what the
+    products of the network say."""
     recalibrate: Array | None = None
     """Seconds at which drift compensation is measured; None for every read-out."""
     optimizer: OptimizerOptions = OptimizerOptions()
@@ -80,10 +85,23 @@ class Site:
         return self.network.work
 
     @functools.cached_property
+    def axes(self) -> dict[str, Layout]:
+        """Layouts of the weights by path."""
+        given = self.network.report.layouts if self.layouts is None else self.layouts
+        return dict(given)
+
+    @property
+    def which(self) -> dict[str, Any]:
+        """`select` and `layout` of these weights, for functions of parameters."""
+        axes = self.axes
+        return {"select": lambda path, _: path in axes, "layout": axes}
+
+    @functools.cached_property
     def error(self) -> ExpectedError:
         """The exact weight error of tables."""
         return ExpectedError(
             params=self.params,
+            layouts=self.axes,
             device=self.device,
             times=self.times,
             normalize=self.network.normalize,
@@ -117,8 +135,7 @@ class Site:
             return find(error.density(path), rng.path_key(self.key, path))
 
         return {
-            p: self.kept.strategy(p, functools.partial(of_layer, p))
-            for p in chip.weights(self.params)
+            p: self.kept.strategy(p, functools.partial(of_layer, p)) for p in self.axes
         }
 
     def of_tables(self, strategies: Strategies) -> Program:
@@ -133,7 +150,7 @@ class Site:
     def layers(self, strategies: Strategies) -> dict[str, chip.LayerProgram]:
         """Targets of all weights by tables."""
         how = self.network.normalize
-        return targets(self.params, strategies, self.device, how)
+        return targets(self.params, strategies, self.device, how, self.axes)
 
     def of_layers(
         self, layers: dict[str, chip.LayerProgram], digital: Mapping[str, Array]

@@ -135,7 +135,9 @@ class Optimized(Table):
         error = site.error
         if self.importance is not None:
             inputs, apply = training_inputs(site.work, FISHER_INPUTS), site.work.apply
-            known = fisher_information(apply, site.params, inputs, key=site.key)
+            known = fisher_information(
+                apply, site.params, inputs, key=site.key, **site.which
+            )
             error = dataclasses.replace(error, importance=known)
         return site.search(functools.partial(_optimized, site), error)
 

@@ -155,11 +155,11 @@ def compare(
 ) -> None:
     """Print results of B minus those of A, chip by chip where both have the same."""
     with _mistakes():
-        from anajax.studies.report import comparison, results, terminal
+        from anajax.studies.report import blocks, comparison, results, terminal
 
         first, second = (results.read_results(path) for path in (a, b))
         difference = comparison.compare(first, second)
-        terminal.show(terminal.comparison(difference, first.attrs["metric"]))
+        terminal.show(terminal.comparison(difference, blocks.format_of(first)))
 
 
 @app.command()
@@ -264,7 +264,7 @@ def _plot(device: Any, path: Path) -> None:
 
 
 def _draw(figure: Callable[[], Any], path: Path) -> None:
-    from anajax.studies.report.figures import render
+    from anajax.studies.report.plots import render
 
     write_atomically(path, render(figure)[path.suffix.lstrip(".")])
     typer.echo(f"Figure: {path}")

@@ -62,7 +62,12 @@ def test_a_study_ranks_and_goes_on(tmp_path):
     assert data.order.values.tolist() == ["kernel"]
     assert data.order_metric.values[1].tolist() == [1.0] * 4  # all digital
     page = report.write_report(tmp_path / "a").read_text()
-    for text in ("Until the network has lost 5 points", "Screening", "Sobol", "Layers"):
+    for text in (
+        "has lost 5 percentage points",
+        "Screening",
+        "Sobol",
+        "Layers",
+    ):
         assert text in page
     assert [t.row_count for t in terminal.summary(data)] == [
         data.sizes["imperfection"], 1

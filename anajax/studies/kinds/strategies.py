@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from jax.sharding import Mesh
 
 from anajax import chip, rng, training
@@ -23,13 +24,17 @@ from anajax.programming import strategy_file, targets_file
 from anajax.programming.end_to_end.targets import distillation
 from anajax.programming.strategy_file import from_text, to_text
 from anajax.studies.config.strategy import DIGITAL, StrategySection
-from anajax.studies.config.study import ProgrammedConfig
+from anajax.studies.config.study import (
+    DevicesConfig,
+    ProgrammedConfig,
+    StrategiesConfig,
+)
+from anajax.studies.kinds import strategies_page as page
 from anajax.studies.kinds import strategies_results as arrays
-from anajax.studies.report import results
-from anajax.studies.report.results import Part
+from anajax.studies.kinds.base import Kind
+from anajax.studies.kinds.strategies_results import Part
 from anajax.studies.store.drafts import Course, Draft, Saving, drop_all
-from anajax.studies.store.folder import Folder
-from anajax.studies.store.parts import Notify, Parts
+from anajax.studies.store.parts import Parts
 from anajax.studies.ways.cases import Case, cases_of
 from anajax.studies.ways.deploy import engine_of, network_of
 from anajax.studies.ways.learned import (
@@ -113,38 +118,25 @@ class StrategiesStudy:
         ]
         return [(label, name) for label in labels for name in asked.parameters]
 
-    def run(self, folder: Folder, *, notify: Notify) -> Any:
-        """Do all parts that are not done, and write results and strategies.
+    def run(self, parts: Parts, digital: np.ndarray) -> xr.Dataset:
+        """Do all parts that are not done, and write the tables of strategies.
 
         Args:
-            folder: where parts and results are.
-            notify: told of every part that is begun and finished.
-
-        Returns:
-            The results as an xarray Dataset, as written to `results.nc`.
+            parts: what is done; saves what is not.
+            digital: metric of the digital network `[items]`.
         """
-        digital = np.asarray(evaluate(self.work))
-        tables, programs = [], {}
+        config, tables, programs = self.config, [], {}
         for case in self.cases:
-            runner = Runner(self, case, Parts(folder, notify))
-            parts = {e.title: runner.measure(e) for e in self.config.strategies}
-            table = arrays.of_case(self.config, self.work, case, parts, digital)
-            found = {key: runner.require(*key, digital) for key in self.requirements}
-            drop_all(folder)
-            unit = table[self.work.metric].attrs["units"]
-            tables.append(arrays.add_required(table, found, unit))
-            programs |= self._tables(case, parts)
-        data = arrays.combine(
-            self.config,
-            self.work,
-            self.cases,
-            tables,
-            float(digital.mean()),
-            folder.identity,
-        )
-        folder.write(strategy_file.FILE, to_text(programs).encode())
-        folder.write(results.RESULTS, results.to_netcdf(data))
-        return data
+            runner = Runner(self, case, parts)
+            found = {e.title: runner.measure(e) for e in config.strategies}
+            exact = runner.exact_part(digital)
+            table = arrays.of_case(config, self.work, case, found, exact)
+            needs = {key: runner.require(*key, digital) for key in self.requirements}
+            drop_all(parts.folder)
+            tables.append(arrays.with_required(table, needs, config, self.work))
+            programs |= self._tables(case, found)
+        parts.folder.write(strategy_file.FILE, to_text(programs).encode())
+        return arrays.combine(config, self.work, self.cases, tables)
 
     def _tables(self, case: Case, parts: dict[str, Part]) -> dict[str, Any]:
         """Strategies by name, of programs that follow a table."""
@@ -185,7 +177,9 @@ class Runner:
 
     def _part(self, entry: StrategySection, draft: Draft, title: str) -> Part:
         if entry.name == DIGITAL:
-            return self._exact_part(self._trained_digital)
+            params = self._trained_digital
+            items = np.asarray(evaluate(self.study.work, params))
+            return self.exact_part(items, params)
         built, config = self._program(entry), self.study.config
         tally = self._measure(
             built,
@@ -208,10 +202,17 @@ class Runner:
             ),
         )
 
-    def _exact_part(self, params: PyTree) -> Part:
-        """The results of a digital network: the same on all chips and at all times."""
+    def exact_part(self, items: np.ndarray, params: PyTree = None) -> Part:
+        """The results of a digital network: the same on all chips and at all times.
+
+        Args:
+            items: its metric `[items]`.
+            params: after training, if it was trained.
+        """
         work, chips, times = self.study.work, self.study.config.chips, self.case.times
-        items = np.asarray(evaluate(work, params))
+        loss = 0.0
+        if params is not None:
+            loss = distillation(outputs(work, params), outputs(work))
         masks = [np.asarray(mask, bool) for mask in work.subsets.values()]
 
         def same(value: Any, *shape: int) -> np.ndarray:
@@ -220,7 +221,7 @@ class Runner:
         means, every = [items[mask].mean() for mask in masks], (chips, times.size)
         return Part(
             metric=same(items.mean(), *every),
-            loss=same(distillation(outputs(work, params), outputs(work)), *every),
+            loss=same(loss, *every),
             item_metric=same(items, times.size, items.size),
             subset_metric=same(np.reshape(means, (-1, 1, 1)), len(masks), *every),
             weight_rms_error=same(0, *every),
@@ -381,3 +382,15 @@ class Runner:
             times=self.case.times,
             key=self._init_key,
         )
+
+
+KIND = Kind(
+    name="strategies",
+    config=StrategiesConfig,
+    prepare=prepare,
+    title=page.title,
+    blocks=page.blocks,
+    assumptions=page.assumptions,
+)
+DEVICES = dataclasses.replace(KIND, name="devices", config=DevicesConfig)
+"""The same on many devices."""

@@ -1,100 +1,124 @@
 """Results of a study of strategies as labelled arrays."""
 
-import json
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import xarray as xr
 
 from anajax import chip
 from anajax.analysis.tolerance import Requirement
 from anajax.analysis.workload import Workload
-from anajax.studies.config.hardware import PeripherySection
-from anajax.studies.config.strategy import DIGITAL, LEARNED, StrategySection
-from anajax.studies.config.study import DevicesConfig, ProgrammedConfig
+from anajax.devices.report import device_curves
+from anajax.studies.config.strategy import LEARNED, StrategySection
+from anajax.studies.config.study import ProgrammedConfig
+from anajax.studies.kinds import tolerance
 from anajax.studies.report import results
-from anajax.studies.report.results import Part
-from anajax.studies.store.versions import git_state
+from anajax.studies.report.statistics import DIGITAL
 from anajax.studies.ways.cases import Case
 
-if TYPE_CHECKING:  # costs a second to import
-    import xarray as xr
-else:
-    xr = Any
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one strategy on one device gave; the unit in which a study is saved."""
+
+    metric: np.ndarray
+    """`[chips times]`, the mean over test items; NaN for chips that were not needed."""
+    loss: np.ndarray
+    """`[chips times]`, divergence of the digital from the analog outputs."""
+    item_metric: np.ndarray
+    """`[times items]`, the mean over chips."""
+    subset_metric: np.ndarray
+    """`[subsets chips times]`, the mean over the items of a subset."""
+    weight_rms_error: np.ndarray
+    """`[chips times]`, measured, fraction of w_max."""
+    expected_rms_error: np.ndarray
+    """`[times]`, without samples, fraction of w_max."""
+    strategies: str
+    """The strategy as the text of a strategy file."""
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> "Part":
+        """The part whose fields were saved as arrays."""
+        return cls(**{**arrays, "strategies": str(arrays["strategies"])})  # pyright: ignore
 
 
 def of_case(
     config: ProgrammedConfig,
     work: Workload,
     case: Case,
-    parts: dict[str, Part],
-    digital: np.ndarray,
-) -> "xr.Dataset":
+    parts: Mapping[str, Part],
+    exact: Part,
+) -> xr.Dataset:
     """The results of one device.
 
     Args:
         config: of the study.
         work: the network.
         case: the device.
-        parts: by strategy label.
-        digital: metric of the digital network `[items]`.
+        parts: by strategy label, in order.
+        exact: the digital network, which becomes the first strategy.
     """
-    return results.dataset(
-        parts,
-        {e.title: kind_of(e) for e in config.strategies},
-        work=work,
-        digital=digital,
-        times=case.times,
-        extrapolated=case.extrapolated,
+    every = {DIGITAL: exact, **parts}
+    names = [f.name for f in dataclasses.fields(Part) if f.name != "strategies"]
+    arrays = {n: np.stack([getattr(p, n) for p in every.values()]) for n in names}
+    expected = {"units": "1", "comment": "from exact moments, without samples"}
+    data = results.measures(work, arrays, ("strategy",)).assign(
+        expected_rms_error=(
+            ("strategy", "time"), arrays["expected_rms_error"], expected,
+        ),
+    )  # fmt: skip
+    entries = config.strategies
+    return data.merge(results.times(case.times, case.extrapolated)).assign_coords(
+        strategy=list(every),
+        family=("strategy", [DIGITAL, *map(family, entries)]),
+        trained=("strategy", [False, *(e.trained for e in entries)]),
     )
 
 
-def kind_of(entry: StrategySection) -> str:
-    """By hand, optimized or digital; on trained weights or not."""
+def family(entry: StrategySection) -> str:
+    """By hand, optimized or digital."""
     if entry.name == DIGITAL:
-        return f"trained {DIGITAL}"
-    found = "optimized" if entry.name in ("optimized", *LEARNED) else "hand"
-    return f"trained {found}" if entry.trained else found
+        return DIGITAL
+    return "optimized" if entry.name in ("optimized", *LEARNED) else "hand"
 
 
-def add_required(
-    data: "xr.Dataset", found: dict[tuple[str, str], Requirement], unit: str
-) -> "xr.Dataset":
+def with_required(
+    data: xr.Dataset,
+    found: Mapping[tuple[str, str], Requirement],
+    config: object,
+    work: Workload,
+) -> xr.Dataset:
     """The results with the loosest devices that would do, where there are any.
 
     Args:
         data: results of one device.
         found: by strategy label and parameter.
-        unit: of the metric.
+        config: of the study.
+        work: names the metric.
     """
-    if not found:
+    asked = getattr(config, "required", None)
+    if asked is None:
         return data
-    labels, names = (list(dict.fromkeys(k)) for k in zip(*found, strict=True))
-    own = {"units": "1", "comment": "relative to the device's own"}
-    data = data.assign_coords(
-        required_strategy=labels,
-        parameter=names,
-        factor=("factor", found[labels[0], names[0]].factors, own),
-    )
-    dims = ("required_strategy", "parameter")
-    for end in ("factor", "low", "high"):
-        values = [[float(getattr(found[s, p], end)) for p in names] for s in labels]
-        data[f"required_{end}"] = (dims, values, own)
-    data["required_gap"] = (
-        (*dims, "factor", "chip"),
-        np.array([[found[s, p].gaps for p in names] for s in labels]),
-        {"units": unit, "comment": "loss against the digital network"},
-    )
-    return data
+    labels = list(dict.fromkeys(label for label, _ in found))
+    tables: Sequence[xr.Dataset] = [
+        tolerance.dataset(
+            [r for (of, _), r in found.items() if of == label],
+            next(iter(found.values())).factors,
+            unit=results.unit_of(work),
+        )
+        for label in labels
+    ]
+    every = xr.concat(tables, dim="required_strategy", coords="minimal")
+    return data.merge(every.assign_coords(required_strategy=labels))
 
 
 def combine(
     config: ProgrammedConfig,
     work: Workload,
-    cases: list[Case],
-    tables: list["xr.Dataset"],
-    digital: float,
-    identity: dict[str, Any],
-) -> "xr.Dataset":
+    cases: Sequence[Case],
+    tables: Sequence[xr.Dataset],
+) -> xr.Dataset:
     """The results of all devices, with what a report says of them.
 
     Args:
@@ -102,98 +126,30 @@ def combine(
         work: the network.
         cases: the devices.
         tables: results by device.
-        digital: metric of the digital network.
-        identity: of the study.
     """
-    if isinstance(config, DevicesConfig):
-        data = _of_devices(cases, tables)
-    else:
-        data = _of_device(cases[0], tables[0])
-    data = data.assign_attrs(_about(config))
-    recalibrated = config.compensation.recalibrate
-    density = _density(work)
-    data = data.assign_coords(weight=("weight", density[0], {"units": "w / w_max"}))
-    data["weight_share"] = ("weight", density[1], {"units": "1"})
-    return data.assign_attrs(
-        results.attributes(
-            identity,
-            study=config.study,
-            metric=work.metric,
-            digital_metric=digital,
-            seed=config.seed,
-            workload=work.name,
-            items=int(work.x.shape[0]),
-            data_source=work.source["data"],
-            weights=work.source["weights"],
-            compensation=config.compensation.scope,
-            stop_at_se=config.stop_at_se or 0.0,
-            git=git_state(),
-            json=json.dumps(["config", "versions", "source", "device_files"]),
-            **({} if recalibrated is None else {"recalibrated": recalibrated}),
-        )
-    )
-
-
-def _about(config: Any) -> dict[str, Any]:
-    """What a report says of sections that a study may have."""
-    about = {}
-    if config.periphery is not None:
-        about["periphery"] = in_words(config.periphery)
-    if config.training is not None:
-        about["training"] = json.dumps(config.training.model_dump())
-    if getattr(config, "required", None) is not None:
-        about["required_gap"] = config.required.gap
-    return about
-
-
-def in_words(section: PeripherySection) -> str:
-    """What stands around the arrays, as a sentence."""
-    said = [
-        f"{bits:g}-bit {name.upper()}"
-        for name, bits in (("dac", section.dac_bits), ("adc", section.adc_bits))
-        if bits is not None
-    ]
-    if section.output_noise:
-        said.append(f"output noise of {section.output_noise:g} w_max at full input")
-    if section.wires:
-        said.append(f"wires of {section.wires:g} Ohm per segment")
-    rows, columns = (n or "any number of" for n in (section.rows, section.columns))
-    return (
-        f"Products go through {', '.join(said) or 'an ideal periphery'} on tiles of at "
-        f"most {rows} x {columns} lines; ranges hold {100 * section.inputs:g} % of the "
-        f"calibration inputs of a layer and {100 * section.outputs:g} % of their sums."
-    )
-
-
-def _of_devices(cases: list[Case], tables: list["xr.Dataset"]) -> "xr.Dataset":
-    import xarray as xr
-
     data = xr.concat(tables, dim="device", join="outer", coords="minimal")
     data = data.assign_coords(device=[c.label for c in cases])
-    models = [c.device for c in cases]
-    data["device_source"] = ("device", [d.source for d in models])
-    for name, of in (("range_low", "g_min"), ("range_high", "g_max")):
-        values = [float(getattr(d, of)) for d in models]
-        data[name] = ("device", values, {"units": "uS"})
-    levels = [0 if d.levels is None else d.levels.size for d in models]
-    data["levels"] = ("device", levels, {"comment": "0: analog"})
-    return data
-
-
-def _of_device(case: Case, data: "xr.Dataset") -> "xr.Dataset":
-    from anajax.devices.report import device_curves
-
-    curves = device_curves(case.device)
-    data = data.assign_coords(
-        conductance=("conductance", curves.pop("conductance"), {"units": "uS"}),
-        device_time=("device_time", curves.pop("device_time"), {"units": "s"}),
+    data = data.merge(results.devices({c.label: c.device for c in cases}))
+    if len(cases) == 1:
+        data = data.merge(_curves(cases[0]))
+    required = getattr(config, "required", None)
+    if required is not None:
+        data.attrs["gap"] = required.gap
+    weight, share = _density(work)
+    return data.assign_coords(weight=("weight", weight, {"units": "w / w_max"})).assign(
+        weight_share=("weight", share, {"units": "1"})
     )
-    for name, values in curves.items():
-        dims = ("conductance", "device_time")[: values.ndim]
-        data[name] = (dims, values, {"units": "uS"})
-    data.attrs["device_source"] = case.device.source
-    data.attrs["device"] = case.label
-    return data
+
+
+def _curves(case: Case) -> xr.Dataset:
+    """Curves of the model of a device."""
+    curves = device_curves(case.device)
+    axes = {"conductance": {"units": "uS"}, "device_time": {"units": "s"}}
+    coords = {name: (name, curves.pop(name), unit) for name, unit in axes.items()}
+    return xr.Dataset(
+        {n: (tuple(axes)[: v.ndim], v, {"units": "uS"}) for n, v in curves.items()},
+        coords=coords,
+    )
 
 
 def _density(work: Workload) -> tuple[np.ndarray, np.ndarray]:

@@ -1,9 +1,10 @@
 """A device from a table of measurements: which form, and how well it explains them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import norm
 
 from anajax import devices
 from anajax._core.tree import replace
@@ -18,13 +19,7 @@ from anajax.devices.fitting.measurements import (
 )
 from anajax.devices.read_noise import NoReadNoise
 from anajax.devices.records import find_preset
-from anajax.studies.report.figures import COLORS, OPTIMIZED
-
-if TYPE_CHECKING:  # costs a second to import
-    from matplotlib.figure import Figure
-else:
-    Figure = Any
-
+from anajax.studies.report.plots import COLORS, OPTIMIZED
 
 CELLS_PER_KNOT = 20
 """Fewer cells do not determine a deviation better than by a sixth."""
@@ -82,11 +77,9 @@ def problems(found: FitResult) -> list[str]:
 
 def residual_figure(found: FitResult) -> Figure:
     """Residuals of both stages: over the target, over time, and their quantiles."""
-    import matplotlib.pyplot as plt
-    from scipy.stats import norm
-
     rest = found.residuals
-    figure, axes = plt.subplots(2, 3, figsize=(9, 5.4), sharey=True)
+    figure = Figure(figsize=(9, 5.4), layout="constrained")
+    axes = figure.subplots(2, 3, sharey=True)
     stages = {"programming": rest.programming, "read": rest.read}
     for row, (stage, z) in zip(axes, stages.items(), strict=True):
         known = np.isfinite(z)

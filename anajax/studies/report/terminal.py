@@ -1,21 +1,18 @@
 """Tables in the terminal."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
 from anajax.devices.base import Device
 from anajax.devices.fitting.fit import FitResult
 from anajax.studies.config.durations import human
-from anajax.studies.report import page, report, results
+from anajax.studies.report import report
+from anajax.studies.report.blocks import Block, MetricFormat
 from anajax.studies.report.comparison import Comparison
-
-if TYPE_CHECKING:  # costs a second to import
-    import xarray as xr
-else:
-    xr = Any
 
 
 def console(*, error: bool = False) -> Console:
@@ -29,21 +26,21 @@ def show(table: Table) -> None:
     console().print(table)
 
 
-def summary(data: "xr.Dataset") -> list[Table]:
+def summary(data: xr.Dataset) -> list[Table]:
     """What the results of a study of any kind say in short."""
-    return [_plain(block) for block in report.page_of(data).tables(data)]
+    return [_plain(block) for block in report.summary(data)]
 
 
-def comparison(found: Comparison, metric: str) -> Table:
+def comparison(found: Comparison, show: MetricFormat) -> Table:
     """Differences of two results with their standard errors."""
-    shown = results.shown(metric)
     how = "paired, chip by chip"
     if not found.paired:
         how = f"unpaired; {'; '.join(found.unlike)}"
-    table = _table(f"B - A, {shown.title} ({shown.unit}), {how}", found.times)
-    for row, label in enumerate(found.strategies):
+    table = _table(f"B - A, {show.title} ({show.points}), {how}", found.times)
+    for row, label in enumerate(found.rows):
         numbers = zip(found.difference[row], found.error[row], strict=True)
-        table.add_row(label, *(_signed(d, e, shown) for d, e in numbers))
+        cells = (show.cell(d, e, signed=True) for d, e in numbers)
+        table.add_row(label, *(f"{c.text} {c.small}" for c in cells))
     return table
 
 
@@ -81,7 +78,7 @@ def form_tests(found: FitResult) -> Table:
     return table
 
 
-def _plain(block: page.Block) -> Table:
+def _plain(block: Block) -> Table:
     """The table of a block of a report."""
     table = Table(title=block.title)
     for i, name in enumerate(block.header):
@@ -97,13 +94,6 @@ def _table(title: str, times: Any) -> Table:
     for t in times:
         table.add_column(human(float(t)), justify="right", overflow="fold")
     return table
-
-
-def _signed(difference: float, error: float, shown: results.MetricFormat) -> str:
-    digits = shown.digits
-    return (
-        f"{shown.factor * difference:+.{digits}f} ± {shown.factor * error:.{digits}f}"
-    )
 
 
 def _range(device: Device) -> str:

@@ -1,7 +1,6 @@
 """From a config of hardware to what is put on chips."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import numpy as np
@@ -12,11 +11,10 @@ from anajax.analysis.engine import Engine
 from anajax.analysis.hardware import Hardware
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.periphery import Periphery
-from anajax.analysis.workload import Workload, evaluate
+from anajax.analysis.workload import Workload
 from anajax.devices.base import Device
 from anajax.studies.config.on_hardware import HardwareConfig
 from anajax.studies.config.study import StudyConfig
-from anajax.studies.store.versions import git_state
 from anajax.studies.ways.cases import device_of, uncovered
 from anajax.studies.ways.tables import Programmer, targets
 
@@ -106,29 +104,3 @@ def strategy_layers(
     )
     strategy = programmer.build(config.strategy)
     return targets(work.params, strategy, device, config.normalize)
-
-
-def attributes(config: HardwareConfig, work: Workload, deployed: Deployed) -> Any:
-    """What results of hardware say of themselves, for `results.attributes`."""
-    return {
-        "metric": work.metric,
-        "digital_metric": float(evaluate(work).mean()),
-        "seed": config.seed,
-        "workload": work.name,
-        "items": int(work.x.shape[0]),
-        "data_source": work.source["data"],
-        "weights": work.source["weights"],
-        "compensation": config.compensation.scope,
-        "stop_at_se": config.stop_at_se or 0.0,
-        **_recalibrated(config),
-        "git": git_state(),
-        "device": deployed.device.name,
-        "device_source": deployed.device.source,
-        "strategy": config.strategy.title,
-        "study": config.study,
-    }
-
-
-def _recalibrated(config: StudyConfig) -> dict[str, Any]:
-    given = config.compensation.recalibrate
-    return {} if given is None else {"recalibrated": given}

@@ -18,13 +18,11 @@ from anajax.studies.report.blocks import (
     Block,
     Cell,
     Drawing,
-    Row,
+    cells,
     format_of,
-    text_rows,
 )
 from anajax.studies.report.plots import (
     OPTIMIZED,
-    SECOND,
     Z90,
     band,
     bars,
@@ -79,7 +77,7 @@ def _tolerance(data: xr.Dataset) -> Block:
         nominal = f"{float(one.amount_nominal):.3g} {one.unit.values}"
         factor = factor_text(one.largest_factor)
         head = str(one.title.values)
-        rows.append([head, nominal, factor, interval(one), tolerated(one)])
+        rows.append(cells(head, nominal, factor, interval(one), tolerated(one)))
     reference = {
         "digital": "the digital network",
         "nominal": "the same chips at factor 1",
@@ -94,17 +92,17 @@ def _tolerance(data: xr.Dataset) -> Block:
         f"standard error of a loss over test items is at most {worst}."
         f"{assumed.stopping(data, 'factor')}",
         header=["imperfection", "nominal", "factor", "90 % interval", "tolerated"],
-        rows=text_rows(rows),
+        rows=rows,
         drawings=[
             Drawing(
-                name="tolerance",
-                caption="How far each imperfection may grow, the least tolerated first",
-                draw=partial(tolerance_figure, data),
+                "tolerance",
+                "How far each imperfection may grow, the least tolerated first",
+                partial(tolerance_figure, data),
             ),
             Drawing(
-                name="loss_by_factor",
-                caption="Loss over the factor; bands: 90 % intervals over chips",
-                draw=partial(curves_figure, data),
+                "loss_by_factor",
+                "Loss over the factor; bands: 90 % intervals over chips",
+                partial(curves_figure, data),
             ),
         ],
         summary=True,
@@ -178,15 +176,10 @@ def _gradients(data: xr.Dataset) -> Block:
     rows = []
     for i in by_elasticity(data):
         one = data.isel(parameter=i)
-        cells = [
-            Cell(text=str(one.parameter.values)),
-            Cell(text=f"{float(one.parameter_value):.4g}"),
-        ]
-        for output in _OUTPUTS:
-            of = one.sel(output=output)
-            small = f"± {float(of.elasticity_error):.3f}"
-            cells.append(Cell(text=f"{float(of.elasticity):+.3f}", small=small))
-        rows.append(Row(cells=cells))
+        found = zip(one.elasticity.values, one.elasticity_error.values, strict=True)
+        value = f"{float(one.parameter_value):.4g}"
+        slopes = [Cell(f"{v:+.3f}", f"± {e:.3f}") for v, e in found]
+        rows.append(cells(str(one.parameter.values), value, *slopes))
     return Block(
         title="Elasticities",
         text="Relative change of the loss (divergence from the digital network) and of "
@@ -198,9 +191,9 @@ def _gradients(data: xr.Dataset) -> Block:
         rows=rows,
         drawings=[
             Drawing(
-                name="elasticities",
-                caption="Elasticities in every number of the hardware",
-                draw=partial(gradients_figure, data),
+                "elasticities",
+                "Elasticities in every number of the hardware",
+                partial(gradients_figure, data),
             )
         ],
     )
@@ -238,84 +231,84 @@ def gradients_figure(data: xr.Dataset) -> Figure:
 
 
 def _screening(data: xr.Dataset) -> Block:
-    return Block(
-        title="Screening (Morris)",
-        text="Mean |elementary effect| on the metric over the range of each factor, "
-        "and the spread of the effects: large where an effect depends on the others.",
-        header=["imperfection", "mean |effect|", "spread"],
-        rows=_index_rows(data, "screening", ("total", "spread")),
-        drawings=_index_drawing(data, "screening"),
+    text = (
+        "Mean |elementary effect| on the metric over the range of each factor, and the "
+        "spread of the effects: large where an effect depends on the others."
     )
+    columns = {"total": "mean |effect|", "spread": "spread"}
+    return _design(data, "screening", "Screening (Morris)", text, columns)
 
 
 def _variance(data: xr.Dataset) -> Block:
+    text = (
+        "Of the metric, where all factors are drawn evenly in their logarithm: what "
+        "involves each, and what it explains alone. ± half 90 % intervals."
+    )
+    columns = {"total": "total", "first": "alone"}
+    return _design(data, "variance", "Shares of the variance (Sobol)", text, columns)
+
+
+def _design(
+    data: xr.Dataset, name: str, title: str, text: str, columns: dict[str, str]
+) -> Block:
+    """The indices of a design, by what the table calls them."""
+    rows = []
+    for i in np.argsort(-indices(data, name, "metric", "total")[0], kind="stable"):
+        row = cells(_titles(data, name)[i])
+        for part in columns:
+            value, half = (v[i] for v in indices(data, name, "metric", part))
+            small = f"± {half:.3f}" if np.isfinite(half) else ""
+            row.append(Cell(f"{value:.3f}", small))
+        rows.append(row)
+    caption = f"{name.capitalize()}: all imperfections at once, 90 % intervals"
     return Block(
-        title="Shares of the variance (Sobol)",
-        text="Of the metric, where all factors are drawn evenly in their logarithm: "
-        "what each explains alone, and what involves it. ± half 90 % intervals.",
-        header=["imperfection", "alone", "total"],
-        rows=_index_rows(data, "variance", ("first", "total")),
-        drawings=_index_drawing(data, "variance"),
+        title=title,
+        text=text,
+        header=["imperfection", *columns.values()],
+        rows=rows,
+        drawings=[Drawing(name, caption, partial(indices_figure, data, name))],
     )
 
 
-def _index_drawing(data: xr.Dataset, name: str) -> list[Drawing]:
-    caption = f"{name.capitalize()}: all imperfections at once, 90 % intervals"
-    draw = partial(indices_figure, data, name)
-    return [Drawing(name=name, caption=caption, draw=draw)]
+def indices(
+    data: xr.Dataset, name: str, output: str, part: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of a design and half of their intervals, as they are shown."""
+    one = data.sel({f"{name}_output": output})
+    effect = name == "screening" and output == "metric"
+    value = one[f"{name}_{part}"] * (format_of(data).factor if effect else 1.0)
+    half = one.get(f"{name}_{part}_error", np.nan * value)
+    return value.values, half.values * (format_of(data).factor if effect else 1.0)
 
 
-def _index_rows(data: xr.Dataset, name: str, parts: tuple[str, ...]) -> list[Row]:
-    one, rows = data.sel({f"{name}_output": "metric"}), []
-    scale = 1.0 if name == "variance" else format_of(data).factor
-    for i in np.argsort(-one[f"{name}_total"].values, kind="stable"):
-        of = one.isel({f"{name}_imperfection": i})
-        cells = [
-            Cell(text=NON_IDEALITIES[str(of[f"{name}_imperfection"].values)].title)
-        ]
-        for part in parts:
-            error = float(of.get(f"{name}_{part}_error", np.nan)) * scale
-            small = f"± {error:.3f}" if np.isfinite(error) else ""
-            text = f"{scale * float(of[f'{name}_{part}']):.3f}"
-            cells.append(Cell(text=text, small=small))
-        rows.append(Row(cells=cells))
-    return rows
+def _titles(data: xr.Dataset, name: str) -> list[str]:
+    return [NON_IDEALITIES[str(n)].title for n in data[f"{name}_imperfection"].values]
 
 
 def indices_figure(data: xr.Dataset, name: str) -> Figure:
     """Sobol or Morris indices of the metric and of the loss, with 90 % intervals."""
-    of_loss = data[f"{name}_total"].sel({f"{name}_output": "loss"}).values
-    order = np.argsort(-of_loss, kind="stable")
-    parts = [
-        (label, partial(_indices, data, name, output, order))
-        for output, label in (("metric", format_of(data).title), ("loss", "loss"))
-    ]
-    size = (4.0, 0.3 * len(order) + 1.0)
-    return panels(parts, size=size, sharey=True, legend=2 * (name == "variance"))
+    show, shares = format_of(data), name == "variance"
+    order = np.argsort(-indices(data, name, "loss", "total")[0], kind="stable")
+    names = [_titles(data, name)[i] for i in order]
+    columns = {"total": "total", "alone": "first"} if shares else {"": "total"}
 
+    def draw(output: str, unit: str, axis: Axes) -> None:
+        series = {}
+        for label, part in columns.items():
+            value, half = indices(data, name, output, part)
+            series[label] = value[order], half[order]
+        what = "share of the variance" if shares else f"mean |effect| ({unit})"
+        bars(axis, names, series, xlabel=what)
 
-def _indices(
-    data: xr.Dataset, name: str, output: str, order: np.ndarray, axis: Axes
-) -> None:
-    of = f"{name}_imperfection"
-    one = data.sel({f"{name}_output": output}).isel({of: order})
-    show, y = format_of(data), np.arange(len(order))
-    shares, metric = name == "variance", output == "metric"
-    scale = show.factor if metric and not shares else 1.0
-    unit = show.points if metric else "nat"
-    styles = {"total": ("o", OPTIMIZED, None), "first": ("s", SECOND, "white")}
-    for k, (part, (marker, color, face)) in enumerate(styles.items()):
-        if shares or part == "total":
-            value, half = one[f"{name}_{part}"], one[f"{name}_{part}_error"]
-            axis.errorbar(
-                scale * value, y + 0.24 * k - 0.12, xerr=scale * half, fmt=marker,
-                color=color, mfc=face, ms=4, capsize=2,
-                label={"total": "total", "first": "alone"}[part],
-            )  # fmt: skip
-    axis.axvline(0, color="black", lw=0.8)
-    axis.set_yticks(y, [NON_IDEALITIES[str(n)].title for n in one[of].values])
-    axis.set_ylim(len(order) - 0.5, -0.5)
-    axis.set_xlabel("share of the variance" if shares else f"mean |effect| ({unit})")
+    return panels(
+        [
+            (show.title, partial(draw, "metric", show.points)),
+            ("loss", partial(draw, "loss", "nat")),
+        ],
+        size=(4.0, 0.3 * len(order) + 1.0),
+        legend=2 * shares,
+        sharey=True,
+    )
 
 
 # --- layers ---------------------------------------------------------------------------
@@ -326,12 +319,11 @@ def _layers(data: xr.Dataset) -> Block:
     found, rows = over(data.alone_metric, "layer_chip"), []
     for path in map(str, data.layer.values):
         one = found.sel(layer=path)
-        loss = float(data.alone_loss.sel(layer=path).mean())
-        texts = [short(path), str(int(data["weights"].sel(layer=path)))]
+        size = str(int(data["weights"].sel(layer=path)))
         metric = show.cell(float(one["value"]), float(one["error"]))
-        rest = [f"{loss:.4f}", str(order.index(path) + 1)]
-        cells = [*text_rows([texts])[0].cells, metric, *text_rows([rest])[0].cells]
-        rows.append(Row(cells=cells))
+        loss = f"{float(data.alone_loss.sel(layer=path).mean()):.4f}"
+        place = str(order.index(path) + 1)
+        rows.append(cells(short(path), size, metric, loss, place))
     how = {
         "greedy": "greedily: next comes the layer whose step to digital leaves the "
         "least mean loss, given those before it",
@@ -347,10 +339,9 @@ def _layers(data: xr.Dataset) -> Block:
         rows=rows,
         drawings=[
             Drawing(
-                name="layers",
-                caption="Layers alone, and made digital in order; 90 % intervals over "
-                "chips",
-                draw=partial(layers_figure, data),
+                "layers",
+                "Layers alone, and made digital in order; 90 % intervals over chips",
+                partial(layers_figure, data),
             )
         ],
         summary=True,

@@ -2,22 +2,19 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jax.sharding import Mesh
 
 from anajax import chip, rng, training
 from anajax._core.types import PRNGKey, PyTree
-from anajax.analysis.engine import Engine, Kept, Tally
-from anajax.analysis.evaluate import as_times, of_point
+from anajax.analysis.engine import Arrays, Engine, Kept, Tally
 from anajax.analysis.hardware import NOISE, Factors, impair, present
 from anajax.analysis.network import AnalogNetwork
-from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.tolerance import RAY, Requirement, requirement
 from anajax.analysis.workload import Workload, evaluate, outputs
 from anajax.programming import strategy_file, targets_file
@@ -32,11 +29,10 @@ from anajax.studies.config.study import (
 from anajax.studies.kinds import strategies_page as page
 from anajax.studies.kinds import strategies_results as arrays
 from anajax.studies.kinds.base import Kind
-from anajax.studies.kinds.strategies_results import Part
 from anajax.studies.store.drafts import Course, Draft, Saving, drop_all
 from anajax.studies.store.parts import Parts
 from anajax.studies.ways.cases import Case, cases_of
-from anajax.studies.ways.deploy import engine_of, network_of
+from anajax.studies.ways.deploy import engine_of, measure, network_of
 from anajax.studies.ways.learned import (
     START,
     Built,
@@ -138,12 +134,12 @@ class StrategiesStudy:
         parts.folder.write(strategy_file.FILE, to_text(programs).encode())
         return arrays.combine(config, self.work, self.cases, tables)
 
-    def _tables(self, case: Case, parts: dict[str, Part]) -> dict[str, Any]:
+    def _tables(self, case: Case, parts: Mapping[str, Arrays]) -> dict[str, Any]:
         """Strategies by name, of programs that follow a table."""
         programs = {}
         for label, part in parts.items():
             name = label if len(self.cases) == 1 else f"{case.label}/{label}"
-            found = from_text(part.strategies, name)
+            found = from_text(str(part["strategies"]), name)
             if label in found:
                 programs[name] = found[label]
         return programs
@@ -161,21 +157,20 @@ class Runner:
     def _draft(self, name: str) -> Draft:
         return Draft(self.folder, name)
 
-    def measure(self, entry: StrategySection) -> Part:
+    def measure(self, entry: StrategySection) -> Arrays:
         """The results of a strategy on all chips."""
         title = f"{self.case.label}: {entry.title}"
-        found = self.parts.get(
+        return self.parts.get(
             self._name(entry),
-            lambda draft: vars(self._part(entry, draft, title)),
+            lambda draft: self._part(entry, draft, title),
             title=title,
             needs=("loss",),
         )
-        return Part.of(found)
 
     def _name(self, entry: StrategySection) -> str:
         return f"{self.case.label}-{entry.title}"
 
-    def _part(self, entry: StrategySection, draft: Draft, title: str) -> Part:
+    def _part(self, entry: StrategySection, draft: Draft, title: str) -> dict[str, Any]:
         if entry.name == DIGITAL:
             params = self._trained_digital
             items = np.asarray(evaluate(self.study.work, params))
@@ -190,19 +185,13 @@ class Runner:
                 f"{title}, {tally.taken[0]} of {config.chips} chips", False
             ),
         )
-        return Part(
-            metric=tally.metric[0],
-            loss=tally.loss[0],
-            item_metric=tally.item_metric[0],
-            subset_metric=tally.subset_metric[:, 0],
-            weight_rms_error=tally.weight_rms_error[0],
-            expected_rms_error=built.expected_error,
-            strategies=to_text(
-                {entry.title: built.strategies} if built.strategies else {}
-            ),
-        )
+        tables = {entry.title: built.strategies} if built.strategies else {}
+        return tally.of(0) | {
+            "expected_rms_error": built.expected_error,
+            "strategies": to_text(tables),
+        }
 
-    def exact_part(self, items: np.ndarray, params: PyTree = None) -> Part:
+    def exact_part(self, items: np.ndarray, params: PyTree = None) -> dict[str, Any]:
         """The results of a digital network: the same on all chips and at all times.
 
         Args:
@@ -219,15 +208,15 @@ class Runner:
             return np.broadcast_to(np.asarray(value, items.dtype), shape)
 
         means, every = [items[mask].mean() for mask in masks], (chips, times.size)
-        return Part(
-            metric=same(items.mean(), *every),
-            loss=same(loss, *every),
-            item_metric=same(items, times.size, items.size),
-            subset_metric=same(np.reshape(means, (-1, 1, 1)), len(masks), *every),
-            weight_rms_error=same(0, *every),
-            expected_rms_error=same(0, times.size),
-            strategies=to_text({}),
-        )
+        return {
+            "metric": same(items.mean(), *every),
+            "loss": same(loss, *every),
+            "item_metric": same(items, times.size, items.size),
+            "subset_metric": same(np.reshape(means, (-1, 1, 1)), len(masks), *every),
+            "weight_rms_error": same(0, *every),
+            "expected_rms_error": same(0, times.size),
+            "strategies": to_text({}),
+        }
 
     def _measure(
         self,
@@ -240,23 +229,14 @@ class Runner:
         """What all chips with a program give, factors on imperfections."""
         study, network = self.study, self.study.network
         hardware = network.hardware(self.case.device, params=built.params)
-        point = network.point(
+        return measure(
+            study.config,
+            study.engine,
+            network,
             impair(hardware, factors),
             built.layers,
-            filled(jnp.asarray(times, float)),
-            network.items,
+            times,
             params=built.params,
-            recalibrate=as_times(study.config.compensation.recalibrate),
-        )
-        mesh = study.engine.mesh
-        return study.engine.measure(
-            of_point,
-            np.zeros(1),
-            chip_keys(self.key, np.arange(study.config.chips)),
-            point if mesh is None else point.on(mesh, cut="items"),
-            times=len(times),
-            items=study.work.x.shape[0],
-            subsets=study.work.subsets,
             kept=kept,
             notify=notify,
         )

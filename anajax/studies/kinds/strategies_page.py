@@ -20,10 +20,9 @@ from anajax.studies.report.blocks import (
     Block,
     Cell,
     Drawing,
-    Row,
+    cells,
     format_of,
     table,
-    text_rows,
 )
 from anajax.studies.report.statistics import (
     DIGITAL,
@@ -113,10 +112,9 @@ def _metric(data: xr.Dataset) -> Block:
         **table(found, show, notes=notes),
         drawings=[
             Drawing(
-                name=data.attrs["metric"],
-                caption=f"{show.title.capitalize()} over time; line: the digital "
-                "network",
-                draw=partial(metric_figure, data),
+                data.attrs["metric"],
+                f"{show.title.capitalize()} over time; line: the digital network",
+                partial(metric_figure, data),
             )
         ],
         summary=True,
@@ -133,8 +131,7 @@ def _best(data: xr.Dataset) -> list[Block]:
     rows = []
     for device, one in found.isel(strategy=best).groupby("device"):
         cell = show.cell(float(one["value"].item()), float(one["error"].item()))
-        names = [Cell(text=str(n)) for n in (device, one.strategy.item())]
-        rows.append(Row(cells=[*names, cell]))
+        rows.append(cells(str(device), str(one.strategy.item()), cell))
     return [
         Block(
             title="Best strategy of each device",
@@ -175,7 +172,7 @@ def _with_best(found: xr.Dataset, made: dict[str, Any]) -> dict[str, Any]:
     for device in found.device.values:
         head = ["best hand strategy", *map(str, best.sel(device=device).values)]
         head = [str(device)] * (found.sizes["device"] > 1) + head
-        made["rows"] += text_rows([head])
+        made["rows"].append(cells(*head))
     return made
 
 
@@ -228,9 +225,7 @@ def _weight_error(data: xr.Dataset) -> Block:
         **table(found, WEIGHT_ERROR),
         drawings=[
             Drawing(
-                name="weight_error",
-                caption="Weight error over time",
-                draw=partial(error_figure, data),
+                "weight_error", "Weight error over time", partial(error_figure, data)
             )
         ],
     )
@@ -247,9 +242,9 @@ def _strategies(data: xr.Dataset, tables: Mapping[str, Strategies]) -> list[Bloc
         if not many or known[name.split("/")[-1]][0] == "optimized"
     }
     drawing = Drawing(
-        name="strategies",
-        caption="Target conductances over the share of weights (gray)",
-        draw=partial(figures.strategy_figure, data, drawn),
+        "strategies",
+        "Target conductances over the share of weights (gray)",
+        partial(figures.strategy_figure, data, drawn),
     )
     return [
         Block(
@@ -258,21 +253,21 @@ def _strategies(data: xr.Dataset, tables: Mapping[str, Strategies]) -> list[Bloc
             "K / K_max = 1 the largest weights are clipped."
             f"{_without_table(data, tables)}",
             header=["strategy", "layers", "F", "K / K_max", "weights clipped"],
-            rows=text_rows([row for t in tables.items() for row in _numbers(data, *t)]),
+            rows=[row for item in tables.items() for row in _numbers(data, *item)],
             drawings=[drawing] if drawn else [],
         )
     ]
 
 
-def _numbers(data: xr.Dataset, name: str, value: Strategies) -> list[list[str]]:
+def _numbers(data: xr.Dataset, name: str, value: Strategies) -> list[list[Cell]]:
     """Rows of the strategies of one program."""
     device, _, label = name.rpartition("/")
     one = data.sel(device=device) if device else data.isel(device=0)
     if isinstance(value, Strategy):
         relative, clipped = _scale(one, value)
-        return [[name, "all", _factors(value), relative, clipped]]
+        return [cells(name, "all", _factors(value), relative, clipped)]
     return [
-        [name, layer, _factors(strategy), _scale(one, strategy)[0], "–"]
+        cells(name, layer, _factors(strategy), _scale(one, strategy)[0], "–")
         for layer, strategy in value.items()
     ]
 
@@ -311,11 +306,8 @@ def _device(data: xr.Dataset) -> list[Block]:
     if "device_time" not in data:
         return []
     name = str(data.device.values[0])
-    drawing = Drawing(
-        name="device",
-        caption="What the device model says",
-        draw=partial(figures.device_figure, data, name),
-    )
+    draw = partial(figures.device_figure, data, name)
+    drawing = Drawing("device", "What the device model says", draw)
     source = str(data.device_source.values[0])
     return [Block(title="Device", text=source, drawings=[drawing])]
 

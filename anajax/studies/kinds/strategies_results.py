@@ -1,12 +1,13 @@
 """Results of a study of strategies as labelled arrays."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from anajax import chip
+from anajax.analysis.engine import Arrays
 from anajax.analysis.tolerance import Requirement
 from anajax.analysis.workload import Workload
 from anajax.devices.report import device_curves
@@ -18,37 +19,12 @@ from anajax.studies.report.statistics import DIGITAL
 from anajax.studies.ways.cases import Case
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Part:
-    """What one strategy on one device gave; the unit in which a study is saved."""
-
-    metric: np.ndarray
-    """`[chips times]`, the mean over test items; NaN for chips that were not needed."""
-    loss: np.ndarray
-    """`[chips times]`, divergence of the digital from the analog outputs."""
-    item_metric: np.ndarray
-    """`[times items]`, the mean over chips."""
-    subset_metric: np.ndarray
-    """`[subsets chips times]`, the mean over the items of a subset."""
-    weight_rms_error: np.ndarray
-    """`[chips times]`, measured, fraction of w_max."""
-    expected_rms_error: np.ndarray
-    """`[times]`, without samples, fraction of w_max."""
-    strategies: str
-    """The strategy as the text of a strategy file."""
-
-    @classmethod
-    def of(cls, arrays: Mapping[str, np.ndarray]) -> "Part":
-        """The part whose fields were saved as arrays."""
-        return cls(**{**arrays, "strategies": str(arrays["strategies"])})  # pyright: ignore
-
-
 def of_case(
     config: ProgrammedConfig,
     work: Workload,
     case: Case,
-    parts: Mapping[str, Part],
-    exact: Part,
+    parts: Mapping[str, Arrays],
+    exact: Mapping[str, Any],
 ) -> xr.Dataset:
     """The results of one device.
 
@@ -60,8 +36,8 @@ def of_case(
         exact: the digital network, which becomes the first strategy.
     """
     every = {DIGITAL: exact, **parts}
-    names = [f.name for f in dataclasses.fields(Part) if f.name != "strategies"]
-    arrays = {n: np.stack([getattr(p, n) for p in every.values()]) for n in names}
+    names = [n for n in exact if n != "strategies"]
+    arrays = {n: np.stack([p[n] for p in every.values()]) for n in names}
     expected = {"units": "1", "comment": "from exact moments, without samples"}
     data = results.measures(work, arrays, ("strategy",)).assign(
         expected_rms_error=(

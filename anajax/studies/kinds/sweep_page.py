@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from anajax.chip import Strategies
 from anajax.studies.config.durations import human
 from anajax.studies.report import assumptions as assumed
-from anajax.studies.report.blocks import Block, Cell, Drawing, Row, format_of
+from anajax.studies.report.blocks import Block, Cell, Drawing, cells, format_of
 from anajax.studies.report.plots import (
     COLORS,
     OPTIMIZED,
@@ -62,10 +62,9 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
             rows=_rows(data),
             drawings=[
                 Drawing(
-                    name=data.attrs["metric"],
-                    caption=f"{show.title.capitalize()} over the sweep; line: the "
-                    "digital network",
-                    draw=partial(metric_figure, data),
+                    data.attrs["metric"],
+                    f"{show.title.capitalize()}; line: the digital network",
+                    partial(metric_figure, data),
                 )
             ],
             summary=True,
@@ -89,17 +88,16 @@ def assumptions(data: xr.Dataset) -> list[str]:
     ]
 
 
-def _rows(data: xr.Dataset) -> list[Row]:
+def _rows(data: xr.Dataset) -> list[list[Cell]]:
     show, names = format_of(data), _keys(data)
     found, chips = over(data[data.attrs["metric"]]), taken(data)
     of_items, rows = lost(data)["of_items"].max("time"), []
     for i in range(min(ROWS, data.sizes["point"])):
         one = found.isel(point=i)
-        cells = [_text(data[f"set:{n}"].values[i]) for n in names]
-        cells = [Cell(text=text) for text in (*cells, str(int(chips[i])))]
-        cells += map(show.cell, one["value"].values, one["error"].values)
-        cells.append(Cell(text=show.number(float(of_items[i]))))
-        rows.append(Row(cells=cells))
+        texts = [_text(data[f"set:{n}"].values[i]) for n in names]
+        metric = map(show.cell, one["value"].values, one["error"].values)
+        error = show.number(float(of_items[i]))
+        rows.append(cells(*texts, str(int(chips[i])), *metric, error))
     return rows
 
 

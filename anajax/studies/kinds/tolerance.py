@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from anajax.analysis.hardware import NON_IDEALITIES
 from anajax.analysis.tolerance import Requirement
-from anajax.studies.report.blocks import Block, Drawing, format_of, text_rows
+from anajax.studies.report.blocks import Block, Drawing, cells, format_of
 from anajax.studies.report.plots import SECOND, Z90, band, factor_axis, panels, styles
 from anajax.studies.report.statistics import over, strategies
 
@@ -78,7 +78,7 @@ def blocks(data: xr.Dataset) -> list[Block]:
         names = {"device": one.device, "required_strategy": one.required_strategy}
         head = [str(names[d].item()) for d in dims if d in names]
         factor = factor_text(one.largest_factor)
-        rows.append([*head, str(one.title.item()), factor, interval(one)])
+        rows.append(cells(*head, str(one.title.item()), factor, interval(one)))
     accepted = format_of(data).amount(data.attrs["gap"])
     return [
         Block(
@@ -91,12 +91,12 @@ def blocks(data: xr.Dataset) -> list[Block]:
                 *(d.removeprefix("required_") for d in map(str, dims)),
                 "factor", "90 % interval",
             ],
-            rows=text_rows(rows),
+            rows=rows,
             drawings=[
                 Drawing(
-                    name="tolerance",
-                    caption="Loss against digital by factor; bands: 90 % intervals",
-                    draw=partial(curves_figure, data),
+                    "tolerance",
+                    "Loss against digital by factor; bands: 90 % intervals",
+                    partial(curves_figure, data),
                 )
             ],
         )

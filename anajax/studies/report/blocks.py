@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from anajax.studies.config.durations import human
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Cell:
     """One cell of a table, with a smaller note behind."""
 
@@ -20,15 +20,12 @@ class Cell:
     small: str = ""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Row:
-    """One row of a table."""
-
-    cells: Sequence[Cell]
-    bold: bool = False
+def cells(*values: str | Cell) -> list[Cell]:
+    """A row of a table."""
+    return [v if isinstance(v, Cell) else Cell(v) for v in values]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Drawing:
     """A figure that is drawn when the page is written."""
 
@@ -45,7 +42,9 @@ class Block:
     title: str
     text: str = ""
     header: Sequence[str] = ()
-    rows: Sequence[Row] = ()
+    rows: Sequence[Sequence[Cell]] = ()
+    bold: Sequence[int] = ()
+    """Rows that stand out."""
     drawings: Sequence[Drawing] = ()
     points: Sequence[str] = ()
     code: str = ""
@@ -84,14 +83,14 @@ class MetricFormat:
     def cell(self, value: float, error: float, *, signed: bool = False) -> Cell:
         """A value ± its standard error; empty for a value that is not there."""
         if np.isnan(value):
-            return Cell(text="")
+            return Cell("")
         small = f"± {self.number(error)}" if error >= 0 else ""
-        return Cell(text=self.number(value, signed=signed), small=small)
+        return Cell(self.number(value, signed=signed), small)
 
     def beside(self, cell: Cell, value: float) -> Cell:
         """A cell with another value behind it in brackets, if there is one."""
         aside = "" if np.isnan(value) else f"({self.number(value)})"
-        return dataclasses.replace(cell, small=f"{cell.small} {aside}".strip())
+        return Cell(cell.text, f"{cell.small} {aside}".strip())
 
 
 UNITS = {"1": ("%", "percentage points", 100, 2), "bit": ("bit", "bit", 1, 4)}
@@ -115,11 +114,6 @@ def format_of(data: xr.Dataset) -> MetricFormat:
     )
 
 
-def text_rows(rows: Sequence[Sequence[str]]) -> list[Row]:
-    """Rows of plain text."""
-    return [Row(cells=[Cell(text=text) for text in row]) for row in rows]
-
-
 def table(
     found: xr.Dataset,
     show: MetricFormat,
@@ -140,21 +134,22 @@ def table(
         notes: behind the last name of a row.
     """
     named = [d for d in rows if d != "device" or found.sizes[d] > 1]
-    made = []
+    made: list[list[Cell]] = []
+    bold = []
     for place in itertools.product(*(found[d].values for d in rows)):
         where = dict(zip(rows, place, strict=True))
         one = found.sel(where)
         if one["value"].isnull().all():
             continue
-        cells = [Cell(text=str(where[d])) for d in named]
+        head = cells(*(str(where[d]) for d in named))
         if notes is not None:
-            note = str(notes.sel(where).item())
-            cells[-1] = dataclasses.replace(cells[-1], small=note)
+            head[-1] = Cell(head[-1].text, str(notes.sel(where).item()))
         pairs = zip(one["value"].values, one["error"].values, strict=True)
-        cells += [show.cell(v, e, signed=signed) for v, e in pairs]
+        row = [show.cell(v, e, signed=signed) for v, e in pairs]
         if "aside" in one:
-            aside = one["aside"].values
-            cells[-aside.size :] = map(show.beside, cells[-aside.size :], aside)
-        bold = "family" in one.coords and one.coords["family"].item() == "optimized"
-        made.append(Row(cells=cells, bold=bold))
-    return {"header": [*named, *map(human, found.time.values)], "rows": made}
+            row = list(map(show.beside, row, one["aside"].values))
+        if one.coords.get("family", "") == "optimized":
+            bold.append(len(made))
+        made.append([*head, *row])
+    header = [*named, *map(human, found.time.values)]
+    return {"header": header, "rows": made, "bold": bold}

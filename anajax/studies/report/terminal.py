@@ -84,7 +84,7 @@ def _plain(block: Block) -> Table:
     for i, name in enumerate(block.header):
         table.add_column(name, justify="right" if i else "left", overflow="fold")
     for row in block.rows:
-        table.add_row(*(f"{c.text} {c.small}".strip() for c in row.cells))
+        table.add_row(*(f"{c.text} {c.small}".strip() for c in row))
     return table
 
 

@@ -1,16 +1,21 @@
 """From a config of hardware to what is put on chips."""
 
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from anajax import chip, rng
-from anajax.analysis.engine import Engine
+from anajax._core.types import PyTree
+from anajax.analysis.engine import Engine, Kept, Tally
+from anajax.analysis.evaluate import as_times, of_point
 from anajax.analysis.hardware import Hardware
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.periphery import Periphery
+from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.workload import Workload
 from anajax.devices.base import Device
 from anajax.studies.config.on_hardware import HardwareConfig
@@ -84,6 +89,52 @@ def engine_of(config: StudyConfig, mesh: Mesh | None) -> Engine:
         mesh=mesh,
         stop_at_se=config.stop_at_se,
         every=config.look_every,
+    )
+
+
+def measure(
+    config: StudyConfig,
+    engine: Engine,
+    network: AnalogNetwork,
+    hardware: Hardware,
+    layers: Mapping[str, chip.LayerProgram],
+    times: Sequence[float] | np.ndarray,
+    *,
+    params: PyTree = None,
+    kept: Kept | None = None,
+    notify: Callable[[Tally], None] = lambda tally: None,
+) -> Tally:
+    """What all chips of a study give on one kind of hardware, as point 0.
+
+    Args:
+        config: of the study.
+        engine: how they are measured.
+        network: the network behind its periphery.
+        hardware: it is on.
+        layers: targets by path.
+        times: seconds since the first read.
+        params: trained parameters, those of the network by default.
+        kept: where it is saved.
+        notify: told of every call.
+    """
+    point = network.point(
+        hardware,
+        dict(layers),
+        filled(jnp.asarray(times, float)),
+        network.items,
+        params=params,
+        recalibrate=as_times(config.compensation.recalibrate),
+    )
+    return engine.measure(
+        of_point,
+        np.zeros(1),
+        chip_keys(jax.random.key(config.seed), np.arange(config.chips)),
+        point if engine.mesh is None else point.on(engine.mesh, cut="items"),
+        times=len(times),
+        items=network.work.x.shape[0],
+        subsets=network.work.subsets,
+        kept=kept,
+        notify=notify,
     )
 
 

@@ -227,7 +227,8 @@ def fit_device(
     """
     with _mistakes():
         from anajax.devices import files
-        from anajax.studies.report import fitting, terminal
+        from anajax.devices.fitting import file as fitting
+        from anajax.studies.report import figures, terminal
 
         _require_place("--out", out, ("json",))
         if plot is not None:
@@ -239,7 +240,7 @@ def fit_device(
         terminal.show(terminal.parameters(found))
         terminal.show(terminal.form_tests(found))
         if plot is not None:
-            _draw(lambda: fitting.residual_figure(found), plot)
+            _draw(lambda: figures.residual_figure(found), plot)
         for name, reason in found.undetermined.items():
             typer.echo(f"Not determined: {name}: {reason}.")
         if not found.tests:

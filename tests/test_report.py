@@ -113,6 +113,7 @@ def memories(tmp_path_factory):
         "devices": [{"name": "state_independent"}, "reram_milo"],
         "times": ["0 s", "1 s"],
         "strategies": ["single_pair", "optimized"],
+        "required": {"parameters": ["programming"], "factors": [1, 4], "gap": 0.1},
     }
     config = {k: v for k, v in tiny_study.CONFIG.items() if k != "device"} | changes
     with pytest.MonkeyPatch.context() as patch:
@@ -133,7 +134,7 @@ def test_devices_are_evaluated_at_their_own_times(memories):
 
 def test_devices_page_has_every_device_and_its_best_strategy(memories):
     html = (memories / "report.html").read_text()
-    assert html.count("data:image/svg+xml;base64,") == 3
+    assert html.count("data:image/svg+xml;base64,") == 4
     for text in (
         "state_independent",
         "reram_milo",
@@ -150,6 +151,20 @@ def test_devices_page_has_every_device_and_its_best_strategy(memories):
     assert f"± {found['error'].item():.2f}" in html
     best = data.accuracy.sel(device="state_independent").drop_sel(strategy="digital")
     assert f"{100 * float(best.mean(('chip', 'time')).max()):.2f}" in html
+
+
+def test_each_device_has_its_largest_tolerated_factors(memories):
+    data = results.read_results(memories)
+    dims = ("device", "required_strategy", "imperfection")
+    assert data.largest_factor.dims == dims
+    one = data.gap.sel(device="reram_milo", required_strategy="optimized")
+    lost = statistics.lost(statistics.of_device(data, "reram_milo"))
+    at_nominal = one.sel(factor=1.0, imperfection="programming").mean("chip")
+    np.testing.assert_allclose(
+        at_nominal, lost["value"].sel(strategy="optimized").item(), atol=1e-6
+    )
+    html = (memories / "report.html").read_text()
+    assert "Which device would do" in html and "10 percentage points" in html
 
 
 def test_page_says_which_memories_have_few_levels(memories):

@@ -290,7 +290,7 @@ def test_gain_is_paired_against_the_best_hand_strategy_of_each_time():
 def test_compare_pairs_chips_of_one_seed(finished):
     data = results.read_results(finished)
     same = compare(data, data)
-    assert same.paired and not np.any(same.difference) and not np.any(same.error)
+    assert same.paired and not np.any(same.found.to_array())
     with pytest.raises(ValueError, match="must have the same metric"):
         compare(data, data.assign_attrs(metric="bits_per_character"))
     with pytest.raises(ValueError, match="got strategies and sensitivity"):

@@ -6,11 +6,11 @@ import pytest
 import tiny_study
 
 from anajax import devices
+from anajax.analysis.impaired import grow
 from anajax.analysis.layers import greedy_order
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.tolerance import required_device
 from anajax.studies import run
-from anajax.studies.kinds.sensitivity import grow
 from anajax.studies.load import validate
 from anajax.studies.report import report, results, terminal
 

@@ -270,6 +270,7 @@ class ProgrammedConfig(StudyConfig):
 
     strategies: StrategyList
     training: TrainingSection | None = None
+    required: RequiredSection | None = None
     save_every: int | None = Field(
         default=None,
         ge=1,
@@ -293,17 +294,8 @@ class ProgrammedConfig(StudyConfig):
             )
         return self
 
-
-class StrategiesConfig(ProgrammedConfig):
-    """One network on one device, programmed by several strategies."""
-
-    study: Literal["strategies"]
-    device: DeviceSection
-    strategies: StrategyList = entries(*ALL, "optimized")
-    required: RequiredSection | None = None
-
     @model_validator(mode="after")
-    def _listed(self) -> "StrategiesConfig":
+    def _listed(self) -> "ProgrammedConfig":
         titles = [e.title for e in self.strategies if e.name != DIGITAL]
         wanted = self.required and self.required.strategies or []
         unknown = sorted(set(wanted) - set(titles))
@@ -313,6 +305,14 @@ class StrategiesConfig(ProgrammedConfig):
                 f"got {unknown}. There are {titles}."
             )
         return self
+
+
+class StrategiesConfig(ProgrammedConfig):
+    """One network on one device, programmed by several strategies."""
+
+    study: Literal["strategies"]
+    device: DeviceSection
+    strategies: StrategyList = entries(*ALL, "optimized")
 
 
 class DevicesConfig(ProgrammedConfig):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,14 +10,13 @@ import numpy as np
 import xarray as xr
 from jax.sharding import Mesh
 
-from anajax._core.types import Array, PyTree
 from anajax.analysis.designs import Design, make_design
 from anajax.analysis.elasticities import elasticities
 from anajax.analysis.engine import MEASURES, Arrays, Engine, Kept, Tally
-from anajax.analysis.evaluate import as_times, one_chip
-from anajax.analysis.hardware import NON_IDEALITIES, impair, present
+from anajax.analysis.evaluate import as_times
+from anajax.analysis.hardware import present
+from anajax.analysis.impaired import ImpairedModel, grow, numbers
 from anajax.analysis.layers import greedy_order
-from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.sharding import place
 from anajax.analysis.workload import Workload
@@ -284,81 +282,6 @@ def chosen(names: list[str] | None, deployed: Deployed) -> list[str]:
             f"none ({deployed.device.name}). Choose another device."
         )
     return names or there
-
-
-def grow(
-    lost: Callable[[float], tuple[np.ndarray, float]], factors: list[float], gap: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Losses `[factors chips]` at growing factors, as far as they matter.
-
-    Stops after two factors whose mean loss is above `gap` by three standard errors.
-
-    Args:
-        lost: of a factor, the loss of each chip, NaN for those that were not needed,
-            and its standard error over items.
-        factors: increasing.
-        gap: largest accepted mean loss.
-
-    Returns:
-        The factors that were tried, the losses, and their errors over items.
-    """
-    tried, found, errors, beyond = [], [], [], 0
-    for factor in factors:
-        gaps, of_items = lost(factor)
-        tried.append(factor)
-        found.append(gaps)
-        errors.append(of_items)
-        mean, error = mean_and_error(gaps)
-        beyond += mean - 3 * error > gap
-        if beyond >= 2:
-            break
-    return np.asarray(tried), np.stack(found), np.asarray(errors)
-
-
-@dataclasses.dataclass(frozen=True)
-class ImpairedModel:
-    """One chip of all points of a study: equal networks share a trace.
-
-    A point is [factors of all `NON_IDEALITIES`, 1 for each layer that is analog and 0
-    for others]; what points share is (layers, items, hardware, times, recalibrations).
-    """
-
-    network: AnalogNetwork
-
-    def __call__(self, point: tuple, shared: PyTree) -> dict[str, Array]:
-        numbers, key = point
-        layers, items, hardware, times, recalibrate = shared
-        count = len(NON_IDEALITIES)
-        factors = dict(zip(NON_IDEALITIES, numbers[:count], strict=True))
-        analog = dict(zip(layers, numbers[count:] > 0.5, strict=True))
-        own = self.network.point(
-            impair(hardware, factors),
-            layers,
-            times,
-            items,
-            recalibrate=recalibrate,
-            analog=analog,
-        )
-        return one_chip(own, key)
-
-
-def numbers(
-    layers: int, factors: Mapping[str, np.ndarray], analog: np.ndarray | None = None
-) -> np.ndarray:
-    """Points of `ImpairedModel`.
-
-    Args:
-        layers: how many the network has.
-        factors: of some imperfections, `[points]` each; 1 for the others.
-        analog: booleans `[points layers]`; all layers by default.
-    """
-    count = len(next(iter(factors.values()))) if factors else len(analog)  # pyright: ignore
-    points = np.ones((count, len(NON_IDEALITIES) + layers))
-    for name, values in factors.items():
-        points[:, list(NON_IDEALITIES).index(name)] = values
-    if analog is not None:
-        points[:, len(NON_IDEALITIES) :] = analog
-    return points
 
 
 KIND = Kind(

@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from anajax.analysis.hardware import NOISE, NON_IDEALITIES
+from anajax.analysis.hardware import NON_IDEALITIES
 from anajax.chip import Strategies
 from anajax.studies.config.durations import human
 from anajax.studies.kinds.tolerance import curves_figure as _curves_figure
@@ -35,7 +35,9 @@ from anajax.studies.report.statistics import over
 
 def title(data: xr.Dataset) -> str:
     """Of the page."""
-    return f"What costs {data.attrs['workload']} on {data.device.values[0]} most"
+    time, network = human(float(data.time[-1])), data.attrs["workload"]
+    how = f"{time} after programming by {data.attrs['strategy']}"
+    return f"What costs {network} on {data.device.values[0]} most, {how}"
 
 
 def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
@@ -52,10 +54,8 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
 
 def assumptions(data: xr.Dataset) -> list[str]:
     """What the numbers take for granted."""
-    time = human(float(data.time[-1]))
     return [
         *assumed.sources(data),
-        f"All at {time} after programming by {data.attrs['strategy']}.",
         *assumed.hardware(data),
         "The program is that of the nominal hardware: it is not chosen anew where an "
         "imperfection grows.",
@@ -127,8 +127,7 @@ def tolerated(one: xr.Dataset) -> str:
         return "less than was tried"
     if not np.isfinite(factor):
         return "more than was tried"
-    times = "× " if str(one.imperfection.values) in NOISE else ""
-    return f"{float(one.amount_factor):.2g} {times}{one.unit.values}"
+    return f"{float(one.amount_factor):.2g} {one.unit.values}"
 
 
 def tolerance_figure(data: xr.Dataset) -> Figure:

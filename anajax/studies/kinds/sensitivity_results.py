@@ -37,7 +37,12 @@ def one_at_a_time(
         requirement(name, one["factors"], one["gaps"], section.gap)
         for name, one in found.items()
     ]
-    data = tolerance.dataset(limits, np.asarray(section.factors), unit=unit)
+    data = tolerance.dataset(
+        limits,
+        [one["gaps"] for one in found.values()],
+        np.asarray(section.factors),
+        unit=unit,
+    )
     errors = np.full((len(found), len(section.factors)), np.nan)
     for i, one in enumerate(found.values()):
         errors[i, : len(one["item_error"])] = one["item_error"]

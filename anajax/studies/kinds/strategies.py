@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from anajax import chip, rng, training
 from anajax._core.types import PRNGKey, PyTree
 from anajax.analysis.engine import Arrays, Engine, Kept, Tally
-from anajax.analysis.hardware import NOISE, Factors, impair, present
+from anajax.analysis.hardware import NOISE, Factors, Hardware, impair, present
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.tolerance import RAY, Requirement, requirement
 from anajax.analysis.workload import Workload, evaluate, outputs
@@ -56,21 +56,25 @@ def prepare(
     cases = cases_of(config)
     _check_labels(config, work)
     network = network_of(config, work)
-    hardware = network.hardware(cases[0].device)
-    required = getattr(config, "required", None)
-    there = (*present(hardware), *NOISE, "ray")
-    missing = sorted(set(required.parameters if required else ()) - set(there))
-    if missing:
-        raise ValueError(
-            "`required.parameters` must be some that this hardware has: got "
-            f"{missing}. It has {', '.join(present(hardware)) or 'none'}."
-        )
+    for case in cases:
+        _check_required(config, network.hardware(case.device))
     return StrategiesStudy(
         config=config,
         network=network,
         cases=cases,
         engine=engine_of(config, mesh),
     )
+
+
+def _check_required(config: ProgrammedConfig, hardware: Hardware) -> None:
+    asked = config.required.parameters if config.required else ()
+    there = present(hardware)
+    missing = sorted(set(asked) - {*there, *NOISE, "ray"})
+    if missing:
+        raise ValueError(
+            "`required.parameters` must be some that this hardware has: got "
+            f"{missing}. It has {', '.join(there) or 'none'}."
+        )
 
 
 def _check_labels(config: ProgrammedConfig, work: Workload) -> None:
@@ -106,7 +110,7 @@ class StrategiesStudy:
     @property
     def requirements(self) -> list[tuple[str, str]]:
         """Strategy and parameter of each search for the loosest device."""
-        asked = getattr(self.config, "required", None)
+        asked = self.config.required
         if asked is None:
             return []
         labels = asked.strategies or [
@@ -129,7 +133,7 @@ class StrategiesStudy:
             table = arrays.of_case(config, self.work, case, found, exact)
             needs = {key: runner.require(*key, digital) for key in self.requirements}
             drop_all(parts.folder)
-            tables.append(arrays.with_required(table, needs, config, self.work))
+            tables.append(arrays.with_required(table, needs, self.work))
             programs |= self._tables(case, found)
         parts.folder.write(strategy_file.FILE, to_text(programs).encode())
         return arrays.combine(config, self.work, self.cases, tables)
@@ -251,7 +255,7 @@ class Runner:
         def compute(draft: Draft) -> dict[str, Any]:
             built, gaps = self._program(entry), []
             for i, factor in enumerate(config.required.factors):
-                scaled, last = dict.fromkeys(names, factor), config.times[-1:]
+                scaled, last = dict.fromkeys(names, factor), self.case.times[-1:]
                 found = self._measure(built, scaled, last, draft.section(f"{i}"))
                 found = found.metric[0, :, 0]
                 gaps.append(sign * (float(digital.mean()) - found.astype(float)))

@@ -129,9 +129,10 @@ def _best(data: xr.Dataset) -> list[Block]:
     found = over(programmed(data)[data.attrs["metric"]].mean("time"))
     best = (sign(data) * found["value"]).argmax("strategy")
     rows = []
-    for device, one in found.isel(strategy=best).groupby("device"):
-        cell = show.cell(float(one["value"].item()), float(one["error"].item()))
-        rows.append(cells(str(device), str(one.strategy.item()), cell))
+    for device in map(str, found.device.values):
+        one = found.sel(device=device).isel(strategy=int(best.sel(device=device)))
+        cell = show.cell(float(one["value"]), float(one["error"]))
+        rows.append(cells(device, str(one.strategy.item()), cell))
     return [
         Block(
             title="Best strategy of each device",

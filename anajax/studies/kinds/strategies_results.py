@@ -62,7 +62,6 @@ def family(entry: StrategySection) -> str:
 def with_required(
     data: xr.Dataset,
     found: Mapping[tuple[str, str], Requirement],
-    config: object,
     work: Workload,
 ) -> xr.Dataset:
     """The results with the loosest devices that would do, where there are any.
@@ -70,23 +69,20 @@ def with_required(
     Args:
         data: results of one device.
         found: by strategy label and parameter.
-        config: of the study.
         work: names the metric.
     """
-    asked = getattr(config, "required", None)
-    if asked is None:
+    if not found:
         return data
-    labels = list(dict.fromkeys(label for label, _ in found))
-    tables: Sequence[xr.Dataset] = [
-        tolerance.dataset(
-            [r for (of, _), r in found.items() if of == label],
-            next(iter(found.values())).factors,
-            unit=results.unit_of(work),
-        )
-        for label in labels
+    by_label: dict[str, list[Requirement]] = {}
+    for (label, _), one in found.items():
+        by_label.setdefault(label, []).append(one)
+    unit = results.unit_of(work)
+    tables = [
+        tolerance.dataset(some, [r.gaps for r in some], some[0].factors, unit=unit)
+        for some in by_label.values()
     ]
     every = xr.concat(tables, dim="required_strategy", coords="minimal")
-    return data.merge(every.assign_coords(required_strategy=labels))
+    return data.merge(every.assign_coords(required_strategy=list(by_label)))
 
 
 def combine(
@@ -108,9 +104,8 @@ def combine(
     data = data.merge(results.devices({c.label: c.device for c in cases}))
     if len(cases) == 1:
         data = data.merge(_curves(cases[0]))
-    required = getattr(config, "required", None)
-    if required is not None:
-        data.attrs["gap"] = required.gap
+    if config.required is not None:
+        data.attrs["gap"] = config.required.gap
     weight, share = _density(work)
     return data.assign_coords(weight=("weight", weight, {"units": "w / w_max"})).assign(
         weight_share=("weight", share, {"units": "1"})

@@ -17,11 +17,11 @@ from jax.sharding import Mesh
 
 from anajax import chip
 from anajax._core.tree import replace
-from anajax._core.types import Array, PyTree
+from anajax._core.types import Array
 from anajax.analysis.engine import MEASURES, Arrays, Engine
-from anajax.analysis.evaluate import as_times, one_chip
+from anajax.analysis.evaluate import as_times
 from anajax.analysis.hardware import Hardware
-from anajax.analysis.network import AnalogNetwork
+from anajax.analysis.impaired import VariantModel
 from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.sharding import place
 from anajax.analysis.workload import Workload
@@ -174,34 +174,6 @@ def column(values: list[Any]) -> np.ndarray:
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         return np.asarray(values, float)
     return np.asarray([v if isinstance(v, str) else json.dumps(v) for v in values])
-
-
-@dataclasses.dataclass(frozen=True)
-class VariantModel:
-    """One chip of a variant: of (index of the variant, of its layers), and a key.
-
-    What points share is (stacked hardware, layers, times and recalibrations; items).
-    Equal networks share a trace.
-    """
-
-    network: AnalogNetwork
-
-    def __call__(self, point: tuple, shared: PyTree) -> dict[str, Array]:
-        (i, j), key = point
-        (hardware, layers, (times, count), recalibrate), items = shared
-        alone = len(jax.tree.leaves(layers)[0]) == 1  # then nothing is copied
-        own = self.network.point(
-            _pick(hardware, i),
-            _pick(layers, 0 if alone else j),
-            (times[i], count),
-            items,
-            recalibrate=_pick(recalibrate, i),
-        )
-        return one_chip(own, key)
-
-
-def _pick(tree: PyTree, index: Any) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def _stacked(

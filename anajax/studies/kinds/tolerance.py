@@ -20,19 +20,24 @@ TITLES = {name: what.title for name, what in NON_IDEALITIES.items()} | {
 
 
 def dataset(
-    found: Sequence[Requirement], factors: np.ndarray, *, unit: str
+    found: Sequence[Requirement],
+    losses: Sequence[np.ndarray],
+    factors: np.ndarray,
+    *,
+    unit: str,
 ) -> xr.Dataset:
     """Largest tolerated factors with their intervals, and the losses they are from.
 
     Args:
         found: by imperfection.
+        losses: of them `[factors chips]`.
         factors: all that were to be tried; a search may have stopped before.
         unit: of the metric.
     """
-    shape = len(found), len(factors), found[0].gaps.shape[1]
-    gaps = np.full(shape, np.nan, found[0].gaps.dtype)
-    for i, one in enumerate(found):
-        gaps[i, : len(one.gaps)] = one.gaps
+    shape = len(found), len(factors), losses[0].shape[1]
+    gaps = np.full(shape, np.nan, losses[0].dtype)
+    for i, one in enumerate(losses):
+        gaps[i, : len(one)] = one
     factor = {"units": "1", "comment": "0 or infinite: beyond the factors tried"}
     loss = {"units": unit, "comment": "loss; NaN where not tried"}
     largest = {
@@ -84,7 +89,7 @@ def blocks(data: xr.Dataset) -> list[Block]:
         Block(
             title="Which device would do",
             text="Largest factor on the device's own imperfection at which the loss "
-            f"against digital at the last time stays within {accepted}; the others "
+            f"against digital at its last time stays within {accepted}; the others "
             "stay as they are, and so do the targets. Intervals: 90 %, bootstrap over "
             "chips, the same chips at all factors.",
             header=[

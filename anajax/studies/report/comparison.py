@@ -13,13 +13,10 @@ from anajax.studies.report.statistics import over
 class Comparison:
     """Results B minus results A, for the rows and times that both have."""
 
-    rows: list[str]
-    """Strategies, those of many devices as device/strategy, or points of a sweep."""
-    times: np.ndarray
-    difference: np.ndarray
-    """Mean difference of the metric `[rows times]`."""
-    error: np.ndarray
-    """Its standard error over chips `[rows times]`."""
+    found: xr.Dataset
+    """Mean difference of the metric `value [row time]` and its standard `error` over
+    chips; rows are strategies, device/strategy of many devices, or points of a sweep.
+    """
     unlike: list[str]
     """Why differences are not chip by chip: each thing that is not the same in both,
     with what A and B have. Empty where they are."""
@@ -66,13 +63,7 @@ def compare(a: xr.Dataset, b: xr.Dataset) -> Comparison:
         found["error"] = np.hypot(one["error"], other["error"])
     else:
         found = over(second - first)
-    return Comparison(
-        rows=list(map(str, rows)),
-        times=times,
-        difference=found["value"].transpose("row", "time").values,
-        error=found["error"].transpose("row", "time").values,
-        unlike=unlike,
-    )
+    return Comparison(found=found, unlike=unlike)
 
 
 def _by_row(data: xr.Dataset) -> xr.DataArray | None:

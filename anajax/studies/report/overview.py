@@ -1,7 +1,5 @@
 """Several networks on several devices in one figure and one table."""
 
-import csv
-import io
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -23,7 +21,9 @@ from anajax.studies.report.statistics import (
     of_device,
     over,
     sign,
+    spread,
     strategies,
+    taken,
 )
 
 FIELDS = (
@@ -139,60 +139,52 @@ def _focus(axis: Any, digital: float, means: list[np.ndarray], higher: bool) -> 
 
 def table(tables: Sequence[xr.Dataset]) -> str:
     """All numbers of the figure as CSV with the columns `FIELDS`."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    for data in tables:
-        for device in map(str, data.device.values):
-            one = of_device(data, device)
-            for subset in (None, *map(str, data.subset.values)):
-                writer.writerows(_rows(one, device, subset))
-    return buffer.getvalue()
+    rows = [
+        _rows(of_device(data, device), subset)
+        for data in tables
+        for device in data.device.values
+        for subset in (None, *map(str, data.subset.values))
+    ]
+    return ",".join(FIELDS) + "\n" + "".join(rows)
 
 
-def _rows(data: xr.Dataset, device: str, subset: str | None) -> list[dict[str, Any]]:
-    name, loss, gain = data.attrs["metric"], lost(data, subset), _gain(data, subset)
+def _rows(data: xr.Dataset, subset: str | None) -> str:
+    """A row for each strategy and time of one device."""
+    name, loss = data.attrs["metric"], lost(data, subset)
     of_all, items = data[name], int(data.attrs["items"])
     if subset is not None:
         of_all = data[f"subset_{name}"].sel(subset=subset)
         items = int(data.in_subset.sel(subset=subset).sum())
-    rows = []
-    for label in strategies(data):
-        for t in data.time.values:
-            at = {"strategy": label, "time": t}
-            values = of_all.sel(at).dropna("chip").values.astype(float)
-            digital = float(of_all.sel(at | {"strategy": DIGITAL})[0])
-            rows.append(
-                {
-                    "network": data.attrs["workload"],
-                    "items_of": subset or "all",
-                    "device": device,
-                    "strategy": label,
-                    "time_s": f"{t:g}",
-                    "metric": name,
-                    "digital": f"{digital:.5f}",
-                    "mean": f"{values.mean():.5f}",
-                    "sd_over_chips": f"{values.std(ddof=1):.5f}",
-                    "loss": f"{float(loss['value'].sel(at)):.5f}",
-                    "loss_error": f"{float(loss['error'].sel(at)):.5f}",
-                    **gain.get((label, t), {}),
-                    "chips": len(values),
-                    "items": items,
-                    "seed": data.attrs["seed"],
-                }
-            )
-    return rows
-
-
-def _gain(data: xr.Dataset, subset: str | None) -> dict[tuple[str, Any], dict]:
-    """Over the best hand strategy, with the error of both chips and items."""
-    known: dict[tuple[str, Any], dict] = {}
-    both = [gains(data, trained=trained) for trained in (False, True)]
-    for found in both if subset is None else []:
-        for one in [] if found is None else found.stack(row=("strategy", "time")).row:
-            at = dict(zip(("strategy", "time"), one.item(), strict=True))
-            gain = found.sel(at)  # pyright: ignore
-            error = float(np.hypot(gain["error"], gain["of_items"]))
-            value = sign(data) * float(gain["value"])
-            known[one.item()] = {"gain": f"{value:.5f}", "gain_error": f"{error:.5f}"}
-    return known
+    found, gain = spread(of_all), np.nan * loss[["value", "error"]]
+    for trained in (False, True) if subset is None else ():
+        one = gains(data, trained=trained)
+        if one is not None:
+            error = np.hypot(one["error"], one["of_items"])
+            value = sign(data) * one["value"]
+            gain = xr.Dataset({"value": value, "error": error}).combine_first(gain)
+    columns = xr.Dataset(
+        {
+            "mean": found["value"],
+            "sd_over_chips": found["sd"],
+            "loss": loss["value"],
+            "loss_error": loss["error"],
+            "gain": gain["value"],
+            "gain_error": gain["error"],
+            "chips": taken(data),
+            "digital": found["value"].sel(strategy=DIGITAL, drop=True),
+        }
+    )
+    columns = columns.sel(strategy=list(strategies(data))).reset_coords(drop=True)
+    frame = columns.to_dataframe(["strategy", "time"]).reset_index()
+    frame = frame.assign(
+        network=data.attrs["workload"],
+        device=data.device.item(),
+        items_of=subset or "all",
+        time_s=[f"{t:g}" for t in frame["time"]],
+        metric=name,
+        items=items,
+        seed=data.attrs["seed"],
+    )
+    return frame[list(FIELDS)].to_csv(
+        index=False, header=False, float_format="%.5f", lineterminator="\n"
+    )

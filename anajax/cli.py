@@ -155,11 +155,11 @@ def compare(
 ) -> None:
     """Print results of B minus those of A, chip by chip where both have the same."""
     with _mistakes():
-        from anajax.studies.report import comparison, results, terminal
+        from anajax.studies.report import blocks, comparison, results, terminal
 
         first, second = (results.read_results(path) for path in (a, b))
         difference = comparison.compare(first, second)
-        terminal.show(terminal.comparison(difference, first.attrs["metric"]))
+        terminal.show(terminal.comparison(difference, blocks.format_of(first)))
 
 
 @app.command()
@@ -227,7 +227,8 @@ def fit_device(
     """
     with _mistakes():
         from anajax.devices import files
-        from anajax.studies.report import fitting, terminal
+        from anajax.devices.fitting import file as fitting
+        from anajax.studies.report import figures, terminal
 
         _require_place("--out", out, ("json",))
         if plot is not None:
@@ -239,7 +240,7 @@ def fit_device(
         terminal.show(terminal.parameters(found))
         terminal.show(terminal.form_tests(found))
         if plot is not None:
-            _draw(lambda: fitting.residual_figure(found), plot)
+            _draw(lambda: figures.residual_figure(found), plot)
         for name, reason in found.undetermined.items():
             typer.echo(f"Not determined: {name}: {reason}.")
         if not found.tests:
@@ -264,7 +265,7 @@ def _plot(device: Any, path: Path) -> None:
 
 
 def _draw(figure: Callable[[], Any], path: Path) -> None:
-    from anajax.studies.report.figures import render
+    from anajax.studies.report.plots import render
 
     write_atomically(path, render(figure)[path.suffix.lstrip(".")])
     typer.echo(f"Figure: {path}")

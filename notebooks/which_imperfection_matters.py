@@ -23,11 +23,10 @@ import os
 from pathlib import Path
 from tempfile import mkdtemp
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from anajax.studies import run
-from anajax.studies.kinds import sensitivity_figures as draw
+from anajax.studies.kinds import sensitivity_page as draw
 from anajax.studies.load import validate
 
 FAST = bool(os.environ.get("FAST"))  # a small size, for tests
@@ -72,7 +71,6 @@ print(f"digital accuracy {100 * data.attrs['digital_metric']:.1f} %")
 
 # %%
 draw.gradients_figure(data)
-plt.show()
 
 # %% [markdown]
 # ## One at a time
@@ -85,11 +83,9 @@ plt.show()
 
 # %%
 draw.tolerance_figure(data)
-plt.show()
 
 # %%
 draw.curves_figure(data)
-plt.show()
 
 # %% [markdown]
 # ## All at once
@@ -102,7 +98,6 @@ plt.show()
 
 # %%
 draw.indices_figure(data, "variance")
-plt.show()
 
 # %% [markdown]
 # ## Where it hurts
@@ -114,7 +109,8 @@ plt.show()
 
 # %%
 draw.layers_figure(data)
-plt.show()
+
+# %%
 for path, size in zip(data.layer.values, data["weights"].values, strict=True):
     place = list(data.order.values).index(path) + 1
     print(f"{path:16} {size:6} weights, digital as number {place}")

@@ -76,7 +76,8 @@ def test_compare_prints_differences(finished):
     out, _ = finished
     result = invoke("compare", out, out)
     assert result.exit_code == 0
-    assert "paired, chip by chip" in result.output and "+0.00 ± 0.00" in result.output
+    text = " ".join(result.output.split())
+    assert "paired, chip by chip" in text and "+0.00 ± 0.00" in text
 
 
 def test_full_folder_is_refused(finished, config):

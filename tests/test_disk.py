@@ -15,8 +15,7 @@ from anajax import cli, devices
 from anajax._core import disk
 from anajax.devices.files import save_device
 from anajax.studies import run
-from anajax.studies.kinds import strategies_page
-from anajax.studies.report import overview
+from anajax.studies.report import overview, report
 from anajax.studies.store import lock
 from anajax.studies.store.folder import Folder
 
@@ -26,7 +25,7 @@ STUDY = tiny_study.CONFIG | {"strategies": ["single_pair"], "times": ["1 s"]}
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     tiny_study.use(monkeypatch)
-    monkeypatch.setattr(strategies_page, "draw_all", lambda *_: DRAWN)
+    monkeypatch.setattr(report, "draw", lambda *_: DRAWN)
 
 
 @pytest.fixture(scope="module")

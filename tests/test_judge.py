@@ -202,7 +202,7 @@ def test_norms_need_a_network_that_has_some():
 def test_gap_to_digital_has_the_error_of_chips_and_of_items():
     import xarray as xr
 
-    from anajax.studies.report.results import gap_to_digital
+    from anajax.studies.report.statistics import lost
 
     random = np.random.default_rng(0)
     right = random.random((40, 1, 300)) < 0.8  # [chips times items]
@@ -212,17 +212,18 @@ def test_gap_to_digital_has_the_error_of_chips_and_of_items():
             "accuracy": (
                 ("strategy", "chip", "time"),
                 np.stack([np.ones((40, 1)), right.mean(-1)]),
-                {"better": "higher"},
             ),
             "item_accuracy": (
                 ("strategy", "time", "item"),
                 np.stack([exact[None], right.mean(0)]),
             ),
+            "digital_item_accuracy": ("item", exact),
         },
         coords={"strategy": ["digital", "a"]},
-        attrs={"metric": "accuracy", "digital_metric": 1.0},
+        attrs={"metric": "accuracy", "better": "higher"},
     )
-    loss, error = gap_to_digital(data, "a")
+    found = lost(data).sel(strategy="a")
+    loss, error = float(found["value"][0]), float(found["error"][0])
     assert loss == pytest.approx(1 - right.mean())
     chips = right.mean(-1).std(ddof=1) / np.sqrt(40)
     items = right.mean(0).std(ddof=1) / np.sqrt(300)

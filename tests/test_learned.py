@@ -23,7 +23,7 @@ from anajax.programming import targets_file
 from anajax.programming.targets_file import load_targets
 from anajax.studies import run
 from anajax.studies.load import validate
-from anajax.studies.report import report, results
+from anajax.studies.report import report, statistics
 from anajax.studies.ways import tables
 from anajax.studies.ways.site import OptimizerOptions, Site
 from tests import tiny_study
@@ -93,23 +93,25 @@ def test_learned_programs_land_in_the_same_results(monkeypatch, tmp_path, normal
     out = tmp_path / "a"
     asked = {"strategies": ENTRIES, "training": TRAINING, "normalize": normalize}
     data = run.run(tiny_study.prepared(out, **asked))
-    kinds = dict(zip(data.strategy.values, data.family.values, strict=True))
-    assert kinds == {
-        "digital": "digital", "lsp_first": "hand", "joint": "optimized",
-        "closed_loop": "optimized", "by_layer": "optimized",
-        "product_descent": "optimized", "fisher": "optimized", "hwa": "hand",
-        "hwa_optimized": "optimized",
+    assert statistics.strategies(data) == {
+        "lsp_first": ("hand", False), "hwa": ("hand", True),
+        "hwa_optimized": ("optimized", True),
+        **dict.fromkeys(
+            ("joint", "closed_loop", "by_layer", "product_descent", "fisher"),
+            ("optimized", False),
+        ),
     }  # fmt: skip
     assert data.strategy.values[data.trained].tolist() == ["hwa", "hwa_optimized"]
     assert np.all(np.isfinite(data.accuracy))
     for loop in ("closed_loop", "product_descent"):
         assert np.all(np.isnan(data.expected_rms_error.sel(strategy=loop)))
-    plain, trained = results.gains(data)
-    assert len(plain) == 5 and all(set(g.best_hand) == {"lsp_first"} for g in plain)
-    assert [(g.label, set(g.best_hand)) for g in trained] == [
-        ("hwa_optimized", {"hwa"})
-    ]
-    joint = data.sel(strategy="joint")
+    plain, trained = (statistics.gains(data, trained=t) for t in (False, True))
+    assert plain.sizes["strategy"] == 5 and set(plain.best.values.ravel()) == {
+        "lsp_first"
+    }
+    assert trained.strategy.values.tolist() == ["hwa_optimized"]
+    assert set(trained.best.values.ravel()) == {"hwa"}
+    joint = data.isel(device=0).sel(strategy="joint")
     measured = joint.weight_rms_error.mean("chip")
     np.testing.assert_allclose(joint.expected_rms_error, measured, rtol=0.3)
     page = report.write_report(out)
@@ -311,7 +313,8 @@ def test_training_on_labels_stands_beside_a_digital_network_trained_alike(
         "periphery": {"dac_bits": 8, "adc_bits": 8},
     }  # fmt: skip
     data = run.run(tiny_study.prepared(tmp_path / "a", **asked))
-    assert data.family.values.tolist() == ["digital", "digital", "hand", "optimized"]
+    families = ["digital", "digital", "hand", "optimized"]
+    assert data.family.values.tolist() == families
     assert data.trained.values.tolist() == [False, True, True, False]
     work = tiny_study.tiny_workload("digits")
     path = tmp_path / "a/trained/digital.safetensors"

@@ -18,7 +18,6 @@ from anajax import devices, rng
 from anajax.mapping import density
 from anajax.mapping import hand as strategies
 from anajax.studies import run
-from anajax.studies.kinds import strategies_page
 from anajax.studies.report import report
 from anajax.studies.store.folder import MANIFEST
 
@@ -36,7 +35,7 @@ DRAWN = {
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(strategies_page, "draw_all", lambda *_: DRAWN)
+    monkeypatch.setattr(report, "draw", lambda *_: DRAWN)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def finished(tmp_path_factory):
     config.write_text(yaml_text(STUDY))
     with pytest.MonkeyPatch.context() as patch:
         tiny_study.use(patch)
-        patch.setattr(strategies_page, "draw_all", lambda *_: DRAWN)
+        patch.setattr(report, "draw", lambda *_: DRAWN)
         run.run(tiny_study.prepared(place / "out", **STUDY))
         report.write_report(place / "out")
     return place / "out", config

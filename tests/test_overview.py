@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from anajax import cli
 from anajax.studies import run
 from anajax.studies.load import validate
-from anajax.studies.report import overview, results
+from anajax.studies.report import overview, results, statistics
 
 BASE = {k: v for k, v in tiny_study.CONFIG.items() if k != "device"}
 
@@ -48,7 +48,7 @@ def test_overview_has_all_numbers_and_draws_all_panels(finished, tmp_path):
 
 
 def test_overview_has_gains_over_the_best_hand_strategy_with_both_errors(finished):
-    data = overview._read(finished / "one").isel(device=[0])
+    data = overview._read(finished / "one")
     hands = data.strategy.values[data.family.values == "hand"]
     right = np.arange(data.sizes["item"]) % 4 > 0
     for one, of_chips, of_items in (
@@ -76,7 +76,8 @@ def test_command_writes_files_and_names_mistakes(finished, tmp_path):
     assert names == {"overview.csv", "overview.png", "overview.svg"}
     twice = runner.invoke(cli.app, [*args, str(finished / "one")])
     assert twice.exit_code == 2 and "different networks" in twice.output
-    data = results.read_results(finished / "one").assign_attrs(study="sweep")
+    data = results.read_results(finished / "one").isel(strategy=1)
+    data.attrs["study"] = "sweep"
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / results.RESULTS).write_bytes(results.to_netcdf(data))
     other = runner.invoke(cli.app, ["overview", str(tmp_path / "s")])
@@ -90,21 +91,23 @@ def test_subsets_of_items_have_rows_of_their_own(monkeypatch, tmp_path):
     monkeypatch.setattr(run, "load", lambda *_, **__: work)
     config = BASE | {"device": {"name": "pcm"}, "save_every": 2}
     run.run(run.prepare(validate(config), out=tmp_path / "a"))
-    data = overview._read(tmp_path / "a").sel(device="pcm")
+    both = overview._read(tmp_path / "a")
+    data = both.sel(device="pcm")
     found = data.subset_accuracy.sel(subset="first")
     np.testing.assert_allclose(
         found.mean("chip"), data.item_accuracy[..., first].mean("item"), atol=1e-6
     )
-    loss, error = results.gap_to_digital(data, "optimized", subset="first")
+    loss, error = lost(data, "first")
     np.testing.assert_allclose(
         loss, 1 - found.sel(strategy="optimized").mean("chip"), atol=1e-6
     )
-    everything, of_all = results.gap_to_digital(data, "optimized")
+    everything, of_all = lost(data, None)
     assert np.all(error > of_all * 1.2) and not np.allclose(loss, everything)
-    rows = list(csv.DictReader(overview.table([_on_one_device(data)]).splitlines()))
+    rows = list(csv.DictReader(overview.table([both]).splitlines()))
     few = [r for r in rows if r["items_of"] == "first"]
     assert len(few) == len(rows) / 2 and {r["items"] for r in few} == {"16"}
 
 
-def _on_one_device(data):
-    return data.expand_dims(device=["pcm"])
+def lost(data, subset):
+    found = statistics.lost(data, subset).sel(strategy="optimized")
+    return found["value"], found["error"]

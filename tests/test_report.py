@@ -3,14 +3,15 @@ import re
 import numpy as np
 import pytest
 import tiny_study
+import xarray as xr
 
 from anajax import devices
 from anajax.devices.report import device_curves, time_grid
 from anajax.studies import run
-from anajax.studies.kinds import devices_page, strategies_page
+from anajax.studies.kinds import strategies_page
 from anajax.studies.load import validate
-from anajax.studies.report import figures, report, results
-from anajax.studies.report.page import Block, render
+from anajax.studies.report import figures, plots, report, results, statistics
+from anajax.studies.report.blocks import Block
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +37,11 @@ def test_page_is_one_file_with_the_numbers_of_the_results(reported):
     assert html.count("data:image/svg+xml;base64,") == 4
     assert not re.search(r"(src|href)=\"(?!data:)", html)
     data = results.read_results(reported)
-    mean, error = results.mean_and_error(data.accuracy.sel(strategy="lsp_first").values)
-    assert f"{100 * mean[1]:.2f}" in html and f"± {100 * error[1]:.2f}" in html
-    ((gain,),) = results.gains(data)
-    assert f"{100 * gain.difference[0]:+.2f}" in html
+    found = 100 * statistics.over(data.accuracy.sel(strategy="lsp_first")).isel(time=1)
+    assert f"{found['value'].item():.2f}" in html
+    assert f"± {found['error'].item():.2f}" in html
+    gain = 100 * statistics.gains(data, trained=False)["value"].values.ravel()
+    assert f"{gain[0]:+.2f}" in html
     for text in ("Optimized minus the best hand strategy", "What is assumed", "jax 0."):
         assert text in html
 
@@ -55,35 +57,30 @@ def test_report_names_a_changed_file(reported):
 
 def test_extrapolated_times_are_marked(reported):
     data = results.read_results(reported)
-    assert strategies_page.warnings(data) == []
-    data["extrapolated"][-1] = 1
-    (warning,) = strategies_page.warnings(data)
+    assert report.warnings(data) == []
+    data["extrapolated"][0, -1] = 1
+    (warning,) = report.warnings(data)
     assert warning.startswith("Extrapolated") and "1 month" in warning
-    assert b"extrapolated" not in render(title="", lead="", warnings=[], blocks=[])
+    plain = report.html(title="", lead="", warnings=[], blocks=[], drawn={})
+    assert b"extrapolated" not in plain
 
 
 @pytest.mark.parametrize(
     ("difference", "better", "text"),
     [
-        ([0.1, 0.0], "higher", "better at 1, worse at 0"),
-        ([0.1, 0.0], "lower", "better at 0, worse at 1"),
-        ([-0.1, -0.1], "higher", "better at 0, worse at 2"),
+        ([0.1, 0.0], 1, "better at 1, worse at 0"),
+        ([0.1, 0.0], -1, "better at 0, worse at 1"),
+        ([-0.1, -0.1, np.nan], 1, "better at 0, worse at 2, and not .* 0 of 2 times"),
     ],
 )
 def test_verdict_counts_clear_differences(difference, better, text):
-    gain = results.Gain(
-        label="o",
-        best_hand=["a", "a"],
-        difference=np.array(difference),
-        error=np.array([0.01, 0.01]),
-        error_of_items=np.array([0.0, 0.0]),
-        trained=False,
-    )
-    assert text in strategies_page.verdict(gain, better)
+    gain = xr.Dataset({"value": ("time", difference), "error": 0.01})
+    assert re.search(text, strategies_page.verdict(gain, better))
 
 
 def test_page_escapes_what_it_shows():
-    html = render(title="<b>", lead="", warnings=[], blocks=[Block(title="&")])
+    asked = {"lead": "", "warnings": [], "drawn": {}}
+    html = report.html(title="<b>", blocks=[Block(title="&")], **asked)
     assert b"&lt;b&gt;" in html and b"<h2>&amp;</h2>" in html
 
 
@@ -104,7 +101,7 @@ def test_times_of_curves_are_those_of_the_source():
 
 def test_programming_only_device_can_be_drawn():
     curves = device_curves(devices.reram_milo(), points=9)
-    drawn = figures.render(lambda: figures.device_figure(curves, "reram_milo"))
+    drawn = plots.render(lambda: figures.device_figure(curves, "reram_milo"))
     assert drawn["png"][:4] == b"\x89PNG" and b"<svg" in drawn["svg"]
 
 
@@ -116,6 +113,7 @@ def memories(tmp_path_factory):
         "devices": [{"name": "state_independent"}, "reram_milo"],
         "times": ["0 s", "1 s"],
         "strategies": ["single_pair", "optimized"],
+        "required": {"parameters": ["programming"], "factors": [1, 4], "gap": 0.1},
     }
     config = {k: v for k, v in tiny_study.CONFIG.items() if k != "device"} | changes
     with pytest.MonkeyPatch.context() as patch:
@@ -130,13 +128,13 @@ def test_devices_are_evaluated_at_their_own_times(memories):
     assert data.accuracy.dims == ("device", "strategy", "chip", "time")
     milo = data.accuracy.sel(device="reram_milo", strategy="optimized")
     assert np.all(np.isnan(milo.sel(time=1.0))) and np.all(milo.sel(time=0.0) > 0.5)
-    assert devices_page.of_device(data, "reram_milo").sizes["time"] == 1
+    assert statistics.of_device(data, "reram_milo").sizes["time"] == 1
     assert data.range_high.sel(device="reram_milo") == 225
 
 
 def test_devices_page_has_every_device_and_its_best_strategy(memories):
     html = (memories / "report.html").read_text()
-    assert html.count("data:image/svg+xml;base64,") == 3
+    assert html.count("data:image/svg+xml;base64,") == 4
     for text in (
         "state_independent",
         "reram_milo",
@@ -145,19 +143,35 @@ def test_devices_page_has_every_device_and_its_best_strategy(memories):
         assert text in html
     assert "cells have few levels" not in html
     data = results.read_results(memories)
-    one = devices_page.of_device(data, "state_independent").accuracy.sel(
+    one = statistics.of_device(data, "state_independent").accuracy.sel(
         strategy="optimized"
     )
-    mean, error = results.mean_and_error(one.values)
-    assert f"{100 * mean[0]:.2f}" in html and f"± {100 * error[0]:.2f}" in html
+    found = 100 * statistics.over(one).isel(time=0)
+    assert f"{found['value'].item():.2f}" in html
+    assert f"± {found['error'].item():.2f}" in html
     best = data.accuracy.sel(device="state_independent").drop_sel(strategy="digital")
-    assert f"{100 * float(best.mean(('chip', 'time')).max()):.2f} %" in html
+    assert f"{100 * float(best.mean(('chip', 'time')).max()):.2f}" in html
+
+
+def test_each_device_has_its_largest_tolerated_factors(memories):
+    data = results.read_results(memories)
+    dims = ("device", "required_strategy", "imperfection")
+    assert data.largest_factor.dims == dims
+    one = data.gap.sel(device="reram_milo", required_strategy="optimized")
+    lost = statistics.lost(statistics.of_device(data, "reram_milo"))
+    at_nominal = one.sel(factor=1.0, imperfection="programming").mean("chip")
+    np.testing.assert_allclose(
+        at_nominal, lost["value"].sel(strategy="optimized").item(), atol=1e-6
+    )
+    html = (memories / "report.html").read_text()
+    assert "Which device would do" in html and "10 percentage points" in html
 
 
 def test_page_says_which_memories_have_few_levels(memories):
     data = results.read_results(memories)
     data["levels"][1] = 2
-    assert "reram_milo: cells have few levels" in devices_page.assumptions(data)[-1]
+    said = " ".join(strategies_page.assumptions(data))
+    assert "reram_milo: cells have few levels" in said
 
 
 def test_device_without_a_time_is_refused(tmp_path):

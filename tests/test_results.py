@@ -13,7 +13,7 @@ from anajax.analysis.workload import evaluate
 from anajax.mapping import hand as strategies
 from anajax.programming.strategy_file import load_strategies, to_text
 from anajax.studies import run
-from anajax.studies.report import report, results, terminal
+from anajax.studies.report import blocks, report, results, statistics, terminal
 from anajax.studies.report.comparison import compare
 from anajax.studies.store.folder import MANIFEST, Folder
 
@@ -51,14 +51,14 @@ def test_results_are_labelled_with_units(finished):
         "lsp_first",
         "optimized",
     ]
-    assert data.accuracy.dims == ("strategy", "chip", "time")
-    assert data.accuracy.shape == (4, 3, 2)
+    assert data.accuracy.dims == ("device", "strategy", "chip", "time")
+    assert data.accuracy.shape == (1, 4, 3, 2)
     assert data.time.attrs["units"] == "s" and data.accuracy.attrs["units"] == "1"
     assert data.attrs["digital_metric"] == 1.0
     assert np.all(data.accuracy.sel(strategy="digital") == 1.0)
     assert set(json.loads(data.attrs["versions"])) >= {"anajax", "jax", "flax"}
     assert json.loads(data.attrs["config"])["chips"] == 3
-    analog = data.isel(strategy=slice(1, None))
+    analog = data.isel(strategy=slice(1, None), device=0)
     ratio = analog.weight_rms_error.mean("chip") / analog.expected_rms_error
     assert np.all((ratio > 0.5) & (ratio < 2))
 
@@ -174,6 +174,10 @@ def test_truncated_results_are_named(finished, tmp_path):
     path.write_bytes((finished / "results.nc").read_bytes()[:2000])
     with pytest.raises(ValueError, match=r"results.nc` must be the complete results"):
         results.read_results(path)
+    old = xr.Dataset(attrs={"study": "strategies", "metric": "accuracy"})
+    path.write_bytes(results.to_netcdf(old))
+    with pytest.raises(ValueError, match=r"results.nc` must be results that this anaj"):
+        results.read_results(path)
     with pytest.raises(FileNotFoundError, match="without results.nc"):
         results.read_results(tmp_path / "nowhere")
 
@@ -261,7 +265,7 @@ def test_gain_is_paired_against_the_best_hand_strategy_of_each_time():
     items = np.stack([values[:, 0], values[:, 1], values[:, 0]], -1)
     data = xr.Dataset(
         {
-            "accuracy": (("strategy", "chip", "time"), values, {"better": "higher"}),
+            "accuracy": (("strategy", "chip", "time"), values),
             "item_accuracy": (("strategy", "time", "item"), items),
         },
         coords={
@@ -269,25 +273,29 @@ def test_gain_is_paired_against_the_best_hand_strategy_of_each_time():
             "family": ("strategy", ["digital", "hand", "hand", "optimized"]),
             "trained": ("strategy", [False] * 4),
         },
-        attrs={"metric": "accuracy"},
+        attrs={"metric": "accuracy", "better": "higher"},
     )
-    ((gain,),) = results.gains(data)
-    assert gain.best_hand == ["a", "b"]
-    np.testing.assert_allclose(gain.difference, [0.1, 0.1])
+    gain = statistics.gains(data, trained=False)
+    assert gain.best.values.tolist() == ["a", "b"]
+    gain = gain.sel(strategy="o")
+    np.testing.assert_allclose(gain["value"], [0.1, 0.1])
     np.testing.assert_allclose(gain.error, [0.0, 0.1], atol=1e-12)
-    np.testing.assert_allclose(gain.error_of_items, [0.0, 0.2 / 3], atol=1e-12)
-    data.accuracy.attrs["better"] = "lower"
-    assert results.gains(data)[0][0].best_hand == ["b", "a"]
+    np.testing.assert_allclose(gain.of_items, [0.0, 0.2 / 3], atol=1e-12)
+    data.attrs["better"] = "lower"
+    gain = statistics.gains(data, trained=False)
+    assert gain.best.values.tolist() == ["b", "a"]
+    assert statistics.gains(data, trained=True) is None
 
 
 def test_compare_pairs_chips_of_one_seed(finished):
     data = results.read_results(finished)
     same = compare(data, data)
-    assert same.paired and not np.any(same.difference) and not np.any(same.error)
+    assert same.paired and not np.any(same.found.to_array())
     with pytest.raises(ValueError, match="must have the same metric"):
         compare(data, data.assign_attrs(metric="bits_per_character"))
-    with pytest.raises(ValueError, match="got strategies and sweep"):
-        compare(data, data.assign_attrs(study="sweep"))
+    with pytest.raises(ValueError, match="got strategies and sensitivity"):
+        none = data.drop_vars("accuracy").assign_attrs(study="sensitivity")
+        compare(data, none)
 
 
 @pytest.mark.parametrize(
@@ -311,8 +319,8 @@ def test_compare_says_what_is_not_the_same(finished, change, text):
     data = results.read_results(finished)
     found = compare(data, change(data))
     assert not found.paired and found.unlike == [text]
-    title = str(terminal.comparison(found, "accuracy").title)
-    assert title == f"B - A, accuracy (%), unpaired; {text}"
+    title = str(terminal.comparison(found, blocks.format_of(data)).title)
+    assert title == f"B - A, accuracy (percentage points), unpaired; {text}"
 
 
 def test_metric_counts_every_item_once_in_batches():

@@ -6,11 +6,11 @@ import pytest
 import tiny_study
 
 from anajax import devices
+from anajax.analysis.impaired import grow
 from anajax.analysis.layers import greedy_order
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.tolerance import required_device
 from anajax.studies import run
-from anajax.studies.kinds.sensitivity import grow
 from anajax.studies.load import validate
 from anajax.studies.report import report, results, terminal
 
@@ -62,7 +62,12 @@ def test_a_study_ranks_and_goes_on(tmp_path):
     assert data.order.values.tolist() == ["kernel"]
     assert data.order_metric.values[1].tolist() == [1.0] * 4  # all digital
     page = report.write_report(tmp_path / "a").read_text()
-    for text in ("Until the network has lost 5 points", "Screening", "Sobol", "Layers"):
+    for text in (
+        "has lost 5 percentage points",
+        "Screening",
+        "Sobol",
+        "Layers",
+    ):
         assert text in page
     assert [t.row_count for t in terminal.summary(data)] == [
         data.sizes["imperfection"], 1

@@ -15,6 +15,7 @@ from anajax._core.tree import replace
 from anajax.analysis.engine import Engine
 from anajax.analysis.evaluate import evaluate, of_point
 from anajax.analysis.hardware import bare, impair, present, value
+from anajax.analysis.impaired import ImpairedModel, numbers
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.periphery import Periphery
 from anajax.analysis.points import chip_keys, filled, over_points
@@ -22,7 +23,6 @@ from anajax.analysis.workload import Splits, workload
 from anajax.crossbar.tiling import TileRule, through_wires
 from anajax.devices.faults import Faults
 from anajax.mapping import hand as strategies
-from anajax.studies.kinds.sensitivity import ImpairedModel, numbers
 
 WORK = tiny_study.tiny_workload("digits")
 DEVICE = bare(devices.state_independent())

@@ -81,6 +81,14 @@ class Tally:
         mean = self.item_sum / self.taken[:, None, None]
         return mean.astype(self.metric.dtype)
 
+    def of(self, point: int) -> Arrays:
+        """What is known of a point: `MEASURES`, and of items and their subsets."""
+        return {
+            **{n: getattr(self, n)[point] for n in MEASURES},
+            "item_metric": self.item_metric[point],
+            "subset_metric": self.subset_metric[:, point],
+        }
+
     def add(self, p: int, c: int, one: Arrays, masks: list[np.ndarray]) -> None:
         """Enter what a chip of a point gave: items `[times items]`, in place."""
         self.done[p, c] = True

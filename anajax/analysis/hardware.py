@@ -54,10 +54,10 @@ class NonIdeality(NamedTuple):
 NON_IDEALITIES = {
     i.name: i
     for i in (
-        NonIdeality("programming", "programming error", "of the device's own"),
-        NonIdeality("drift_mean", "mean drift", "of the device's own"),
-        NonIdeality("drift_spread", "spread of drift", "of the device's own"),
-        NonIdeality("read", "read noise", "of the device's own"),
+        NonIdeality("programming", "programming error", "× the device's own"),
+        NonIdeality("drift_mean", "mean drift", "× the device's own"),
+        NonIdeality("drift_spread", "spread of drift", "× the device's own"),
+        NonIdeality("read", "read noise", "× the device's own"),
         NonIdeality("stuck_low", "cells stuck at g_min", "% of cells"),
         NonIdeality("stuck_high", "cells stuck at g_max", "% of cells"),
         NonIdeality("dead_rows", "dead rows", "% of rows"),

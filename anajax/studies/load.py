@@ -10,17 +10,8 @@ from pydantic import ValidationError
 from anajax.studies.config.messages import message
 from anajax.studies.config.overrides import override
 from anajax.studies.config.sections import require_small
-from anajax.studies.config.study import DevicesConfig, StrategiesConfig, StudyConfig
-from anajax.studies.kinds.sensitivity_config import SensitivityConfig
-from anajax.studies.kinds.sweep_config import SweepConfig
-
-KINDS: dict[str, type[StudyConfig]] = {
-    "strategies": StrategiesConfig,
-    "devices": DevicesConfig,
-    "sensitivity": SensitivityConfig,
-    "sweep": SweepConfig,
-}
-"""Configs of studies by the value of their key `study`."""
+from anajax.studies.config.study import StudyConfig
+from anajax.studies.kinds.catalog import kinds
 
 
 def load_config(path: Path, changes: Sequence[str] = ()) -> StudyConfig:
@@ -69,16 +60,17 @@ def validate(data: dict[str, Any], *, folder: Path = Path()) -> StudyConfig:
         FileNotFoundError: if a device file is not there.
         ValueError: with one line per mistake.
     """
-    kind, known_kinds = data.get("study"), KINDS
-    if not isinstance(kind, str) or kind not in known_kinds:
-        known = ", ".join(known_kinds)
+    name, known = data.get("study"), kinds()
+    if not isinstance(name, str) or name not in known:
         raise ValueError(
-            f"`study` must name a kind of study: got {kind!r}. Known: {known}."
+            f"`study` must name a kind of study: got {name!r}. Known: "
+            f"{', '.join(known)}."
         )
+    schema = known[name].config
     try:
-        config = known_kinds[kind].model_validate(data, context={"folder": folder})
+        config = schema.model_validate(data, context={"folder": folder})
     except ValidationError as error:
-        lines = dict.fromkeys(message(e, known_kinds[kind]) for e in error.errors())
+        lines = dict.fromkeys(message(e, schema) for e in error.errors())
         raise ValueError("\n".join(lines)) from None
 
     def find(file: str) -> str:

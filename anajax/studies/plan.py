@@ -1,8 +1,8 @@
 """From a config to devices, networks and sites: all that can fail, before any work."""
 
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,12 +10,14 @@ from jax.sharding import Mesh
 
 from anajax import chip, devices, rng
 from anajax._core.tree import replace
-from anajax.analysis.engine import Engine
-from anajax.analysis.evaluate import as_times
+from anajax._core.types import PyTree
+from anajax.analysis.engine import Engine, Kept, Tally
+from anajax.analysis.evaluate import as_times, of_point
 from anajax.analysis.hardware import Hardware, bare
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.periphery import Periphery
-from anajax.analysis.workload import Workload, evaluate
+from anajax.analysis.points import chip_keys, filled
+from anajax.analysis.workload import Workload
 from anajax.devices.base import Device, check_device
 from anajax.devices.records import find_preset
 from anajax.studies.config.on_hardware import HardwareConfig
@@ -26,7 +28,6 @@ from anajax.studies.config.study import (
     StudyConfig,
     devices_of,
 )
-from anajax.studies.store.versions import git_state
 from anajax.studies.ways.site import Site
 
 
@@ -203,6 +204,52 @@ def engine_of(config: StudyConfig, mesh: Mesh | None) -> Engine:
     )
 
 
+def measure(
+    config: StudyConfig,
+    engine: Engine,
+    network: AnalogNetwork,
+    hardware: Hardware,
+    layers: Mapping[str, chip.LayerProgram],
+    times: Sequence[float] | np.ndarray,
+    *,
+    params: PyTree = None,
+    kept: Kept | None = None,
+    notify: Callable[[Tally], None] = lambda tally: None,
+) -> Tally:
+    """What all chips of a study give on one kind of hardware, as point 0.
+
+    Args:
+        config: of the study.
+        engine: how they are measured.
+        network: the network behind its periphery.
+        hardware: it is on.
+        layers: targets by path.
+        times: seconds since the first read.
+        params: trained parameters, those of the network by default.
+        kept: where it is saved.
+        notify: told of every call.
+    """
+    point = network.point(
+        hardware,
+        dict(layers),
+        filled(jnp.asarray(times, float)),
+        network.items,
+        params=params,
+        recalibrate=as_times(config.compensation.recalibrate),
+    )
+    return engine.measure(
+        of_point,
+        np.zeros(1),
+        chip_keys(rng.key(config.seed), np.arange(config.chips)),
+        point if engine.mesh is None else point.on(engine.mesh, cut="items"),
+        times=len(times),
+        items=network.work.x.shape[0],
+        subsets=network.work.subsets,
+        kept=kept,
+        notify=notify,
+    )
+
+
 def strategy_layers(
     config: HardwareConfig, network: AnalogNetwork, device: Device
 ) -> dict[str, chip.LayerProgram]:
@@ -239,25 +286,3 @@ def site_of(
         optimizer=options,
         time_weights=each,
     )
-
-
-def attributes(config: HardwareConfig, work: Workload, deployed: Deployed) -> Any:
-    """What results of hardware say of themselves, for `results.attributes`."""
-    given = config.compensation.recalibrate
-    return {
-        "metric": work.metric,
-        "digital_metric": float(evaluate(work).mean()),
-        "seed": config.seed,
-        "workload": work.name,
-        "items": int(work.x.shape[0]),
-        "data_source": work.source["data"],
-        "weights": work.source["weights"],
-        "compensation": config.compensation.scope,
-        "stop_at_se": config.stop_at_se or 0.0,
-        **({} if given is None else {"recalibrated": given}),
-        "git": git_state(),
-        "device": deployed.device.name,
-        "device_source": deployed.device.source,
-        "strategy": config.strategy.title,
-        "study": config.study,
-    }

@@ -4,41 +4,22 @@ import contextlib
 import dataclasses
 import hashlib
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
+import numpy as np
+import xarray as xr
 from jax.sharding import Mesh
 
-from anajax.analysis.workload import Workload
+from anajax.analysis.workload import Workload, evaluate
 from anajax.studies.config.study import StudyConfig
-from anajax.studies.kinds import sensitivity, strategies, sweep
+from anajax.studies.kinds.catalog import kinds
+from anajax.studies.report import results
 from anajax.studies.store import hosts
 from anajax.studies.store.folder import Folder, Resume, check_resume, require_begun
-from anajax.studies.store.parts import Notify
+from anajax.studies.store.parts import Notify, Parts
 from anajax.studies.store.versions import versions
 from anajax.workloads.catalog import load
-
-MODULES: dict[str, Any] = {
-    "strategies": strategies,
-    "devices": strategies,
-    "sensitivity": sensitivity,
-    "sweep": sweep,
-}
-"""Modules that do a kind of study. Each has `prepare(config, work, mesh) -> Study`."""
-
-
-@runtime_checkable
-class Study(Protocol):
-    """What a module prepares: a study whose inputs are all there and valid."""
-
-    @property
-    def parts(self) -> int:
-        """How many parts there are to do."""
-        ...
-
-    def run(self, folder: Folder, *, notify: Notify) -> Any:
-        """Do all parts that are not done; the results, as written to the folder."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +27,9 @@ class Prepared:
     """A study and its open folder."""
 
     study: Any
-    """A `Study`."""
+    """A `anajax.studies.kinds.base.Study`."""
+    config: StudyConfig
+    work: Workload
     folder: Folder
 
     @property
@@ -81,18 +64,18 @@ def prepare(
         WriteError: an OSError, if the disk is full.
     """
     check_resume(resume)
-    module = MODULES[config.study]
+    kind = kinds()[config.study]
     with hosts.together(), _exact():
         if hosts.is_main_process():
             require_begun(out, resume)
         work = load(config.workload.name, data=data, items=config.workload.items)
-        study = module.prepare(config, work, mesh)
+        study = kind.prepare(config, work, mesh)
         asked = identity(config, work)
     folder = hosts.open_folder(out, asked, resume=resume)
-    return Prepared(study=study, folder=folder)
+    return Prepared(study=study, config=config, work=work, folder=folder)
 
 
-def run(prepared: Prepared, *, notify: Notify = lambda text, done: None) -> Any:
+def run(prepared: Prepared, *, notify: Notify = lambda text, done: None) -> xr.Dataset:
     """Do all parts that are not done, write the results, and close the folder.
 
     Args:
@@ -100,17 +83,22 @@ def run(prepared: Prepared, *, notify: Notify = lambda text, done: None) -> Any:
         notify: told of every part that is begun and finished.
 
     Returns:
-        The results as an xarray Dataset, as written to `results.nc`.
+        The results, as written to `results.nc`.
 
     Raises:
         WriteError: an OSError, if the disk does not take a file. What was saved is
             whole; a study that goes on has the same results.
     """
+    config, work, folder = prepared.config, prepared.work, prepared.folder
     try:
         with _exact():
-            return prepared.study.run(prepared.folder, notify=notify)
+            digital = np.asarray(evaluate(work))
+            data = prepared.study.run(Parts(folder, notify), digital)
+        data = results.finished(data, config, work, digital, folder.identity)
+        folder.write(results.RESULTS, results.to_netcdf(data))
+        return data
     finally:
-        prepared.folder.close()
+        folder.close()
 
 
 def _exact() -> contextlib.AbstractContextManager[None]:

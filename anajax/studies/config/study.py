@@ -271,6 +271,7 @@ class ProgrammedConfig(StudyConfig):
 
     strategies: Entries
     training: Options[TrainingOptions] | None = None
+    required: RequiredSection | None = None
     save_every: int | None = Field(
         default=None,
         ge=1,
@@ -294,6 +295,18 @@ class ProgrammedConfig(StudyConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _listed(self) -> "ProgrammedConfig":
+        titles = [e.title for e in self.strategies if e.family != DIGITAL]
+        wanted = self.required and self.required.strategies or []
+        unknown = sorted(set(wanted) - set(titles))
+        if unknown:
+            raise ValueError(
+                f"`required.strategies` must be labels of programs in `strategies`: "
+                f"got {unknown}. There are {titles}."
+            )
+        return self
+
 
 class StrategiesConfig(ProgrammedConfig):
     """One network on one device, programmed by several strategies."""
@@ -304,19 +317,6 @@ class StrategiesConfig(ProgrammedConfig):
         *("single_pair", "msp_first", "lsp_first", "lsp_first_tuned"),
         *("equal_split", "optimized"),
     )
-    required: RequiredSection | None = None
-
-    @model_validator(mode="after")
-    def _listed(self) -> "StrategiesConfig":
-        titles = [e.title for e in self.strategies if e.family != DIGITAL]
-        wanted = self.required and self.required.strategies or []
-        unknown = sorted(set(wanted) - set(titles))
-        if unknown:
-            raise ValueError(
-                f"`required.strategies` must be labels of programs in `strategies`: "
-                f"got {unknown}. There are {titles}."
-            )
-        return self
 
 
 def _named(entry: object) -> object:

@@ -2,32 +2,38 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from jax.sharding import Mesh
 
 from anajax import rng
-from anajax._core.types import Array, PyTree
 from anajax.analysis.designs import Design, make_design
 from anajax.analysis.elasticities import elasticities
-from anajax.analysis.engine import MEASURES, Engine, Kept, Tally
-from anajax.analysis.evaluate import as_times, one_chip
-from anajax.analysis.hardware import NON_IDEALITIES, impair, present
+from anajax.analysis.engine import MEASURES, Arrays, Engine, Kept, Tally
+from anajax.analysis.evaluate import as_times
+from anajax.analysis.hardware import present
+from anajax.analysis.impaired import ImpairedModel, grow, numbers
 from anajax.analysis.layers import greedy_order
-from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.sharding import place
-from anajax.analysis.workload import Workload, evaluate
-from anajax.studies.kinds.sensitivity_config import GlobalSection, SensitivityConfig
-from anajax.studies.kinds.sensitivity_results import dataset
-from anajax.studies.plan import Deployed, attributes, deploy, engine_of
+from anajax.analysis.workload import Workload
+from anajax.studies.kinds import sensitivity_page as page
+from anajax.studies.kinds import sensitivity_results as arrays
+from anajax.studies.kinds.base import Kind
+from anajax.studies.kinds.sensitivity_config import (
+    GlobalSection,
+    GradientsSection,
+    LayersSection,
+    SensitivityConfig,
+)
+from anajax.studies.plan import Deployed, deploy, engine_of
 from anajax.studies.report import results
+from anajax.studies.report.statistics import mean_and_error
 from anajax.studies.store.drafts import Draft
-from anajax.studies.store.folder import Folder
-from anajax.studies.store.parts import Notify, Parts
+from anajax.studies.store.parts import Parts
 
 BLOCK = 64
 """Points of a design that are saved at once."""
@@ -95,31 +101,37 @@ class Sensitivity:
             kept=kept,
         )
 
-    def run(self, folder: Folder, *, notify: Notify) -> Any:
-        """Do all parts that are not done, and write the results.
+    def run(self, parts: Parts, digital: np.ndarray) -> xr.Dataset:
+        """Do all parts that are not done.
 
         Args:
-            folder: where parts and results are.
-            notify: told of every part that is begun and finished.
-
-        Returns:
-            The results as an xarray Dataset, as written to `results.nc`.
+            parts: what is done; saves what is not.
+            digital: metric of the digital network `[items]`.
         """
-        parts = Parts(folder, notify)
-        found = {
-            "one_at_a_time": {n: self._grown(n, parts) for n in self.names},
-            "gradients": self._gradients(parts),
-            "designs": {
-                n: self._designed(n, d, parts) for n, d in self.designs.items()
-            },
-            "layers": self._layers(parts),
-        }
-        about = attributes(self.config, self.work, self.deployed)
-        data = dataset(self, found, results.attributes(folder.identity, **about))
-        folder.write(results.RESULTS, results.to_netcdf(data))
-        return data
+        config, d = self.config, self.deployed
+        tables = [
+            arrays.design(name, plan, self._designed(name, plan, parts))
+            for name, plan in self.designs.items()
+        ]
+        if config.one_at_a_time is not None:
+            grown = {n: self._grown(n, parts, digital) for n in self.names}
+            tables.append(arrays.one_at_a_time(config.one_at_a_time, d, grown))
+        if config.gradients is not None:
+            found = self._gradients(config.gradients, parts)
+            tables.append(arrays.gradients(found))
+        if config.layers is not None:
+            found = self._layers(config.layers, parts)
+            tables.append(
+                arrays.layers(self.deployed.network, found, config.layers.order)
+            )
+        tables.append(results.devices({d.device.name: d.device}))
+        tables.append(results.times(config.times[-1:], d.extrapolated[-1:]))
+        data = xr.merge(
+            tables, compat="no_conflicts", join="outer", combine_attrs="no_conflicts"
+        )
+        return data.assign_attrs(strategy=config.strategy.title)
 
-    def _grown(self, name: str, parts: Parts) -> dict[str, np.ndarray]:
+    def _grown(self, name: str, parts: Parts, digital: np.ndarray) -> Arrays:
         section = self.config.one_at_a_time
         assert section is not None
         sign = 1.0 if self.work.higher_is_better else -1.0
@@ -135,29 +147,20 @@ class Sensitivity:
                 return chips.astype(float), items.astype(float)
 
             nominal = section.against == "nominal"
-            of_items = np.asarray(self.digital, float)
+            of_items = digital.astype(float)
             reference, of_items = at(1.0) if nominal else (of_items.mean(), of_items)
 
             def lost(factor: float) -> tuple[np.ndarray, float]:
                 chips, items = at(factor)
-                difference = of_items - items
-                error = difference.std(ddof=1) / np.sqrt(difference.size)
-                return sign * (reference - chips), error
+                _, error = mean_and_error(of_items - items)
+                return sign * (reference - chips), float(error)
 
             factors, gaps, errors = grow(lost, section.factors, section.gap)
             return {"factors": factors, "gaps": gaps, "item_error": errors}
 
         return parts.get(f"grown-{name}", compute, needs=("item_error",))
 
-    @functools.cached_property
-    def digital(self) -> Array:
-        """The metric of the digital network `[items]`."""
-        return evaluate(self.work)
-
-    def _gradients(self, parts: Parts) -> dict[str, np.ndarray] | None:
-        section = self.config.gradients
-        if section is None:
-            return None
+    def _gradients(self, section: GradientsSection, parts: Parts) -> Arrays:
         d = self.deployed
 
         def compute(_: Draft) -> dict[str, Any]:
@@ -176,9 +179,7 @@ class Sensitivity:
 
         return parts.get("gradients", compute)
 
-    def _designed(
-        self, name: str, design: Design, parts: Parts
-    ) -> dict[str, np.ndarray]:
+    def _designed(self, name: str, design: Design, parts: Parts) -> Arrays:
         section = getattr(self.config, name)
         layers = len(self.deployed.layers)
 
@@ -198,13 +199,10 @@ class Sensitivity:
             blocks.append(parts.get(f"{design.method}-{i:04d}", compute))
         return {n: np.concatenate([b[n] for b in blocks]) for n in sorted(MEASURES)}
 
-    def _layers(self, parts: Parts) -> dict[str, np.ndarray] | None:
-        section = self.config.layers
-        if section is None:
-            return None
+    def _layers(self, section: LayersSection, parts: Parts) -> Arrays:
         paths = list(self.deployed.layers)
 
-        def measure(masks: np.ndarray, draft: Draft) -> dict[str, np.ndarray]:
+        def measure(masks: np.ndarray, draft: Draft) -> Arrays:
             points = numbers(len(paths), {}, masks)
             found = self.measure(points, section.chips, draft)
             return {n: getattr(found, n)[:, :, 0] for n in ("metric", "loss")}
@@ -212,7 +210,7 @@ class Sensitivity:
         each = np.eye(len(paths), dtype=bool)
         alone = parts.get("layers", lambda draft: measure(each, draft))
 
-        def at_step(masks: np.ndarray, step: int) -> dict[str, np.ndarray]:
+        def at_step(masks: np.ndarray, step: int) -> Arrays:
             return parts.get(f"order-{step:03d}", lambda draft: measure(masks, draft))
 
         if section.order == "greedy":
@@ -288,77 +286,11 @@ def chosen(names: list[str] | None, deployed: Deployed) -> list[str]:
     return names or there
 
 
-def grow(
-    lost: Callable[[float], tuple[np.ndarray, float]], factors: list[float], gap: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Losses `[factors chips]` at growing factors, as far as they matter.
-
-    Stops after two factors whose mean loss is above `gap` by three standard errors.
-
-    Args:
-        lost: of a factor, the loss of each chip, NaN for those that were not needed,
-            and its standard error over items.
-        factors: increasing.
-        gap: largest accepted mean loss.
-
-    Returns:
-        The factors that were tried, the losses, and their errors over items.
-    """
-    tried, found, errors, beyond = [], [], [], 0
-    for factor in factors:
-        gaps, of_items = lost(factor)
-        tried.append(factor)
-        found.append(gaps)
-        errors.append(of_items)
-        taken = gaps[~np.isnan(gaps)]
-        error = taken.std(ddof=1) / np.sqrt(taken.size)
-        beyond += taken.mean() - 3 * error > gap
-        if beyond >= 2:
-            break
-    return np.asarray(tried), np.stack(found), np.asarray(errors)
-
-
-@dataclasses.dataclass(frozen=True)
-class ImpairedModel:
-    """One chip of all points of a study: equal networks share a trace.
-
-    A point is [factors of all `NON_IDEALITIES`, 1 for each layer that is analog and 0
-    for others]; what points share is (layers, items, hardware, times, recalibrations).
-    """
-
-    network: AnalogNetwork
-
-    def __call__(self, point: tuple, shared: PyTree) -> dict[str, Array]:
-        numbers, key = point
-        layers, items, hardware, times, recalibrate = shared
-        count = len(NON_IDEALITIES)
-        factors = dict(zip(NON_IDEALITIES, numbers[:count], strict=True))
-        analog = dict(zip(layers, numbers[count:] > 0.5, strict=True))
-        own = self.network.point(
-            impair(hardware, factors),
-            layers,
-            times,
-            items,
-            recalibrate=recalibrate,
-            analog=analog,
-        )
-        return one_chip(own, key)
-
-
-def numbers(
-    layers: int, factors: Mapping[str, np.ndarray], analog: np.ndarray | None = None
-) -> np.ndarray:
-    """Points of `ImpairedModel`.
-
-    Args:
-        layers: how many the network has.
-        factors: of some imperfections, `[points]` each; 1 for the others.
-        analog: booleans `[points layers]`; all layers by default.
-    """
-    count = len(next(iter(factors.values()))) if factors else len(analog)  # pyright: ignore
-    points = np.ones((count, len(NON_IDEALITIES) + layers))
-    for name, values in factors.items():
-        points[:, list(NON_IDEALITIES).index(name)] = values
-    if analog is not None:
-        points[:, len(NON_IDEALITIES) :] = analog
-    return points
+KIND = Kind(
+    name="sensitivity",
+    config=SensitivityConfig,
+    prepare=prepare,
+    title=page.title,
+    blocks=page.blocks,
+    assumptions=page.assumptions,
+)

@@ -1,176 +1,184 @@
-"""The page of a study of sensitivity."""
+"""What a report shows of sensitivity: rankings with intervals."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from anajax.analysis.hardware import NON_IDEALITIES
+from anajax.chip import Strategies
 from anajax.studies.config.durations import human
-from anajax.studies.kinds import sensitivity_figures as draw
-from anajax.studies.report import figures, page, results
-from anajax.studies.report.page import Block, Cell, Row
-
-if TYPE_CHECKING:  # costs a second to import
-    import xarray as xr
-else:
-    xr = Any
-
-
-def build(data: "xr.Dataset", _: Path) -> tuple[dict[str, bytes], bytes]:
-    """Figures by file name, and the page.
-
-    Args:
-        data: results of a study of sensitivity.
-    """
-    drawn: dict[str, bytes] = {}
-    images = {}
-    for name, (make, caption) in _figures(data).items():
-        for kind, content in figures.render(make).items():
-            drawn[f"{name}.{kind}"] = content
-        images[name] = page.image(drawn[f"{name}.svg"], caption)
-    time = human(data.attrs["time"])
-    show = results.shown(data.attrs["metric"])
-    digital = results.shown(data.attrs["metric"]).text(data.attrs["digital_metric"])
-    html = page.render(
-        title=f"What costs {data.attrs['workload']} on {data.attrs['device']} most",
-        lead=f"At {time} after programming by {data.attrs['strategy']}, "
-        f"{data.attrs['items']} test items, seed {data.attrs['seed']}. Digital "
-        f"{show.title}: {digital}.",
-        warnings=_warnings(data),
-        blocks=[
-            *blocks(data, images),
-            Block(title="What is assumed", points=_assumed(data)),
-            *page.provenance(data),
-        ],
-    )
-    return drawn, html
+from anajax.studies.kinds.tolerance import curves_figure as _curves_figure
+from anajax.studies.kinds.tolerance import factor_text, interval
+from anajax.studies.report import assumptions as assumed
+from anajax.studies.report.blocks import (
+    Block,
+    Cell,
+    Drawing,
+    cells,
+    format_of,
+)
+from anajax.studies.report.plots import (
+    OPTIMIZED,
+    Z90,
+    band,
+    bars,
+    factor_axis,
+    names_below,
+    panels,
+)
+from anajax.studies.report.statistics import over
 
 
-def tables(data: "xr.Dataset") -> list[Block]:
-    """What the terminal shows: the ranking, and the layers."""
-    wanted = ("tolerance", "layers")
-    return [make(data, []) for name, make in _blocks(data).items() if name in wanted]
+def title(data: xr.Dataset) -> str:
+    """Of the page."""
+    time, network = human(float(data.time[-1])), data.attrs["workload"]
+    how = f"{time} after programming by {data.attrs['strategy']}"
+    return f"What costs {network} on {data.device.values[0]} most, {how}"
 
 
-def blocks(data: "xr.Dataset", images: dict[str, page.Image]) -> list[Block]:
+def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
     """Tables with their figures, analysis by analysis."""
-    pictures = {
-        "tolerance": ["tolerance", "loss_by_factor"],
-        "gradients": ["elasticities"],
-        "screening": ["screening"],
-        "variance": ["variance"],
-        "layers": ["layers"],
+    there = {
+        "gap": _tolerance,
+        "elasticity": _gradients,
+        "screening_total": _screening,
+        "variance_total": _variance,
+        "alone_metric": _layers,
     }
+    return [make(data) for name, make in there.items() if name in data]
+
+
+def assumptions(data: xr.Dataset) -> list[str]:
+    """What the numbers take for granted."""
     return [
-        make(data, [images[p] for p in pictures[name]])
-        for name, make in _blocks(data).items()
+        *assumed.sources(data),
+        *assumed.hardware(data),
+        "The program is that of the nominal hardware: it is not chosen anew where an "
+        "imperfection grows.",
+        "Elasticities: conductances normal with exact mean and variance; compensation "
+        "in the limit of large layers; steps of converters as the noise they amount "
+        "to.",
+        "Morris and Sobol: outputs are means over the same chips at all points, so "
+        "that shares are of the hardware's variance, not of chance.",
     ]
 
 
-def _figures(data: "xr.Dataset") -> dict[str, tuple[Callable[[], Any], str]]:
-    made: dict[str, tuple[Callable[[], Any], str]] = {}
-    if "gap" in data:
-        made["tolerance"] = (
-            lambda: draw.tolerance_figure(data),
-            "How far each imperfection may grow, the least tolerated first",
-        )
-        made["loss_by_factor"] = (
-            lambda: draw.curves_figure(data),
-            "Loss over the factor; bands: 90 % intervals; dashed: what is accepted",
-        )
-    if "elasticity" in data:
-        made["elasticities"] = (
-            lambda: draw.gradients_figure(data),
-            "Elasticities in every number of the hardware",
-        )
-    for name in ("screening", "variance"):
-        if f"{name}_total" in data:
-            made[name] = (
-                lambda name=name: draw.indices_figure(data, name),
-                f"{name.capitalize()}: all imperfections at once, 90 % intervals",
-            )
-    if "alone_metric" in data:
-        made["layers"] = (
-            lambda: draw.layers_figure(data),
-            "Layers alone, and made digital in order; 90 % intervals over chips",
-        )
-    return made
+# --- one at a time --------------------------------------------------------------------
 
 
-def _blocks(data: "xr.Dataset") -> dict[str, Callable[..., Block]]:
-    there = {
-        "tolerance": ("gap", _tolerance),
-        "gradients": ("elasticity", _gradients),
-        "screening": ("screening_total", _screening),
-        "variance": ("variance_total", _variance),
-        "layers": ("alone_metric", _layers),
-    }
-    return {name: make for name, (key, make) in there.items() if key in data}
-
-
-def _tolerance(data: "xr.Dataset", images: list[page.Image]) -> Block:
-    rows = []
-    for i in draw.ranked(data):
+def _tolerance(data: xr.Dataset) -> Block:
+    show, rows = format_of(data), []
+    for i in ranked(data):
         one = data.isel(imperfection=i)
         nominal = f"{float(one.amount_nominal):.3g} {one.unit.values}"
-        ends = [_factor(one.largest_low), _factor(one.largest_high)]
-        interval = " to ".join(dict.fromkeys(ends))
-        texts = [
-            str(one.title.values),
-            nominal,
-            _factor(one.largest_factor),
-            interval,
-            draw.tolerated(one),
-        ]
-        rows.append(Row(cells=[Cell(text=t) for t in texts]))
+        factor = factor_text(one.largest_factor)
+        head = str(one.title.values)
+        rows.append(cells(head, nominal, factor, interval(one), tolerated(one)))
     reference = {
         "digital": "the digital network",
         "nominal": "the same chips at factor 1",
     }[data.attrs["against"]]
+    worst = f"{show.number(float(data.gap_item_error.max()))} {show.points}"
     return Block(
-        title=f"Until the network has lost {draw.loss(data)}",
+        title=f"Until the network has lost {_accepted(data)}",
         text="One imperfection grows by a factor, all others stay as they are. The "
         f"loss is counted from {reference}; where its mean over {data.sizes['chip']} "
         "chips first passes what is accepted is the largest tolerated factor. "
-        "Intervals: 90 %, bootstrap over chips, the same chips at all factors."
-        f"{_of_items(data)} {page.stopping(data, 'factor')}",
+        "Intervals: 90 %, bootstrap over chips, the same chips at all factors. The "
+        f"standard error of a loss over test items is at most {worst}."
+        f"{assumed.stopping(data, 'factor')}",
         header=["imperfection", "nominal", "factor", "90 % interval", "tolerated"],
         rows=rows,
-        images=images,
+        drawings=[
+            Drawing(
+                "tolerance",
+                "How far each imperfection may grow, the least tolerated first",
+                partial(tolerance_figure, data),
+            ),
+            Drawing(
+                "loss_by_factor",
+                "Loss over the factor; bands: 90 % intervals over chips",
+                partial(curves_figure, data),
+            ),
+        ],
+        summary=True,
     )
 
 
-def _of_items(data: "xr.Dataset") -> str:
-    """How far other test items could change the losses."""
-    if "gap_item_error" not in data:  # of an earlier version
-        return ""
-    show = results.shown(data.attrs["metric"])
-    worst = f"{show.factor * float(data['gap_item_error'].max()):.{show.digits}f}"
-    unit = show.unit.replace("%", "points")
-    return f" The standard error of a loss over test items is at most {worst} {unit}."
+def _accepted(data: xr.Dataset) -> str:
+    """The accepted loss as text, such as "1 percentage point of accuracy"."""
+    show = format_of(data)
+    return f"{show.amount(data.attrs['gap'])} of {show.title}"
 
 
-def _factor(value: Any) -> str:
-    value = float(value)
-    if value == 0:
-        return "below tried"
-    return f"{value:.2f}" if np.isfinite(value) else "above tried"
+def ranked(data: xr.Dataset) -> list[int]:
+    """Indices of imperfections, the least tolerated first."""
+    return [int(i) for i in np.argsort(data.largest_factor.values, kind="stable")]
 
 
-def _gradients(data: "xr.Dataset", images: list[page.Image]) -> Block:
+def tolerated(one: xr.Dataset) -> str:
+    """The tolerated value of an imperfection in its unit, as text."""
+    factor = float(one.largest_factor)
+    if factor == 0:
+        return "less than was tried"
+    if not np.isfinite(factor):
+        return "more than was tried"
+    return f"{float(one.amount_factor):.2g} {one.unit.values}"
+
+
+def tolerance_figure(data: xr.Dataset) -> Figure:
+    """The largest tolerated factor of every imperfection, ranked, with its interval."""
+    title = f"Up to a loss of {_accepted(data)}; lines: 90 % intervals"
+    size = (7.0, 0.35 * data.sizes["imperfection"] + 0.6)
+    return panels([(title, partial(_limits, data))], size=size, legend=0)
+
+
+def _limits(data: xr.Dataset, axis: Axes) -> None:
+    order, (low, high) = ranked(data), data.factor.values[[0, -1]]
+    for row, i in enumerate(order):
+        one = data.isel(imperfection=i)
+        factor = float(one.largest_factor)
+        ends = [float(one[f"largest_{e}"]) for e in ("low", "high")]
+        left, middle, right = np.clip([ends[0], factor, ends[1]], low, high)
+        axis.barh(row, middle - low, left=low, color=OPTIMIZED, alpha=0.3, height=0.62)
+        axis.plot([left, right], [row, row], color=OPTIMIZED, lw=2)
+        marker = "<" if factor == 0 else "o" if np.isfinite(factor) else ">"
+        axis.plot(middle, row, marker, color=OPTIMIZED, ms=5)
+        axis.text(
+            1.01, row, tolerated(one), transform=axis.get_yaxis_transform(),
+            va="center", fontsize=8,
+        )  # fmt: skip
+    axis.axvline(1, color="black", lw=1)
+    factor_axis(axis, data.factor.values)
+    axis.set_xlim(low, high * 1.02)
+    axis.set_yticks(range(len(order)), [str(data.title.values[i]) for i in order])
+    axis.invert_yaxis()
+    axis.set_xlabel("largest tolerated factor on the nominal value (1)")
+
+
+def curves_figure(data: xr.Dataset) -> Figure:
+    """Loss over the factor of every imperfection, the least tolerated first."""
+    return _curves_figure(data, ranked(data))
+
+
+# --- slopes ---------------------------------------------------------------------------
+
+
+_OUTPUTS = {"loss": "network's loss", "weight_rms_error": "rms weight error"}
+
+
+def _gradients(data: xr.Dataset) -> Block:
     rows = []
-    for i in draw.by_elasticity(data):
-        cells = [
-            Cell(text=str(data.parameter.values[i])),
-            Cell(text=f"{data.parameter_value.values[i]:.4g}"),
-        ]
-        for output in ("loss", "weight_rms_error"):
-            one = data.isel(parameter=i).sel(output=output)
-            small = f"± {float(one.elasticity_error):.3f}"
-            cells.append(Cell(text=f"{float(one.elasticity):+.3f}", small=small))
-        rows.append(Row(cells=cells))
+    for i in by_elasticity(data):
+        one = data.isel(parameter=i)
+        found = zip(one.elasticity.values, one.elasticity_error.values, strict=True)
+        value = f"{float(one.parameter_value):.4g}"
+        slopes = [Cell(f"{v:+.3f}", f"± {e:.3f}") for v, e in found]
+        rows.append(cells(str(one.parameter.values), value, *slopes))
     return Block(
         title="Elasticities",
         text="Relative change of the loss (divergence from the digital network) and of "
@@ -180,124 +188,199 @@ def _gradients(data: "xr.Dataset", images: list[page.Image]) -> Block:
         "effect are left out.",
         header=["parameter", "value", "of the loss", "of the weight error"],
         rows=rows,
-        images=images,
-    )
-
-
-def _screening(data: "xr.Dataset", images: list[page.Image]) -> Block:
-    return Block(
-        title="Screening (Morris)",
-        text="Mean |elementary effect| on the metric over the range of each factor, "
-        "and the spread of the effects: large where an effect depends on the others.",
-        header=["imperfection", "mean |effect|", "spread"],
-        rows=_index_rows(data, "screening", ("total", "spread")),
-        images=images,
-    )
-
-
-def _variance(data: "xr.Dataset", images: list[page.Image]) -> Block:
-    return Block(
-        title="Shares of the variance (Sobol)",
-        text="Of the metric, where all factors are drawn evenly in their logarithm: "
-        "what each explains alone, and what involves it. ± half 90 % intervals.",
-        header=["imperfection", "alone", "total"],
-        rows=_index_rows(data, "variance", ("first", "total")),
-        images=images,
-    )
-
-
-def _index_rows(data: "xr.Dataset", name: str, parts: tuple[str, ...]) -> list[Row]:
-    one = data.sel({f"{name}_output": "metric"})
-    scale = 1.0 if name == "variance" else results.shown(data.attrs["metric"]).factor
-    rows = []
-    for i in np.argsort(-one[f"{name}_total"].values, kind="stable"):
-        title = NON_IDEALITIES[str(data[f"{name}_imperfection"].values[i])].title
-        cells = [Cell(text=title)]
-        for part in parts:
-            value = scale * one[f"{name}_{part}"].values[i]
-            error = f"{name}_{part}_error"
-            known = error in one and np.isfinite(one[error].values[i])
-            small = f"± {scale * one[error].values[i]:.3f}" if known else ""
-            cells.append(Cell(text=f"{value:.3f}", small=small))
-        rows.append(Row(cells=cells))
-    return rows
-
-
-def _layers(data: "xr.Dataset", images: list[page.Image]) -> Block:
-    show = results.shown(data.attrs["metric"])
-    order = [str(p) for p in data.order.values]
-    rows = []
-    for i, path in enumerate(map(str, data.layer.values)):
-        mean, error = results.mean_and_error(data.alone_metric.values[i][:, None])
-        rows.append(
-            Row(
-                cells=[
-                    Cell(text=draw.short(path)),
-                    Cell(text=str(int(data["weights"].values[i]))),
-                    Cell(
-                        text=f"{show.factor * mean[0]:.{show.digits}f}",
-                        small=f"± {show.factor * error[0]:.{show.digits}f}",
-                    ),
-                    Cell(text=f"{data.alone_loss.values[i].mean():.4f}"),
-                    Cell(text=str(order.index(path) + 1)),
-                ]
+        drawings=[
+            Drawing(
+                "elasticities",
+                "Elasticities in every number of the hardware",
+                partial(gradients_figure, data),
             )
+        ],
+    )
+
+
+def by_elasticity(data: xr.Dataset) -> list[int]:
+    """Indices of parameters, the largest |elasticity| of the loss first; zeros not."""
+    size = np.abs(data.elasticity.sel(output="loss").values)
+    other = np.abs(data.elasticity.values).max(0)
+    order = np.lexsort((-other, -size))
+    return [int(i) for i in order if other[i] > 1e-6]
+
+
+def gradients_figure(data: xr.Dataset) -> Figure:
+    """Elasticities of loss and weight error, largest first, with 90 % intervals."""
+    order = by_elasticity(data)[:24]
+    some = data.isel(parameter=order)
+
+    def draw(axis: Axes) -> None:
+        bars(
+            axis,
+            list(map(str, some.parameter.values)),
+            {
+                label: (of.elasticity.values, Z90 * of.elasticity_error.values)
+                for output, label in _OUTPUTS.items()
+                for of in [some.sel(output=output)]
+            },
+            xlabel="elasticity (% per % of the parameter), 90 % interval over chips",
         )
+
+    return panels([("", draw)], size=(7.0, 0.3 * len(order) + 0.8))
+
+
+# --- all at once ----------------------------------------------------------------------
+
+
+def _screening(data: xr.Dataset) -> Block:
+    text = (
+        "Mean |elementary effect| on the metric over the range of each factor, and the "
+        "spread of the effects: large where an effect depends on the others."
+    )
+    columns = {"total": "mean |effect|", "spread": "spread"}
+    return _design(data, "screening", "Screening (Morris)", text, columns)
+
+
+def _variance(data: xr.Dataset) -> Block:
+    text = (
+        "Of the metric, where all factors are drawn evenly in their logarithm: what "
+        "involves each, and what it explains alone. ± half 90 % intervals."
+    )
+    columns = {"total": "total", "first": "alone"}
+    return _design(data, "variance", "Shares of the variance (Sobol)", text, columns)
+
+
+def _design(
+    data: xr.Dataset, name: str, title: str, text: str, columns: dict[str, str]
+) -> Block:
+    """The indices of a design, by what the table calls them."""
+    rows = []
+    for i in np.argsort(-indices(data, name, "metric", "total")[0], kind="stable"):
+        row = cells(_titles(data, name)[i])
+        for part in columns:
+            value, half = (v[i] for v in indices(data, name, "metric", part))
+            small = f"± {half:.3f}" if np.isfinite(half) else ""
+            row.append(Cell(f"{value:.3f}", small))
+        rows.append(row)
+    caption = f"{name.capitalize()}: all imperfections at once, 90 % intervals"
+    return Block(
+        title=title,
+        text=text,
+        header=["imperfection", *columns.values()],
+        rows=rows,
+        drawings=[Drawing(name, caption, partial(indices_figure, data, name))],
+    )
+
+
+def indices(
+    data: xr.Dataset, name: str, output: str, part: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of a design and half of their intervals, as they are shown."""
+    one = data.sel({f"{name}_output": output})
+    effect = name == "screening" and output == "metric"
+    value = one[f"{name}_{part}"] * (format_of(data).factor if effect else 1.0)
+    half = one.get(f"{name}_{part}_error", np.nan * value)
+    return value.values, half.values * (format_of(data).factor if effect else 1.0)
+
+
+def _titles(data: xr.Dataset, name: str) -> list[str]:
+    return [NON_IDEALITIES[str(n)].title for n in data[f"{name}_imperfection"].values]
+
+
+def indices_figure(data: xr.Dataset, name: str) -> Figure:
+    """Sobol or Morris indices of the metric and of the loss, with 90 % intervals."""
+    show, shares = format_of(data), name == "variance"
+    order = np.argsort(-indices(data, name, "loss", "total")[0], kind="stable")
+    names = [_titles(data, name)[i] for i in order]
+    columns = {"total": "total", "alone": "first"} if shares else {"": "total"}
+
+    def draw(output: str, unit: str, axis: Axes) -> None:
+        series = {}
+        for label, part in columns.items():
+            value, half = indices(data, name, output, part)
+            series[label] = value[order], half[order]
+        what = "share of the variance" if shares else f"mean |effect| ({unit})"
+        bars(axis, names, series, xlabel=what)
+
+    return panels(
+        [
+            (show.title, partial(draw, "metric", show.points)),
+            ("loss", partial(draw, "loss", "nat")),
+        ],
+        size=(4.0, 0.3 * len(order) + 1.0),
+        legend=2 * shares,
+        sharey=True,
+    )
+
+
+# --- layers ---------------------------------------------------------------------------
+
+
+def _layers(data: xr.Dataset) -> Block:
+    show, order = format_of(data), list(map(str, data.order.values))
+    found, rows = over(data.alone_metric, "layer_chip"), []
+    for path in map(str, data.layer.values):
+        one = found.sel(layer=path)
+        size = str(int(data["weights"].sel(layer=path)))
+        metric = show.cell(float(one["value"]), float(one["error"]))
+        loss = f"{float(data.alone_loss.sel(layer=path).mean()):.4f}"
+        place = str(order.index(path) + 1)
+        rows.append(cells(short(path), size, metric, loss, place))
     how = {
         "greedy": "greedily: next comes the layer whose step to digital leaves the "
         "least mean loss, given those before it",
         "single": "by the mean loss of each layer alone",
     }[data.attrs["order"]]
+    metric = f"{show.title} ({show.unit})"
     return Block(
         title="Layers",
         text=f"Each layer alone analog, mean ± standard error over "
         f"{data.sizes['layer_chip']} chips; and the order to keep them digital in, "
         f"{how}.",
-        header=[
-            "layer alone analog",
-            "weights",
-            f"{show.title} ({show.unit})",
-            "loss (nat)",
-            "digital as",
-        ],
+        header=["layer alone analog", "weights", metric, "loss (nat)", "digital as"],
         rows=rows,
-        images=images,
+        drawings=[
+            Drawing(
+                "layers",
+                "Layers alone, and made digital in order; 90 % intervals over chips",
+                partial(layers_figure, data),
+            )
+        ],
+        summary=True,
     )
 
 
-def _warnings(data: "xr.Dataset") -> list[str]:
-    if not data.attrs["extrapolated"]:
-        return []
-    time = human(data.attrs["time"])
-    return [f"Extrapolated: the source of this device does not cover {time}."]
+def layers_figure(data: xr.Dataset) -> Figure:
+    """What each layer loses alone, and what is lost with the first ones digital."""
+    show = format_of(data)
+    label = f"loss ({show.points})"
+
+    def losses(name: str) -> tuple[np.ndarray, np.ndarray]:
+        lost = show.sign * show.factor * (data.attrs["digital_metric"] - data[name])
+        found = over(lost, "layer_chip")
+        return found["value"].values, Z90 * found["error"].values
+
+    def alone(axis: Axes) -> None:
+        names = [short(p) for p in data.layer.values]
+        bars(axis, names, {"": losses("alone_metric")}, xlabel=label)
+
+    def ordered(axis: Axes) -> None:
+        mean, half = losses("order_metric")
+        x = np.arange(len(mean))
+        band(axis, x, mean, half, marker="o", ms=4)
+        names = ["none", *(f"+ {short(p)}" for p in data.order.values)]
+        step = max(1, len(x) // 12)
+        names_below(axis, names[::step], x[::step])
+        axis.axhline(0, color="black", lw=0.8)
+        axis.set(ylabel=label, xlabel="digital layers")
+
+    return panels(
+        [
+            ("Each layer alone analog", alone),
+            ("Layers made digital one after the other", ordered),
+        ],
+        size=(4.2, max(3.0, 0.25 * data.sizes["layer"] + 1.0)),
+        legend=0,
+    )
 
 
-def _assumed(data: "xr.Dataset") -> list[str]:
-    return [
-        f"Device: {data.attrs['device_source']}.",
-        *hardware_assumptions(data),
-        "The program is that of the nominal hardware: it is not chosen anew where an "
-        "imperfection grows.",
-        "Elasticities: weights as read, conductances normal with exact mean and "
-        "variance; compensation in the limit of large layers; steps of converters as "
-        "the noise they amount to.",
-        "Morris and Sobol: outputs are means over the same chips at all points, so "
-        "that shares are of the hardware's variance, not of chance.",
-    ]
-
-
-def hardware_assumptions(data: "xr.Dataset") -> list[str]:
-    """What the model of the periphery takes for granted."""
-    return [
-        page.physics(data) + " Converters and output noise act at every product.",
-        page.compensation(data),
-        *page.faults(data),
-        "Input and ADC ranges are the largest that the trained network calls for on "
-        "calibration inputs, and stay fixed. Output noise counts in the largest weight "
-        "of a layer at full input.",
-        "Wires attenuate every device's array on its own tile; what they take at the "
-        "first read is not calibrated away.",
-        "Biases, norms and embeddings are digital and exact.",
-        page.mapping(data),
-        *page.norms(data),
-    ]
+def short(path: object) -> str:
+    """A layer's path without "/kernel"."""
+    return str(path).removesuffix("/kernel")

@@ -1,37 +1,44 @@
 """Studies of strategies: one network on one device or many, programmed in many ways."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from jax.sharding import Mesh
 
 from anajax import rng
 from anajax._core.types import PyTree
-from anajax.analysis import engine
-from anajax.analysis.engine import Engine, Tally
-from anajax.analysis.evaluate import as_times, of_point
-from anajax.analysis.hardware import NOISE, Factors, impair, present
+from anajax.analysis.engine import Arrays, Engine, Kept, Tally
+from anajax.analysis.hardware import NOISE, Factors, Hardware, impair, present
 from anajax.analysis.network import AnalogNetwork
-from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.tolerance import RAY, Requirement, requirement
 from anajax.analysis.workload import Workload, evaluate, outputs
 from anajax.programming import strategy_file
 from anajax.programming.end_to_end.targets import distillation
 from anajax.programming.strategy_file import from_text, to_text
-from anajax.studies.config.study import ProgrammedConfig
+from anajax.studies.config.study import (
+    DevicesConfig,
+    ProgrammedConfig,
+    StrategiesConfig,
+)
+from anajax.studies.kinds import strategies_page as page
 from anajax.studies.kinds import strategies_results as arrays
-from anajax.studies.plan import Case, cases_of, engine_of, network_of, site_of
-from anajax.studies.report import results
-from anajax.studies.report.results import Part
+from anajax.studies.kinds.base import Kind
+from anajax.studies.plan import (
+    Case,
+    cases_of,
+    engine_of,
+    measure,
+    network_of,
+    site_of,
+)
 from anajax.studies.store.drafts import Draft, Saving, drop_all
-from anajax.studies.store.folder import Folder
-from anajax.studies.store.parts import Notify, Parts
+from anajax.studies.store.parts import Parts
+from anajax.studies.ways import kept as made
 from anajax.studies.ways.base import DIGITAL, Way
 from anajax.studies.ways.digital import need_labels, train
-from anajax.studies.ways.kept import Kept
 from anajax.studies.ways.site import Program, Site
 
 
@@ -47,21 +54,25 @@ def prepare(
     if config.training is not None:
         need_labels(config.training.record.goal, work)
     network = network_of(config, work)
-    hardware = network.hardware(cases[0].device)
-    required = getattr(config, "required", None)
-    there = (*present(hardware), *NOISE, "ray")
-    missing = sorted(set(required.parameters if required else ()) - set(there))
-    if missing:
-        raise ValueError(
-            "`required.parameters` must be some that this hardware has: got "
-            f"{missing}. It has {', '.join(present(hardware)) or 'none'}."
-        )
+    for case in cases:
+        _check_required(config, network.hardware(case.device))
     return StrategiesStudy(
         config=config,
         network=network,
         cases=cases,
         engine=engine_of(config, mesh),
     )
+
+
+def _check_required(config: ProgrammedConfig, hardware: Hardware) -> None:
+    asked = config.required.parameters if config.required else ()
+    there = present(hardware)
+    missing = sorted(set(asked) - {*there, *NOISE, "ray"})
+    if missing:
+        raise ValueError(
+            "`required.parameters` must be some that this hardware has: got "
+            f"{missing}. It has {', '.join(there) or 'none'}."
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,7 +98,7 @@ class StrategiesStudy:
     @property
     def requirements(self) -> list[tuple[str, str]]:
         """Strategy and parameter of each search for the loosest device."""
-        asked = getattr(self.config, "required", None)
+        asked = self.config.required
         if asked is None:
             return []
         labels = asked.strategies or [
@@ -95,45 +106,32 @@ class StrategiesStudy:
         ]
         return [(label, name) for label in labels for name in asked.parameters]
 
-    def run(self, folder: Folder, *, notify: Notify) -> Any:
-        """Do all parts that are not done, and write results and strategies.
+    def run(self, parts: Parts, digital: np.ndarray) -> xr.Dataset:
+        """Do all parts that are not done, and write the tables of strategies.
 
         Args:
-            folder: where parts and results are.
-            notify: told of every part that is begun and finished.
-
-        Returns:
-            The results as an xarray Dataset, as written to `results.nc`.
+            parts: what is done; saves what is not.
+            digital: metric of the digital network `[items]`.
         """
-        digital = np.asarray(evaluate(self.work))
-        tables, programs = [], {}
+        config, tables, programs = self.config, [], {}
         for case in self.cases:
-            runner = Runner(self, case, Parts(folder, notify))
-            parts = {e.title: runner.measure(e) for e in self.config.strategies}
-            table = arrays.of_case(self.config, self.work, case, parts, digital)
-            found = {key: runner.require(*key, digital) for key in self.requirements}
-            drop_all(folder)
-            unit = table[self.work.metric].attrs["units"]
-            tables.append(arrays.add_required(table, found, unit))
-            programs |= self._tables(case, parts)
-        data = arrays.combine(
-            self.config,
-            self.work,
-            self.cases,
-            tables,
-            float(digital.mean()),
-            folder.identity,
-        )
-        folder.write(strategy_file.FILE, to_text(programs).encode())
-        folder.write(results.RESULTS, results.to_netcdf(data))
-        return data
+            runner = Runner(self, case, parts)
+            found = {e.title: runner.measure(e) for e in config.strategies}
+            exact = runner.exact_part(digital)
+            table = arrays.of_case(config, self.work, case, found, exact)
+            needs = {key: runner.require(*key, digital) for key in self.requirements}
+            drop_all(parts.folder)
+            tables.append(arrays.with_required(table, needs, self.work))
+            programs |= self._tables(case, found)
+        parts.folder.write(strategy_file.FILE, to_text(programs).encode())
+        return arrays.combine(config, self.work, self.cases, tables)
 
-    def _tables(self, case: Case, parts: dict[str, Part]) -> dict[str, Any]:
+    def _tables(self, case: Case, parts: Mapping[str, Arrays]) -> dict[str, Any]:
         """Strategies by name, of programs that follow a table."""
         programs = {}
         for label, part in parts.items():
             name = label if len(self.cases) == 1 else f"{case.label}/{label}"
-            found = from_text(part.strategies, name)
+            found = from_text(str(part["strategies"]), name)
             if label in found:
                 programs[name] = found[label]
         return programs
@@ -149,24 +147,24 @@ class Runner:
         self._programs: dict[str, Program] = {}
         self._trained: dict[bool, PyTree] = {}
 
-    def measure(self, entry: Way) -> Part:
+    def measure(self, entry: Way) -> Arrays:
         """The results of a strategy on all chips."""
         title = f"{self.case.label}: {entry.title}"
-        found = self.parts.get(
+        return self.parts.get(
             self._name(entry),
-            lambda draft: vars(self._part(entry, draft, title)),
+            lambda draft: self._part(entry, draft, title),
             title=title,
             needs=("loss",),
         )
-        return Part.of(found)
 
     def _name(self, entry: Way) -> str:
         return f"{self.case.label}-{entry.title}"
 
-    def _part(self, entry: Way, draft: Draft, title: str) -> Part:
+    def _part(self, entry: Way, draft: Draft, title: str) -> dict[str, Any]:
         program, config = self._program(entry), self.study.config
         if not program.layers:
-            return self._exact_part(program.params)
+            items = np.asarray(evaluate(self.study.work, program.params))
+            return self.exact_part(items, program.params)
         tally = self._measure(
             program,
             {},
@@ -176,68 +174,60 @@ class Runner:
                 f"{title}, {tally.taken[0]} of {config.chips} chips", False
             ),
         )
-        return Part(
-            metric=tally.metric[0],
-            loss=tally.loss[0],
-            item_metric=tally.item_metric[0],
-            subset_metric=tally.subset_metric[:, 0],
-            weight_rms_error=tally.weight_rms_error[0],
-            expected_rms_error=np.full(self.case.times.size, np.nan)
-            if program.expected_error is None
-            else program.expected_error,
-            strategies=to_text(
-                {entry.title: program.strategies} if program.strategies else {}
-            ),
-        )
+        tables = {entry.title: program.strategies} if program.strategies else {}
+        none = np.full(self.case.times.size, np.nan)
+        expected = program.expected_error
+        return tally.of(0) | {
+            "expected_rms_error": none if expected is None else expected,
+            "strategies": to_text(tables),
+        }
 
-    def _exact_part(self, params: PyTree) -> Part:
-        """The results of a digital network: the same on all chips and at all times."""
+    def exact_part(self, items: np.ndarray, params: PyTree = None) -> dict[str, Any]:
+        """The results of a digital network: the same on all chips and at all times.
+
+        Args:
+            items: its metric `[items]`.
+            params: after training, if it was trained.
+        """
         work, chips, times = self.study.work, self.study.config.chips, self.case.times
-        items = np.asarray(evaluate(work, params))
+        loss = 0.0
+        if params is not None:
+            loss = distillation(outputs(work, params), outputs(work))
         masks = [np.asarray(mask, bool) for mask in work.subsets.values()]
 
         def same(value: Any, *shape: int) -> np.ndarray:
             return np.broadcast_to(np.asarray(value, items.dtype), shape)
 
         means, every = [items[mask].mean() for mask in masks], (chips, times.size)
-        return Part(
-            metric=same(items.mean(), *every),
-            loss=same(distillation(outputs(work, params), outputs(work)), *every),
-            item_metric=same(items, times.size, items.size),
-            subset_metric=same(np.reshape(means, (-1, 1, 1)), len(masks), *every),
-            weight_rms_error=same(0, *every),
-            expected_rms_error=same(0, times.size),
-            strategies=to_text({}),
-        )
+        return {
+            "metric": same(items.mean(), *every),
+            "loss": same(loss, *every),
+            "item_metric": same(items, times.size, items.size),
+            "subset_metric": same(np.reshape(means, (-1, 1, 1)), len(masks), *every),
+            "weight_rms_error": same(0, *every),
+            "expected_rms_error": same(0, times.size),
+            "strategies": to_text({}),
+        }
 
     def _measure(
         self,
         program: Program,
         factors: Factors,
         times: Any,
-        kept: engine.Kept,
+        kept: Kept,
         notify: Callable[[Tally], None] = lambda tally: None,
     ) -> Tally:
         """What all chips with a program give, factors on imperfections."""
         study, network = self.study, self.study.network
         hardware = network.hardware(self.case.device, params=program.params)
-        point = network.point(
+        return measure(
+            study.config,
+            study.engine,
+            network,
             impair(hardware, factors),
             program.layers,
-            filled(jnp.asarray(times, float)),
-            network.items,
+            times,
             params=program.params,
-            recalibrate=as_times(study.config.compensation.recalibrate),
-        )
-        mesh = study.engine.mesh
-        return study.engine.measure(
-            of_point,
-            np.zeros(1),
-            chip_keys(self.key, np.arange(study.config.chips)),
-            point if mesh is None else point.on(mesh, cut="items"),
-            times=len(times),
-            items=study.work.x.shape[0],
-            subsets=study.work.subsets,
             kept=kept,
             notify=notify,
         )
@@ -252,7 +242,7 @@ class Runner:
         def compute(draft: Draft) -> dict[str, Any]:
             program, gaps = self._program(entry), []
             for i, factor in enumerate(config.required.factors):
-                scaled, last = dict.fromkeys(names, factor), config.times[-1:]
+                scaled, last = dict.fromkeys(names, factor), self.case.times[-1:]
                 found = self._measure(program, scaled, last, draft.section(f"{i}"))
                 found = found.metric[0, :, 0]
                 gaps.append(sign * (float(digital.mean()) - found.astype(float)))
@@ -273,7 +263,7 @@ class Runner:
             name = self._name(entry)
             part = self.parts.find(name)
             done = None if part is None else str(part["strategies"])
-            kept = Kept(folder=self.folder, name=name, done=done)
+            kept = made.Kept(folder=self.folder, name=name, done=done)
             site = dataclasses.replace(self._site, kept=kept)
             if entry.trained:
                 params = self._training(entry.through_noise)
@@ -285,7 +275,7 @@ class Runner:
         """Parameters after training; without noise the same for all devices."""
         if through_noise not in self._trained:
             name = self.case.label if through_noise else DIGITAL
-            kept = Kept(folder=self.folder, name=name)
+            kept = made.Kept(folder=self.folder, name=name)
             site = dataclasses.replace(self._site, kept=kept)
             options: Any = self.study.config.training
             found = train(site, options.record, through_noise=through_noise)
@@ -296,3 +286,15 @@ class Runner:
     def _site(self) -> Site:
         study, case = self.study, self.case
         return site_of(study.config, study.network, case.bare, case.times)
+
+
+KIND = Kind(
+    name="strategies",
+    config=StrategiesConfig,
+    prepare=prepare,
+    title=page.title,
+    blocks=page.blocks,
+    assumptions=page.assumptions,
+)
+DEVICES = dataclasses.replace(KIND, name="devices", config=DevicesConfig)
+"""The same on many devices."""

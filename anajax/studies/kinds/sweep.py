@@ -12,24 +12,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from jax.sharding import Mesh
 
 from anajax import chip, rng
 from anajax._core.tree import replace
-from anajax._core.types import Array, PyTree
+from anajax._core.types import Array
 from anajax.analysis.engine import MEASURES, Arrays, Engine
-from anajax.analysis.evaluate import as_times, one_chip
+from anajax.analysis.evaluate import as_times
 from anajax.analysis.hardware import Hardware
-from anajax.analysis.network import AnalogNetwork
+from anajax.analysis.impaired import VariantModel
 from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.sharding import place
-from anajax.analysis.workload import Workload, evaluate
+from anajax.analysis.workload import Workload
 from anajax.studies.config.on_hardware import HardwareConfig
+from anajax.studies.kinds import sweep_page as page
+from anajax.studies.kinds.base import Kind
 from anajax.studies.kinds.sweep_config import Point, SweepConfig, point_config, settings
-from anajax.studies.kinds.sweep_results import dataset
 from anajax.studies.plan import (
     Deployed,
-    attributes,
     deploy,
     device_of,
     engine_of,
@@ -40,8 +41,7 @@ from anajax.studies.plan import (
 )
 from anajax.studies.report import results
 from anajax.studies.store.drafts import Draft
-from anajax.studies.store.folder import Folder
-from anajax.studies.store.parts import Notify, Parts
+from anajax.studies.store.parts import Parts
 
 PART = 16
 """Points that are saved at once."""
@@ -88,22 +88,18 @@ class Sweep:
         """How many parts there are to do."""
         return sum(-(-len(g.members) // PART) for g in self.groups)
 
-    def run(self, folder: Folder, *, notify: Notify) -> Any:
-        """Do all parts that are not done, and write the results.
+    def run(self, parts: Parts, digital: np.ndarray) -> xr.Dataset:
+        """Do all parts that are not done.
 
         Args:
-            folder: where parts and results are.
-            notify: told of every part that is begun and finished.
-
-        Returns:
-            The results as an xarray Dataset, as written to `results.nc`.
+            parts: what is done; saves what is not.
+            digital: metric of the digital network `[items]`.
         """
-        parts = Parts(folder, notify)
-        shape = (len(self.points), self.config.chips, len(self.config.times))
+        points, times = len(self.points), len(self.config.times)
+        shape, subsets = (points, self.config.chips, times), len(self.work.subsets)
         found = {n: np.full(shape, np.nan) for n in MEASURES}
-        items = len(self.points), len(self.config.times), self.work.x.shape[0]
-        found["item_metric"] = np.empty(items, np.float32)
-        found["subset_metric"] = np.empty((len(self.work.subsets), *shape))
+        found["item_metric"] = np.empty((points, times, digital.size), np.float32)
+        found["subset_metric"] = np.empty((subsets, *shape))
         for i, group in enumerate(self.groups):
             for start in range(0, len(group.members), PART):
                 some = group.members[start : start + PART]
@@ -116,11 +112,42 @@ class Sweep:
                 )
                 for name, values in found.items():
                     values[..., some, :, :] = arrays[name]
-        found["digital"] = np.asarray(evaluate(self.work))
-        about = attributes(self.config, self.work, self.base)
-        data = dataset(self, found, results.attributes(folder.identity, **about))
-        folder.write(results.RESULTS, results.to_netcdf(data))
-        return data
+        return self._labelled(found)
+
+    def _labelled(self, found: Arrays) -> xr.Dataset:
+        """Measures over (point, chip, time), and what each point sets."""
+        of_subset = np.moveaxis(found["subset_metric"], 0, 1)
+        outside = np.stack([v.extrapolated for v in self.variants])
+        device, axes = self.base.device, self.config.sweep.axes
+        data = results.measures(
+            self.work, found | {"subset_metric": of_subset}, ("point",)
+        )
+        data = data.merge(results.times(self.config.times, outside, "point"))
+        data = data.merge(results.devices({device.name: device}))
+        group = np.empty(len(self.points), int)
+        for i, g in enumerate(self.groups):
+            group[g.members] = i
+        keys = list(self.points[0])
+        return (
+            data.assign(
+                seconds=(
+                    ("point", "time"),
+                    np.stack([v.times for v in self.variants]),
+                    {"units": "s"},
+                ),
+                group=("point", group, {"comment": "one trace each"}),
+                **{
+                    f"set:{k}": ("point", column([p[k] for p in self.points]))
+                    for k in keys
+                },
+            )
+            .assign_coords(point=np.arange(len(self.points)))
+            .assign_attrs(
+                keys=json.dumps(keys),
+                axes=json.dumps([[a.keys, len(a.values)] for a in axes or []]),
+                strategy=self.config.strategy.title,
+            )
+        )
 
     def _measure(self, group: Group, members: list[int], draft: Draft) -> Arrays:
         variants = [self.variants[i] for i in members]
@@ -143,32 +170,11 @@ class Sweep:
         return {n: getattr(found, n) for n in PART_ARRAYS}
 
 
-@dataclasses.dataclass(frozen=True)
-class VariantModel:
-    """One chip of a variant: of (index of the variant, of its layers), and a key.
-
-    What points share is (stacked hardware, layers, times and recalibrations; items).
-    Equal networks share a trace.
-    """
-
-    network: AnalogNetwork
-
-    def __call__(self, point: tuple, shared: PyTree) -> dict[str, Array]:
-        (i, j), key = point
-        (hardware, layers, (times, count), recalibrate), items = shared
-        alone = len(jax.tree.leaves(layers)[0]) == 1  # then nothing is copied
-        own = self.network.point(
-            _pick(hardware, i),
-            _pick(layers, 0 if alone else j),
-            (times[i], count),
-            items,
-            recalibrate=_pick(recalibrate, i),
-        )
-        return one_chip(own, key)
-
-
-def _pick(tree: PyTree, index: Any) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[index], tree)
+def column(values: list[Any]) -> np.ndarray:
+    """Values of a key as numbers, or as texts where one is no number."""
+    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        return np.asarray(values, float)
+    return np.asarray([v if isinstance(v, str) else json.dumps(v) for v in values])
 
 
 def _stacked(
@@ -282,3 +288,13 @@ def _groups(structures: list[tuple[Any, VariantModel]]) -> list[Group]:
         known = groups.setdefault(structure, Group(model=model, members=[]))
         known.members.append(i)
     return list(groups.values())
+
+
+KIND = Kind(
+    name="sweep",
+    config=SweepConfig,
+    prepare=prepare,
+    title=page.title,
+    blocks=page.blocks,
+    assumptions=page.assumptions,
+)

@@ -1,29 +1,22 @@
-"""Two results of studies of strategies, one minus the other."""
+"""Two results, one minus the other."""
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
-from anajax.studies.report.results import mean_and_error
-
-if TYPE_CHECKING:  # costs a second to import
-    import xarray as xr
-else:
-    xr = Any
+from anajax.studies.report.statistics import over
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Results B minus results A, for the strategies and times that both have."""
+    """Results B minus results A, for the rows and times that both have."""
 
-    strategies: list[str]
-    times: np.ndarray
-    difference: np.ndarray
-    """Mean difference of the metric `[strategies times]`."""
-    error: np.ndarray
-    """Its standard error over chips `[strategies times]`."""
+    found: xr.Dataset
+    """Mean difference of the metric `value [row time]` and its standard `error` over
+    chips; rows are strategies, device/strategy of many devices, or points of a sweep.
+    """
     unlike: list[str]
     """Why differences are not chip by chip: each thing that is not the same in both,
     with what A and B have. Empty where they are."""
@@ -34,48 +27,68 @@ class Comparison:
         return not self.unlike
 
 
-def compare(a: "xr.Dataset", b: "xr.Dataset") -> Comparison:
+def compare(a: xr.Dataset, b: xr.Dataset) -> Comparison:
     """Differences of two results; paired where chips, network and test items agree.
 
     Raises:
-        ValueError: if the results are of other kinds, have different metrics or nothing
-            in common.
+        ValueError: if the results are of kinds without rows, have different metrics or
+            nothing in common.
     """
-    kinds = [d.attrs["study"] for d in (a, b)]
-    if kinds != ["strategies", "strategies"]:
-        raise ValueError(
-            f"`A` and `B` must be studies of strategies: got {' and '.join(kinds)}. "
-            "Compare runs of configs with `study: strategies`."
-        )
     name = a.attrs["metric"]
     if b.attrs["metric"] != name:
         raise ValueError(
             f"`A` and `B` must have the same metric: got {name} and "
             f"{b.attrs['metric']}. Compare results of the same workload."
         )
-    labels = [str(s) for s in a.strategy.values if s in b.strategy.values]
-    times = np.intersect1d(a.time.values, b.time.values)
-    if not labels or not times.size:
+    first, second = (_by_row(d) for d in (a, b))
+    if first is None or second is None:
+        kinds = " and ".join(d.attrs["study"] for d in (a, b))
         raise ValueError(
-            "`A` and `B` must have strategies and times in common: got "
-            f"{[*map(str, a.strategy.values)]} and {[*map(str, b.strategy.values)]} at "
+            f"`A` and `B` must be studies of strategies, devices or sweeps: got "
+            f"{kinds}. Compare runs of such configs."
+        )
+    rows = [r for r in first.row.values if r in second.row.values]
+    times = np.intersect1d(a.time.values, b.time.values)
+    if not rows or not times.size:
+        raise ValueError(
+            "`A` and `B` must have rows and times in common: got "
+            f"{[*map(str, first.row.values)]} and {[*map(str, second.row.values)]} at "
             f"{a.time.values} and {b.time.values} s. Compare others."
         )
-    first, second = (d[name].sel(strategy=labels, time=times) for d in (a, b))
+    first, second = (d.sel(row=rows, time=times) for d in (first, second))
     unlike = _unlike(a, b)
     if unlike:
-        (mean_a, error_a), (mean_b, error_b) = (
-            mean_and_error(d.values) for d in (first, second)
-        )
-        mean, error = mean_b - mean_a, np.hypot(error_a, error_b)
+        one, other = over(first), over(second)
+        found = other - one
+        found["error"] = np.hypot(one["error"], other["error"])
     else:
-        mean, error = mean_and_error(second.values - first.values)
-    return Comparison(
-        strategies=labels, times=times, difference=mean, error=error, unlike=unlike
-    )
+        found = over(second - first)
+    return Comparison(found=found, unlike=unlike)
 
 
-def _unlike(a: "xr.Dataset", b: "xr.Dataset") -> list[str]:
+def _by_row(data: xr.Dataset) -> xr.DataArray | None:
+    """The metric `[row chip time]`: of strategies, or of points of a sweep.
+
+    None for studies that have neither.
+    """
+    values = data.get(data.attrs["metric"])
+    if values is None:
+        return None
+    if "point" in values.dims:
+        sets = {k: data[k].values for k in map(str, data.data_vars) if k[:4] == "set:"}
+        names = [
+            ", ".join(f"{k[4:]} {v[i]}" for k, v in sets.items())
+            for i in range(values.sizes["point"])
+        ]
+        return values.rename(point="row").assign_coords(row=names)
+    labels, names = list(map(str, data.strategy.values)), []
+    for device in data.device.values:
+        names += [f"{device}/{s}" if data.sizes["device"] > 1 else s for s in labels]
+    values = values.reset_coords(drop=True).stack(row=("device", "strategy"))
+    return values.drop_vars(("row", "device", "strategy")).assign_coords(row=names)
+
+
+def _unlike(a: xr.Dataset, b: xr.Dataset) -> list[str]:
     """What keeps chips from being compared one by one, in words."""
     found = []
     for what, values in {
@@ -90,7 +103,7 @@ def _unlike(a: "xr.Dataset", b: "xr.Dataset") -> list[str]:
     return found
 
 
-def _items(data: "xr.Dataset") -> str:
+def _items(data: xr.Dataset) -> str:
     """Which test items a study has: how many of what."""
     split = json.loads(data.attrs.get("source", "{}")).get("split")
     of = [data.attrs["data_source"], *([split] if split else [])]

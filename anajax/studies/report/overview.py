@@ -1,22 +1,30 @@
 """Several networks on several devices in one figure and one table."""
 
-import csv
-import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from anajax._core.disk import write_atomically, writing
-from anajax.studies.kinds.devices_page import of_device
-from anajax.studies.report import figures, results
-
-if TYPE_CHECKING:  # costs a second to import
-    import xarray as xr
-    from matplotlib.figure import Figure
-else:
-    xr = Figure = Any
+from anajax.studies.kinds.strategies_page import Look, metric_panel
+from anajax.studies.report import plots, results
+from anajax.studies.report.blocks import format_of
+from anajax.studies.report.statistics import (
+    DIGITAL,
+    gains,
+    lost,
+    of_device,
+    over,
+    sign,
+    spread,
+    strategies,
+    taken,
+)
 
 FIELDS = (
     "network", "items_of", "device", "strategy", "time_s", "metric", "digital", "mean",
@@ -54,7 +62,7 @@ def write_overview(paths: Sequence[Path], out: Path) -> list[Path]:
         )
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    contents = figures.render(lambda: figure(tables))
+    contents = plots.render(lambda: figure(tables))
     contents |= {"csv": table(tables).encode()}
     written = [out / f"overview.{kind}" for kind in contents]
     for path, content in zip(written, contents.values(), strict=True):
@@ -62,94 +70,55 @@ def write_overview(paths: Sequence[Path], out: Path) -> list[Path]:
     return written
 
 
-def _read(path: Path) -> "xr.Dataset":
+def _read(path: Path) -> xr.Dataset:
     data = results.read_results(path)
-    if data.attrs["study"] not in results.OF_STRATEGIES:
+    if "strategy" not in data.dims:
         raise ValueError(
             f"`DIRS` must be studies of strategies or devices: got {path}, a study of "
             f"kind {data.attrs['study']}. Leave it out."
         )
-    if "device" not in data.dims:
-        data = data.expand_dims(device=[data.attrs["device"]])
     return data
 
 
-def figure(tables: Sequence["xr.Dataset"]) -> "Figure":
+def figure(tables: Sequence[xr.Dataset]) -> Figure:
     """The metric over time: mean and band (sd over chips), the digital network a line.
 
     Args:
-        tables: results with a dimension `device`, one of each network.
+        tables: results of strategies, one of each network.
     """
-    import matplotlib.pyplot as plt
-
     devices = list(dict.fromkeys(str(d) for t in tables for d in t.device.values))
-    chart, axes = plt.subplots(
-        len(devices),
-        len(tables),
-        figsize=(3.1 * len(tables) + 0.9, 2.5 * len(devices) + 1.2),
-        squeeze=False,
-    )
-    styles = _styles(tables)
-    for column, data in zip(axes.T, tables, strict=True):
-        for axis, device in zip(column, devices, strict=True):
-            if device in data.device.values:
-                _panel(axis, of_device(data, device), styles)
-            else:
-                axis.set_axis_off()
-        column[0].set_title(data.attrs["workload"])
-    for row, device in zip(axes, devices, strict=True):
-        row[0].annotate(
-            device, (-0.32, 0.5), xycoords="axes fraction", rotation=90, va="center",
-            ha="right", fontweight="bold",
-        )  # fmt: skip
-    for axis in axes[:-1].flat:
-        axis.set_xlabel("")
-    shown = {}
-    for axis in axes.flat:
-        shown |= dict(zip(*axis.get_legend_handles_labels()[::-1], strict=True))
-    ncols = min(6, 2 * len(tables))
-    chart.legend(shown.values(), shown, loc="outside lower center", ncols=ncols)
-    chart.suptitle("bands: ± sd over chips", fontsize=9)
-    return chart
-
-
-def _styles(tables: Sequence["xr.Dataset"]) -> dict[str, dict[str, Any]]:
-    """One style for a label in all panels."""
-    import xarray as xr
-
-    ways = {results.DIGITAL: (results.DIGITAL, False)}
+    known: dict[str, tuple[str, bool]] = {}
     for data in tables:
-        about = zip(data.family.values, data.trained.values, strict=True)
-        ways = dict(zip(map(str, data.strategy.values), about, strict=True)) | ways
-    family, trained = zip(*ways.values(), strict=True)
-    of_all = xr.Dataset(
-        coords={
-            "strategy": list(ways),
-            "family": ("strategy", list(family)),
-            "trained": ("strategy", list(trained)),
-        }
+        known |= {k: v for k, v in strategies(data).items() if k not in known}
+    look = plots.styles(known)
+    return plots.panels(
+        [
+            (
+                f"{data.attrs['workload']}, {device}",
+                partial(_panel, data=data, device=device, look=look),
+            )
+            for device in devices
+            for data in tables
+        ],
+        columns=len(tables),
+        size=(3.1, 2.5),
+        xlabel="time after programming",
+        note="bands: ± sd over chips",
+        legend=min(6, 2 * len(tables)),
     )
-    return figures.styles(of_all)
 
 
-def _panel(axis: Any, data: "xr.Dataset", styles: dict[str, dict[str, Any]]) -> None:
-    name = data.attrs["metric"]
-    show = results.shown(name)
-    digital = show.factor * data.attrs["digital_metric"]
-    axis.axhline(digital, color="black", lw=1, label=results.DIGITAL)
-    x, means = figures.places(data.time.values), []
-    for label in map(str, data.strategy.values):
-        if label == results.DIGITAL:
-            continue
-        values = show.factor * data[name].sel(strategy=label)
-        mean, sd = values.mean("chip").values, values.std("chip").values
-        figures.banded(axis, x, mean, sd, label, styles[label])
-        means.append(mean)
-    _focus(axis, digital, means, data[name].attrs["better"] == "higher")
-    figures.time_axis(axis, data)
-    for text in axis.get_xticklabels():
-        text.set(rotation=50, ha="right", rotation_mode="anchor")
-    axis.set_ylabel(f"{show.title} ({show.unit})")
+def _panel(axis: Axes, data: xr.Dataset, device: str, look: Look) -> None:
+    if device not in data.device.values:
+        axis.set_axis_off()
+        return
+    one, show = of_device(data, device), format_of(data)
+    metric_panel(axis, one, look)
+    means = over(one[one.attrs["metric"]].drop_sel(strategy=DIGITAL))["value"]
+    digital = show.factor * one.attrs["digital_metric"]
+    _focus(axis, digital, list(show.factor * means.values), show.sign > 0)
+    plots.time_axis(axis, one.time.values, one["extrapolated"].values == 1)
+    axis.set(ylabel=f"{show.title} ({show.unit})")
 
 
 def _focus(axis: Any, digital: float, means: list[np.ndarray], higher: bool) -> None:
@@ -168,67 +137,54 @@ def _focus(axis: Any, digital: float, means: list[np.ndarray], higher: bool) -> 
     axis.set_ylim(digital - down, digital + up)
 
 
-def table(tables: Sequence["xr.Dataset"]) -> str:
+def table(tables: Sequence[xr.Dataset]) -> str:
     """All numbers of the figure as CSV with the columns `FIELDS`."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    for data in tables:
-        for device in map(str, data.device.values):
-            one = of_device(data, device)
-            for subset in (None, *map(str, data.subset.values)):
-                for label in map(str, data.strategy.values):
-                    if label != results.DIGITAL:
-                        writer.writerows(_rows(one, device, label, subset))
-    return buffer.getvalue()
+    rows = [
+        _rows(of_device(data, device), subset)
+        for data in tables
+        for device in data.device.values
+        for subset in (None, *map(str, data.subset.values))
+    ]
+    return ",".join(FIELDS) + "\n" + "".join(rows)
 
 
-def _rows(
-    data: "xr.Dataset", device: str, label: str, subset: str | None
-) -> list[dict[str, Any]]:
-    name = data.attrs["metric"]
-    if subset is None:
-        of_all, items = data[name], int(data.attrs["items"])
-    else:
+def _rows(data: xr.Dataset, subset: str | None) -> str:
+    """A row for each strategy and time of one device."""
+    name, loss = data.attrs["metric"], lost(data, subset)
+    of_all, items = data[name], int(data.attrs["items"])
+    if subset is not None:
         of_all = data[f"subset_{name}"].sel(subset=subset)
         items = int(data.in_subset.sel(subset=subset).sum())
-    values = of_all.sel(strategy=label).values.astype(float)
-    values = values[~np.isnan(values).all(1)]
-    digital = of_all.sel(strategy=results.DIGITAL).values[0]
-    loss, error = results.gap_to_digital(data, label, subset=subset)
-    gain, gain_error = _gain(data, label) if subset is None else ([""] * len(loss),) * 2
-    return [
+    found, gain = spread(of_all), np.nan * loss[["value", "error"]]
+    for trained in (False, True) if subset is None else ():
+        one = gains(data, trained=trained)
+        if one is not None:
+            error = np.hypot(one["error"], one["of_items"])
+            value = sign(data) * one["value"]
+            gain = xr.Dataset({"value": value, "error": error}).combine_first(gain)
+    columns = xr.Dataset(
         {
-            "network": data.attrs["workload"],
-            "items_of": subset or "all",
-            "device": device,
-            "strategy": label,
-            "time_s": f"{t:g}",
-            "metric": name,
-            "digital": f"{digital[i]:.5f}",
-            "mean": f"{values[:, i].mean():.5f}",
-            "sd_over_chips": f"{values[:, i].std(ddof=1):.5f}",
-            "loss": f"{loss[i]:.5f}",
-            "loss_error": f"{error[i]:.5f}",
-            "gain": gain[i],
-            "gain_error": gain_error[i],
-            "chips": len(values),
-            "items": items,
-            "seed": data.attrs["seed"],
+            "mean": found["value"],
+            "sd_over_chips": found["sd"],
+            "loss": loss["value"],
+            "loss_error": loss["error"],
+            "gain": gain["value"],
+            "gain_error": gain["error"],
+            "chips": taken(data),
+            "digital": found["value"].sel(strategy=DIGITAL, drop=True),
         }
-        for i, t in enumerate(data.time.values)
-    ]
-
-
-def _gain(data: "xr.Dataset", label: str) -> tuple[list[str], list[str]]:
-    """Over the best hand strategy, with the error of both chips and items; or blank."""
-    sign = 1 if data[data.attrs["metric"]].attrs["better"] == "higher" else -1
-    for gain in (g for found in results.gains(data) for g in found):
-        if gain.label == label:
-            error = np.hypot(gain.error, gain.error_of_items)
-            return (
-                [f"{g:.5f}" for g in sign * gain.difference],
-                [f"{e:.5f}" for e in error],
-            )
-    blank = [""] * data.sizes["time"]
-    return blank, blank
+    )
+    columns = columns.sel(strategy=list(strategies(data))).reset_coords(drop=True)
+    frame = columns.to_dataframe(["strategy", "time"]).reset_index()
+    frame = frame.assign(
+        network=data.attrs["workload"],
+        device=data.device.item(),
+        items_of=subset or "all",
+        time_s=[f"{t:g}" for t in frame["time"]],
+        metric=name,
+        items=items,
+        seed=data.attrs["seed"],
+    )
+    return frame[list(FIELDS)].to_csv(
+        index=False, header=False, float_format="%.5f", lineterminator="\n"
+    )

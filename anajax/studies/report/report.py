@@ -1,31 +1,25 @@
 """The report of a study: its figures and one self-contained page, from disk."""
 
+import base64
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from anajax.studies.kinds import (
-    devices_page,
-    sensitivity_page,
-    strategies_page,
-    sweep_page,
-)
+import jinja2
+import xarray as xr
+import yaml
+
+from anajax.programming import strategy_file
+from anajax.studies.config.durations import human
+from anajax.studies.kinds.catalog import kind_of
 from anajax.studies.report import results
+from anajax.studies.report.assumptions import config_of
+from anajax.studies.report.blocks import Block, format_of
+from anajax.studies.report.plots import render
 from anajax.studies.store import lock
 from anajax.studies.store.folder import Folder, require_study
 
-if TYPE_CHECKING:  # costs a second to import
-    import xarray as xr
-else:
-    xr = Any
-
 PAGE = "report.html"
-PAGES: dict[str, Any] = {
-    "strategies": strategies_page,
-    "devices": devices_page,
-    "sensitivity": sensitivity_page,
-    "sweep": sweep_page,
-}
-"""Modules that show a kind of study."""
 
 
 def write_report(path: Path) -> Path:
@@ -47,16 +41,108 @@ def write_report(path: Path) -> Path:
     with lock.held(path):
         folder = Folder.read(path)
         data = results.read_results(path)
-        drawn, html = page_of(data).build(data, path)
+        file, tables = path / strategy_file.FILE, {}
+        if file.is_file():
+            tables = strategy_file.load_strategies(file)
+        blocks = kind_of(data).blocks(data, tables)
+        drawn = draw(blocks)
+        page = build(data, blocks, drawn)
         for name, content in drawn.items():
             folder.write(f"figures/{name}", content)
-        return folder.write(PAGE, html)
+        return folder.write(PAGE, page)
 
 
-def page_of(data: "xr.Dataset") -> Any:
-    """The module that shows studies of this kind.
+def draw(blocks: Sequence[Block]) -> dict[str, bytes]:
+    """The figures of blocks as PNG and SVG, by file name."""
+    return {
+        f"{drawing.name}.{kind}": content
+        for block in blocks
+        for drawing in block.drawings
+        for kind, content in render(drawing.draw).items()
+    }
 
-    It has `build(data, folder)`, which gives figures by file name and the page, and
-    `tables(data)`, which gives the blocks that a terminal shows.
-    """
-    return PAGES[data.attrs["study"]]
+
+def build(
+    data: xr.Dataset, blocks: Sequence[Block], drawn: Mapping[str, bytes]
+) -> bytes:
+    """The page of a study of any kind."""
+    kind = kind_of(data)
+    assumed = Block(title="What is assumed", points=kind.assumptions(data))
+    return html(
+        title=kind.title(data),
+        lead=lead(data),
+        warnings=warnings(data),
+        blocks=[*blocks, assumed, *provenance(data)],
+        drawn=drawn,
+    )
+
+
+def html(
+    *,
+    title: str,
+    lead: str,
+    warnings: Sequence[str],
+    blocks: Sequence[Block],
+    drawn: Mapping[str, bytes],
+) -> bytes:
+    """A page that needs no other file; `drawn` has the figures by file name."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("anajax.studies.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    template = environment.get_template("report.html.j2")
+    code = {name: base64.b64encode(content).decode() for name, content in drawn.items()}
+    return template.render(
+        title=title, lead=lead, warnings=warnings, blocks=blocks, drawn=code
+    ).encode()
+
+
+def summary(data: xr.Dataset) -> list[Block]:
+    """What the terminal shows of a study of any kind."""
+    return [block for block in kind_of(data).blocks(data, {}) if block.summary]
+
+
+def lead(data: xr.Dataset) -> str:
+    """What was measured, on how many chips and items, and the digital network."""
+    show, most = format_of(data), "Up to " if data.attrs["stop_at_se"] else ""
+    return (
+        f"{most}{config_of(data)['chips']} chips of each, {data.attrs['items']} test "
+        f"items, seed {data.attrs['seed']}. Digital {show.title}: "
+        f"{show.text(data.attrs['digital_metric'])}."
+    )
+
+
+def warnings(data: xr.Dataset) -> list[str]:
+    """What a reader must know first: times that the source does not cover."""
+    outside = data["extrapolated"] == 1
+    others = [d for d in outside.dims if d != "time"]
+    if others in ([], ["device"]):
+        said = []
+        for device in map(str, data.device.values):
+            one = outside.sel(device=device) if others else outside
+            times = ", ".join(human(t) for t in data.time.values[one.values])
+            where = f"the source of {device} does not cover {times}."
+            said += [f"Extrapolated: {where}"] if times else []
+        return said
+    count = int(outside.any("time").sum())
+    where = "the source of the device does not cover some of the times."
+    return [f"Extrapolated: at {count} {others[0]}s {where}"] if count else []
+
+
+def provenance(data: xr.Dataset) -> list[Block]:
+    """How the results came about: config, versions, sources."""
+    names = ("versions", "source", "device_files", "backend")
+    versions, sources, files, backend = (json.loads(data.attrs[n]) for n in names)
+    facts = [
+        ", ".join(f"{name} {version}" for name, version in versions.items()),
+        f"git: {data.attrs['git']}",
+        f"computed on: {backend}",
+        *(f"{name}: {text}" for name, text in sources.items()),
+        *(f"device file {name}: SHA-256 {digest}" for name, digest in files.items()),
+    ]
+    return [
+        Block(title="Config", code=yaml.safe_dump(config_of(data), sort_keys=False)),
+        Block(title="Versions and sources", points=facts),
+    ]

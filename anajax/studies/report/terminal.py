@@ -1,21 +1,18 @@
 """Tables in the terminal."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
 from anajax.devices.base import Device
 from anajax.devices.fitting.fit import FitResult
 from anajax.studies.config.durations import human
-from anajax.studies.report import page, report, results
+from anajax.studies.report import report
+from anajax.studies.report.blocks import Block, MetricFormat, cells, table
 from anajax.studies.report.comparison import Comparison
-
-if TYPE_CHECKING:  # costs a second to import
-    import xarray as xr
-else:
-    xr = Any
 
 
 def console(*, error: bool = False) -> Console:
@@ -29,81 +26,58 @@ def show(table: Table) -> None:
     console().print(table)
 
 
-def summary(data: "xr.Dataset") -> list[Table]:
+def summary(data: xr.Dataset) -> list[Table]:
     """What the results of a study of any kind say in short."""
-    return [_plain(block) for block in report.page_of(data).tables(data)]
+    return [_plain(block) for block in report.summary(data)]
 
 
-def comparison(found: Comparison, metric: str) -> Table:
+def comparison(found: Comparison, show: MetricFormat) -> Table:
     """Differences of two results with their standard errors."""
-    shown = results.shown(metric)
     how = "paired, chip by chip"
     if not found.paired:
         how = f"unpaired; {'; '.join(found.unlike)}"
-    table = _table(f"B - A, {shown.title} ({shown.unit}), {how}", found.times)
-    for row, label in enumerate(found.strategies):
-        numbers = zip(found.difference[row], found.error[row], strict=True)
-        table.add_row(label, *(_signed(d, e, shown) for d, e in numbers))
-    return table
+    rows = table(found.found, show, rows=("row",), signed=True)
+    title = f"B - A, {show.title} ({show.points}), {how}"
+    return _plain(Block(title=title, **rows))
 
 
 def devices(models: Mapping[str, Device]) -> Table:
     """Devices with their range, the times that their source covers, and the source."""
-    table = Table(title="Device presets")
-    for column in ("name", "range (µS)", "valid times", "source"):
-        table.add_column(column)
-    for name, device in models.items():
-        low, high = (float(v) for v in (device.g_min, device.g_max))
-        table.add_row(name, f"{low:g} to {high:g}", _range(device), device.source)
-    return table
+    rows = [
+        cells(n, f"{float(d.g_min):g} to {float(d.g_max):g}", _range(d), d.source)
+        for n, d in models.items()
+    ]
+    header = ["name", "range (µS)", "valid times", "source"]
+    return _plain(Block(title="Device presets", header=header, rows=rows), "left")
 
 
 def parameters(found: FitResult) -> Table:
     """Estimates of a fitted device with standard errors and 95 % intervals."""
-    table = Table(title=f"Device {found.device.name}: parameters")
-    for column in ("parameter", "value", "standard error", "95 % interval"):
-        table.add_column(column, justify="left" if column == "parameter" else "right")
+    rows = []
     for p in found.parameters:
-        low, high = p.interval
-        interval = f"{low:.4g} to {high:.4g}"
-        table.add_row(p.name, f"{p.value:.5g}", f"{p.se:.2g}", interval)
-    return table
+        interval = "{:.4g} to {:.4g}".format(*p.interval)
+        rows.append(cells(p.name, f"{p.value:.5g}", f"{p.se:.2g}", interval))
+    title = f"Device {found.device.name}: parameters"
+    header = ["parameter", "value", "standard error", "95 % interval"]
+    return _plain(Block(title=title, header=header, rows=rows))
 
 
 def form_tests(found: FitResult) -> Table:
     """Tests of whether the form of a fitted device explains the data."""
     verdict = "rejected" if found.form_rejected else "not rejected"
-    table = Table(title=f"Tests of the form: {verdict} at 1 % for all together")
-    for column in ("test", "statistic", "p"):
-        table.add_column(column, justify="left" if column == "test" else "right")
-    for test in found.tests:
-        table.add_row(test.name, f"{test.statistic:.4g}", f"{test.p:.3g}")
-    return table
+    rows = [cells(t.name, f"{t.statistic:.4g}", f"{t.p:.3g}") for t in found.tests]
+    title = f"Tests of the form: {verdict} at 1 % for all together"
+    return _plain(Block(title=title, header=["test", "statistic", "p"], rows=rows))
 
 
-def _plain(block: page.Block) -> Table:
-    """The table of a block of a report."""
-    table = Table(title=block.title)
+def _plain(block: Block, justify: Any = "right") -> Table:
+    """The table of a block; all columns but the first stand as `justify` says."""
+    made = Table(title=block.title)
     for i, name in enumerate(block.header):
-        table.add_column(name, justify="right" if i else "left", overflow="fold")
+        made.add_column(name, justify=justify if i else "left", overflow="fold")
     for row in block.rows:
-        table.add_row(*(f"{c.text} {c.small}".strip() for c in row.cells))
-    return table
-
-
-def _table(title: str, times: Any) -> Table:
-    table = Table(title=title)
-    table.add_column("")
-    for t in times:
-        table.add_column(human(float(t)), justify="right", overflow="fold")
-    return table
-
-
-def _signed(difference: float, error: float, shown: results.MetricFormat) -> str:
-    digits = shown.digits
-    return (
-        f"{shown.factor * difference:+.{digits}f} ± {shown.factor * error:.{digits}f}"
-    )
+        made.add_row(*(f"{c.text} {c.small}".strip() for c in row))
+    return made
 
 
 def _range(device: Device) -> str:

@@ -1,12 +1,11 @@
 """A device from a table of measurements: which form, and how well it explains them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anajax import devices
 from anajax._core.tree import replace
+from anajax.devices.base import Device
 from anajax.devices.drift import NoDrift
 from anajax.devices.fitting.fit import FitResult, fit_device, table_form
 from anajax.devices.fitting.measurements import (
@@ -17,14 +16,7 @@ from anajax.devices.fitting.measurements import (
     without_repeats,
 )
 from anajax.devices.read_noise import NoReadNoise
-from anajax.devices.records import find_preset
-from anajax.studies.report.figures import COLORS, OPTIMIZED
-
-if TYPE_CHECKING:  # costs a second to import
-    from matplotlib.figure import Figure
-else:
-    Figure = Any
-
+from anajax.devices.records import find_preset, presets
 
 CELLS_PER_KNOT = 20
 """Fewer cells do not determine a deviation better than by a sixth."""
@@ -80,47 +72,19 @@ def problems(found: FitResult) -> list[str]:
     return sentences
 
 
-def residual_figure(found: FitResult) -> Figure:
-    """Residuals of both stages: over the target, over time, and their quantiles."""
-    import matplotlib.pyplot as plt
-    from scipy.stats import norm
-
-    rest = found.residuals
-    figure, axes = plt.subplots(2, 3, figsize=(9, 5.4), sharey=True)
-    stages = {"programming": rest.programming, "read": rest.read}
-    for row, (stage, z) in zip(axes, stages.items(), strict=True):
-        known = np.isfinite(z)
-        values, target, time = z[known], rest.target[known], rest.time[known]
-        dots = {"s": 4, "color": OPTIMIZED, "alpha": 0.4, "lw": 0}
-        row[0].scatter(target, values, **dots)
-        row[0].set(xlabel="target (µS)", ylabel=f"{stage} residual (sd)")
-        row[1].scatter(np.maximum(time, 0.1), values, **dots)
-        row[1].set(xlabel="time (s; 0 s at 0.1)", xscale="log")
-        expected = norm.ppf((np.arange(values.size) + 0.5) / max(values.size, 1))
-        row[2].plot(expected, np.sort(values), ".", ms=3, color=OPTIMIZED)
-        row[2].plot([-4, 4], [-4, 4], color=COLORS[0], lw=1)
-        row[2].set(xlabel="standard normal quantile (sd)")
-        for axis in row[:2]:
-            axis.axhline(0, color=COLORS[0], lw=1)
-    figure.suptitle(f"Residuals of {found.device.name}", fontsize=11)
-    return figure
-
-
-def _form(form: str, data: Measured, knots: int) -> devices.Device:
+def _form(form: str, data: Measured, knots: int) -> Device:
     if form == "tables":
         return _tables(data, knots)
-    presets = devices.presets()
+    known = presets()
     if ".py:" in form:
         return find_preset(form)()
-    if form not in presets:
-        known = ", ".join(presets)
-        raise ValueError(
-            f"`--form` must be tables or a preset: got {form!r}. Known: {known}."
-        )
-    return presets[form]()
+    if form not in known:
+        names = f"Known: {', '.join(known)}."
+        raise ValueError(f"`--form` must be tables or a preset: got {form!r}. {names}")
+    return known[form]()
 
 
-def _tables(data: Measured, knots: int) -> devices.Device:
+def _tables(data: Measured, knots: int) -> Device:
     """Tables over the targets, of the stages that the data show."""
     targets = np.unique(np.asarray(data.target))
     low, high = float(targets[0]), float(targets[-1])

@@ -1,0 +1,122 @@
+"""What one chip gives at points of hardware that varies, for `engine.Engine`.
+
+Equal networks share a trace, whatever the numbers of a point are.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from anajax._core.types import Array, PyTree
+from anajax.analysis.evaluate import one_chip
+from anajax.analysis.hardware import NON_IDEALITIES, impair
+from anajax.analysis.network import AnalogNetwork
+
+
+@dataclasses.dataclass(frozen=True)
+class ImpairedModel:
+    """One chip of all points of a study: `numbers` makes them.
+
+    A point is [factors of all `NON_IDEALITIES`, 1 for each layer that is analog and 0
+    for others]; what points share is (layers, items, hardware, times, recalibrations).
+    """
+
+    network: AnalogNetwork
+
+    def __call__(self, point: tuple, shared: PyTree) -> dict[str, Array]:
+        numbers, key = point
+        layers, items, hardware, times, recalibrate = shared
+        count = len(NON_IDEALITIES)
+        factors = dict(zip(NON_IDEALITIES, numbers[:count], strict=True))
+        analog = dict(zip(layers, numbers[count:] > 0.5, strict=True))
+        own = self.network.point(
+            impair(hardware, factors),
+            layers,
+            times,
+            items,
+            recalibrate=recalibrate,
+            analog=analog,
+        )
+        return one_chip(own, key)
+
+
+def numbers(
+    layers: int, factors: Mapping[str, np.ndarray], analog: np.ndarray | None = None
+) -> np.ndarray:
+    """Points of `ImpairedModel`.
+
+    Args:
+        layers: how many the network has.
+        factors: of some imperfections, `[points]` each; 1 for the others.
+        analog: booleans `[points layers]`; all layers by default.
+    """
+    count = len(next(iter(factors.values()))) if factors else len(analog)  # pyright: ignore
+    points = np.ones((count, len(NON_IDEALITIES) + layers))
+    for name, values in factors.items():
+        points[:, list(NON_IDEALITIES).index(name)] = values
+    if analog is not None:
+        points[:, len(NON_IDEALITIES) :] = analog
+    return points
+
+
+@dataclasses.dataclass(frozen=True)
+class VariantModel:
+    """One chip of a variant: of (index of the variant, of its layers), and a key.
+
+    What points share is (stacked hardware, layers, times and recalibrations; items).
+    Equal networks share a trace.
+    """
+
+    network: AnalogNetwork
+
+    def __call__(self, point: tuple, shared: PyTree) -> dict[str, Array]:
+        (i, j), key = point
+        (hardware, layers, (times, count), recalibrate), items = shared
+        alone = len(jax.tree.leaves(layers)[0]) == 1  # then nothing is copied
+        own = self.network.point(
+            _pick(hardware, i),
+            _pick(layers, 0 if alone else j),
+            (times[i], count),
+            items,
+            recalibrate=_pick(recalibrate, i),
+        )
+        return one_chip(own, key)
+
+
+def _pick(tree: PyTree, index: Any) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def grow(
+    lost: Callable[[float], tuple[np.ndarray, float]],
+    factors: Sequence[float],
+    gap: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Losses `[factors chips]` at growing factors, as far as they matter.
+
+    Stops after two factors whose mean loss is above `gap` by three standard errors.
+
+    Args:
+        lost: of a factor, the loss of each chip, NaN for those that were not needed,
+            and its standard error over items.
+        factors: increasing.
+        gap: largest accepted mean loss.
+
+    Returns:
+        The factors that were tried, the losses, and their errors over items.
+    """
+    tried, found, errors, beyond = [], [], [], 0
+    for factor in factors:
+        gaps, of_items = lost(factor)
+        tried.append(factor)
+        found.append(gaps)
+        errors.append(of_items)
+        taken = gaps[~np.isnan(gaps)]
+        error = taken.std(ddof=1) / np.sqrt(taken.size)
+        beyond += taken.mean() - 3 * error > gap
+        if beyond >= 2:
+            break
+    return np.asarray(tried), np.stack(found), np.asarray(errors)

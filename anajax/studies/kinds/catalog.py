@@ -1,0 +1,41 @@
+"""The kinds of studies: of this package, and those registered."""
+
+import xarray as xr
+
+from anajax._core import checks
+from anajax.studies.kinds import sensitivity, strategies, sweep
+from anajax.studies.kinds.base import Kind
+
+KINDS = (strategies.KIND, strategies.DEVICES, sensitivity.KIND, sweep.KIND)
+_kinds = {kind.name: kind for kind in KINDS}
+
+
+def kinds() -> dict[str, Kind]:
+    """Every kind that a config may name as its `study`."""
+    return dict(_kinds)
+
+
+def register(kind: Kind) -> None:
+    """Make a kind of study of your own known to configs, runs and reports.
+
+    Registering a kind again, as by running a notebook cell once more, replaces it.
+
+    Raises:
+        ValueError: if the name is one of this package.
+    """
+    if kind.name in {known.name for known in KINDS}:
+        checks.fail("name", "be one of your own", repr(kind.name), "Choose another.")
+    _kinds[kind.name] = kind
+
+
+def kind_of(data: xr.Dataset) -> Kind:
+    """The kind of study that results are of.
+
+    Raises:
+        ValueError: if it is not registered.
+    """
+    name = str(data.attrs["study"])
+    if name not in _kinds:
+        remedy = "Register yours with anajax.studies.kinds.catalog.register."
+        checks.fail("study", f"be one of {', '.join(_kinds)}", repr(name), remedy)
+    return _kinds[name]

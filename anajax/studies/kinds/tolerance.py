@@ -1,0 +1,161 @@
+"""How far each imperfection may grow before the network has lost too much."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from anajax.analysis.hardware import NON_IDEALITIES
+from anajax.analysis.tolerance import Requirement
+from anajax.studies.report.blocks import Block, Drawing, cells, format_of
+from anajax.studies.report.plots import SECOND, Z90, band, factor_axis, panels, styles
+from anajax.studies.report.statistics import over, strategies
+
+TITLES = {name: what.title for name, what in NON_IDEALITIES.items()} | {
+    "ray": "programming, drift spread and read together"
+}
+
+
+def dataset(
+    found: Sequence[Requirement],
+    losses: Sequence[np.ndarray],
+    factors: np.ndarray,
+    *,
+    unit: str,
+) -> xr.Dataset:
+    """Largest tolerated factors with their intervals, and the losses they are from.
+
+    Args:
+        found: by imperfection.
+        losses: of them `[factors chips]`.
+        factors: all that were to be tried; a search may have stopped before.
+        unit: of the metric.
+    """
+    shape = len(found), len(factors), losses[0].shape[1]
+    gaps = np.full(shape, np.nan, losses[0].dtype)
+    for i, one in enumerate(losses):
+        gaps[i, : len(one)] = one
+    factor = {"units": "1", "comment": "0 or infinite: beyond the factors tried"}
+    loss = {"units": unit, "comment": "loss; NaN where not tried"}
+    largest = {
+        f"largest_{end}": (
+            "imperfection", [float(getattr(r, end)) for r in found], factor,
+        )
+        for end in ("factor", "low", "high")
+    }  # fmt: skip
+    return xr.Dataset(
+        {"gap": (("imperfection", "factor", "chip"), gaps, loss), **largest},
+        coords={
+            "imperfection": [r.parameter for r in found],
+            "factor": ("factor", factors, {"units": "1"}),
+            "title": ("imperfection", [TITLES[r.parameter] for r in found]),
+        },
+    )
+
+
+def factor_text(value: xr.DataArray | float) -> str:
+    """A tolerated factor, or that it is beyond those tried."""
+    value = float(value)
+    if value == 0:
+        return "below tried"
+    return f"{value:.2f}" if np.isfinite(value) else "above tried"
+
+
+def interval(one: xr.Dataset) -> str:
+    """The 90 % interval of a tolerated factor."""
+    ends = [factor_text(one[f"largest_{end}"]) for end in ("low", "high")]
+    return " to ".join(dict.fromkeys(ends))
+
+
+def blocks(data: xr.Dataset) -> list[Block]:
+    """The section of a study of strategies that asked for it."""
+    if "gap" not in data:
+        return []
+    dims = [d for d in data.largest_factor.dims if data.sizes[d] > 1 or d != "device"]
+    found = data[["largest_factor", "largest_low", "largest_high"]]
+    found = found.stack(row=data.largest_factor.dims)  # pyright: ignore
+    rows = []
+    for i in range(found.sizes["row"]):
+        one = found.isel(row=i)
+        names = {"device": one.device, "required_strategy": one.required_strategy}
+        head = [str(names[d].item()) for d in dims if d in names]
+        factor = factor_text(one.largest_factor)
+        rows.append(cells(*head, str(one.title.item()), factor, interval(one)))
+    accepted = format_of(data).amount(data.attrs["gap"])
+    return [
+        Block(
+            title="Which device would do",
+            text="Largest factor on the device's own imperfection at which the loss "
+            f"against digital at its last time stays within {accepted}; the others "
+            "stay as they are, and so do the targets. Intervals: 90 %, bootstrap over "
+            "chips, the same chips at all factors.",
+            header=[
+                *(d.removeprefix("required_") for d in map(str, dims)),
+                "factor", "90 % interval",
+            ],
+            rows=rows,
+            drawings=[
+                Drawing(
+                    "tolerance",
+                    "Loss against digital by factor; bands: 90 % intervals",
+                    partial(curves_figure, data),
+                )
+            ],
+        )
+    ]  # fmt: skip
+
+
+def curves_figure(data: xr.Dataset, order: Sequence[int] | None = None) -> Figure:
+    """Loss over the factor of every imperfection, mean and 90 % band over chips.
+
+    Args:
+        data: results with `gap`.
+        order: of the imperfections.
+    """
+    show = format_of(data)
+    order = range(data.sizes["imperfection"]) if order is None else order
+    many = "device" in data.gap.dims and data.sizes["device"] > 1
+    parts = []
+    for device in data.device.values if "device" in data.gap.dims else [None]:
+        one = data.gap if device is None else data.gap.sel(device=device)
+        for i in order:
+            title = str(data.title.values[i])
+            title = f"{device}\n{title}" if many else title
+            parts.append((title, partial(_curves, data, one.isel(imperfection=i))))
+    return panels(
+        parts,
+        columns=min(4, max(2, len(order))) if many else 4,
+        size=(2.4, 2.1),
+        xlabel="factor (1 = nominal)",
+        ylabel=f"loss ({show.points})",
+        sharex=True,
+        sharey=True,
+    )
+
+
+def _curves(data: xr.Dataset, gap: xr.DataArray, axis: Axes) -> None:
+    show = format_of(data)
+    accepted = show.factor * data.attrs["gap"]
+    found = over(gap) * show.factor
+    x = data.factor.values
+    if "required_strategy" in gap.dims:
+        look = styles(strategies(data))
+        for label in map(str, data.required_strategy.values):
+            one = found.sel(required_strategy=label)
+            half = Z90 * one["error"].values
+            band(axis, x, one["value"].values, half, label, **look[label])
+    else:
+        band(
+            axis,
+            x,
+            found["value"].values,
+            Z90 * found["error"].values,
+            marker="o",
+            ms=3,
+        )
+    axis.axhline(accepted, color=SECOND, lw=1, ls="--", label="accepted")
+    factor_axis(axis, x)
+    axis.set_ylim(-2 * accepted, 8 * accepted)

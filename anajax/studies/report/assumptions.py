@@ -1,0 +1,151 @@
+"""Sentences of a report on what its numbers take for granted, from its config."""
+
+import json
+from typing import Any
+
+import xarray as xr
+
+from anajax.analysis.network import NORM_INPUTS
+from anajax.studies.config.durations import human
+from anajax.studies.report.blocks import format_of
+
+
+def config_of(data: xr.Dataset) -> dict[str, Any]:
+    """The config of a study, as its results have it."""
+    return json.loads(data.attrs["config"])
+
+
+def sources(data: xr.Dataset) -> list[str]:
+    """Where the models of the devices come from, and which have few levels."""
+    pairs = zip(data.device.values, data.device_source.values, strict=True)
+    said = [f"Device {name}: {source}." for name, source in pairs]
+    few = data.device.values[data.levels.values > 0]
+    if few.size:
+        said.append(
+            f"{', '.join(few)}: cells have few levels. A target between them is "
+            "programmed to the nearest; optimized strategies are the best codes of "
+            "levels, found by enumeration."
+        )
+    return said
+
+
+def hardware(data: xr.Dataset) -> list[str]:
+    """What the models of the periphery and of compensation take for granted."""
+    config = config_of(data)
+    return [
+        "Matrices of products are analog (`anajax.chip.table` lists them); biases, "
+        "norms and embeddings are digital and exact.",
+        physics(config),
+        *_periphery(config["periphery"]),
+        compensation(data),
+        *_faults(config["faults"] or {}),
+        *_norms(config),
+        _normalized(config),
+        "Times count from the first read; a month is 30 days, a year 365.",
+    ]
+
+
+def physics(config: dict[str, Any]) -> str:
+    """What stands in the products: weights as read, or the cells."""
+    if config["compensation"]["through"] == "periphery":
+        return (
+            "Products meet the cells themselves, with fresh read noise for each input "
+            "vector; drift compensation is measured through the converters, of each "
+            "weight by itself."
+        )
+    return (
+        "Weights are read once per chip and time for all test items, with read noise."
+    )
+
+
+def _periphery(section: dict[str, Any] | None) -> list[str]:
+    if section is None:
+        return ["Converters, wires and products are ideal."]
+    said = [
+        f"{section[f'{name}_bits']:g}-bit {name.upper()}"
+        for name in ("dac", "adc")
+        if section[f"{name}_bits"] is not None
+    ]
+    if section["output_noise"]:
+        noise = section["output_noise"]
+        said.append(f"output noise of {noise:g} w_max (of the layer) at full input")
+    if section["wires"]:
+        said.append(f"wires of {section['wires']:g} Ohm per segment")
+    rows, columns = (section[n] or "any number of" for n in ("rows", "columns"))
+    sentences = [
+        f"Products go through {', '.join(said) or 'an ideal periphery'} on tiles of at "
+        f"most {rows} x {columns} lines; ranges hold {100 * section['inputs']:g} % of "
+        "the calibration inputs of a layer of the trained network and "
+        f"{100 * section['outputs']:g} % of their sums, and stay fixed."
+    ]
+    if section["wires"]:
+        sentences.append(
+            "Wires attenuate every device's array on its own tile; what they take at "
+            "the first read is not calibrated away."
+        )
+    return sentences
+
+
+def compensation(data: xr.Dataset) -> str:
+    """What drift compensation there is, and when it is measured."""
+    section = config_of(data)["compensation"]
+    if section["scope"] == "none":
+        return "There is no drift compensation."
+    shared = {
+        "network": "One drift compensation factor for the network",
+        "layer": "One drift compensation factor per layer",
+        "column": "One drift compensation factor per output column",
+    }[section["scope"]]
+    shared += ": mean |weight| of the first read over that of the present one."
+    if section["recalibrate"] is not None:
+        when = ", ".join(human(t) for t in section["recalibrate"])
+        shared += f" It is measured at {when} and held in between; before, it is 1."
+        shared += " Searches assume one that is measured at every time."
+    return shared
+
+
+def _faults(given: dict[str, float]) -> list[str]:
+    words = {
+        "stuck_low": "of the cells stuck at the least conductance",
+        "stuck_high": "of the cells stuck at the largest",
+        "dead_rows": "of the rows dead",
+        "dead_columns": "of the columns dead",
+    }
+    said = [f"{100 * v:g} % {words[name]}" for name, v in given.items() if v]
+    return [f"Every chip has faults of its own: {', '.join(said)}."] if said else []
+
+
+def _norms(config: dict[str, Any]) -> list[str]:
+    if not config["compensation"]["norms"]:
+        return []
+    return [
+        f"Batch norms are measured on each chip at every read-out, on {NORM_INPUTS} "
+        "inputs without labels that are not among the test items; the digital network "
+        "keeps those of its training."
+    ]
+
+
+def _normalized(config: dict[str, Any]) -> str:
+    if config["normalize"] == "layer":
+        return "Weights are normalized by the largest |weight| of their layer."
+    return (
+        "Weights are normalized by the largest |weight| of their column, and columns "
+        "are scaled digitally behind their ADCs, whose range a layer shares."
+    )
+
+
+def stopping(data: xr.Dataset, what: str) -> str:
+    """When no more chips are taken, where that is decided by the standard error.
+
+    Args:
+        data: results.
+        what: takes chips.
+    """
+    wanted = data.attrs["stop_at_se"]
+    if not wanted:
+        return ""
+    return (
+        f" A {what} takes no more chips once its standard error is at most "
+        f"{format_of(data).amount(wanted)} at all times; stopped so, errors are on "
+        "average a little too small."
+    )

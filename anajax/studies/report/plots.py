@@ -1,0 +1,248 @@
+"""The kit of all figures: panels, lines in bands, bars, an axis of time.
+
+Colors are those of Okabe and Ito, then of Tol, told apart by all common color visions;
+markers and dashes repeat what they say. Every axis has its unit.
+"""
+
+import io
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from anajax.studies.config.durations import UNITS, human
+
+COLORS = (
+    "#999999",
+    "#E69F00",
+    "#009E73",
+    "#56B4E9",
+    "#CC79A7",
+    "#D55E00",
+    "#0072B2",
+    "#882255",
+    "#44AA99",
+    "#332288",
+    "#AA4499",
+    "#117733",
+)
+OPTIMIZED, SECOND = "#0072B2", "#D55E00"
+Z90 = 1.645
+"""Half width of a 90 % interval in standard errors."""
+_MARKERS = "osD^vPX*"
+_STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "svg.hashsalt": "anajax",
+    "savefig.dpi": 150,
+}
+
+
+def render(draw: Callable[[], Figure]) -> dict[str, bytes]:
+    """The PNG and SVG of the figure that `draw` returns, without dates in them."""
+    with matplotlib.rc_context(_STYLE):
+        figure = draw()
+        contents = {}
+        for kind, note in (("png", {"Software": None}), ("svg", {"Date": None})):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, metadata=note)
+            contents[kind] = buffer.getvalue()
+    return contents
+
+
+class Chart(Figure):
+    """A figure that a notebook shows as the value of a cell."""
+
+    def _repr_png_(self) -> bytes:
+        return render(lambda: self)["png"]
+
+
+Panel = tuple[str, Callable[[Axes], None]]
+"""The title of a panel, and what draws it."""
+
+
+def panels(
+    parts: Sequence[Panel],
+    *,
+    columns: int = 4,
+    size: tuple[float, float] = (2.6, 2.3),
+    xlabel: str = "",
+    ylabel: str = "",
+    note: str = "",
+    legend: int = 6,
+    **shared: Any,
+) -> Figure:
+    """A grid of panels with labels at its edges, and one legend for all.
+
+    Args:
+        parts: in reading order.
+        columns: of the grid, at most.
+        size: of a panel in inches.
+        xlabel: below each column.
+        ylabel: left of each row.
+        note: above all panels.
+        legend: columns of the legend below the panels; 0 for none.
+        **shared: `sharex`, `sharey`.
+    """
+    columns = min(columns, len(parts))
+    rows = -(-len(parts) // columns)
+    with matplotlib.rc_context(_STYLE):
+        width, height = columns * size[0] + 0.7, rows * size[1] + 0.7
+        figure = Chart(figsize=(width, height), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False, **shared)
+        for axis in grid.flat[len(parts) :]:
+            axis.set_axis_off()
+        for axis, (title, draw) in zip(grid.flat, parts, strict=False):
+            draw(axis)
+            lines = (textwrap.wrap(t, int(11 * size[0])) for t in title.split("\n"))
+            axis.set_title("\n".join(line for part in lines for line in part))
+        for axis in grid.flat[max(0, len(parts) - columns) : len(parts)]:
+            axis.set_xlabel(xlabel or axis.get_xlabel())
+            axis.tick_params(labelbottom=True)
+        for axis in grid[:, 0]:
+            axis.set_ylabel(ylabel or axis.get_ylabel())
+        if legend:
+            _legend(figure, legend)
+        if note:
+            figure.suptitle(note, fontsize=9)
+    return figure
+
+
+def _legend(figure: Figure, columns: int) -> None:
+    """Every label of a figure once, below its panels."""
+    known: dict[str, Any] = {}
+    for axis in figure.axes:
+        handles, labels = axis.get_legend_handles_labels()
+        known = dict(zip(labels, handles, strict=True)) | known
+    if known:
+        figure.legend(known.values(), known, loc="outside lower center", ncols=columns)
+
+
+def band(
+    axis: Axes,
+    x: np.ndarray,
+    mean: np.ndarray,
+    half: np.ndarray,
+    label: str | None = None,
+    **style: Any,
+) -> None:
+    """A line in a band of ± `half`."""
+    style = {"color": OPTIMIZED, "lw": 1.4} | style
+    color = style["color"]
+    axis.fill_between(x, mean - half, mean + half, color=color, alpha=0.15, lw=0)
+    axis.plot(x, mean, label=label, **style)
+
+
+def bars(
+    axis: Axes,
+    names: Sequence[str],
+    series: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    xlabel: str = "",
+) -> None:
+    """Horizontal bars with errors, the first name on top; a color for each series."""
+    y, height = np.arange(len(names)), 0.76 / len(series)
+    colors = (OPTIMIZED, *COLORS[1:])
+    for k, (label, (value, half)) in enumerate(series.items()):
+        axis.barh(
+            y + height * (k - (len(series) - 1) / 2), value, height, xerr=half,
+            color=colors[k], alpha=0.6, label=label,
+            error_kw={"lw": 1, "capsize": 2},
+        )  # fmt: skip
+    axis.axvline(0, color="black", lw=0.8)
+    axis.set_yticks(y, names)
+    axis.set_ylim(len(names) - 0.4, -0.6)
+    axis.set_xlabel(xlabel)
+
+
+def names_below(axis: Axes, names: Sequence[str], places: Any = None) -> None:
+    """Tick labels that are slanted, so that they find room."""
+    places = range(len(names)) if places is None else places
+    axis.set_xticks(places, names, rotation=40, ha="right", rotation_mode="anchor")
+    axis.minorticks_off()
+
+
+def factor_axis(axis: Axes, factors: np.ndarray) -> None:
+    """A log axis of factors with ticks at powers of 2."""
+    low, high = np.log2(factors[[0, -1]])
+    powers = np.arange(np.ceil(low), np.floor(high) + 0.5)
+    ticks = 2.0 ** powers[:: -(-len(powers) // 6)]
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    axis.minorticks_off()
+
+
+def time_axis(
+    axis: Axes, times: np.ndarray, outside: np.ndarray, *, slanted: bool = True
+) -> None:
+    """A log axis of time with the ticks that people think in; 0 s has its place.
+
+    Args:
+        axis: to set.
+        times: seconds `[times]`.
+        outside: which of them the source of the device does not cover `[times]`.
+        slanted: whether labels need that to find room.
+    """
+    shown = times
+    if times.size > 8:
+        shown = np.array([*times[times == 0], *instants(times[times > 0])])
+    axis.set_xscale("log")
+    names_below(axis, [human(t) for t in shown], log_places(shown))
+    if not slanted:
+        axis.tick_params("x", rotation=0)
+        for label in axis.get_xticklabels():
+            label.set_horizontalalignment("center")
+    if outside.any():
+        x = log_places(times)
+        axis.axvspan(x[outside][0], x[-1], color="#F0E442", alpha=0.25, lw=0)
+        axis.annotate(
+            "extrapolated", (x[outside][0], 1), xycoords=("data", "axes fraction"),
+            va="top", fontsize=8,
+        )  # fmt: skip
+
+
+def log_places(times: np.ndarray) -> np.ndarray:
+    """Places on a log axis: 0 s is put a decade and a half before 1 s."""
+    return np.where(times > 0, times, 0.03)
+
+
+def instants(t: np.ndarray) -> list[float]:
+    """Times that people think in, within what `t` covers; its ends if there is none."""
+    low, high = t[0] * (1 - 1e-6), t[-1] * (1 + 1e-6)
+    skipped = (UNITS["min"], UNITS["week"])
+    wanted = [v for v in UNITS.values() if low <= v <= high and v not in skipped]
+    return wanted if len(wanted) > 1 else sorted({float(t[0]), float(t[-1])})
+
+
+def styles(strategies: Mapping[str, tuple[str, bool]]) -> dict[str, dict[str, Any]]:
+    """Color, marker and dashes of every strategy.
+
+    Args:
+        strategies: family ("hand", "optimized" or "digital") and whether it is on
+            trained weights, by label.
+    """
+    rest = [c for c in COLORS if c != OPTIMIZED]
+    made: dict[str, dict[str, Any]] = {}
+    for i, (label, (family, trained)) in enumerate(strategies.items()):
+        found = family == "optimized"
+        first = found and all(s["color"] != OPTIMIZED for s in made.values())
+        dashes = ("-.", ":") if trained else ("-", "--")
+        made[label] = {
+            "color": OPTIMIZED if first else rest[i % len(rest)],
+            "marker": _MARKERS[i % len(_MARKERS)],
+            "linestyle": dashes[0] if found else dashes[1],
+            "markersize": 4 if found else 6,
+            "markerfacecolor": None if found else "white",
+        }
+        if family == "digital":
+            made[label] = {"color": "black", "linestyle": "--"}
+    return made

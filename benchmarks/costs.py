@@ -28,7 +28,7 @@ NETWORKS = ("digits", "fsdd_lstm")
 DEVICES = {"pcm": devices.pcm, "reram_wan": devices.reram_wan}
 BUILDERS = (strategies.lsp_first, strategies.msp_first, strategies.equal_split)
 FIELDS = ("network", "device", "strategy", "rms_percent", "array_energy_percent")
-WEIGHTS = (1e-4, 1e-3)
+WEIGHTS = (1e-3, 3e-3)
 """Of the relative energy, in w_max^2."""
 
 

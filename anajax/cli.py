@@ -32,6 +32,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done; 2 a mistake in what was given; 4 a file could not be "
     "written; 130 Ctrl-C; 143 SIGTERM.",
 )
+Data = Annotated[Path | None, typer.Option(help="Folder with local data sets.")]
 
 
 def main() -> None:
@@ -80,9 +81,7 @@ def run(
         Path | None,
         typer.Option(help="Folder of the results; out/NAME by default."),
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with local data sets.")
-    ] = None,
+    data: Data = None,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -136,9 +135,7 @@ def overview(
     folders: Annotated[
         list[Path], typer.Argument(metavar="DIRS", help="Of studies, one a network.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for figure and table.")] = Path(
-        "out/overview"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder for both.")] = Path("out/overview"),
 ) -> None:
     """Draw networks in columns and devices in rows, and a table of what they lose."""
     with _mistakes():
@@ -190,6 +187,20 @@ def devices(
         terminal.show(terminal.devices({n: presets[n]() for n in chosen}))
         if name is not None and plot is not None:
             _plot(presets[name](), plot)
+
+
+@app.command()
+def costs(
+    config: Annotated[Path, typer.Argument(help="A YAML file of a study.")],
+    chip: Annotated[str, typer.Option(help="A name, or a .yaml file.")] = "hermes",
+    data: Data = None,
+) -> None:
+    """Print energy, latency and area of the network of CONFIG on a chip."""
+    with _mistakes():
+        from anajax.studies.costs import text
+
+        _require_folder(data)
+        typer.echo(text(config, chip, data))
 
 
 @app.command("fit-device")
@@ -349,10 +360,8 @@ def _show(study: "Prepared") -> None:
 
 def _require_folder(data: Path | None) -> None:
     if data is not None and not data.is_dir():
-        raise FileNotFoundError(
-            f"`--data` must be a folder: got {data}. Name the folder with the data "
-            "sets, or leave it out."
-        )
+        remedy = "Name the folder with the data sets, or leave it out."
+        raise FileNotFoundError(f"`--data` must be a folder: got {data}. {remedy}")
 
 
 @contextlib.contextmanager

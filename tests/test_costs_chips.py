@@ -6,10 +6,13 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+import tiny_study
 import yaml
+from typer.testing import CliRunner
 
 from anajax import Rule, analog, devices, strategies
 from anajax._core.tree import replace
+from anajax.cli import app
 from anajax.costs import almaden, calibrated, costs, hermes, load_chip, neurram
 from anajax.costs.chips import Measured, efficiency, throughput
 from anajax.costs.converters import ku_leuven, neurosim_sar
@@ -223,3 +226,15 @@ def test_bad_input_is_named(network):
         replace(hermes(), read_voltage=None)
     assert Measured(label="a", tops_per_watt=1.0).phases == 1
     assert ku_leuven().area is not None
+
+
+def test_command_prints_the_costs_of_a_config(tmp_path, monkeypatch):
+    tiny_study.use(monkeypatch)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tiny_study.CONFIG))
+    result = CliRunner().invoke(app, ["costs", str(path)])
+    assert result.exit_code == 0, result.output
+    assert "digits on state_independent, weights by lsp_first" in result.output
+    assert "calibrated on HERMES" in result.output and "at 1 s: " in result.output
+    result = CliRunner().invoke(app, ["costs", str(path), "--chip", "tpu"])
+    assert result.exit_code == 2 and "`--chip` must be one of hermes" in result.output

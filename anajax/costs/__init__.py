@@ -17,3 +17,5 @@ from anajax.costs.estimate import costs as costs
 from anajax.costs.files import load_chip as load_chip
 from anajax.costs.objective import Energy as Energy
 from anajax.costs.objective import full_energy as full_energy
+from anajax.costs.plans import Upkeep as Upkeep
+from anajax.costs.plans import upkeep as upkeep

@@ -28,8 +28,9 @@ from jaxtyping import Float
 from anajax import chip, rng
 from anajax._core import checks
 from anajax._core.options import option
-from anajax._core.tree import pytree, static
+from anajax._core.tree import pytree, replace, static
 from anajax._core.types import PRNGKey, PyTree
+from anajax.costs.objective import Energy, as_energy, layers_share
 from anajax.devices.base import Device, check_times
 from anajax.mapping.strategy import Normalize, Strategy, UnitCell, check_strategy
 from anajax.programming.end_to_end.learnable import (
@@ -149,6 +150,7 @@ def optimize_targets(
     notify: Notify = lambda step, loss: None,
     layout: chip.Layouts = None,
     checkpoint: Checkpoint | None = None,
+    energy: Energy | None = None,
     extrapolate: bool = False,
 ) -> OptimizedTargets:
     """Minimize the expected loss over chips and times by Adam.
@@ -182,6 +184,8 @@ def optimize_targets(
         notify: told of every step.
         layout: what axes are, where names and shapes do not tell, see `chip.table`.
         checkpoint: where the descent goes on from and is kept; the result is the same.
+        energy: a weight on the energy of the array at the drawn time, or its budget,
+            see `anajax.costs.Energy`; the history then has it in it.
         extrapolate: whether times may lie outside what the device's source covers.
 
     Returns:
@@ -208,6 +212,8 @@ def optimize_targets(
     ideal = chip.normalized_weights(params, normalize=normalize, **which)
     check_columns(ideal, learn)
     task = make_task(params, ideal, device, inputs, labels, times, learn, key)
+    if energy is not None:
+        task = replace(task, energy=_checked(energy, ideal))
     if optimizer is None:
         optimizer = chain(
             one.cell,
@@ -262,7 +268,20 @@ def chip_loss(
         for path, layer in layers.items()
     }
     params = chip.insert(chip.insert(task.params.tree, program.digital), new)
-    return loss(apply(params, x), reference)
+    value = loss(apply(params, x), reference)
+    if task.energy is None:
+        return value
+    share = layers_share(layers, task.table, index, task.energy.loads)
+    return value + task.energy.cost(share, value)
+
+
+def _checked(energy: Any, ideal: dict[str, Any]) -> Energy:
+    energy = as_energy(energy)
+    missing = sorted(set(ideal) - set(ideal if energy.loads is None else energy.loads))
+    if missing:
+        remedy = "Pass the loads of this network."
+        checks.fail("energy.loads", "have all weights", f"none for {missing}", remedy)
+    return energy
 
 
 def descend(

@@ -45,6 +45,8 @@ class Task:
     """Layers by path that are programmed already, or none."""
     t0: JArray = FIRST_READ  # pyright: ignore[reportAssignmentType]
     """Seconds that a scheduled drift correction counts in: the device's own."""
+    energy: Any = None
+    """What the energy of the array counts, an `Energy` record, or none."""
 
 
 def make_task(

@@ -1,0 +1,215 @@
+"""Programming again and recalibrating: how often, for the least energy in a year.
+
+Between two programmings conductances drift: the error grows, and the array takes less
+and less. A recalibration measures the drift compensation anew, and holds it until the
+next. More of either costs energy; less of either costs accuracy.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from anajax._core import checks
+from anajax._core.units import DAY, YEAR
+from anajax.costs.estimate import Costs
+from anajax.costs.ranges import given
+from anajax.devices.base import Device, check_times
+from anajax.mapping.density import WeightDensity, as_density
+from anajax.mapping.strategy import Strategy, interpolation
+from anajax.mapping.weight_error import (
+    WeightError,
+    moment_table,
+    tabulated_error,
+    with_factors,
+)
+
+AGES = 12
+"""Ages in a year at which the error is looked at, on a log scale."""
+FIRST = 1.0
+"""The first of them, s."""
+
+
+class Plan(NamedTuple):
+    """One way to keep a network up, for a year."""
+
+    reprogram: float
+    """Seconds from one programming to the next."""
+    recalibrate: float
+    """Seconds from one recalibration to the next; infinite: never."""
+    rms: float
+    """Largest error in that time: root mean square, as a fraction of w_max."""
+    programming: float
+    """Energy of programming in the year, uJ."""
+    recalibration: float
+    """Energy of recalibrations in the year, uJ."""
+    inference: float
+    """Energy of all inferences in the year, uJ."""
+
+    @property
+    def total(self) -> float:
+        """Energy of the year, uJ."""
+        return self.programming + self.recalibration + self.inference
+
+
+class Upkeep(NamedTuple):
+    """The plan that takes least, and all that were compared."""
+
+    best: Plan | None
+    """Of those that keep the error; `None` if none does."""
+    plans: tuple[Plan, ...]
+    """All of them."""
+    required: float
+    basis: str
+    """The model behind the energies."""
+
+    def table(self) -> str:
+        """All plans that keep the error, the best first, and the model behind them."""
+        kept = sorted((p for p in self.plans if p.rms <= self.required), key=_total)
+        lines = [
+            f"programmed every {p.reprogram / DAY:.3g} d, recalibrated every "
+            f"{p.recalibrate / DAY:.3g} d: {p.total:.4g} uJ a year, rms {p.rms:.3g}"
+            for p in kept
+        ]
+        return "\n".join([*(lines or ["no plan keeps the error"]), f"({self.basis})"])
+
+
+def upkeep(
+    costs: Costs,
+    device: Device,
+    strategy: Strategy,
+    density: WeightDensity,
+    *,
+    required: float,
+    inferences: float,
+    reprogram: Sequence[float] = (DAY, 7 * DAY, 30 * DAY, 91 * DAY, YEAR),
+    recalibrate: Sequence[float] = (3600.0, DAY, 30 * DAY, np.inf),
+    extrapolate: bool = False,
+) -> Upkeep:
+    """How often to program and to recalibrate for the least energy in a year.
+
+    The error is exact (expected, of the weights), at 12 ages on a log scale and just
+    before each programming; the factor held is that of the last recalibration before.
+
+    Args:
+        costs: of one inference at 0 s; its record needs a `pulse_energy`.
+        device: the device model.
+        strategy: what the weights are programmed by.
+        density: how often each weight occurs.
+        required: largest rms error of weights, as a fraction of w_max.
+        inferences: in a day.
+        reprogram: intervals to choose from, s; up to a year.
+        recalibrate: intervals to choose from, s; infinite: never.
+        extrapolate: whether ages may lie outside what the device's source covers.
+
+    Raises:
+        ValueError: if a number is not positive, an interval longer than a year, or the
+            record has no `pulse_energy`.
+    """
+    checks.positive("required", required)
+    checks.positive("inferences", inferences, strictly=False)
+    _check("reprogram", reprogram, YEAR)
+    _check("recalibrate", recalibrate, np.inf)
+    given("pulse_energy", costs.chip.pulse_energy, of="upkeep", unit="pJ")
+    density = as_density(density, "density")
+    ages = np.geomspace(FIRST, max(reprogram), AGES)
+    ages = np.unique(np.concatenate([ages, reprogram]))
+    check_times(device, ages, extrapolate=extrapolate)
+    past = {held: _last(ages, held) for held in recalibrate}
+    course = _course(device, strategy, density, np.concatenate([ages, *past.values()]))
+    each = {held: course.rms(ages, last) for held, last in past.items()}
+    power = _inference(costs, course.share(ages))
+    plans = tuple(
+        _plan(costs, ages, each[held], power, again, held, inferences)
+        for again in reprogram
+        for held in recalibrate
+    )
+    kept = [p for p in plans if p.rms <= required]
+    best = min(kept, key=_total) if kept else None
+    return Upkeep(best, plans, required, costs.basis)
+
+
+def _total(plan: Plan) -> float:
+    return plan.total
+
+
+class _Course(NamedTuple):
+    """Error, factor and conductance over the ages of a network."""
+
+    ages: np.ndarray
+    error: WeightError
+    shares: np.ndarray
+    strategy: Strategy
+    density: WeightDensity
+
+    def rms(self, ages: np.ndarray, last: np.ndarray) -> np.ndarray:
+        """Error at some ages, under the factors measured at `last` (0: none)."""
+        alpha = np.where(self.ages > 0, np.asarray(self.error.alpha), 1.0)
+        now, before = (np.searchsorted(self.ages, v) for v in (ages, last))
+        factors = np.array(self.error.alpha)
+        factors[now] = alpha[before]
+        held = with_factors(
+            self.error, jnp.asarray(factors), self.strategy, self.density
+        )
+        return np.asarray(held.rms)[now]
+
+    def share(self, ages: np.ndarray) -> np.ndarray:
+        """Conductance at some ages over that at the first of all."""
+        return self.shares[np.searchsorted(self.ages, ages)] / self.shares[0]
+
+
+def _last(ages: np.ndarray, held: float) -> np.ndarray:
+    """When drift was measured last before each age; 0 for never."""
+    turns = np.ceil(ages / held - 1e-9) - 1
+    return np.zeros_like(ages) if np.isinf(held) else np.maximum(turns, 0) * held
+
+
+def _course(
+    device: Device, strategy: Strategy, density: WeightDensity, ages: np.ndarray
+) -> _Course:
+    ages = np.unique(np.concatenate([[0.0], ages]))
+    table = moment_table(device, jnp.asarray(ages), extrapolate=True)
+    u = jnp.abs(density.u) if strategy.mirrored else density.u
+    targets = interpolation(strategy, u) @ strategy.targets
+    total = jnp.sum(table(targets).mean[1:], -1) @ density.probability
+    error = tabulated_error(strategy, table, density)
+    return _Course(ages, error, np.asarray(total), strategy, density)
+
+
+def _inference(costs: Costs, share: np.ndarray) -> np.ndarray:
+    """Energy of an inference at each age, uJ: the array goes with its conductances."""
+    array = float(costs.energy["array"][:, 0].sum())
+    return float(costs.per_inference[0]) - array * (1 - share)
+
+
+def _plan(
+    costs: Costs,
+    ages: np.ndarray,
+    errors: np.ndarray,
+    power: np.ndarray,
+    again: float,
+    held: float,
+    inferences: float,
+) -> Plan:
+    within = ages <= again * (1 + 1e-9)
+    t, e = ages[within], power[within]
+    mean = (e[0] * t[0] + np.sum((e[1:] + e[:-1]) / 2 * np.diff(t))) / t[-1]
+    times = 0 if np.isinf(held) else np.floor(again / held)
+    return Plan(
+        reprogram=float(again),
+        recalibrate=float(held),
+        rms=float(errors[within].max()),
+        programming=costs.programming * YEAR / again,
+        recalibration=float(costs.recalibration[0]) * times * YEAR / again,
+        inference=float(mean) * inferences * YEAR / DAY,
+    )
+
+
+def _check(name: str, intervals: Sequence[float], most: float) -> None:
+    for value in intervals:
+        if not 0 < value <= most * (1 + 1e-9):
+            rule = "be intervals in s, of up to a year" if most < np.inf else "be in s"
+            checks.fail(name, rule, value, "Give some such as 30 * 86400.0.")
+    if not len(intervals):
+        checks.fail(name, "have an interval", "none", "Give some.")

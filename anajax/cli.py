@@ -60,13 +60,11 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+_VERSION = typer.Option("--version", callback=_version, is_eager=True, help="Show it.")
+
+
 @app.callback()
-def options(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show it."),
-    ] = False,
-) -> None:
+def options(version: Annotated[bool, _VERSION] = False) -> None:
     """Options of the command itself."""
 
 

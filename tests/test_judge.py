@@ -10,9 +10,9 @@ import tiny_study
 from flax import nnx
 
 from anajax import chip, devices
-from anajax.analysis.evaluate import one_chip
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.periphery import Periphery
+from anajax.analysis.point import one_chip
 from anajax.analysis.points import chip_keys, filled, over_points
 from anajax.analysis.workload import Splits, workload
 from anajax.mapping import hand as strategies

@@ -8,9 +8,9 @@ import tiny_study
 
 from anajax import chip, devices
 from anajax._core.tree import replace
-from anajax.analysis.evaluate import one_chip
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.periphery import Periphery
+from anajax.analysis.point import one_chip
 from anajax.analysis.points import filled
 from anajax.devices.read_noise import NoReadNoise
 from anajax.mapping import hand as strategies

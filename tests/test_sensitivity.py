@@ -8,7 +8,8 @@ import pytest
 
 from anajax import chip, devices
 from anajax._core.tree import Arrays, replace
-from anajax.analysis.evaluate import evaluate, rms_error
+from anajax.analysis.evaluate import evaluate
+from anajax.analysis.point import rms_error
 from anajax.analysis.tolerance import crossing, required_device
 from anajax.devices import scale_noise
 from anajax.mapping import density

@@ -6,8 +6,7 @@ import pytest
 import tiny_study
 
 from anajax import devices
-from anajax.analysis.impaired import grow
-from anajax.analysis.layers import greedy_order
+from anajax.analysis.impaired import greedy_order, grow
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.tolerance import required_device
 from anajax.studies import run

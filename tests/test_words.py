@@ -19,8 +19,9 @@ from anajax import chip, crossbar, devices, mapping
 from anajax._core import checks
 from anajax.analysis import expected, sharding
 from anajax.analysis.designs import make_design
-from anajax.analysis.evaluate import Point, evaluate
+from anajax.analysis.evaluate import evaluate
 from anajax.analysis.network import AnalogNetwork
+from anajax.analysis.point import Point
 from anajax.compensation import compensation_factor
 from anajax.crossbar.periphery import IO
 from anajax.crossbar.tiling import TileRule

@@ -21,9 +21,9 @@ from anajax import chip, rng
 from anajax._core import checks
 from anajax._core.tree import pytree, static
 from anajax._core.types import PRNGKey
-from anajax.analysis.evaluate import rms_error
 from anajax.analysis.hardware import Hardware
 from anajax.analysis.network import AnalogNetwork
+from anajax.analysis.point import rms_error
 from anajax.analysis.points import chip_keys, over_points
 from anajax.analysis.sharding import place
 from anajax.analysis.workload import Workload

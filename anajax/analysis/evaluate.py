@@ -17,11 +17,12 @@ from jaxtyping import Float
 
 from anajax import chip, rng
 from anajax._core import checks
-from anajax._core.tree import Arrays, pytree, replace, static
+from anajax._core.tree import Arrays, pytree
 from anajax._core.types import PRNGKey, PyTree
 from anajax.analysis.hardware import bare
-from anajax.analysis.points import filled, first_of, over_points
-from anajax.analysis.sharding import Cut, place
+from anajax.analysis.point import Point
+from anajax.analysis.points import filled, over_points
+from anajax.analysis.sharding import place
 from anajax.devices.base import Device, check_times
 from anajax.mapping.strategy import Normalize, check_layers, check_strategy
 
@@ -53,50 +54,6 @@ class Evaluation:
     """The metric of the network with the weights of this chip at this time."""
     weight_rms_error: Float[JArray, "chips times"]
     """Root mean square over all weights of (read - ideal) / w_max of their layer."""
-
-
-@pytree
-class Point:
-    """What is put on chips, and what is measured there: numbers, but for `scope`."""
-
-    measure: Partial
-    """`measure(params, key)` gives arrays by name."""
-    params: Arrays
-    """The trained parameters."""
-    ideal: dict[str, JArray]
-    """The weights among them, by path."""
-    device: Device
-    layers: dict[str, chip.LayerProgram]
-    """Targets by path."""
-    times: Float[JArray, "times"]
-    """Seconds since the first read, `filled` up."""
-    count: JArray
-    """How many of the times count."""
-    recalibrate: Float[JArray, "recalibrations"] | None = None
-    """Times at which drift compensation is measured; at every read-out without."""
-    through: Partial | None = None
-    """What wires make of the conductances."""
-    analog: dict[str, JArray] | None = None
-    """By path, which layers are analog; all without. The others are exact."""
-    cells: Partial | None = None
-    """`cells(device, chip, params)` puts raw cells in products: an `AnalogChip`."""
-    scope: chip.Scope = static(default="layer")
-
-    def __post_init__(self) -> None:
-        checks.word("scope", self.scope, chip.Scope)
-
-    def on(self, mesh: Mesh, *, cut: Cut = "none") -> "Point":
-        """The same on all devices of a mesh: weights and targets are cut.
-
-        Args:
-            mesh: from `sharding.make_mesh`.
-            cut: how the data of the measure are.
-        """
-        large = {n: getattr(self, n) for n in ("params", "ideal", "layers")}
-        rest = replace(self, measure=None, **dict.fromkeys(large))
-        measure = place(self.measure, mesh, cut=cut)
-        large = place(large, mesh, cut="weights")
-        return replace(place(rest, mesh), measure=measure, **large)
 
 
 def evaluate(
@@ -202,7 +159,7 @@ def evaluate(
     )
     shared = point, key
     if redrawn:
-        found = _redrawn(index, *shared)
+        found = drawn_again(index, *shared)
         return Evaluation(**jax.tree.map(jnp.asarray, found))
     if mesh is not None:
         shared = point.on(mesh), place(key, mesh)
@@ -252,101 +209,6 @@ def _bytes(
     )
 
 
-def one_chip(point: Point, key: PRNGKey) -> dict[str, JArray]:
-    """Program one chip, read it at all times, and measure the network.
-
-    Args:
-        point: what is put on the chip.
-        key: of this chip.
-
-    Returns:
-        Arrays `[times ...]` by name: what `point.measure` gives, and
-        `weight_rms_error`; 0 where times only fill up.
-    """
-    if point.cells is not None:
-        return _raw_chip(point, key)
-    how: Any = {"scope": point.scope, "through": point.through}
-    part = chip.program(point.device, point.layers, key=key, through=point.through)
-    held = None
-    if point.recalibrate is not None:
-        held = chip.recalibrate(point.device, part, point.recalibrate, **how)
-
-    def at(t_j: tuple[JArray, JArray]) -> dict[str, JArray]:
-        t, j = t_j
-        weights = chip.read(point.device, part, t=t, index=j, held=held, **how)
-        return _measure(point, weights, rng.stream(key, rng.Stage.PRODUCT, j))
-
-    index = jnp.arange(1, point.times.shape[0] + 1)
-    return first_of(at, (point.times, index), point.count)
-
-
-def _measure(
-    point: Point, weights: dict[str, JArray], noise: PRNGKey
-) -> dict[str, JArray]:
-    """What the network with these weights gives, and how far they are from ideal."""
-    if point.analog is not None:
-        weights = {
-            p: jnp.where(point.analog[p], w, point.ideal[p]) for p, w in weights.items()
-        }
-    return {
-        **point.measure(chip.insert(point.params.tree, weights), noise),
-        "weight_rms_error": rms_error(weights, point.ideal, point.layers),
-    }
-
-
-_measured_alone = jax.jit(_measure)
-
-
-def _redrawn(index: JArray, point: Point, key: PRNGKey) -> dict[str, np.ndarray]:
-    """Chips whose cells are drawn again at each time, layer by layer: `[chips times]`.
-
-    The loops run on the host, so that memory holds one network and one layer's cells.
-    """
-    what = point.device, point.layers, point.ideal
-    how: Any = {"scope": point.scope, "through": point.through}
-
-    def at(own: PRNGKey, j: int) -> dict[str, np.ndarray]:
-        t = point.times[j - 1]
-        weights = chip.drawn(*what, t=t, index=j, key=own, **how)
-        noise = rng.stream(own, rng.Stage.PRODUCT, j)
-        return jax.device_get(_measured_alone(point, weights, noise))
-
-    def chip_of(i: JArray) -> dict[str, np.ndarray]:
-        own = rng.stream(key, rng.Stage.CHIP, i)
-        found = [at(own, j) for j in range(1, int(point.count) + 1)]
-        return jax.tree.map(lambda *v: np.stack(v), *found)
-
-    return jax.tree.map(lambda *v: np.stack(v), *map(chip_of, index))
-
-
-def _raw_chip(point: Point, key: PRNGKey) -> dict[str, JArray]:
-    """The same with raw cells in the products, and fresh read noise at each."""
-    part = chip.program(point.device, point.layers, key=key, through=point.through)
-    assert point.cells is not None
-    onto = point.cells(point.device, part, point.params.tree, point.through)
-    held = None if point.recalibrate is None else onto.recalibrate(point.recalibrate)
-
-    def at(t_j: tuple[JArray, JArray]) -> dict[str, JArray]:
-        t, j = t_j
-        found = onto.at(t, index=j, held=held)
-        if point.analog is not None:
-            found = onto.exact_but(found, point.analog)
-        weights = onto.weights(found)
-        noise = rng.stream(key, rng.Stage.PRODUCT, j)
-        return {
-            **point.measure(found, noise),
-            "weight_rms_error": rms_error(weights, point.ideal, point.layers),
-        }
-
-    index = jnp.arange(1, point.times.shape[0] + 1)
-    return first_of(at, (point.times, index), point.count)
-
-
-def of_point(point: tuple[Any, PRNGKey], shared: Point) -> dict[str, JArray]:
-    """What a chip gives where all have the same on them, for `Engine.measure`."""
-    return one_chip(shared, point[1])
-
-
 def as_times(times: Sequence[float] | None) -> JArray | None:
     """Seconds as an array, where there are any."""
     return None if times is None else jnp.asarray(times, float)
@@ -390,21 +252,3 @@ def _measured(metric: Metric, *args: Any) -> JArray:
             "Return jnp.mean(...), without float() and item().",
         )
     return jnp.asarray(value)
-
-
-def rms_error(
-    weights: dict[str, JArray],
-    ideal: dict[str, JArray],
-    layers: dict[str, chip.LayerProgram],
-) -> JArray:
-    """Root mean square over all weights of (read - ideal) / w_max of their layer."""
-
-    def square(path: str) -> JArray:
-        w_max = layers[path].w_max
-        safe = jnp.where(w_max > 0, w_max, 1)
-        return jnp.sum(((weights[path] - ideal[path]) / safe) ** 2)
-
-    total = jnp.asarray(sum(square(path) for path in layers))
-    mean = total / sum(w.size for w in ideal.values())
-    none = mean == 0  # where a root has no slope
-    return jnp.where(none, 0, jnp.sqrt(jnp.where(none, 1, mean)))

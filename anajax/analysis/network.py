@@ -19,9 +19,9 @@ from anajax._core import checks
 from anajax._core.tree import Arrays, pytree
 from anajax._core.types import PRNGKey, PyTree
 from anajax.analysis.cells import Cells, Wired, stacked
-from anajax.analysis.evaluate import Point
 from anajax.analysis.hardware import Hardware, bare, choose, without_periphery
 from anajax.analysis.periphery import Periphery
+from anajax.analysis.point import Point
 from anajax.analysis.points import filled, first_of
 from anajax.analysis.sharding import place
 from anajax.analysis.workload import Workload, in_batches, pure

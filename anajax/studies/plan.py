@@ -12,10 +12,11 @@ from anajax import chip, devices, rng
 from anajax._core.tree import replace
 from anajax._core.types import PyTree
 from anajax.analysis.engine import Engine, Kept, Tally
-from anajax.analysis.evaluate import as_times, of_point
+from anajax.analysis.evaluate import as_times
 from anajax.analysis.hardware import Hardware, bare
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.periphery import Periphery
+from anajax.analysis.point import of_point
 from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.workload import Workload
 from anajax.devices.base import Device, check_device

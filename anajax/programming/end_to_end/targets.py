@@ -12,7 +12,6 @@ with the exact mean and variance of its devices at that time. Numbers to report 
 from the per-device sampler, see `anajax.evaluate`.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -27,7 +26,6 @@ from jaxtyping import Float
 
 from anajax import chip, rng
 from anajax._core import checks
-from anajax._core.options import option
 from anajax._core.tree import pytree, replace, static
 from anajax._core.types import PRNGKey, PyTree
 from anajax.costs.objective import Energy, as_energy, layers_share
@@ -35,7 +33,7 @@ from anajax.devices.base import Device, check_times
 from anajax.mapping.strategy import Normalize, Strategy, UnitCell, check_strategy
 from anajax.programming.end_to_end.learnable import (
     Learnable,
-    LearnableName,
+    LearnOptions,
     admissible,
     chain,
     start_from,
@@ -69,27 +67,6 @@ class Checkpoint(Protocol):
     def save(self, step: int, state: PyTree) -> Any:
         """Save `state` after `step` steps, if it is due."""
         ...
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LearnOptions:
-    """How targets are learned from the network's own loss."""
-
-    parts: tuple[LearnableName, ...] = option(
-        ("strategy", "weights"),
-        'some of "strategy", "columns", "weights", "drift", "digital"',
-    )
-    """What is learned."""
-    steps: int = option(400, "1 gradient step or more", least=1)
-    chips: int = option(2, "1 chip a step or more", least=1)
-    batch: int = option(64, "1 input a step or more", least=1)
-    learning_rate: float = option(0.01, "a number above 0", above=0)
-    """Of strategies, column scales and drift correction."""
-    weight_rate: float = option(0.002, "a number above 0", above=0)
-    """Of shifts (in units of w_max) and digital parameters.
-
-    On held-out data small networks chose 0.001 to 0.01, deep ones less: 0.0003 for
-    ResNet-20 and ResNet-32, 0.00001 for MiniLM."""
 
 
 @pytree

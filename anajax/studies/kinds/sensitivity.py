@@ -15,8 +15,7 @@ from anajax.analysis.elasticities import elasticities
 from anajax.analysis.engine import MEASURES, Arrays, Engine, Kept, Tally
 from anajax.analysis.evaluate import as_times
 from anajax.analysis.hardware import present
-from anajax.analysis.impaired import ImpairedModel, grow, numbers
-from anajax.analysis.layers import greedy_order
+from anajax.analysis.impaired import ImpairedModel, greedy_order, grow, numbers
 from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.sharding import place
 from anajax.analysis.workload import Workload

@@ -20,7 +20,8 @@ from anajax.programming.end_to_end.layer_by_layer import (
     optimize_layer_by_layer,
     units_of,
 )
-from anajax.programming.end_to_end.targets import LearnOptions, optimize_targets
+from anajax.programming.end_to_end.learnable import LearnOptions
+from anajax.programming.end_to_end.targets import optimize_targets
 from anajax.studies.config.sections import Options, refuse
 from anajax.studies.ways.base import DIGITAL, Way
 from anajax.studies.ways.digital import GOALS, Goal, need_labels

@@ -20,7 +20,7 @@ from anajax._core import checks
 from anajax._core.tree import Arrays, pytree
 from anajax._core.types import PRNGKey, PyTree
 from anajax.analysis.hardware import bare
-from anajax.analysis.point import Point
+from anajax.analysis.point import Point, drawn_again, one_chip
 from anajax.analysis.points import filled, over_points
 from anajax.analysis.sharding import place
 from anajax.devices.base import Device, check_times

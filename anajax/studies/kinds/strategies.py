@@ -120,9 +120,9 @@ class StrategiesStudy:
             exact = runner.exact_part(digital)
             table = arrays.of_case(config, self.work, case, found, exact)
             needs = {key: runner.require(*key, digital) for key in self.requirements}
-            drop_all(parts.folder)
             tables.append(arrays.with_required(table, needs, self.work))
             programs |= self._tables(case, found)
+        drop_all(parts.folder)  # not before: they may be of the next device
         parts.folder.write(strategy_file.FILE, to_text(programs).encode())
         return arrays.combine(config, self.work, self.cases, tables)
 

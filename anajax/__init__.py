@@ -49,6 +49,7 @@ from anajax.transformation import Rule as Rule
 from anajax.transformation import analog as analog
 
 if TYPE_CHECKING:
+    from anajax import interop as interop
     from anajax.analysis.sharding import make_mesh as make_mesh
     from anajax.nn.calibration import calibrate_ranges as calibrate_ranges
     from anajax.nn.convert import to_analog as to_analog
@@ -131,7 +132,13 @@ __all__ = [
 ]
 
 
+_ROOMS = ("interop",)
+"""Packages imported when first asked for."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"anajax.{name}")
     if name in _LATER:
         value = getattr(importlib.import_module(_LATER[name]), name)
         globals()[name] = value
@@ -143,4 +150,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_LATER, *_ROOMS})

@@ -1,0 +1,3 @@
+"""Networks that were trained elsewhere: weights from files, ONNX files as functions."""
+
+from anajax.interop.reading import read as read

@@ -69,11 +69,15 @@ def _cast(node: Node, x: Any) -> Any:
     to = node.get("to")
     if not isinstance(to, np.dtype):
         return node.refuse("Cast to numbers", f"{to} in {node}")
-    return _converted(x, to)
+    return _converted(x, to, bool(node.get("saturate", 1)))
 
 
-def _converted(x: Any, to: Any) -> Any:
+def _converted(x: Any, to: Any, saturate: bool) -> Any:
+    """Another type; what is too large for eight bits becomes the largest."""
     xp = library(x)
+    if saturate and jnp.issubdtype(to, jnp.floating) and to.itemsize == 1:
+        most = xp.asarray(jnp.finfo(to).max, x.dtype)
+        x = xp.clip(x, -most, most)
     return x.astype(to if xp is np else jax.dtypes.canonicalize_dtype(to))
 
 
@@ -158,7 +162,9 @@ _ALIKE = {
 OPERATORS: dict[str, Operator] = {
     **{kind: _same(name) for kind, name in _ALIKE.items()},
     "Cast": _cast,
-    "CastLike": lambda node, x, like: _converted(x, like.dtype),
+    "CastLike": lambda node, x, like: _converted(
+        x, like.dtype, bool(node.get("saturate", 1))
+    ),
     "Celu": _celu,
     "Clip": _clip,
     "DequantizeLinear": _dequantize,

@@ -35,7 +35,7 @@ class Node:
     def refuse(self, rule: str, got: object) -> Any:
         """Refuse what this node asks for."""
         remedy = "Export the network without it."
-        checks.fail("path", f"hold operators as they are known: {rule}", got, remedy)
+        checks.fail("path", f"hold only {rule}", got, remedy)
 
     def static(self, value: Any) -> np.ndarray:
         """A value that must be known before the computation is traced."""

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import anajax
-from anajax.interop import read
+from anajax.interop import onnx, read
 from anajax.interop.protobuf import SCHEMA
 
 
@@ -246,6 +246,8 @@ def mutate_and_read(written, kind, steps):
     try:
         found = read(path)
         assert all(isinstance(a, np.ndarray) for a in found.values())
+        if kind == "onnx":
+            onnx(path)
     except ValueError as error:
         assert str(error).startswith("`path` must"), error
     finally:

@@ -1,5 +1,6 @@
 """ONNX's own tests of single nodes, run on the function that anajax makes of them."""
 
+import importlib
 import warnings
 from pathlib import Path
 
@@ -19,6 +20,15 @@ def cases():
 
         found = collect_testcases(None)
     return [c for c in found if "_expanded" not in c.name and covered(c)]
+
+
+def of(modules):
+    """The cases of a few modules of ONNX, which make them when they are imported."""
+    from onnx.backend.test.case import node
+
+    for name in modules:
+        importlib.import_module(f"{node.__name__}.{name}")
+    return list(node._NodeTestCases)
 
 
 def covered(case):

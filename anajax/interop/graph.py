@@ -19,6 +19,11 @@ from anajax.interop.operators.shapes import STATIC
 from anajax.interop.protobuf import Message
 
 _OWN = ("", "ai.onnx")
+_MISFITS = (
+    TypeError, ValueError, IndexError, KeyError, AttributeError, ZeroDivisionError,
+    MemoryError,
+)  # fmt: skip
+"""What operands that do not fit make of an operator."""
 _BRANCHES = ("then_branch", "else_branch")
 
 
@@ -235,10 +240,10 @@ def _results(node: Node, operands: list[Any]) -> tuple[Any, ...]:
     try:
         with np.errstate(all="ignore"):
             results = TABLE[node.kind](node, *operands)
-    except (TypeError, ValueError, IndexError, KeyError, ZeroDivisionError) as error:
+    except _MISFITS as error:
         if str(error).startswith("`"):
             raise
-        shapes = ", ".join("-" if v is None else str(v.shape) for v in operands)
+        shapes = ", ".join("-" if v is None else str(np.shape(v)) for v in operands)
         got = f"shapes {shapes} ({type(error).__name__}: {error})"
         remedy = "Pass inputs as the file has them."
         checks.fail("inputs", f"fit {node}", got, remedy)

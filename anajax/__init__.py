@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from anajax import chip as chip
     from anajax import crossbar as crossbar
     from anajax import devices as devices
+    from anajax import interop as interop
     from anajax import mapping as mapping
     from anajax import rng as rng
     from anajax._core.tree import replace as replace
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
+    "costs": "anajax.costs",
+    "interop": "anajax.interop",
     "chip": "anajax.chip",
     "crossbar": "anajax.crossbar",
     "density": "anajax.mapping.density",

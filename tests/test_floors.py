@@ -17,9 +17,9 @@ FLOORS = {  # package or module under anajax -> floor
     "nn": 4, "transformation": 4,
     "programming": 5, "training": 5, "analysis": 5, "costs": 5,
     "studies": 6, "cli": 6,
-    "workloads": 6,
+    "workloads": 6, "interop": 6,
 }  # fmt: skip
-BESIDE = {"workloads"}
+BESIDE = {"workloads", "interop"}
 """Stand beside the floors: nothing below the studies imports them."""
 HEAVY = {"pydantic", "xarray", "matplotlib", "typer", "rich", "yaml", "jinja2"}
 """What configs, results and figures are made with, and nothing below the studies."""

@@ -252,6 +252,9 @@ class TrainOptions:
         None, "a bound of weights in standard deviations, or null", above=0
     )
 
+    def __post_init__(self) -> None:
+        checks.words(self)
+
 
 Train = Callable[..., PyTree]
 """`train(key, checkpoint=None)`: parameters after training; one trace for all keys. A

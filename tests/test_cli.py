@@ -190,7 +190,6 @@ def test_fit_device_that_is_not_right_writes_no_file(tmp_path):
         ("anajax.cli", ("jax", "numpy", "scipy", "rich.progress", "pydantic")),
         ("anajax.devices", ("scipy", "optax", "flax", "pandas", "xarray")),
         ("anajax.chip", ("scipy", "optax", "flax", "pandas", "xarray")),
-        ("anajax.studies.load", ("matplotlib", "jinja2", "scipy.stats", "SALib")),
     ],
 )
 def test_nothing_slow_is_imported_before_it_is_needed(module, slow):

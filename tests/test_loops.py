@@ -1,10 +1,10 @@
 """Loops that measure while they program, as strategies of a study."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import anajax
 from anajax import chip, devices
 from anajax.analysis.evaluate import evaluate
 from anajax.mapping import hand as strategies
@@ -49,7 +49,7 @@ def test_a_study_programs_chips_by_its_loops(monkeypatch, tmp_path):
     def error(layers):
         found = evaluate(
             tiny_study.METRICS[False], params, device, layers, data.time.values,
-            chips=3, key=jax.random.key(0),
+            chips=3, key=anajax.key(0),
         )  # fmt: skip
         return found.weight_rms_error
 

@@ -2,11 +2,11 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 import tiny_study
 
+import anajax
 from anajax import devices
 from anajax.analysis.engine import Engine
 from anajax.analysis.evaluate import evaluate
@@ -78,7 +78,7 @@ def test_numbers_share_one_trace_and_chips_are_those_of_evaluate(tmp_path, monke
         device = devices.scale_noise(devices.state_independent(), **noise)
         same = evaluate(
             tiny_study.METRICS[False], study.study.work.params, device, variant.layers,
-            [1.0, 2592e3], chips=4, key=jax.random.key(0),
+            [1.0, 2592e3], chips=4, key=anajax.key(0),
         )  # fmt: skip
         np.testing.assert_allclose(
             data.weight_rms_error.values[i], same.weight_rms_error, rtol=1e-5

@@ -23,12 +23,15 @@ from anajax.analysis.evaluate import evaluate
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.point import Point
 from anajax.compensation import compensation_factor
+from anajax.costs import costs, hermes, neurram
+from anajax.costs.array import loads
 from anajax.crossbar.periphery import IO
 from anajax.crossbar.tiling import TileRule
 from anajax.crossbar.wires import Wires
 from anajax.devices.curves import Constant
 from anajax.mapping import density
 from anajax.mapping import hand as strategies
+from anajax.mapping.selection import one_by_one
 from anajax.mapping.weight_error import (
     error_of_moments,
     moment_table,
@@ -53,11 +56,15 @@ from anajax.programming import (
     program_by_products,
 )
 from anajax.programming.end_to_end.layer_by_layer import Unit, optimize_layer_by_layer
+from anajax.programming.end_to_end.learnable import LearnOptions
 from anajax.programming.loops.product_descent import product_descent_layers
+from anajax.programming.search.gradient import SearchOptions
 from anajax.programming.search.objective import combine
 from anajax.studies import run
 from anajax.studies.store import hosts
 from anajax.studies.store.folder import check_resume, require_begun
+from anajax.studies.ways.digital import TrainingOptions, need_labels
+from anajax.studies.ways.learned import TargetsOptions
 from anajax.training import device_noise
 from anajax.transformation import Rule
 
@@ -67,6 +74,7 @@ LEVELS = anajax.replace(DEVICE, levels=[0.0, 10.0, 25.0])
 PAIR, CELL = strategies.single_pair(DEVICE), mapping.pairs(1)
 W = jnp.array([[0.3, -1.0], [0.7, 0.2]])
 PARAMS, X = {"w": W}, jnp.ones((3, 2))
+LAYOUTS = chip.layouts(PARAMS)
 LAYERS = chip.encode_weights(PARAMS, PAIR)
 CHIP = chip.program(DEVICE, LAYERS, key=KEY)
 DENSITY = density.uniform(points=5)
@@ -98,9 +106,32 @@ CALLS = {
     "chip.encode_weights": lambda **w: chip.encode_weights(PARAMS, PAIR, **w),
     "chip.read": lambda **w: chip.read(DEVICE, CHIP, t=1.0, index=1, **w),
     "chip.recalibrate": lambda **w: chip.recalibrate(DEVICE, CHIP, ONE, **w),
-    "chip.compensation": lambda **w: chip.compensation(
+    "compensation.compensation": lambda **w: chip.compensation(
         CHIP.first, CHIP.first, LAYERS, **w
     ),
+    "chip.drawn": lambda **w: chip.drawn(
+        DEVICE, LAYERS, PARAMS, t=1.0, index=1, key=KEY, **w
+    ),
+    "chip.unwritten": lambda **w: chip.unwritten(PARAMS, PAIR, **w),
+    "mapping.selection.one_by_one": lambda **w: dict(
+        one_by_one(PARAMS, select=chip.default_select, layout=None, **w)
+    ),
+    "analysis.expected.ExpectedError": lambda **w: expected.ExpectedError(
+        params=PARAMS, layouts=LAYOUTS, device=DEVICE, times=ONE, **w
+    ),
+    "costs.array.loads": lambda **w: loads(
+        anajax.analog(UNIT.outputs), PARAMS, X, **w
+    ),
+    "costs.chips.ChipRecord": lambda **w: anajax.replace(hermes(), **w),
+    "costs.chips.MeasuredChip": lambda **w: anajax.replace(neurram(), **w),
+    "costs.estimate.costs": lambda **w: costs(
+        UNIT.outputs, PARAMS, X, chip=hermes(), device=DEVICE, strategy=PAIR, **w
+    ),
+    "programming.end_to_end.learnable.LearnOptions": lambda **w: LearnOptions(**w),
+    "programming.search.gradient.SearchOptions": lambda **w: SearchOptions(**w),
+    "studies.ways.digital.TrainingOptions": lambda **w: TrainingOptions(**w),
+    "studies.ways.digital.need_labels": lambda **w: need_labels(work=NETWORK, **w),
+    "studies.ways.learned.TargetsOptions": lambda **w: TargetsOptions(**w),
     "chip.perturb": lambda **w: chip.perturb(
         PARAMS, DEVICE, PAIR, t=1.0, key=KEY, **w
     ),
@@ -164,9 +195,9 @@ CALLS = {
         metric, PARAMS, DEVICE, PAIR, [1.0], chips=1, key=KEY, **w
     ),
     "analysis.expected.targets": lambda **w: expected.targets(
-        PARAMS, PAIR, DEVICE, **w
+        PARAMS, PAIR, DEVICE, layouts=LAYOUTS, **w
     ),
-    "analysis.evaluate.Point": lambda **w: Point(
+    "analysis.point.Point": lambda **w: Point(
         measure=None, params=None, ideal={}, device=DEVICE, layers={}, times=ONE,
         count=ONE, **w,
     ),
@@ -247,6 +278,7 @@ def test_an_unknown_word_is_refused(name, argument):
 OTHERS = {
     "scope": "layer", "normalize": "layer", "compensation": "none",
     "aggregate": "mean", "drive": "left", "sense": "top", "layout": "separate",
+    "by": "network", "goal": "digital",
 }  # fmt: skip
 
 

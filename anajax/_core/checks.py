@@ -1,7 +1,8 @@
 """Messages for bad input: the argument, the rule, what came, the remedy."""
 
+import dataclasses
 import difflib
-from typing import Any, NoReturn, get_args
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 import jax
 import numpy as np
@@ -45,6 +46,17 @@ def word(name: str, value: Any, known: Any) -> None:
     if not isinstance(value, str) or value not in known:
         close = difflib.get_close_matches(str(value), known, n=1) or known[:1]
         fail(name, f"be one of {known}", repr(value), f'Use "{close[0]}".')
+
+
+def words(record: Any) -> None:
+    """Refuse a dataclass with an unknown word where its fields list those they know."""
+    for field in dataclasses.fields(record):
+        value, hint = getattr(record, field.name), field.type
+        many = get_origin(hint) is tuple and isinstance(value, tuple)
+        known = get_args(hint)[0] if get_origin(hint) is tuple else hint
+        if get_origin(known) is Literal:
+            for each in value if many else (value,):
+                word(field.name, each, known)
 
 
 def function(name: str, value: Any, example: str) -> None:

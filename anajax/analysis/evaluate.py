@@ -136,8 +136,9 @@ def evaluate(
     ideal = chip.weights(params, select=select)
     how: Any = {"select": select, "normalize": normalize, "layout": layout}
     kept = recalibrate is not None or mesh is not None
+    _check_program(strategy, device)
     redrawn = not kept and _bytes(ideal, strategy) * chunk > budget
-    layers = _layers(params, device, strategy, how, redrawn)
+    layers = _layers(params, strategy, how, redrawn)
     chip.check_columns(layers, scope)
     measure = Partial(
         _with_key if keyed else _without_key,
@@ -176,19 +177,26 @@ def _indices(chips: int | JArray | np.ndarray) -> JArray:
     return jnp.arange(chips)
 
 
+def _programmed(strategy: Any) -> bool:
+    """Whether targets are given, and no table."""
+    return isinstance(strategy, Mapping) and all(
+        isinstance(v, chip.LayerProgram) for v in strategy.values()
+    )
+
+
+def _check_program(strategy: Any, device: Device) -> None:
+    check = check_layers if _programmed(strategy) else check_strategy
+    check(strategy, device)
+
+
 def _layers(
     params: PyTree,
-    device: Device,
     strategy: chip.Strategies | Mapping[str, chip.LayerProgram],
     how: dict[str, Any],
     redrawn: bool,
 ) -> Mapping[str, Any]:
-    if isinstance(strategy, Mapping) and all(
-        isinstance(v, chip.LayerProgram) for v in strategy.values()
-    ):
-        check_layers(strategy, device)
+    if _programmed(strategy):
         return dict(strategy)  # pyright: ignore
-    check_strategy(strategy, device)
     make = chip.unwritten if redrawn else chip.encode_weights
     return make(params, strategy, **how)  # pyright: ignore
 

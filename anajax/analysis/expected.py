@@ -47,6 +47,9 @@ class ExpectedError:
     importance: Mapping[str, Array] | None = None
     """What squared errors of weights are weighed by, in densities."""
 
+    def __post_init__(self) -> None:
+        checks.words(self)
+
     def __call__(self, strategy: Strategies) -> np.ndarray:
         """Expected rms weight error `[times]` (fraction of w_max), without samples.
 

@@ -222,6 +222,9 @@ class MeasuredChip:
     measured: tuple[Measured, ...] = static(default=())
     holds_array = True
 
+    def __post_init__(self) -> None:
+        checks.word("drive", self.drive, Drive)
+
     @property
     def basis(self) -> str:
         """What every figure has to say."""

@@ -186,6 +186,7 @@ def costs(
         1
     """
     check_times(device, times, extrapolate=extrapolate)
+    checks.word("normalize", normalize, Normalize)
     function = on_chip(apply, chip)
     items = _items(inputs) if items is None else items
     report = function.report(params, *inputs, **options)

@@ -11,7 +11,7 @@ from anajax.mapping.hand import lsp_first
 from anajax.studies import run
 from anajax.studies.config.study import devices_of
 from anajax.studies.load import load_config
-from anajax.studies.ways.cases import device_of
+from anajax.studies.plan import device_of
 
 ITEMS = 8
 """Calibration inputs whose moments weigh the conductances."""

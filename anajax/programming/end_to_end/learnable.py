@@ -17,6 +17,7 @@ from jaxtyping import Array as JArray
 from jaxtyping import Float
 
 from anajax import chip
+from anajax._core import checks
 from anajax._core.options import option
 from anajax._core.tree import pytree, replace
 from anajax._core.types import PyTree
@@ -54,6 +55,9 @@ class LearnOptions:
 
     On held-out data small networks chose 0.001 to 0.01, deep ones less: 0.0003 for
     ResNet-20 and ResNet-32, 0.00001 for MiniLM."""
+
+    def __post_init__(self) -> None:
+        checks.words(self)
 
 
 @pytree

@@ -58,6 +58,9 @@ class SearchOptions:
     learning_rate: float = option(0.03, "a number above 0", above=0)
     aggregate: Aggregate = option("mean", '"mean" or "minimax"')
 
+    def __post_init__(self) -> None:
+        checks.words(self)
+
 
 def optimize_strategy(
     device: Device,

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from anajax import rng, training
+from anajax._core import checks
 from anajax._core.options import option
 from anajax._core.types import PyTree
 from anajax.analysis.workload import (
@@ -73,6 +74,7 @@ def need_labels(goal: Goal, work: Workload) -> None:
     Raises:
         ValueError: if there is no training split.
     """
+    checks.word("goal", goal, Goal)
     if goal == "labels" and work.train_y is None:
         raise ValueError(
             f"`goal` must be digital for a workload without a training split: got "

@@ -148,6 +148,7 @@ def test_no_term_is_counted_twice(network):
     assert "array included" in got.basis
 
 
+@pytest.mark.slow
 def test_programming_counts_the_pulses_of_the_loop(found):
     assert found.pulses == found.verify_reads == 2 * 6100
     with pytest.raises(ValueError, match="`pulse_energy` must be given.*HERMES"):

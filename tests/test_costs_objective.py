@@ -106,6 +106,7 @@ def test_share_is_the_energy_over_that_of_full_devices(key):
     assert float(share * full) == pytest.approx(float(exact), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_searches_trade_error_for_energy(key):
     """A weight lowers the energy, a budget is kept, and the error pays for it."""
     options = {"key": key, "starts": 1, "steps": 40, "knots": 5}
@@ -131,6 +132,7 @@ def test_searches_trade_error_for_energy(key):
     assert value == pytest.approx(error["weight"] + 0.05 * share["weight"], rel=0.02)
 
 
+@pytest.mark.slow
 def test_targets_learn_to_spare_energy(key):
     params = {"w": 0.3 * jr.normal(key, (6, 4))}
     x = jr.normal(key, (32, 6))

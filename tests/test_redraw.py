@@ -44,6 +44,7 @@ def test_chips_drawn_again_are_those_kept(scope, normalize):
     )
 
 
+@pytest.mark.slow
 def test_targets_already_chosen_are_drawn_again_too():
     way = strategies.single_pair(DEVICE)
     layers = chip.encode_weights(network(), way)

@@ -31,7 +31,11 @@ def metric(params):
 
 @pytest.mark.parametrize(
     ("scope", "normalize"),
-    [("layer", "layer"), ("network", "column"), ("column", "column")],
+    [
+        ("layer", "layer"),
+        pytest.param("network", "column", marks=pytest.mark.slow),
+        pytest.param("column", "column", marks=pytest.mark.slow),
+    ],
 )
 def test_chips_drawn_again_are_those_kept(scope, normalize):
     way = strategies.lsp_first(DEVICE)
@@ -53,7 +57,9 @@ def test_targets_already_chosen_are_drawn_again_too():
     np.testing.assert_allclose(kept.metric, again.metric, **ROUNDING)
 
 
-@pytest.mark.parametrize("key", [anajax.key(1), jr.key(1)])
+@pytest.mark.parametrize(
+    "key", [anajax.key(1), pytest.param(jr.key(1), marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("scope", ["layer", "network"])
 def test_perturb_is_program_and_read(key, scope):
     """Within the rounding of compiled sums."""

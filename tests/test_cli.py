@@ -187,7 +187,10 @@ def test_fit_device_that_is_not_right_writes_no_file(tmp_path):
 @pytest.mark.parametrize(
     ("module", "slow"),
     [
-        ("anajax.cli", ("jax", "numpy", "scipy", "rich.progress", "pydantic")),
+        (
+            "anajax.cli",
+            ("jax", "numpy", "scipy", "rich.progress", "pydantic", "jinja2"),
+        ),
         ("anajax.devices", ("scipy", "optax", "flax", "pandas", "xarray")),
         ("anajax.chip", ("scipy", "optax", "flax", "pandas", "xarray")),
     ],

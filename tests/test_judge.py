@@ -9,6 +9,7 @@ import pytest
 import tiny_study
 from flax import nnx
 
+import anajax
 from anajax import chip, devices
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.periphery import Periphery
@@ -51,13 +52,13 @@ def test_a_study_behind_a_periphery_is_the_system_on_that_hardware(
     times = filled(jnp.asarray(data.time.values, float))
     point = network.point(hardware, layers, times, network.items)
     found = over_points(
-        lambda key, _: one_chip(point, key), chip_keys(jax.random.key(0), jnp.arange(3))
+        lambda key, _: one_chip(point, key), chip_keys(anajax.key(0), jnp.arange(3))
     )
     found = {name: v[:, :2] for name, v in found.items()}
-    one = data.sel(strategy="lsp_first")
+    one = data.sel(strategy="lsp_first").isel(device=0)
     metric, loss = (found[n][..., :64].mean(-1) for n in ("metric", "loss"))
     np.testing.assert_allclose(one.loss, loss, rtol=2e-5)
-    np.testing.assert_allclose(one.accuracy, metric, atol=1.01 / 64)  # ties of codes
+    np.testing.assert_allclose(one.accuracy, metric, atol=1e-6)
     error = found["weight_rms_error"]
     np.testing.assert_allclose(one.weight_rms_error, error, rtol=1e-4)
     mean = one.item_accuracy.mean("item")

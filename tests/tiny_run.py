@@ -11,6 +11,7 @@ import sys
 
 from anajax import cli
 from anajax.studies import run
+from anajax.studies.store import stopping
 
 
 def load(name, **_):
@@ -30,8 +31,15 @@ def load(name, **_):
     return dataclasses.replace(work, metric_fn=metric)
 
 
+def listen_and_say(listen=stopping.listen):
+    """From here on signals are heard: those that wait for this word may send them."""
+    listen()
+    print("ready", flush=True)
+    stopping.listen = listen
+
+
 if __name__ == "__main__":
     run.load = load
-    print("ready", flush=True)
+    stopping.listen = listen_and_say
     sys.argv[0] = "anajax"
     cli.main()

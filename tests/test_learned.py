@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+import anajax
 from anajax import chip, devices
 from anajax.analysis.evaluate import evaluate
 from anajax.analysis.expected import expected_error, targets
@@ -126,7 +127,7 @@ def test_learned_programs_land_in_the_same_results(monkeypatch, tmp_path, normal
     again = evaluate(
         tiny_study.METRICS[False], chip.insert(work.params, digital),
         devices.state_independent(), saved, joint.time.values, chips=3,
-        key=jax.random.key(0),
+        key=anajax.key(0),
     )  # fmt: skip
     np.testing.assert_allclose(again.metric, joint.accuracy, atol=1e-6)
     (trained,) = (out / "trained").iterdir()
@@ -272,7 +273,7 @@ def test_the_loosest_device_is_that_of_required_device(monkeypatch, tmp_path):
     layers = chip.encode_weights(work.params, strategies.lsp_first(device))
     same = required_device(
         tiny_study.METRICS[False], work.params, device, layers, gap=0.2,
-        t=30 * 86400.0, key=jax.random.key(0), factors=(0.5, 4, 32), chips=3,
+        t=30 * 86400.0, key=anajax.key(0), factors=(0.5, 4, 32), chips=3,
     )  # fmt: skip
     assert list(data.parameter.values) == [r.parameter for r in same]
     for r in same:

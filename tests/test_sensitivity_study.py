@@ -1,10 +1,10 @@
 """Studies of sensitivity: the ranking, its parts, resume and report."""
 
-import jax
 import numpy as np
 import pytest
 import tiny_study
 
+import anajax
 from anajax import devices
 from anajax.analysis.impaired import greedy_order, grow
 from anajax.analysis.network import AnalogNetwork
@@ -50,7 +50,7 @@ def test_a_study_ranks_and_goes_on(tmp_path):
         tiny_study.METRICS[False], study.study.work.params,
         devices.state_independent(),
         study.study.deployed.layers, gap=0.05, t=30 * 86400.0,
-        key=jax.random.key(0),
+        key=anajax.key(0),
         parameters=("programming",), factors=FACTORS, chips=4,
     )[0]  # fmt: skip
     one = data.sel(imperfection="programming")

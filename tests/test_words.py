@@ -11,7 +11,24 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from word_list import *  # noqa: F403
+from word_list import (
+    CALLS,
+    CELL,
+    CHIP,
+    DENSITY,
+    DEVICE,
+    KEY,
+    LAYERS,
+    LOOP,
+    ONE,
+    PAIR,
+    PARAMS,
+    TABLE,
+    UNIT,
+    W,
+    X,
+    metric,
+)
 
 import anajax
 from anajax import chip, devices

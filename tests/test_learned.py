@@ -79,7 +79,7 @@ def test_an_optimum_may_be_asked_to_be_never_worse_than_by_hand(key):
     options = OptimizerOptions(starts=1, steps=200, per_layer=True, never_worse=True)
     site = Site(
         network=AnalogNetwork(work=tiny_study.tiny_workload("digits")), params=params,
-        device=devices.pcm_hermes(), times=np.array([1.0, 3600.0, 1e6]), key=key,
+        layouts=chip.layouts(params), device=devices.pcm_hermes(), times=np.array([1.0, 3600.0, 1e6]), key=key,
         optimizer=options,
     )  # fmt: skip
     ways = tables.LspFirst(f=[2.0]), tables.LspFirstTuned(), tables.Optimized()
@@ -275,14 +275,15 @@ def test_the_loosest_device_is_that_of_required_device(monkeypatch, tmp_path):
         tiny_study.METRICS[False], work.params, device, layers, gap=0.2,
         t=30 * 86400.0, key=anajax.key(0), factors=(0.5, 4, 32), chips=3,
     )  # fmt: skip
-    assert list(data.parameter.values) == [r.parameter for r in same]
+    assert list(data.imperfection.values) == [r.parameter for r in same]
     for r in same:
-        found = data.sel(required_strategy="lsp_first", parameter=r.parameter)
-        np.testing.assert_allclose(found.required_gap, r.gaps, atol=1e-6)
-        assert float(found.required_factor) == pytest.approx(float(r.factor), rel=1e-4)
+        found = data.sel(required_strategy="lsp_first", imperfection=r.parameter)
+        found = found.isel(device=0)
+        np.testing.assert_allclose(found.gap, r.gaps, atol=1e-6)
+        assert float(found.largest_factor) == pytest.approx(float(r.factor), rel=1e-4)
     page = report.write_report(tmp_path / "a").read_text(encoding="utf-8")
     assert "Which device would do" in page
-    assert (tmp_path / "a/figures/required.png").is_file()
+    assert (tmp_path / "a/figures/tolerance.png").is_file()
 
 
 @pytest.mark.slow

@@ -79,8 +79,8 @@ def test_an_optimum_may_be_asked_to_be_never_worse_than_by_hand(key):
     options = OptimizerOptions(starts=1, steps=200, per_layer=True, never_worse=True)
     site = Site(
         network=AnalogNetwork(work=tiny_study.tiny_workload("digits")),
-        params=params, layouts=chip.layouts(params), device=devices.pcm_hermes(), times=np.array([1.0, 3600.0, 1e6]), key=key,
-        optimizer=options,
+        params=params, layouts=chip.layouts(params), device=devices.pcm_hermes(),
+        times=np.array([1.0, 3600.0, 1e6]), key=key, optimizer=options,
     )  # fmt: skip
     ways = tables.LspFirst(f=[2.0]), tables.LspFirstTuned(), tables.Optimized()
     two, tuned, best = (site.error(way.strategies(site)) for way in ways)

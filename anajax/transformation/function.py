@@ -192,13 +192,34 @@ class AnalogFunction:
         count in its largest weight; unless it is `None`, those weights come along as
         `"columns"`.
         """
-        how = {"vectors": vectors, "by_column": by_column}
-        observe = calibrate.observer(within, outputs, **how)
+        look = calibrate.observer(within, outputs, vectors=vectors, by_column=by_column)
+        seen = self.seen_by(look, params, *inputs, mask=mask, **options)
+        return jax.lax.pmax(seen, over) if over else seen
+
+    def seen_by(
+        self,
+        look: Callable[..., Any],
+        params: PyTree,
+        *inputs: Any,
+        mask: JArray | None = None,
+        key: PRNGKey | None = None,
+        **options: Any,
+    ) -> Seen:
+        """What an observer of `transformation.calibrate` sees at each product.
+
+        Args:
+            look: from `calibrate.observer`.
+            params: parameters.
+            *inputs: inputs.
+            mask: as of `calibrate`.
+            key: names the noise, where the observer counts it.
+            **options: keyword arguments of `apply`.
+        """
         plan, _, flat, _, _ = self._plan(params, inputs, options)
         mask = None if mask is None else jnp.asarray(mask, bool)
-        context = Context(None, {}, observer=observe, mask=mask)
+        context = Context(key, {}, observer=look, mask=mask)
         run(plan, context, flat)
-        return jax.lax.pmax(context.seen, over) if over else context.seen
+        return context.seen
 
     def tally(
         self,
@@ -269,7 +290,7 @@ class AnalogFunction:
             strategy: how weights become conductances; one for all, or one per path.
             key: one key is one chip.
             scope: the weights that share one compensation factor: those of a layer, of
-                a column, or `"none"` for no compensation.
+                a column, of a tile, or `"none"` for no compensation.
             normalize: whose largest |weight| fills the range, see `mapping.normalized`.
             combine: which devices of a weight share an ADC conversion: `"analog"`
                 (all), `"digital"` (one each), or the group of each device, such as

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 
 from anajax import crossbar, rng
 from anajax._core import checks
@@ -218,11 +219,10 @@ def tiles_of(
     """The tiles of one matrix `[in, out]`; of a chip with the factors of its parts."""
     if not isinstance(w, Held):
         return crossbar.from_weights(w, rule.tiles, normalize=rule.normalize)
-    return crossbar.from_planes(
+    return crossbar.from_groups(
         jnp.stack(w.parts, -1),
         rule.tiles,
-        coefficients=jnp.ones(len(w.parts)) if digital is None else digital,
-        combine="digital",
+        digital=np.ones(len(w.parts)) if digital is None else digital,
         normalize=rule.normalize,
         variance=jnp.stack(w.variance, -1) if w.variance else None,
     )
@@ -285,7 +285,7 @@ def _in_groups(
     def one(x: JArray, w: JArray | Held, key: PRNGKey | None) -> JArray:
         tiles = tiles_of(how, w, digital)
         if isinstance(w, Held) and w.factor is not None:
-            tiles = crossbar.rescale(tiles, jnp.max(w.factor, axis=0))
+            tiles = crossbar.rescale(tiles, crossbar.of_tiles(w.factor, how.tiles))
         y = crossbar.mvm(tiles, x, io, key=key)
         if not isinstance(w, Held) or w.offset is None:
             return y
@@ -357,10 +357,16 @@ class Product(Action):
 
     def _observe(self, context: Context, eqn: Any, x: JArray, w: Any) -> None:
         site, masked = self.site, context.mask is not None
+        if x.size and not masked:
+            checks.finite(f"inputs of {site.name}", x)
+        key = context.key_of(site, x, plain_value(w))
 
         def product(x: JArray, w: Any, part: Any) -> Any:
+            own = key
+            if key is not None and part is not None:
+                own = jr.fold_in(rng.path_key(key, "part"), part)
             io = context.io_of(site)
-            return context.observer(site, x, w, io=io, masked=masked)
+            return context.observer(site, x, w, io=io, masked=masked, key=own)
 
         def whole(x: JArray, w: Any) -> Any:
             with precision(eqn):

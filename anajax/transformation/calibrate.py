@@ -111,13 +111,10 @@ def observer(
         if count == 1:
             found = one(x, w, key)
         else:
-            apart = [a.reshape(count, -1, *a.shape[1:]) for a in (x, w)]
-            keys = (
-                None
-                if key is None
-                else rng.streams(key, rng.Stage.LAYER, jnp.arange(count))
-            )
-            found = jax.vmap(one)(*apart, keys)
+            vectors, matrices = (a.reshape(count, -1, *a.shape[1:]) for a in (x, w))
+            number, stage = jnp.arange(count), rng.Stage.LAYER
+            keys = None if key is None else rng.streams(key, stage, number)
+            found = jax.vmap(one)(vectors, matrices, keys)
         return jnp.zeros((*x.shape[:2], w.shape[-1]), x.dtype), found
 
     return observe

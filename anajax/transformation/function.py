@@ -9,13 +9,13 @@ with an activation, and does it on tiles; everything else runs as it was. The re
 a pure function again, for `jit`, `grad`, `vmap`, `scan`, `checkpoint` and `shard_map`.
 """
 
-import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from anajax import rng
 from anajax._core import checks
 from anajax._core.types import JArray, PRNGKey, PyTree
 from anajax.chip import Strategies, encode_weights, path_name, program
@@ -35,7 +35,14 @@ from anajax.transformation.on_chip import (
 )
 from anajax.transformation.plan import Builder, Plan, run
 from anajax.transformation.report import Report, check_tiles, report
-from anajax.transformation.rules import Rule, as_rules, check_used, first
+from anajax.transformation.rules import (
+    Rule,
+    as_rules,
+    check_held,
+    check_signature,
+    check_used,
+    first,
+)
 from anajax.transformation.sites import Context, Site, plain_value
 
 HANDLERS = equations.HANDLERS | control.HANDLERS | sharded.HANDLERS
@@ -78,7 +85,7 @@ class AnalogFunction:
     def __init__(self, apply: Callable[..., Any], rules: Rule | Sequence[Rule]):
         self.apply, self.rules = apply, as_rules(rules)
         self.given = bool(rules)
-        _check_signature(apply)
+        check_signature(apply)
 
     def __call__(
         self,
@@ -116,7 +123,10 @@ class AnalogFunction:
         flat[: len(shapes)] = [
             held.get(path, array) for path, array in zip(shapes, flat, strict=False)
         ]
-        outs = run(plan, Context(key, ranges, digital=digital), flat)
+        names = [site.name for site in builder.sites]
+        keys = {} if key is None else rng.path_keys(key, names)
+        context = Context(key, ranges, digital=digital, keys=keys)
+        outs = run(plan, context, flat)
         return jax.tree.unflatten(tree, [plain_value(out) for out in outs])
 
     def sites(self, params: PyTree, *inputs: Any, **options: Any) -> tuple[Site, ...]:
@@ -350,7 +360,7 @@ class AnalogFunction:
         marks += [None] * (len(arrays) - len(marks))
         plan = builder.walk(jaxpr, consts, marks)
         met = [path for site in builder.sites for path in site.layouts]
-        _check_held(held, met)
+        check_held(held, met)
         if self.given:
             check_used(self.rules, list(shapes), builder.products, met, builder.reasons)
             check_tiles(report(shapes, builder), self.rules)
@@ -374,29 +384,5 @@ def _shapes(named: list[tuple[str, Any]]) -> dict[str, tuple[int, ...]]:
     return dict(arrays)
 
 
-def _check_held(held: Collection[str], met: list[str]) -> None:
-    """Refuse a chip whose weights are not those of this function with these rules."""
-    missing = sorted(set(held) - set(met))
-    if missing or (held and not set(met) <= set(held)):
-        got = f"one of {sorted(held)}"
-        remedy = "Put them on a chip by this very function."
-        checks.fail("params", f"be a chip with the weights {met}", got, remedy)
-
-
 def _is_array(leaf: Any) -> bool:
     return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
-
-
-def _check_signature(apply: Callable[..., Any]) -> None:
-    try:
-        parameters = inspect.signature(apply).parameters
-    except (TypeError, ValueError):
-        return
-    for name in ("key", "ranges"):
-        found = parameters.get(name)
-        if found is not None and found.kind is found.KEYWORD_ONLY:
-            got = "an argument of that name for `apply` itself"
-            remedy = (
-                "Wrap it: lambda params, k, *inputs: apply(params, *inputs, key=k)."
-            )
-            checks.fail(name, "be left to the hardware", got, remedy)

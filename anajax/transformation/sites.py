@@ -112,6 +112,8 @@ class Context:
     """What the observer found, by site."""
     digital: Mapping[str, JArray] = dataclasses.field(default_factory=dict)
     """Factors behind the ADCs of the parts of weights on a chip, by path."""
+    keys: Mapping[str, rng.FirstRead] = dataclasses.field(default_factory=dict)
+    """Keys of sites that were derived together; the others follow from `key`."""
     adds: bool = False
     """Whether what the observer finds adds up over steps; else the largest counts."""
 
@@ -155,7 +157,7 @@ class Context:
         seen = jnp.where(jnp.isnan(x), jnp.inf, x)  # what went wrong is not left out
         return jnp.where(mask, seen, jnp.nan)
 
-    def key_of(self, site: Site, *operands: JArray) -> PRNGKey | None:
+    def key_of(self, site: Site, *operands: JArray) -> PRNGKey | rng.FirstRead | None:
         """The noise key of a site in this step of all loops around it.
 
         Inside a `shard_map` that keeps track of what differs between devices, devices
@@ -163,10 +165,13 @@ class Context:
         """
         if self.key is None:
             return None
-        key = rng.path_key(self.key, site.name)
+        known, axes = self.keys.get(site.name), varying(*operands)
+        if known is not None and not self.steps and not axes:
+            return known
+        key = rng.path_key(self.key, site.name) if known is None else known.key
         for _, step, _ in self.steps:
             key = jr.fold_in(rng.path_key(key, "step"), step)
-        for axis in varying(*operands):
+        for axis in axes:
             key = jr.fold_in(rng.path_key(key, axis), jax.lax.axis_index(axis))
         return key
 
@@ -249,7 +254,7 @@ def multiply(
     io: IO,
     x: JArray,
     w: JArray | Held,
-    key: PRNGKey | None,
+    key: PRNGKey | rng.FirstRead | None,
     digital: JArray | None,
 ) -> JArray:
     """The product of a site on tiles.
@@ -264,12 +269,16 @@ def multiply(
     """
 
     def product(x: JArray, w: Any, part: Any) -> tuple[JArray, None]:
-        own = key
-        if key is not None and part is not None:
-            own = jr.fold_in(rng.path_key(key, "part"), part)
+        own = key if part is None else of_part(key, part)
         return _in_groups(how, io, x, w, own, digital), None
 
     return how.form.run(x, w, product, how.patches)[0]
+
+
+def of_part(key: PRNGKey | rng.FirstRead | None, part: JArray | int) -> PRNGKey | None:
+    """The key of a part of a batch."""
+    key = key.key if isinstance(key, rng.FirstRead) else key
+    return None if key is None else jr.fold_in(rng.path_key(key, "part"), part)
 
 
 def _in_groups(
@@ -362,9 +371,7 @@ class Product(Action):
         key = context.key_of(site, x, plain_value(w))
 
         def product(x: JArray, w: Any, part: Any) -> Any:
-            own = key
-            if key is not None and part is not None:
-                own = jr.fold_in(rng.path_key(key, "part"), part)
+            own = key if part is None else of_part(key, part)
             io = context.io_of(site)
             return context.observer(site, x, w, io=io, masked=masked, key=own)
 

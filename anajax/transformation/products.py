@@ -189,8 +189,21 @@ class Convolution:
             return jnp.moveaxis(y, 0, 1).reshape(*outer, groups * columns), more
 
         y, more = in_parts(some, x, self._per_item(x), limit, over)
+        return self.ordered(y), more
+
+    def convolve(self, x: JArray, w: JArray) -> JArray:
+        """The convolution itself, `[batch *space channels]`."""
+        numbers = jax.lax.ConvDimensionNumbers(self.x_order, self.w_order, self.y_order)
+        strides, padding, spread, dilation = self.window
+        y = jax.lax.conv_general_dilated(
+            x, w, strides, padding, spread, dilation, numbers, self.groups
+        )
+        return jnp.transpose(y, (self.y_order[0], *self.y_order[2:], self.y_order[1]))
+
+    def ordered(self, y: JArray) -> JArray:
+        """A result `[batch *space channels]` with its axes as the convolution has."""
         back = (self.y_order[0], *self.y_order[2:], self.y_order[1])
-        return jnp.transpose(y, [back.index(i) for i in range(y.ndim)]), more
+        return jnp.transpose(y, [back.index(i) for i in range(y.ndim)])
 
     def matrices(self, w: JArray) -> JArray:
         """A kernel as its matrices `[groups in out]`."""

@@ -26,6 +26,7 @@ from anajax.crossbar.periphery import (
 )
 from anajax.crossbar.tiling import Scaling, TileRule
 from anajax.mapping.layout import Layout
+from anajax.transformation import direct
 from anajax.transformation._jax import bind, precision, varying, with_automatic_axes
 from anajax.transformation.products import Convolution, Dot
 from anajax.transformation.rules import Rule
@@ -272,7 +273,11 @@ def multiply(
         own = key if part is None else of_part(key, part)
         return _in_groups(how, io, x, w, own, digital), None
 
-    return how.form.run(x, w, product, how.patches)[0]
+    form = how.form
+    if isinstance(form, Convolution) and not isinstance(w, Held):
+        if direct.fits(form, how.tiles, io):
+            return direct.convolved(form, how.tiles, how.normalize, io, x, w, key)
+    return form.run(x, w, product, how.patches)[0]
 
 
 def of_part(key: PRNGKey | rng.FirstRead | None, part: JArray | int) -> PRNGKey | None:

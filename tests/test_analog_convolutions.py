@@ -10,7 +10,7 @@ from analog_list import vectors, weights
 
 from anajax.crossbar import TileRule, periphery
 from anajax.crossbar.periphery import IO, LearnedRange, OutputNoise
-from anajax.transformation import Rule, analog, direct
+from anajax.transformation import Rule, analog, multiply
 
 LEARNED = {"scaling": LearnedRange(range=0.8), "dac": periphery.uniform(6, 1.0)}
 WAYS = {
@@ -65,7 +65,7 @@ def test_the_convolution_of_converted_inputs(way, window, key, monkeypatch):
 
     text, got = run()
     assert "stablehlo.convolution" in text
-    monkeypatch.setattr(direct, "fits", lambda *_: False)
+    monkeypatch.setattr(multiply, "fits", lambda *_: False)
     jax.clear_caches()
     text, expected = run()
     assert "stablehlo.convolution" not in text

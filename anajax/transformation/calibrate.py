@@ -15,11 +15,11 @@ from anajax._core.types import JArray, PRNGKey
 from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange
 from anajax.crossbar.split import split_axis
 from anajax.crossbar.tiling import TileRule
+from anajax.transformation.multiply import inputs_alone
 from anajax.transformation.rules import Rule
 from anajax.transformation.sites import (
     RANGED,
     Site,
-    inputs_alone,
     plain_value,
     with_ranges,
 )

@@ -257,6 +257,7 @@ def _folded_site(builder: Builder, eqn: Any, side: int, mark: Folded) -> Action 
         loops=mark.loops,
         layouts=layouts,
         folded=True,
+        source=eqn.invars[side],
         vectors=_vectors(eqn, form),
     )
 

@@ -32,7 +32,7 @@ from anajax.studies.config.sections import (
     one_of,
     refuse,
 )
-from anajax.studies.ways.base import DIGITAL
+from anajax.studies.ways.base import DIGITAL, Way
 from anajax.studies.ways.catalog import Entries, entries
 from anajax.studies.ways.digital import TrainingOptions
 from anajax.studies.ways.site import OptimizerOptions
@@ -239,6 +239,7 @@ class StudyConfig(Section):
     periphery: Options[Periphery] | None = None
     compensation: CompensationSection = CompensationSection()
     optimizer: Options[OptimizerOptions] = Options[OptimizerOptions]()
+    training: Options[TrainingOptions] | None = None
     extrapolate: bool = Field(
         default=False, description="true to allow times that the source does not cover"
     )
@@ -265,12 +266,33 @@ class StudyConfig(Section):
             )
         return self
 
+    @property
+    def ways(self) -> list[Way]:
+        """All ways to program that it names."""
+        one = getattr(self, "strategy", None)
+        return list(getattr(self, "strategies", [] if one is None else [one]))
+
+    @model_validator(mode="after")
+    def _trained(self) -> "StudyConfig":
+        asking = [e.title for e in self.ways if e.trained]
+        if asking and self.training is None:
+            raise ValueError(
+                f"`training` must be there for strategies with `trained`: got null for "
+                f"{asking}. Add the section `training`, which may be {{}}."
+            )
+        alike = [e.title for e in self.ways if e.family == DIGITAL]
+        if alike and self.training and self.training.record.goal == DIGITAL:
+            raise ValueError(
+                f"`training.goal` must be labels for {alike}: got digital, which is "
+                "where the digital network is already. Drop the entry."
+            )
+        return self
+
 
 class ProgrammedConfig(StudyConfig):
     """What studies that compare strategies share."""
 
     strategies: Entries
-    training: Options[TrainingOptions] | None = None
     required: RequiredSection | None = None
     save_every: int | None = Field(
         default=None,
@@ -278,22 +300,6 @@ class ProgrammedConfig(StudyConfig):
         description="chips, 1 or more, or null for several times a minute",
     )
     """Chips after which they are saved, besides several times a minute."""
-
-    @model_validator(mode="after")
-    def _trained(self) -> "ProgrammedConfig":
-        asking = [e.title for e in self.strategies if e.trained]
-        if asking and self.training is None:
-            raise ValueError(
-                f"`training` must be there for strategies with `trained`: got null for "
-                f"{asking}. Add the section `training`, which may be {{}}."
-            )
-        alike = [e.title for e in self.strategies if e.family == DIGITAL]
-        if alike and self.training and self.training.record.goal == DIGITAL:
-            raise ValueError(
-                f"`training.goal` must be labels for {alike}: got digital, which is "
-                "where the digital network is already. Drop the entry."
-            )
-        return self
 
     @model_validator(mode="after")
     def _listed(self) -> "ProgrammedConfig":

@@ -12,15 +12,14 @@ from anajax.analysis.hardware import NON_IDEALITIES
 from anajax.chip import Strategies
 from anajax.studies.config.durations import human
 from anajax.studies.kinds.tolerance import curves_figure as _curves_figure
-from anajax.studies.kinds.tolerance import factor_text, interval
-from anajax.studies.report import assumptions as assumed
-from anajax.studies.report.blocks import (
-    Block,
-    Cell,
-    Drawing,
-    cells,
-    format_of,
+from anajax.studies.kinds.tolerance import (
+    factor_text,
+    interval,
+    of_subsets,
+    subsets_text,
 )
+from anajax.studies.report import assumptions as assumed
+from anajax.studies.report.blocks import Block, Cell, Drawing, cells, format_of
 from anajax.studies.report.plots import (
     OPTIMIZED,
     Z90,
@@ -77,7 +76,10 @@ def _tolerance(data: xr.Dataset) -> Block:
         nominal = f"{float(one.amount_nominal):.3g} {one.unit.values}"
         factor = factor_text(one.largest_factor)
         head = str(one.title.values)
-        rows.append(cells(head, nominal, factor, interval(one), tolerated(one)))
+        subsets = [show.number(v) for v in of_subsets(one)]
+        rows.append(
+            cells(head, nominal, factor, interval(one), tolerated(one), *subsets)
+        )
     reference = {
         "digital": "the digital network",
         "nominal": "the same chips at factor 1",
@@ -90,8 +92,15 @@ def _tolerance(data: xr.Dataset) -> Block:
         "chips first passes what is accepted is the largest tolerated factor. "
         "Intervals: 90 %, bootstrap over chips, the same chips at all factors. The "
         f"standard error of a loss over test items is at most {worst}."
-        f"{assumed.stopping(data, 'factor')}",
-        header=["imperfection", "nominal", "factor", "90 % interval", "tolerated"],
+        f"{assumed.stopping(data, 'factor')}{subsets_text(data)}",
+        header=[
+            "imperfection",
+            "nominal",
+            "factor",
+            "90 % interval",
+            "tolerated",
+            *map(str, data.subset.values),
+        ],
         rows=rows,
         drawings=[
             Drawing(

@@ -70,6 +70,24 @@ def interval(one: xr.Dataset) -> str:
     return " to ".join(dict.fromkeys(ends))
 
 
+def subsets_text(data: xr.Dataset) -> str:
+    """What the columns of subsets in a table are; nothing where there are none."""
+    if not data.sizes["subset"]:
+        return ""
+    return (
+        " The last columns are the losses of subsets of the items "
+        f"({format_of(data).points}) at the largest factor tried that is tolerated."
+    )
+
+
+def of_subsets(one: xr.Dataset) -> np.ndarray:
+    """Losses `[subsets]` at the largest tolerated factor; NaN where there is none."""
+    within = np.flatnonzero(one.factor.values <= float(one.largest_factor))
+    last = int(within[-1]) if within.size else 0
+    mean = one.subset_gap.isel(factor=last).mean("chip").values
+    return mean if within.size else np.full_like(mean, np.nan)
+
+
 def blocks(data: xr.Dataset) -> list[Block]:
     """The section of a study of strategies that asked for it."""
     if "gap" not in data:

@@ -5,14 +5,14 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-import anajax
+from anajax._core.version import VERSION
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
     packages = ("jax", "flax", "numpy")
     return {
-        "anajax": anajax.__version__,
+        "anajax": VERSION,
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in packages},
     }

@@ -10,7 +10,7 @@ hardware = anajax.analog(apply, anajax.Rule(".*", io=anajax.periphery.bits(8, 8)
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from anajax._core.version import VERSION as __version__
+from anajax._core.version import VERSION
 
 if TYPE_CHECKING:
     from anajax import chip as chip
@@ -66,6 +66,8 @@ if TYPE_CHECKING:
     from anajax.transformation import analog as analog
     from anajax.workloads.own import workload as workload
 
+
+__version__ = VERSION
 
 _MODULES = {
     "costs": "anajax.costs",

@@ -20,7 +20,7 @@ def versions() -> dict[str, str]:
 
 def git_state() -> str:
     """Commit of the checkout that anajax runs from, with "+changes" if it is dirty."""
-    root = Path(anajax.__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists():
         return "not a git checkout"
 

@@ -8,8 +8,10 @@ in a file that a config names; an ONNX file needs no code at all.
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import anajax
+from anajax.cli import app
 from anajax.studies.load import load_config, validate
 from anajax.studies.report import terminal
 from anajax.studies.run import prepare, run
@@ -254,3 +256,34 @@ def test_an_onnx_file_that_does_not_fit_is_named(iris):
         config = load_config(iris / "config.yaml", [f"workload.{change}"])
         with pytest.raises(ValueError, match=match):
             prepare(config, out=iris / "out")
+
+
+def test_a_folder_to_start_from(tmp_path):
+    """`anajax init` and `anajax check`: the same network as a run would have."""
+
+    def invoke(*words):
+        return CliRunner().invoke(app, [str(word) for word in words])
+
+    made = invoke("init", tmp_path / "mine")
+    assert made.exit_code == 0, made.output
+    files = {"config.yaml", "my_net.py", "README.md"}
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == files
+    again = invoke("init", tmp_path / "mine")
+    assert again.exit_code == 2 and "`DIR` must hold none of" in again.output
+    config = tmp_path / "mine" / "config.yaml"
+    found = invoke("check", config, "--set", "periphery={columns: 16}")
+    assert found.exit_code == 0, found.output
+    for text in (
+        "Study: strategies, 3 parts, 10 chips at 1 s, 1 h, 1 d",
+        "Network: my_net, 300 test items of shape (8,)",
+        "Digital accuracy of the first 256 items: 0.9",
+    ):
+        assert text in found.output
+    rows = [line.split() for line in found.output.splitlines()]
+    assert ["hidden", "1", "x", "8", "x", "32", "2", "256"] in rows
+    assert ["all", "3", "352"] in rows
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "mine" / "my_net.py").write_text("def load(items):\n    return 1 / 0\n")
+    broken = invoke("check", config)
+    assert broken.exit_code == 2 and "\n  my_net.py, line 2, in load: " in broken.output
+    assert "Traceback" not in broken.output

@@ -23,6 +23,10 @@ app = typer.Typer(
     epilog="Exit codes: 0 done; 2 a mistake in what was given; 4 a file could not be "
     "written; 130 Ctrl-C; 143 SIGTERM.",
 )
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value, dotted key."),
+]
 Data = Annotated[Path | None, typer.Option(help="Folder with local data sets.")]
 
 

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from anajax.cli.base import Data, app, fail, mistakes, require_folder, working, writes
+from anajax.cli.base import (
+    Changes,
+    Data,
+    app,
+    fail,
+    mistakes,
+    require_folder,
+    working,
+    writes,
+)
 from anajax.studies.store import stopping
 
 if TYPE_CHECKING:  # costs seconds to import
@@ -32,10 +41,7 @@ class _Run(TyperCommand):
 @app.command(cls=_Run)
 def run(
     config: Annotated[Path, typer.Argument(help="A YAML file, see configs/.")],
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Replace a value, dotted key."),
-    ] = None,
+    changes: Changes = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the results; out/NAME by default."),
@@ -76,6 +82,32 @@ def run(
 
             study = prepare(asked, out=folder, data=data, resume=going_on, mesh=mesh)
     _work(study)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+) -> None:
+    """Write a config, a network of your own and a README to start from."""
+    with mistakes():
+        from anajax.studies.begin import init as begin
+
+        for path in begin(folder):
+            typer.echo(f"Written: {path}")
+
+
+@app.command()
+def check(
+    config: Annotated[Path, typer.Argument(help="A YAML file of a study.")],
+    changes: Changes = None,
+    data: Data = None,
+) -> None:
+    """Check CONFIG and say what would run: layers, tiles, memory, parts."""
+    with mistakes():
+        from anajax.studies.begin import check as told
+
+        require_folder(data)
+        typer.echo(told(config, changes or [], data))
 
 
 @app.command()

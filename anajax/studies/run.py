@@ -69,7 +69,7 @@ def prepare(
     """
     check_resume(resume)
     kind = kinds()[config.study]
-    with hosts.together(), _exact():
+    with hosts.together(), exact():
         if hosts.is_main_process():
             require_begun(out, resume)
         work = workload or workload_of(config.workload, data)
@@ -107,7 +107,7 @@ def run(prepared: Prepared, *, notify: Notify = lambda text, done: None) -> xr.D
     """
     config, work, folder = prepared.config, prepared.work, prepared.folder
     try:
-        with _exact():
+        with exact():
             digital = np.asarray(evaluate(work))
             data = prepared.study.run(Parts(folder, notify), digital)
         data = results.finished(data, config, work, digital, folder.identity)
@@ -117,7 +117,7 @@ def run(prepared: Prepared, *, notify: Notify = lambda text, done: None) -> xr.D
         folder.close()
 
 
-def _exact() -> contextlib.AbstractContextManager[None]:
+def exact() -> contextlib.AbstractContextManager[None]:
     """Products of float32, as on a CPU: a GPU would round their inputs to TF32."""
     return jax.default_matmul_precision("highest")
 

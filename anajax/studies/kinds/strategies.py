@@ -160,7 +160,7 @@ class Runner:
         return f"{self.case.label}-{entry.title}"
 
     def _part(self, entry: Way, draft: Draft, title: str) -> dict[str, Any]:
-        program, config = self._program(entry), self.study.config
+        program, config = self.program(entry), self.study.config
         if not program.layers:
             items = np.asarray(evaluate(self.study.work, program.params))
             return self.exact_part(items, program.params)
@@ -239,7 +239,7 @@ class Runner:
         sign = 1.0 if self.study.work.higher_is_better else -1.0
 
         def compute(draft: Draft) -> dict[str, Any]:
-            program, gaps = self._program(entry), []
+            program, gaps = self.program(entry), []
             for i, factor in enumerate(config.required.factors):
                 scaled, last = dict.fromkeys(names, factor), self.case.times[-1:]
                 found = self._measure(program, scaled, last, draft.section(f"{i}"))
@@ -256,7 +256,7 @@ class Runner:
 
     # --- programs ---------------------------------------------------------------------
 
-    def _program(self, entry: Way) -> Program:
+    def program(self, entry: Way) -> Program:
         """What is on the chips."""
         if entry.title not in self._programs:
             name = self._name(entry)

@@ -15,7 +15,6 @@ from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.tolerance import RAY, Requirement, requirement
 from anajax.analysis.workload import Workload, evaluate, outputs
 from anajax.programming import strategy_file
-from anajax.programming.end_to_end.targets import distillation
 from anajax.programming.strategy_file import from_text, to_text
 from anajax.studies.config.study import (
     DevicesConfig,
@@ -184,7 +183,7 @@ class Runner:
         work, chips, times = self.study.work, self.study.config.chips, self.case.times
         loss = 0.0
         if params is not None:
-            loss = distillation(outputs(work, params), outputs(work))
+            loss = work.divergence_fn(outputs(work, params), outputs(work))
         masks = [np.asarray(mask, bool) for mask in work.subsets.values()]
 
         def same(value: Any, *shape: int) -> np.ndarray:

@@ -190,7 +190,7 @@ def devices(
 @app.command()
 def costs(
     config: Annotated[Path, typer.Argument(help="A YAML file of a study.")],
-    chip: Annotated[str, typer.Option(help="A name, or a .yaml file.")] = "hermes",
+    chip: Annotated[str | None, typer.Option(help="A name, or a .yaml file.")] = None,
     data: Data = None,
 ) -> None:
     """Print energy, latency and area of the network of CONFIG on a chip."""

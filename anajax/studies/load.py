@@ -75,9 +75,11 @@ def validate(data: dict[str, Any], *, folder: Path = Path()) -> StudyConfig:
 
     def find(file: str) -> str:
         if not (folder / file).is_file():
+            chip = file.endswith((".yaml", ".yml"))
             raise FileNotFoundError(
-                f"`device.file` must be a file: got {file}. Give a path relative to "
-                "the config; `anajax fit-device` makes such files."
+                f"`{'costs.chip' if chip else 'device.file'}` must be a file: got "
+                f"{file}. Give a path relative to the config"
+                + ("." if chip else "; `anajax fit-device` makes such files.")
             )
         return str((folder / file).resolve())
 

@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from anajax import chip, devices, rng
+from anajax._core import checks
 from anajax._core.tree import replace
 from anajax._core.types import PyTree
 from anajax.analysis.engine import Engine, Kept, Tally
@@ -21,6 +22,7 @@ from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.workload import Workload
 from anajax.devices.base import Device, check_device
 from anajax.devices.records import find_preset
+from anajax.studies.bill import Bill, bill
 from anajax.studies.config.on_hardware import HardwareConfig
 from anajax.studies.config.study import (
     DevicesConfig,
@@ -97,9 +99,16 @@ def uncovered(config: StudyConfig, device: Device, times: np.ndarray) -> np.ndar
 
 
 def device_of(config: StudyConfig, section: DeviceSection) -> Device:
-    """The device of a section, with the faults of its study."""
+    """The device of a section, with the faults of its study.
+
+    Raises:
+        ValueError: if it is not valid, or of few levels where energy is to count.
+    """
     device = make_device(section)
     faults = config.faults
+    if device.levels is not None and config.optimizer.record.energy() is not None:
+        rule, remedy = "have no energy for a device of few levels", "Drop it."
+        checks.fail("optimizer", rule, device.name, remedy)
     return device if faults is None else replace(device, faults=faults.record)
 
 
@@ -147,6 +156,8 @@ class Deployed:
     """With its texts."""
     extrapolated: np.ndarray
     """Which of the times the source of the device does not cover."""
+    bill: Bill | None = None
+    """What it costs, where the config says on which chip."""
 
     @property
     def w_max(self) -> dict[str, float]:
@@ -171,6 +182,7 @@ def deploy(config: HardwareConfig, work: Workload) -> Deployed:
         layers=strategy_layers(config, network, hardware.device),
         device=device,
         extrapolated=outside,
+        bill=bill_of(config, network),
     )
 
 
@@ -188,6 +200,18 @@ def network_of(config: StudyConfig, work: Workload) -> AnalogNetwork:
         normalize=config.normalize,
         raw=config.compensation.through == "periphery",
     )
+
+
+def bill_of(
+    config: StudyConfig, network: AnalogNetwork, periphery: Periphery | None = None
+) -> Bill | None:
+    """What the programs of a study cost, where its config has `costs`.
+
+    Raises:
+        ValueError: if the chip does not cover the bits of the periphery.
+    """
+    options = None if config.costs is None else config.costs.record
+    return bill(options, network, periphery)
 
 
 def periphery_of(config: StudyConfig) -> Periphery:
@@ -263,7 +287,11 @@ def strategy_layers(
 
 
 def site_of(
-    config: StudyConfig, network: AnalogNetwork, device: Device, times: np.ndarray
+    config: StudyConfig,
+    network: AnalogNetwork,
+    device: Device,
+    times: np.ndarray,
+    made: Bill | None = None,
 ) -> Site:
     """Where the ways of a study program.
 
@@ -272,6 +300,7 @@ def site_of(
         network: behind its periphery.
         device: without its texts.
         times: those of the config that the device is asked for.
+        made: what programs cost, where the study says.
     """
     options, each = config.optimizer.record, None
     if options.time_weights is not None:
@@ -286,4 +315,5 @@ def site_of(
         recalibrate=as_times(config.compensation.recalibrate),
         optimizer=options,
         time_weights=each,
+        met=None if made is None else made.loads,
     )

@@ -19,6 +19,7 @@ from anajax.analysis.impaired import ImpairedModel, greedy_order, grow, numbers
 from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.sharding import place
 from anajax.analysis.workload import Workload
+from anajax.studies.bill import labelled
 from anajax.studies.kinds import sensitivity_page as page
 from anajax.studies.kinds import sensitivity_results as arrays
 from anajax.studies.kinds.base import Kind
@@ -128,7 +129,11 @@ class Sensitivity:
         data = xr.merge(
             tables, compat="no_conflicts", join="outer", combine_attrs="no_conflicts"
         )
-        return data.assign_attrs(strategy=config.strategy.title)
+        data = data.assign_attrs(strategy=config.strategy.title)
+        if d.bill is None:
+            return data
+        spent = d.bill(d.layers, d.hardware.device, np.asarray(config.times[-1:]))
+        return labelled(data, d.bill, spent)
 
     def _grown(self, name: str, parts: Parts, digital: np.ndarray) -> Arrays:
         section = self.config.one_at_a_time

@@ -14,6 +14,7 @@ from anajax.studies.config.durations import human
 from anajax.studies.kinds.tolerance import curves_figure as _curves_figure
 from anajax.studies.kinds.tolerance import factor_text, interval
 from anajax.studies.report import assumptions as assumed
+from anajax.studies.report import costs
 from anajax.studies.report.blocks import (
     Block,
     Cell,
@@ -49,7 +50,8 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
         "variance_total": _variance,
         "alone_metric": _layers,
     }
-    return [make(data) for name, make in there.items() if name in data]
+    made = [make(data) for name, make in there.items() if name in data]
+    return [*made, *costs.blocks(data)]
 
 
 def assumptions(data: xr.Dataset) -> list[str]:
@@ -64,6 +66,7 @@ def assumptions(data: xr.Dataset) -> list[str]:
         "to.",
         "Morris and Sobol: outputs are means over the same chips at all points, so "
         "that shares are of the hardware's variance, not of chance.",
+        *costs.assumptions(data),
     ]
 
 

@@ -25,12 +25,14 @@ from anajax.analysis.impaired import VariantModel
 from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.sharding import place
 from anajax.analysis.workload import Workload
+from anajax.studies.bill import Bill, labelled
 from anajax.studies.config.on_hardware import HardwareConfig
 from anajax.studies.kinds import sweep_page as page
 from anajax.studies.kinds.base import Kind
 from anajax.studies.kinds.sweep_config import Point, SweepConfig, point_config, settings
 from anajax.studies.plan import (
     Deployed,
+    bill_of,
     deploy,
     device_of,
     engine_of,
@@ -59,6 +61,14 @@ class Variant:
     recalibrate: Array | None
     seed: int
     extrapolated: np.ndarray
+    bill: Bill | None = None
+    """What it costs, where the config says on which chip."""
+
+    def costs(self) -> Arrays:
+        """Arrays of what it costs."""
+        if self.bill is None:
+            return {}
+        return self.bill(self.layers, self.hardware.device, self.times)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,6 +110,7 @@ class Sweep:
         found = {n: np.full(shape, np.nan) for n in MEASURES}
         found["item_metric"] = np.empty((points, times, digital.size), np.float32)
         found["subset_metric"] = np.empty((subsets, *shape))
+        spent = self._unspent()
         for i, group in enumerate(self.groups):
             for start in range(0, len(group.members), PART):
                 some = group.members[start : start + PART]
@@ -108,11 +119,27 @@ class Sweep:
                     lambda draft, some=some, group=group: self._measure(
                         group, some, draft
                     ),
-                    needs=PART_ARRAYS,
+                    needs=(*PART_ARRAYS, *spent),
                 )
                 for name, values in found.items():
                     values[..., some, :, :] = arrays[name]
-        return self._labelled(found)
+                for name, values in spent.items():
+                    values[some] = arrays[name]
+        return self._with_costs(self._labelled(found), spent)
+
+    def _unspent(self) -> Arrays:
+        """Arrays of costs `[points ...]` to fill, where there are any."""
+        made = self.variants[0].bill
+        one = {} if made is None else made.none(len(self.config.times))
+        return {n: np.stack([v] * len(self.points)) for n, v in one.items()}
+
+    def _with_costs(self, data: xr.Dataset, spent: Arrays) -> xr.Dataset:
+        """The results with what each point costs, and what that rests on."""
+        if not spent:
+            return data
+        bills = [v.bill for v in self.variants if v.bill is not None]
+        basis = "point", [b.chip.basis for b in bills]
+        return labelled(data, bills[0], spent, "point").assign(costs_basis=basis)
 
     def _labelled(self, found: Arrays) -> xr.Dataset:
         """Measures over (point, chip, time), and what each point sets."""
@@ -167,7 +194,10 @@ class Sweep:
             subsets=self.work.subsets,
             kept=draft,
         )
-        return {n: getattr(found, n) for n in PART_ARRAYS}
+        spent = [v.costs() for v in variants]
+        return {n: getattr(found, n) for n in PART_ARRAYS} | {
+            n: np.stack([s[n] for s in spent]) for n in spent[0]
+        }
 
 
 def column(values: list[Any]) -> np.ndarray:
@@ -243,6 +273,7 @@ class Builder:
     def __init__(self, config: SweepConfig, work: Workload, base: Deployed):
         self.config, self.work = config, work
         self.networks = {base.network: base.network}
+        self.bills: dict[Any, Bill | None] = {}
         programmed = self._program_key(config, base.hardware.device)
         self.programs = {programmed: base.layers}
 
@@ -253,7 +284,11 @@ class Builder:
         outside = uncovered(config, device, times)
         network = network_of(config, self.work)
         network = self.networks.setdefault(network, network)
-        hardware = network.hardware(device, periphery_of(config))
+        periphery = periphery_of(config)
+        hardware = network.hardware(device, periphery)
+        priced = network, periphery, config.costs
+        if priced not in self.bills:
+            self.bills[priced] = bill_of(config, network, periphery)
         program = self._program_key(config, hardware.device)
         if program not in self.programs:
             self.programs[program] = strategy_layers(config, network, hardware.device)
@@ -264,6 +299,7 @@ class Builder:
             recalibrate=as_times(config.compensation.recalibrate),
             seed=config.seed,
             extrapolated=outside,
+            bill=self.bills[priced],
         )
         numbers = variant.hardware, variant.layers, variant.recalibrate
         leaves, tree = jax.tree.flatten(numbers)

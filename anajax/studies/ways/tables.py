@@ -189,6 +189,7 @@ def _optimized(site: Site, density: WeightDensity, key: PRNGKey) -> Strategy:
         aggregate=options.aggregate,
         ceiling=least,
         compensation=site.compensation,
+        energy=options.energy(),
     ).strategy
 
 

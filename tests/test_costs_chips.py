@@ -15,7 +15,7 @@ from anajax._core.tree import replace
 from anajax.cli import app
 from anajax.costs import almaden, calibrated, costs, hermes, load_chip, neurram
 from anajax.costs.chips import Measured, efficiency, throughput
-from anajax.costs.converters import ku_leuven, neurosim_sar
+from anajax.costs.converters import Conversion, ku_leuven, neurosim_sar
 from anajax.costs.digital import supply_factor
 from anajax.costs.effort import effort
 from anajax.costs.files import chip_of
@@ -147,7 +147,12 @@ def test_a_variant_of_a_chip_says_what_was_changed(found):
     chip = find_chip("hermes", bits_out=6.0)
     assert chip.basis.endswith("k = 7.19, 6-bit outputs in place of 8")
     assert float(chip.k) == float(found.chip.k)
-    assert chip.area_basis.startswith("bottom-up") and 0 < chip.area() < 0.634
+    assert chip.area_basis == "as measured, scaled as devices of 4 F^2 and converters"
+    cells = 65536 * 4 * 4 * 14e-3**2 * 1e-6
+    adc = [256e-6 * float(hermes().adc.area(Conversion(bits=b, rate=1 / 128e-9)))
+           for b in (6.0, 8.0)]  # fmt: skip
+    wanted = 0.634 * (cells + adc[0]) / (cells + adc[1])
+    assert float(chip.area()) == pytest.approx(wanted, rel=1e-5)
     tile = adapted(chip, rows=128, columns=256)
     assert tile.basis.endswith("in place of 8, 128 rows in place of 256")
     assert find_chip("hermes", bits_in=8).area_basis == "as measured"

@@ -64,8 +64,6 @@ def test_strategies_have_columns_and_a_section(tmp_path):
     for text in ("Assumed of HERMES: read voltage 0.2 V", "Energy by layer (pJ"):
         assert text in page
     assert BASIS in str(terminal.summary(data.expand_dims("device"))[-1].title)
-    page = ran(tmp_path / "b", config | {"costs": None})
-    assert "energy" not in page and "costs" not in page.attrs
 
 
 def _device(config):
@@ -86,7 +84,8 @@ def test_points_of_a_sweep_have_costs_of_their_own(tmp_path):
     assert adc[0] == pytest.approx(2 * adc[1]) and adc[1] < adc[3]
     array = data.part_energy.sel(part="array").isel(time=0).values
     np.testing.assert_allclose(array, array[0], rtol=1e-5)
-    assert float(whole.area) == pytest.approx(0.634) != float(fine.area)
+    assert float(whole.area) == pytest.approx(0.634)
+    assert float(fine.area) < 2 * 0.634  # two tiles of few rows
     page = report.write_report(tmp_path / "a").read_text(encoding="utf-8")
     assert "6-bit outputs in place of 8" in page
 

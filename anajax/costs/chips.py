@@ -127,9 +127,11 @@ class ChipRecord:
     @property
     def area_basis(self) -> str:
         """Where the area is from."""
-        if self.tile_area is not None:
+        if self.tile_area is None:
+            return "bottom-up: devices of 4 F^2 and converters, no drivers or logic"
+        if not self.changed:
             return "as measured"
-        return "bottom-up: devices of 4 F^2 and converters, no drivers or logic"
+        return "as measured, scaled as devices of 4 F^2 and converters"
 
     @property
     def read_time(self) -> Any:

@@ -150,8 +150,8 @@ _WORDS = {"bits_in": "{:g}-bit inputs", "bits_out": "{:g}-bit outputs"}
 def adapted(chip: ChipRecord, **changes: Any) -> ChipRecord:
     """A hypothetical variant of a chip; its `basis` says what was changed.
 
-    k stays, and so does the length of a full input: bits change converters only. The
-    area that was measured does not hold for it, so its area is bottom-up.
+    k stays, and so does the length of a full input: bits change converters only. An
+    area that was measured is scaled as that of devices of 4 F^2 and converters is.
 
     Args:
         chip: a record.
@@ -168,5 +168,8 @@ def adapted(chip: ChipRecord, **changes: Any) -> ChipRecord:
         + f" in place of {float(getattr(chip, name)):g}"
         for name, value in new.items()
     ]
-    changed = (*chip.changed, *said)
-    return replace(chip, **new, changed=changed, tile_area=None)
+    made = replace(chip, **new, changed=(*chip.changed, *said), tile_area=None)
+    before, after = replace(chip, tile_area=None).area(), made.area()
+    if chip.tile_area is None or after is None:
+        return made
+    return replace(made, tile_area=chip.tile_area * after / before)

@@ -34,7 +34,13 @@ KINDS = {
         "study": "sweep", "strategy": "single_pair", "chips": 3,
         "sweep": {"points": [{"device.noise.read": 1}]},
     },
+    "pareto": ONE
+    | {
+        "study": "pareto", "strategy": "single_pair", "chips": 3,
+        "pareto": {"strategy": ["lsp_first"]},
+    },
 }  # fmt: skip
+POINTS = ("sweep", "pareto")
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -49,7 +55,7 @@ def measured(kind, out, *, mesh=None, **changes):
     data = run.run(run.prepare(config, out=out, mesh=mesh))
     if kind == "sensitivity":
         return data.gap.values[0, 0], data
-    chosen = {"point": 0} if kind == "sweep" else {"strategy": 1}
+    chosen = {"point": 0} if kind in POINTS else {"strategy": 1}
     values = data.accuracy.isel(chosen, drop=True).isel(time=-1)
     return 1 - np.ravel(values.squeeze()), data
 
@@ -64,6 +70,7 @@ def test_all_of_it_at_once(kind, tmp_path):
     found, data = measured(kind, tmp_path / "a", **asked)
     assert np.isnan(found).tolist() == [False] * 2 + [True] * 3
     assert data.attrs["stop_at_se"] == 0.2
+    assert ("energy" in data) == ("costs" in data.attrs) == (kind == "pareto")
     assert np.atleast_1d(data.attrs["recalibrated"]).tolist() == [1.0]
     page = report.write_report(tmp_path / "a").read_text(encoding="utf-8")
     for text in (
@@ -78,7 +85,7 @@ def test_all_of_it_at_once(kind, tmp_path):
         mean = data.item_gap.isel(factor=0).mean("item")
         np.testing.assert_allclose(mean, np.nanmean(found), atol=1e-6)
         return
-    chosen = {"point": 0} if kind == "sweep" else {"strategy": 1}
+    chosen = {"point": 0} if kind in POINTS else {"strategy": 1}
     one = data.isel(chosen).isel(time=-1).squeeze()
     assert np.all(one.loss[:2] > 0)
     lost = 1 - one.item_accuracy.mean()

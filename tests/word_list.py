@@ -14,7 +14,7 @@ from anajax.analysis.evaluate import evaluate
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.point import Point
 from anajax.compensation import compensation_factor
-from anajax.costs import costs, hermes, neurram
+from anajax.costs import Energy, costs, hermes, neurram, spending
 from anajax.costs.array import loads
 from anajax.crossbar.wires import Wires
 from anajax.devices.curves import Constant
@@ -109,6 +109,9 @@ CALLS = {
     ),
     "costs.chips.ChipRecord": lambda **w: anajax.replace(hermes(), **w),
     "costs.chips.MeasuredChip": lambda **w: anajax.replace(neurram(), **w),
+    "costs.objective.spending": lambda **w: spending(
+        DEVICE, PAIR, [1.0], Energy(weight=1.0), **w
+    ),
     "costs.estimate.costs": lambda **w: costs(
         UNIT.outputs, PARAMS, X, chip=hermes(), device=DEVICE, strategy=PAIR, **w
     ),

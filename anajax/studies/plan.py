@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from anajax import chip, devices, rng
+from anajax._core import checks
 from anajax._core.tree import replace
 from anajax._core.types import PyTree
 from anajax.analysis.engine import Engine, Kept, Tally
@@ -21,6 +22,7 @@ from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.workload import Workload
 from anajax.devices.base import Device, check_device
 from anajax.devices.records import find_preset
+from anajax.studies.bill import Bill, bill
 from anajax.studies.config.on_hardware import HardwareConfig
 from anajax.studies.config.study import (
     DevicesConfig,
@@ -103,9 +105,16 @@ def uncovered(config: StudyConfig, device: Device, times: np.ndarray) -> np.ndar
 
 
 def device_of(config: StudyConfig, section: DeviceSection) -> Device:
-    """The device of a section, with the faults of its study."""
+    """The device of a section, with the faults of its study.
+
+    Raises:
+        ValueError: if it is not valid, or of few levels where energy is to count.
+    """
     device = make_device(section)
     faults = config.faults
+    if device.levels is not None and config.optimizer.record.energy() is not None:
+        rule, remedy = "have no energy for a device of few levels", "Drop it."
+        checks.fail("optimizer", rule, device.name, remedy)
     return device if faults is None else replace(device, faults=faults.record)
 
 
@@ -150,6 +159,8 @@ class Deployed:
     hardware: Hardware
     """With ranges of converters that suit the network as given."""
     case: Case
+    bill: Bill | None = None
+    """What it costs, where the config says on which chip."""
 
     @property
     def device(self) -> Device:
@@ -159,7 +170,9 @@ class Deployed:
     def placed(self, program: Program) -> "Placed":
         """It with a program, and ranges of converters that suit its parameters."""
         hardware = self.network.hardware(self.device, params=program.params)
-        return Placed(network=self.network, hardware=hardware, program=program)
+        return Placed(
+            network=self.network, hardware=hardware, program=program, bill=self.bill
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -169,6 +182,7 @@ class Placed:
     network: AnalogNetwork
     hardware: Hardware
     program: Program
+    bill: Bill | None = None
 
     @property
     def layers(self) -> dict[str, chip.LayerProgram]:
@@ -180,6 +194,16 @@ class Placed:
         """Trained parameters; None for those of the network as given."""
         same = self.program.params is self.network.work.params
         return None if same else self.program.params
+
+    def costs(self, times: np.ndarray) -> dict[str, np.ndarray]:
+        """Arrays of what it costs; none where the config names no chip."""
+        if self.bill is None:
+            return {}
+        program, device = self.program, self.hardware.device
+        loop = program.expected_error is None
+        return self.bill(
+            program.layers, device, times, params=program.params, loop=loop
+        )
 
 
 def deploy(config: HardwareConfig, work: Workload) -> Deployed:
@@ -193,7 +217,8 @@ def deploy(config: HardwareConfig, work: Workload) -> Deployed:
     check_way(config, work, case.device)
     network = network_of(config, work)
     hardware = network.hardware(case.device)
-    return Deployed(network=network, hardware=hardware, case=case)
+    bill = bill_of(config, network)
+    return Deployed(network=network, hardware=hardware, case=case, bill=bill)
 
 
 def check_way(config: HardwareConfig, work: Workload, device: Device) -> None:
@@ -221,6 +246,18 @@ def network_of(config: StudyConfig, work: Workload) -> AnalogNetwork:
         normalize=config.normalize,
         raw=config.compensation.through == "periphery",
     )
+
+
+def bill_of(
+    config: StudyConfig, network: AnalogNetwork, periphery: Periphery | None = None
+) -> Bill | None:
+    """What the programs of a study cost, where its config has `costs`.
+
+    Raises:
+        ValueError: if the chip does not cover the bits of the periphery.
+    """
+    options = None if config.costs is None else config.costs.record
+    return bill(options, network, periphery)
 
 
 def periphery_of(config: StudyConfig) -> Periphery:
@@ -280,7 +317,11 @@ def measure(
 
 
 def site_of(
-    config: StudyConfig, network: AnalogNetwork, device: Device, times: np.ndarray
+    config: StudyConfig,
+    network: AnalogNetwork,
+    device: Device,
+    times: np.ndarray,
+    made: Bill | None = None,
 ) -> Site:
     """Where the ways of a study program.
 
@@ -289,6 +330,7 @@ def site_of(
         network: behind its periphery.
         device: without its texts.
         times: those of the config that the device is asked for.
+        made: what programs cost, where the study says.
     """
     options, each = config.optimizer.record, None
     if options.time_weights is not None:
@@ -303,4 +345,5 @@ def site_of(
         recalibrate=as_times(config.compensation.recalibrate),
         optimizer=options,
         time_weights=each,
+        met=None if made is None else made.loads,
     )

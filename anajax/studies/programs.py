@@ -6,6 +6,7 @@ import functools
 from anajax._core.types import PyTree
 from anajax.analysis.network import AnalogNetwork
 from anajax.programming.strategy_file import to_text
+from anajax.studies.bill import Bill
 from anajax.studies.config.study import StudyConfig
 from anajax.studies.plan import Case, site_of
 from anajax.studies.store.parts import Parts
@@ -22,9 +23,15 @@ class Programs:
     """
 
     def __init__(
-        self, config: StudyConfig, network: AnalogNetwork, case: Case, parts: Parts
+        self,
+        config: StudyConfig,
+        network: AnalogNetwork,
+        case: Case,
+        parts: Parts,
+        bill: Bill | None = None,
     ):
-        self.config, self.network, self.case, self.parts = config, network, case, parts
+        self.config, self.network, self.case = config, network, case
+        self.parts, self.bill = parts, bill
         self._made: dict[str, Program] = {}
         self._trained: dict[bool, PyTree] = {}
 
@@ -77,4 +84,4 @@ class Programs:
     @functools.cached_property
     def _empty(self) -> Site:
         case = self.case
-        return site_of(self.config, self.network, case.bare, case.times)
+        return site_of(self.config, self.network, case.bare, case.times, self.bill)

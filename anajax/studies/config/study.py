@@ -20,6 +20,7 @@ from anajax.analysis.hardware import NON_IDEALITIES
 from anajax.analysis.periphery import Periphery
 from anajax.analysis.tolerance import FACTORS, RAY
 from anajax.chip import Scope
+from anajax.costs.known import CostOptions
 from anajax.devices.faults import Faults
 from anajax.studies.config.durations import parse_duration
 from anajax.studies.config.sections import (
@@ -223,6 +224,8 @@ class StudyConfig(Section):
     compensation: CompensationSection = CompensationSection()
     optimizer: Options[OptimizerOptions] = Options[OptimizerOptions]()
     training: Options[TrainingOptions] | None = None
+    costs: Options[CostOptions] | None = None
+    """Energy, latency and area on a chip, in the results; null for none."""
     extrapolate: bool = Field(
         default=False, description="true to allow times that the source does not cover"
     )
@@ -238,6 +241,10 @@ class StudyConfig(Section):
                 changes[one] = getattr(self, one).with_file(find)
             elif hasattr(self, many):
                 changes[many] = [each.with_file(find) for each in getattr(self, many)]
+        if self.costs is not None and self.costs.record.file:
+            file = find(self.costs.record.chip, "costs.chip")
+            new = self.costs.model_dump() | {"chip": file}
+            changes["costs"] = type(self.costs).model_validate(new)
         return self.model_copy(update=changes)
 
     @model_validator(mode="after")

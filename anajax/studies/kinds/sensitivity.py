@@ -19,6 +19,7 @@ from anajax.analysis.impaired import ImpairedModel, greedy_order, grow, numbers
 from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.sharding import place
 from anajax.analysis.workload import Workload
+from anajax.studies.bill import labelled
 from anajax.studies.kinds import sensitivity_page as page
 from anajax.studies.kinds import sensitivity_results as arrays
 from anajax.studies.kinds.base import Kind
@@ -79,8 +80,9 @@ class Sensitivity:
             digital: metric of the digital network `[items]`.
         """
         config, d = self.config, self.deployed
-        program = Programs(config, d.network, d.case, parts).part(config.strategy)
-        return Runner(self, d.placed(program), parts).run(digital)
+        programs = Programs(config, d.network, d.case, parts, bill=d.bill)
+        placed = d.placed(programs.part(config.strategy))
+        return Runner(self, placed, parts).run(digital)
 
 
 class Runner:
@@ -157,7 +159,9 @@ class Runner:
         data = xr.merge(
             tables, compat="no_conflicts", join="outer", combine_attrs="no_conflicts"
         )
-        return data.assign_attrs(strategy=config.strategy.title)
+        data = data.assign_attrs(strategy=config.strategy.title)
+        spent = self.placed.costs(np.asarray(config.times[-1:]))
+        return labelled(data, self.placed.bill, spent)
 
     def _grown(self, name: str, digital: np.ndarray) -> Arrays:
         section = self.config.one_at_a_time

@@ -17,8 +17,10 @@ from anajax.studies.kinds.tolerance import (
     interval,
     of_subsets,
     subsets_text,
+    tolerated,
 )  # fmt: skip
 from anajax.studies.report import assumptions as assumed
+from anajax.studies.report import costs
 from anajax.studies.report.blocks import (
     Block,
     Cell,
@@ -55,7 +57,8 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
         "variance_total": _variance,
         "alone_metric": _layers,
     }
-    return [make(data) for name, make in there.items() if name in data]
+    made = [make(data) for name, make in there.items() if name in data]
+    return [*made, *costs.blocks(data)]
 
 
 def assumptions(data: xr.Dataset) -> list[str]:
@@ -70,6 +73,7 @@ def assumptions(data: xr.Dataset) -> list[str]:
         "to.",
         "Morris and Sobol: outputs are means over the same chips at all points, so "
         "that shares are of the hardware's variance, not of chance.",
+        *costs.assumptions(data),
     ]
 
 
@@ -135,16 +139,6 @@ def _accepted(data: xr.Dataset) -> str:
 def ranked(data: xr.Dataset) -> list[int]:
     """Indices of imperfections, the least tolerated first."""
     return [int(i) for i in np.argsort(data.largest_factor.values, kind="stable")]
-
-
-def tolerated(one: xr.Dataset) -> str:
-    """The tolerated value of an imperfection in its unit, as text."""
-    factor = float(one.largest_factor)
-    if factor == 0:
-        return "less than was tried"
-    if not np.isfinite(factor):
-        return "more than was tried"
-    return f"{float(one.amount_factor):.2g} {one.unit.values}"
 
 
 def tolerance_figure(data: xr.Dataset) -> Figure:

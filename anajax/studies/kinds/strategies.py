@@ -16,6 +16,7 @@ from anajax.analysis.tolerance import RAY, Requirement, requirement
 from anajax.analysis.workload import Workload, evaluate, outputs
 from anajax.programming import strategy_file
 from anajax.programming.strategy_file import from_text, to_text
+from anajax.studies.bill import Bill
 from anajax.studies.config.study import (
     DevicesConfig,
     ProgrammedConfig,
@@ -27,6 +28,7 @@ from anajax.studies.kinds.base import Kind
 from anajax.studies.plan import (
     Case,
     Placed,
+    bill_of,
     cases_of,
     engine_of,
     measure,
@@ -59,6 +61,7 @@ def prepare(
         network=network,
         cases=cases,
         engine=engine_of(config, mesh),
+        bill=bill_of(config, network),
     )
 
 
@@ -81,6 +84,8 @@ class StrategiesStudy:
     network: AnalogNetwork
     cases: list[Case]
     engine: Engine
+    bill: Bill | None = None
+    """What programs cost, where the config says on which chip."""
 
     @property
     def work(self) -> Workload:
@@ -117,6 +122,7 @@ class StrategiesStudy:
             found = {e.title: runner.measure(e) for e in config.strategies}
             exact = runner.exact_part(digital)
             table = arrays.of_case(config, self.work, case, found, exact)
+            table = arrays.with_costs(table, self.bill, found, exact)
             needs = {key: runner.require(*key, digital) for key in self.requirements}
             tables.append(arrays.with_required(table, needs, self.work))
             programs |= self._tables(case, found)
@@ -140,7 +146,9 @@ class Runner:
 
     def __init__(self, study: StrategiesStudy, case: Case, parts: Parts):
         self.study, self.case, self.parts = study, case, parts
-        self.programs = Programs(study.config, study.network, case, parts)
+        self.programs = Programs(
+            study.config, study.network, case, parts, bill=study.bill
+        )
 
     def measure(self, entry: Way) -> Arrays:
         """The results of a strategy on all chips."""
@@ -171,7 +179,18 @@ class Runner:
         return tally.of(0) | {
             "expected_rms_error": none if expected is None else expected,
             "strategies": self.programs.text(entry),
+            **self._costs(program),
         }
+
+    def _costs(self, program: Program) -> dict[str, Any]:
+        """What a program costs, where the study says on which chip."""
+        if self.study.bill is None:
+            return {}
+        loop = program.expected_error is None
+        return self.study.bill(
+            program.layers, self.case.bare, self.case.times, params=program.params,
+            loop=loop,
+        )  # fmt: skip
 
     def exact_part(self, items: np.ndarray, params: PyTree = None) -> dict[str, Any]:
         """The results of a digital network: the same on all chips and at all times.
@@ -190,6 +209,7 @@ class Runner:
             return np.broadcast_to(np.asarray(value, items.dtype), shape)
 
         means, every = [items[mask].mean() for mask in masks], (chips, times.size)
+        made = self.study.bill
         return {
             "metric": same(items.mean(), *every),
             "loss": same(loss, *every),
@@ -198,6 +218,7 @@ class Runner:
             "weight_rms_error": same(0, *every),
             "expected_rms_error": same(0, times.size),
             "strategies": to_text({}),
+            **({} if made is None else made.none(times.size)),
         }
 
     def _measure(

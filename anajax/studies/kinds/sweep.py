@@ -27,6 +27,7 @@ from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.sharding import place
 from anajax.analysis.workload import Workload
 from anajax.devices.base import Device
+from anajax.studies.bill import ARRAYS, Bill, labelled
 from anajax.studies.config.on_hardware import HardwareConfig
 from anajax.studies.kinds import sweep_page as page
 from anajax.studies.kinds.base import Kind
@@ -34,6 +35,7 @@ from anajax.studies.kinds.sweep_config import Point, SweepConfig, point_config, 
 from anajax.studies.plan import (
     Case,
     Placed,
+    bill_of,
     case_of,
     check_way,
     engine_of,
@@ -62,6 +64,8 @@ class Planned:
     case: Case
     program: str
     """Points of the same key have the same program, that of the first of them."""
+    bill: Bill | None = None
+    """What it costs, where the config says on which chip."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,7 +138,9 @@ class Sweep:
                 return found
 
             name = f"points-{start:05d}"
-            blocks.append(parts.get(name, compute, needs=PART_ARRAYS))
+            priced = ARRAYS if self.planned[0].bill else ()
+            needs = (*PART_ARRAYS, *priced)
+            blocks.append(parts.get(name, compute, needs=needs))
         drop_all(parts.folder)
         found = {
             n: np.concatenate([b[n] for b in blocks], axis=int(n == "subset_metric"))
@@ -143,14 +149,21 @@ class Sweep:
         group = np.empty(len(variants), int)
         for i, members in enumerate(groups.values()):
             group[members] = i
-        return self._labelled(found, group)
+        data, made = self._labelled(found, group), self.planned[0].bill
+        if made is None:
+            return data
+        spent = {n: np.concatenate([b[n] for b in blocks]) for n in ARRAYS}
+        basis = "point", [p.bill.chip.basis for p in self.planned if p.bill]
+        return labelled(data, made, spent, "point").assign(costs_basis=basis)
 
     def variants(self, parts: Parts) -> list[Variant]:
         """All points with their programs, which are made where they are not there."""
         made = {}
         for i, (key, point) in enumerate(self.programs.items()):
             case = dataclasses.replace(point.case, label=f"program-{i:03d}")
-            programs = Programs(point.config, point.network, case, parts)
+            programs = Programs(
+                point.config, point.network, case, parts, bill=point.bill
+            )
             made[key] = programs.part(point.config.strategy)
         return [_variant(point, made[point.program]) for point in self.planned]
 
@@ -203,7 +216,10 @@ class Sweep:
             subsets=self.work.subsets,
             kept=kept,
         )
-        return {n: getattr(found, n) for n in PART_ARRAYS}
+        spent = [v.placed.costs(v.times) for v in variants]
+        return {n: getattr(found, n) for n in PART_ARRAYS} | {
+            n: np.stack([s[n] for s in spent]) for n in spent[0]
+        }
 
 
 def column(values: list[Any]) -> np.ndarray:
@@ -260,8 +276,8 @@ def prepare(config: SweepConfig, work: Workload, mesh: Mesh | None) -> Sweep:
             f"`times` must be as many at every point: got {sorted(counts)}, and "
             f"{len(config.times)} without the sweep. Give lists of one length."
         )
-    networks: dict[AnalogNetwork, AnalogNetwork] = {}
-    base, *planned = (_planned(c, config, work, networks) for c in (config, *configs))
+    known: tuple[dict, dict] = {}, {}
+    base, *planned = (_planned(c, config, work, *known) for c in (config, *configs))
     return Sweep(
         config=config,
         work=work,
@@ -277,15 +293,25 @@ def _planned(
     sweep: SweepConfig,
     work: Workload,
     networks: dict[AnalogNetwork, AnalogNetwork],
+    bills: dict[Any, Bill | None],
 ) -> Planned:
     """A point that is valid; equal networks are one, which is calibrated once."""
     case = case_of(config, config.device)
     check_way(config, work, case.device)
     network = network_of(config, work)
     network = networks.setdefault(network, network)
-    network.hardware(case.device, periphery_of(config))
-    program = _program_key(config, sweep, case.bare)
-    return Planned(config=config, network=network, case=case, program=program)
+    periphery = periphery_of(config)
+    network.hardware(case.device, periphery)
+    priced = network, periphery, config.costs
+    if priced not in bills:
+        bills[priced] = bill_of(config, network, periphery)
+    return Planned(
+        config=config,
+        network=network,
+        case=case,
+        program=_program_key(config, sweep, case.bare),
+        bill=bills[priced],
+    )
 
 
 def _program_key(config: HardwareConfig, sweep: SweepConfig, device: Device) -> str:
@@ -306,7 +332,9 @@ def _variant(point: Planned, program: Program) -> Variant:
         point.case.device, periphery_of(config), params=program.params
     )
     return Variant(
-        placed=Placed(network=network, hardware=hardware, program=program),
+        placed=Placed(
+            network=network, hardware=hardware, program=program, bill=point.bill
+        ),
         times=point.case.times,
         recalibrate=as_times(config.compensation.recalibrate),
         seed=config.seed,

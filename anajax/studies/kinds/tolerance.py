@@ -64,6 +64,16 @@ def factor_text(value: xr.DataArray | float) -> str:
     return f"{value:.2f}" if np.isfinite(value) else "above tried"
 
 
+def tolerated(one: xr.Dataset) -> str:
+    """The tolerated value of an imperfection in its unit, as text."""
+    factor = float(one.largest_factor)
+    if factor == 0:
+        return "less than was tried"
+    if not np.isfinite(factor):
+        return "more than was tried"
+    return f"{float(one.amount_factor):.2g} {one.unit.values}"
+
+
 def interval(one: xr.Dataset) -> str:
     """The 90 % interval of a tolerated factor."""
     ends = [factor_text(one[f"largest_{end}"]) for end in ("low", "high")]

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from anajax.devices.base import Device
 from anajax.devices.moments import MomentTable
 from anajax.mapping.density import WeightDensity, from_weights
 from anajax.mapping.layout import Layout
+from anajax.mapping.output_density import output_density, together
 from anajax.mapping.strategy import Normalize, Normalized, Strategy, check_strategy
 from anajax.mapping.weight_error import (
     Compensation,
@@ -127,6 +129,53 @@ class ExpectedError:
     @functools.cached_property
     def _table_of_recalibrations(self) -> MomentTable:
         return moment_table(self.device, self.recalibrate)  # pyright: ignore
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OutputError(ExpectedError):
+    """Errors of the layers' outputs, each relative to the layer's mean squared output.
+
+    From second moments of the inputs on calibration data, see `output_density`.
+    """
+
+    moments: Mapping[str, Array]
+    """By path, mean of x x' of its inputs, from `transformation.second_moments`."""
+    share: Mapping[str, float] | None = None
+    """What the relative error of each layer counts; all alike by default."""
+    columns: int | None = 128
+    """Most columns of a matrix to look at."""
+
+    def __call__(self, strategy: Strategies) -> np.ndarray:
+        """Expected relative rms error of outputs `[times]`, the mean over layers."""
+        paths = list(self.layouts)
+        if isinstance(strategy, Strategy):
+            strategy = dict.fromkeys(paths, strategy)
+        found = {p: self.of_layer(p, strategy[p]) for p in paths}
+        given = self.share or dict.fromkeys(paths, 1.0)
+        total = sum(given[p] * found[p] for p in paths)
+        return np.sqrt(total / sum(given[p] for p in paths))
+
+    def of_layer(self, path: str, strategy: Strategy) -> np.ndarray:
+        """The relative squared error of a layer's outputs `[times]`."""
+        return np.asarray(self._error(strategy, self.density(path)))
+
+    def density(self, *paths: str) -> WeightDensity:
+        """The density of layers, in the mean of their relative errors."""
+        paths = paths or tuple(self.layouts)
+        for path in paths:
+            if path not in self._known:
+                own, moments = self._normalized[path], self.moments[path]
+                how: Any = {"columns": self.columns, "path": path}
+                self._known[path] = output_density(own, moments, **how)
+        given = self.share or dict.fromkeys(paths, 1.0)
+        found = [self._known[p] for p in paths]
+        return (
+            found[0] if len(paths) == 1 else together(found, [given[p] for p in paths])
+        )
+
+    @functools.cached_property
+    def _known(self) -> dict[str, WeightDensity]:
+        return {}
 
 
 @functools.partial(jax.jit, static_argnums=3)

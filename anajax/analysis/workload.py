@@ -28,8 +28,9 @@ class Workload:
     """The name that `load` knows it by."""
     modality: str
     """`"image"`, `"text"` or `"speech"`."""
-    model: nnx.Module
-    """The network with its trained weights, in evaluation mode; `model(x)` = logits."""
+    model: nnx.Module | None = None
+    """The network with its trained weights, in evaluation mode; `model(x)` = logits.
+    None for one in plain JAX, which `params` and `apply` are all of."""
     params: dict
     """Trainable parameters as a nested dict keyed by path. Running statistics of batch
     norms are not among them: `apply` holds those."""
@@ -42,7 +43,8 @@ class Workload:
     calibration: Array
     """Inputs `[m ...]` without labels to set input and output ranges with."""
     metric: str
-    """`"accuracy"` (0..1, more is better) or `"bits_per_character"` (less is)."""
+    """`"accuracy"` (0..1, more is better), or `"bits_per_character"` or
+    `"log_perplexity"` (nats for each token), of which less is."""
     metric_fn: Callable[[Array, Array], Array]
     """`metric_fn(logits, y) -> [n]`: the metric item by item; the mean counts."""
     loss_fn: Callable[[Array, Array], Array]
@@ -53,6 +55,8 @@ class Workload:
     """Training inputs `[k ...]` on the host, where there is a training split."""
     train_y: np.ndarray | None = None
     """Training labels `[k]` or `[k time]`."""
+    digital: str = ""
+    """Regular expression for paths of parameters that stay digital, see `Rule`."""
     subsets: dict[str, Array] = dataclasses.field(default_factory=dict)
     """Items `bool [n]` that a second figure is given for, by name."""
     batch: int = 256
@@ -61,7 +65,7 @@ class Workload:
     @property
     def higher_is_better(self) -> bool:
         """Whether a larger metric is a better network."""
-        return self.metric != "bits_per_character"
+        return self.metric == "accuracy"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

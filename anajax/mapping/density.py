@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array as JArray
 from jaxtyping import Float
@@ -31,10 +32,34 @@ class WeightDensity:
     unit: Float[JArray, ""] = 1.0  # pyright: ignore[reportAssignmentType]
     """What a normalized weight of 1 is in w_max of its layer, root mean square: 1,
     unless columns fill the range."""
+    spread: Float[JArray, "points"] | None = None
+    """What a variance of each counts, where errors are those of outputs, see
+    `output_density.output_density`; by its probability without."""
+    gram: Float[JArray, "points points"] | None = None
+    """What the biases of two count together, in the sum over both."""
 
     def __post_init__(self) -> None:
         checks.finite("u", self.u)
         checks.positive("probability", self.probability, strictly=False)
+
+    def mean_square(
+        self, bias: Float[JArray, "times points"], var: Float[JArray, "times points"]
+    ) -> Float[JArray, "times"]:
+        """The mean squared error of weights with this bias and variance."""
+        if self.gram is None or self.spread is None:
+            return self.unit**2 * jnp.sum(self.probability * (bias**2 + var), -1)
+        return jnp.sum((bias @ self.gram) * bias, -1) + var @ self.spread
+
+    def need_single_weights(self, where: str) -> None:
+        """Refuse errors of outputs, in which weights do not add up one by one.
+
+        Raises:
+            ValueError: if this is such a density; names where.
+        """
+        if self.gram is not None:
+            rule = f"be one of weights for {where}"
+            remedy = 'Pass weight_density(params), or objective="weight".'
+            checks.fail("density", rule, "one of outputs", remedy)
 
 
 def weight_density(
@@ -185,6 +210,8 @@ def merged(
         floor: share that is spread evenly over 0..1, so that a strategy is determined
             (and increasing) also where no weight lies.
     """
+    if density.gram is not None:  # made for these
+        return density
     size = np.abs(np.asarray(density.u))
     share = np.asarray(density.probability)
     index = np.clip((size * bins).astype(int), 0, bins - 1)

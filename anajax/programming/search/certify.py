@@ -80,6 +80,7 @@ def certify_strategy(
     checks.word("compensation", compensation, Compensation)
     check_strategy(strategy, device)
     strategy = as_strategy(strategy)
+    density.need_single_weights("a certificate")
     if not strategy.cell.paired or strategy.cell.factors > 2:
         checks.fail(
             "strategy", "be made of one or two pairs", strategy.cell.signs, "Use two."

@@ -3,14 +3,19 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from anajax import chip, rng
 from anajax._core.options import option
 from anajax._core.types import Array, PRNGKey, PyTree
-from anajax.analysis.expected import ExpectedError, expected_error, targets
+from anajax.analysis.expected import (
+    ExpectedError,
+    OutputError,
+    expected_error,
+    targets,
+)
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.workload import Workload
 from anajax.chip import Strategies
@@ -23,6 +28,7 @@ from anajax.mapping.weight_error import (
 )
 from anajax.programming.search.gradient import SearchOptions
 from anajax.studies.ways.kept import NOTHING_KEPT, Kept
+from anajax.transformation import second_moments
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +37,9 @@ class OptimizerOptions(SearchOptions):
 
     pairs: int = option(2, "1 to 8 pairs a weight", least=1, most=8)
     per_layer: bool = option(False, "true for a strategy of its own in every layer")
+    objective: Literal["weight", "output"] = option("weight", '"weight" or "output"')
+    """Whose expected squared error: that of weights, or of the layers' outputs, from
+    second moments of their inputs on calibration data."""
     never_worse: bool = option(
         False, "true for no more error than any hand strategy at any time"
     )
@@ -109,6 +118,18 @@ class Site:
             recalibrate=self.recalibrate,
         )
 
+    @functools.cached_property
+    def searched(self) -> ExpectedError:
+        """The exact error that searches make small."""
+        if self.optimizer.objective == "weight":
+            return self.error
+        x, size = self.work.calibration, self.work.batch
+        batches = [x[i : i + size] for i in range(0, len(x) - size + 1, size)] or [x]
+        found = second_moments(self.network.function, self.params, batches)
+        fields = dataclasses.fields(self.error)
+        same = {field.name: getattr(self.error, field.name) for field in fields}
+        return OutputError(**same, moments=found)
+
     @property
     def compensation(self) -> Compensation:
         """How the factors of drift compensation are chosen, for weight errors."""
@@ -125,9 +146,9 @@ class Site:
 
         Args:
             find: the best strategy for a density of weights.
-            error: gives the densities, by default that of all weights alike.
+            error: gives the densities, by default as `optimizer.objective` says.
         """
-        error = error or self.error
+        error = error or self.searched
         if not self.optimizer.per_layer:
             return self.kept.strategy("", lambda: find(error.density(), self.key))
 

@@ -12,6 +12,7 @@ from anajax import chip, devices, strategies
 from anajax.analysis.expected import ExpectedError, OutputError
 from anajax.mapping import weight_error
 from anajax.mapping.output_density import output_density
+from anajax.mapping.weight_table import weight_table
 from anajax.transformation import analog, second_moments
 
 DEVICE = devices.pcm()
@@ -162,3 +163,15 @@ def test_moments_of_other_inputs_are_refused():
     w = chip.normalized_weights(PARAMS, layout="in_out")["kernel"]
     with pytest.raises(ValueError, match="moments.*have shape"):
         output_density(w, np.ones((1, 3, 3)))
+
+
+def test_tabulated_weights_have_the_moments_of_drawn_chips():
+    way = strategies.lsp_first(DEVICE, f=2.0)
+    w = chip.normalized_weights(PARAMS, layout="in_out")["kernel"]
+    density = anajax.density.from_weights(np.asarray(w.u))
+    moments = weight_table(way, table(), density)
+    keys = jax.random.split(jax.random.key(0), 300)
+    drawn = jax.vmap(lambda k: moments.draw(w.u, time=1, key=k))(keys)
+    error = drawn - w.u
+    expected = weight_error.tabulated_error(way, table(), density)
+    assert float(jnp.mean(error**2)) == pytest.approx(float(expected.mse[-1]), rel=0.02)

@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from anajax import chip, devices, rng
+from anajax._core import checks
 from anajax._core.tree import replace
 from anajax._core.types import PyTree
 from anajax.analysis.engine import Engine, Kept, Tally
@@ -16,7 +17,7 @@ from anajax.analysis.evaluate import as_times
 from anajax.analysis.hardware import Hardware, bare
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.periphery import Periphery
-from anajax.analysis.point import of_point
+from anajax.analysis.point import drawn_of, of_point, unwritten
 from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.workload import Workload
 from anajax.devices.base import Device, check_device
@@ -238,6 +239,9 @@ def measure(
         params=params,
         recalibrate=as_times(config.compensation.recalibrate),
     )
+    if unwritten(point):
+        _check_redrawn(config, engine)
+        engine = dataclasses.replace(engine, chunk=1, host=drawn_of)
     return engine.measure(
         of_point,
         np.zeros(1),
@@ -249,6 +253,19 @@ def measure(
         kept=kept,
         notify=notify,
     )
+
+
+def _check_redrawn(config: StudyConfig, engine: Engine) -> None:
+    """Refuse what needs all cells of a large chip at once."""
+    rule = "keep the cells of a chip for"
+    remedy = "Leave it out: a chip of this size is drawn again at each time."
+    for name, asked in (
+        ("compensation.recalibrate", config.compensation.recalibrate),
+        ("compensation.through", config.compensation.through == "periphery"),
+        ("mesh", engine.mesh),
+    ):
+        if asked:
+            checks.fail(name, rule, f"{asked!r:.60}", remedy)
 
 
 def strategy_layers(

@@ -18,7 +18,7 @@ from anajax.rng import Stage, stream
 from anajax.workloads import characters, weights
 from anajax.workloads.language.verses import NAME, NET
 
-SEED, STEPS, BATCH, TIME, RATE = 0, 1500, 24, 96, 4e-3
+SEED, STEPS, BATCH, TIME, RATE = 0, 1200, 10, 256, 4e-3
 
 
 def main(data):

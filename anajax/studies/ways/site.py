@@ -10,6 +10,7 @@ import numpy as np
 from anajax import chip, rng
 from anajax._core.options import option
 from anajax._core.types import Array, PRNGKey, PyTree
+from anajax.analysis.evaluate import BUDGET, bytes_of_cells
 from anajax.analysis.expected import (
     ExpectedError,
     OutputError,
@@ -22,7 +23,7 @@ from anajax.chip import Strategies
 from anajax.devices.base import Device
 from anajax.mapping.density import WeightDensity
 from anajax.mapping.layout import Layout
-from anajax.mapping.strategy import Strategy
+from anajax.mapping.strategy import Strategy, check_strategy
 from anajax.mapping.weight_error import (
     Compensation,
 )
@@ -168,10 +169,18 @@ class Site:
             expected_error=self.error(strategies),
         )
 
-    def layers(self, strategies: Strategies) -> dict[str, chip.LayerProgram]:
-        """Targets of all weights by tables."""
+    def layers(self, strategies: Strategies) -> dict[str, Any]:
+        """Targets of all weights by tables; of a large network they stay unwritten."""
         how = self.network.normalize
+        if self.large(strategies):
+            check_strategy(strategies, self.device)
+            return chip.unwritten(self.params, strategies, normalize=how, **self.which)
         return targets(self.params, strategies, self.device, how, self.axes)
+
+    def large(self, strategies: Strategies) -> bool:
+        """Whether the cells of a chip take more than is kept."""
+        ideal = chip.weights(self.params, select=self.which["select"])
+        return bytes_of_cells(ideal, strategies) > BUDGET
 
     def of_layers(
         self, layers: dict[str, chip.LayerProgram], digital: Mapping[str, Array]

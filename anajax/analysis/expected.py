@@ -72,6 +72,15 @@ class ExpectedError:
             )
         return (square / sum(w.size for w in self._weights.values())) ** 0.5
 
+    def of_layer(self, path: str, strategy: Strategy) -> np.ndarray:
+        """The sum of squared errors of a layer's weights `[times]`, in its w_max."""
+        total = float(np.sum(self._squares[path]))
+        return total * np.asarray(self._error(strategy, self.density(path)))
+
+    def size(self, path: str) -> int:
+        """How many weights a layer has."""
+        return self._weights[path].size
+
     def least(self, given: list[Strategy], density: WeightDensity) -> Array:
         """The least squared error `[times]` that any of some strategies has."""
         args = density, self.compensation
@@ -152,12 +161,12 @@ class OutputError(ExpectedError):
             strategy = dict.fromkeys(paths, strategy)
         found = {p: self.of_layer(p, strategy[p]) for p in paths}
         given = self.share or dict.fromkeys(paths, 1.0)
-        total = sum(given[p] * found[p] for p in paths)
-        return np.sqrt(total / sum(given[p] for p in paths))
+        return np.sqrt(sum(found.values()) / sum(given[p] for p in paths))
 
     def of_layer(self, path: str, strategy: Strategy) -> np.ndarray:
-        """The relative squared error of a layer's outputs `[times]`."""
-        return np.asarray(self._error(strategy, self.density(path)))
+        """The relative squared error of a layer's outputs `[times]`, by its share."""
+        count = 1.0 if self.share is None else self.share[path]
+        return count * np.asarray(self._error(strategy, self.density(path)))
 
     def density(self, *paths: str) -> WeightDensity:
         """The density of layers, in the mean of their relative errors."""
@@ -172,6 +181,30 @@ class OutputError(ExpectedError):
         return (
             found[0] if len(paths) == 1 else together(found, [given[p] for p in paths])
         )
+
+    def by_loss(self, fisher: Mapping[str, Array]) -> "OutputError":
+        """The same with a share for each layer that makes their sum a loss.
+
+        To second order, half the Fisher information times the squared error of each
+        weight is the divergence of the network's outputs; noise of a layer's weights
+        so tells what its relative error counts.
+
+        Args:
+            fisher: by path, from `anajax.fisher_information` (in 1 / w_max^2).
+        """
+        share = {}
+        for path in self.layouts:
+            own, w = self._normalized[path], self._weights[path]
+            square = own.layout.matrices(
+                jnp.broadcast_to((own.unit / own.w_max) ** 2, w.shape), path
+            )
+            loss = jnp.sum(square * own.layout.matrices(fisher[path], path))
+            matrices = own.layout.matrices(w / own.w_max, path)
+            moments = jnp.asarray(self.moments[path])
+            power = jnp.sum((moments @ matrices) * matrices)
+            diagonal = jnp.diagonal(moments, axis1=1, axis2=2)[..., None]
+            share[path] = float(loss / 2 * power / jnp.sum(diagonal * square))
+        return dataclasses.replace(self, share=share)
 
     @functools.cached_property
     def _known(self) -> dict[str, WeightDensity]:

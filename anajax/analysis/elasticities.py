@@ -33,7 +33,6 @@ from anajax.devices.variation import RANGE
 from anajax.mapping.strategy import check_layers
 from anajax.mapping.weight_error import moment_table
 from anajax.programming.end_to_end.fisher import CHIPS, rounded
-from anajax.programming.end_to_end.targets import distillation
 from anajax.programming.end_to_end.task import layer_moments
 
 OUTPUTS = ("loss", "weight_rms_error")
@@ -173,9 +172,8 @@ class _Slopes:
             w = drawn_weights(network, hardware, layers, times, key)
             noise = rng.stream(key, rng.Stage.PRODUCT, 1)
             found = network.apply(hardware.ios, chip.insert(params, w), inputs, noise)
-            return jnp.stack(
-                [distillation(found, reference), rms_error(w, ideal, layers)]
-            )
+            far = network.work.divergence_fn(found, reference)
+            return jnp.stack([far, rms_error(w, ideal, layers)])
 
         value, back = jax.vjp(outputs, hardware)
         (slopes,) = jax.vmap(back)(jnp.eye(len(OUTPUTS), dtype=value.dtype))
@@ -190,7 +188,7 @@ def _least(
     ideal = chip.weights(params, select=lambda path, _: path in layers)
     near = rounded(ideal)
     found = work.apply(chip.insert(params, near), x)
-    loss = distillation(found, work.apply(params, x))
+    loss = work.divergence_fn(found, work.apply(params, x))
     return np.asarray([loss, rms_error(near, ideal, layers)], float)
 
 

@@ -31,7 +31,7 @@ from anajax.crossbar.wires import Wires
 from anajax.devices.base import Device
 from anajax.mapping.strategy import Normalize
 from anajax.nn.norm import batch_norms, batch_statistics, with_statistics
-from anajax.programming.end_to_end.targets import Apply, distillation
+from anajax.programming.end_to_end.targets import Apply
 from anajax.transformation import (
     AnalogFunction,
     OnChip,
@@ -318,8 +318,7 @@ class AnalogNetwork:
     ) -> Point:
         """What is put on a chip; it gives `metric` and `loss` of each item.
 
-        The loss is the divergence of the digital from the analog outputs,
-        `distillation`.
+        The loss is the divergence of the digital from the analog outputs.
 
         Args:
             hardware: what the network is on.
@@ -373,13 +372,13 @@ class _Measure:
     def __call__(
         self, ios: Mapping[str, IO], items: Items, params: PyTree, key: PRNGKey
     ) -> dict[str, JArray]:
-        onto, metric = self.network.at(ios, params, key), self.network.work.metric_fn
+        onto, work = self.network.at(ios, params, key), self.network.work
 
         def one(batch: tuple[JArray, ...]) -> dict[str, JArray]:
             x, y, reference, number = batch
             outputs = onto(x, number)
-            loss = jax.vmap(distillation)(outputs, reference)
-            return {"metric": metric(outputs, y), "loss": loss}
+            loss = jax.vmap(work.divergence_fn)(outputs, reference)
+            return {"metric": work.metric_fn(outputs, y), "loss": loss}
 
         every = items.x, items.y, items.reference, jnp.arange(items.x.shape[0])
         found = first_of(one, every, items.count)

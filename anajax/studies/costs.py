@@ -54,7 +54,7 @@ def text(file: Path, chip: str, data: Path | None) -> str:
     """Tables of all devices of a config, the weights as `lsp_first` programs them."""
     config = load_config(file)
     record = chip_named(chip)
-    work = run.load(config.workload.name, data=data, items=config.workload.items)
+    work = run.workload_of(config.workload, data)
     found = []
     for section in devices_of(config):
         device = device_of(config, section)

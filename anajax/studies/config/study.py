@@ -30,8 +30,10 @@ from anajax.studies.config.sections import (
     Section,
     increasing,
     one_of,
+    one_source,
     refuse,
 )
+from anajax.studies.config.workload import WorkloadSection
 from anajax.studies.ways.base import DIGITAL
 from anajax.studies.ways.catalog import Entries, entries
 from anajax.studies.ways.digital import TrainingOptions
@@ -47,23 +49,6 @@ Times = Annotated[
     Field(min_length=1, description='a list of times such as ["1 s", "1 d"]'),
     AfterValidator(increasing),
 ]
-
-
-class WorkloadSection(Section):
-    """The network and its data."""
-
-    name: str = Field(description="the name of a workload")
-    items: int | None = Field(
-        default=None, ge=1, description="a number of test items, or null for all"
-    )
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        from anajax.workloads.catalog import names
-
-        one_of(name, names())
-        return name
 
 
 class NoiseSection(Section):
@@ -120,13 +105,11 @@ class DeviceSection(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> "DeviceSection":
-        given = [k for k in ("name", "file", "python") if getattr(self, k) is not None]
-        if len(given) != 1:
-            refuse(
-                "have one of `name`, `file` and `python`",
-                " and ".join(given) or "none",
-                "Name a preset, a device file, or a function: my_memory.py:my_device.",
-            )
+        one_source(
+            self,
+            ("name", "file", "python"),
+            "Name a preset, a device file, or a function: my_memory.py:my_device.",
+        )
         if self.file is not None and self.options:
             refuse(
                 "have no `options` with a `file`",
@@ -244,9 +227,12 @@ class StudyConfig(Section):
         default=False, description="true to allow times that the source does not cover"
     )
 
-    def with_files(self, find: Callable[[str], str]) -> Self:
-        """The config with `find(file)` in place of every file that it names."""
-        changes: dict[str, Any] = {}
+    def with_files(self, find: Callable[..., str]) -> Self:
+        """The config with `find(file)` in place of every file that it names.
+
+        Files of the network are found by `find(file, key)`.
+        """
+        changes: dict[str, Any] = {"workload": self.workload.with_file(find)}
         for one, many in (("device", "devices"), ("strategy", "strategies")):
             if hasattr(self, one):
                 changes[one] = getattr(self, one).with_file(find)

@@ -20,6 +20,7 @@ from anajax.studies.report.blocks import (
     Drawing,
     cells,
     format_of,
+    loss_unit,
 )
 from anajax.studies.report.plots import (
     OPTIMIZED,
@@ -83,6 +84,7 @@ def _tolerance(data: xr.Dataset) -> Block:
         "nominal": "the same chips at factor 1",
     }[data.attrs["against"]]
     worst = f"{show.number(float(data.gap_item_error.max()))} {show.points}"
+    worst = worst.removesuffix(" 1")
     return Block(
         title=f"Until the network has lost {_accepted(data)}",
         text="One imperfection grows by a factor, all others stay as they are. The "
@@ -302,7 +304,7 @@ def indices_figure(data: xr.Dataset, name: str) -> Figure:
     return panels(
         [
             (show.title, partial(draw, "metric", show.points)),
-            ("loss", partial(draw, "loss", "nat")),
+            ("loss", partial(draw, "loss", loss_unit(data))),
         ],
         size=(4.0, 0.3 * len(order) + 1.0),
         legend=2 * shares,
@@ -328,13 +330,13 @@ def _layers(data: xr.Dataset) -> Block:
         "least mean loss, given those before it",
         "single": "by the mean loss of each layer alone",
     }[data.attrs["order"]]
-    metric = f"{show.title} ({show.unit})"
+    metric, loss = f"{show.title} ({show.unit})", f"loss ({loss_unit(data)})"
     return Block(
         title="Layers",
         text=f"Each layer alone analog, mean ± standard error over "
         f"{data.sizes['layer_chip']} chips; and the order to keep them digital in, "
         f"{how}.",
-        header=["layer alone analog", "weights", metric, "loss (nat)", "digital as"],
+        header=["layer alone analog", "weights", metric, loss, "digital as"],
         rows=rows,
         drawings=[
             Drawing(

@@ -119,7 +119,7 @@ def layers(network: AnalogNetwork, found: Arrays, how: str) -> xr.Dataset:
     """Each layer alone analog, and layers made digital in an order, found by `how`."""
     alone, order = ("layer", "layer_chip"), ("digital_layers", "layer_chip")
     weights = {p.path: p for p in network.report.analog}
-    metric, loss = {"units": unit_of(network.work)}, {"units": "nat"}
+    metric, loss = {"units": unit_of(network.work)}, {"units": network.work.loss_unit}
     sizes = [math.prod(p.shape) for p in weights.values()]
     return xr.Dataset(
         {

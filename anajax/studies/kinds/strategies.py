@@ -16,7 +16,6 @@ from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.tolerance import RAY, Requirement, requirement
 from anajax.analysis.workload import Workload, evaluate, outputs
 from anajax.programming import strategy_file
-from anajax.programming.end_to_end.targets import distillation
 from anajax.programming.strategy_file import from_text, to_text
 from anajax.studies.config.study import (
     DevicesConfig,
@@ -161,7 +160,7 @@ class Runner:
         return f"{self.case.label}-{entry.title}"
 
     def _part(self, entry: Way, draft: Draft, title: str) -> dict[str, Any]:
-        program, config = self._program(entry), self.study.config
+        program, config = self.program(entry), self.study.config
         if not program.layers:
             items = np.asarray(evaluate(self.study.work, program.params))
             return self.exact_part(items, program.params)
@@ -192,7 +191,7 @@ class Runner:
         work, chips, times = self.study.work, self.study.config.chips, self.case.times
         loss = 0.0
         if params is not None:
-            loss = distillation(outputs(work, params), outputs(work))
+            loss = work.divergence_fn(outputs(work, params), outputs(work))
         masks = [np.asarray(mask, bool) for mask in work.subsets.values()]
 
         def same(value: Any, *shape: int) -> np.ndarray:
@@ -240,7 +239,7 @@ class Runner:
         sign = 1.0 if self.study.work.higher_is_better else -1.0
 
         def compute(draft: Draft) -> dict[str, Any]:
-            program, gaps = self._program(entry), []
+            program, gaps = self.program(entry), []
             for i, factor in enumerate(config.required.factors):
                 scaled, last = dict.fromkeys(names, factor), self.case.times[-1:]
                 found = self._measure(program, scaled, last, draft.section(f"{i}"))
@@ -257,7 +256,7 @@ class Runner:
 
     # --- programs ---------------------------------------------------------------------
 
-    def _program(self, entry: Way) -> Program:
+    def program(self, entry: Way) -> Program:
         """What is on the chips."""
         if entry.title not in self._programs:
             name = self._name(entry)

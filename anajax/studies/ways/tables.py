@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from anajax._core import checks
 from anajax._core.types import Array, PRNGKey
-from anajax.analysis.workload import training_inputs
+from anajax.analysis.workload import Workload, training_inputs
 from anajax.chip import Strategies
 from anajax.devices.base import Device
 from anajax.mapping import hand
@@ -18,6 +18,7 @@ from anajax.mapping.density import WeightDensity
 from anajax.mapping.strategy import Strategy, pairs
 from anajax.programming import optimize_strategy
 from anajax.programming.end_to_end.fisher import fisher_information
+from anajax.programming.end_to_end.targets import distillation
 from anajax.studies.config.sections import Positive
 from anajax.studies.ways.base import Table
 from anajax.studies.ways.site import Site
@@ -130,6 +131,13 @@ class Optimized(Table):
         default=None, description='"fisher", or null for all weights alike'
     )
     """What squared weight errors are weighed by in the search."""
+
+    def check(self, work: Workload, device: Device) -> None:
+        """Refuse Fisher information of a network that gives no classes."""
+        super().check(work, device)
+        if self.importance is not None and work.divergence_fn is not distillation:
+            rule = "be null for a network of values, not classes"
+            checks.fail("importance", rule, "fisher", "Leave it out.")
 
     def strategies(self, site: Site) -> Strategies:
         """What is found, from random starts and strategies by hand."""

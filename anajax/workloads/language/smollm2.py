@@ -61,6 +61,8 @@ def load_smollm2(*, data: Path | None, items: int | None) -> Workload:
         y=jnp.asarray(y),
         calibration=jnp.asarray(other),
         metric="log_perplexity",
+        better="lower",
+        unit="nat",
         metric_fn=cross_entropy,
         loss_fn=cross_entropy,
         source={

@@ -37,6 +37,8 @@ def load_verses(*, data: Path | None, items: int | None) -> Workload:
         y=jnp.asarray(splits.y[keep]),
         calibration=jnp.asarray(splits.train_x[some]),
         metric="log_perplexity",
+        better="lower",
+        unit="nat",
         metric_fn=cross_entropy,
         loss_fn=cross_entropy,
         source={

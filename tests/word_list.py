@@ -50,6 +50,7 @@ from anajax.studies.store import hosts
 from anajax.studies.store.folder import check_resume, require_begun
 from anajax.studies.ways.digital import TrainingOptions, need_labels
 from anajax.studies.ways.learned import TargetsOptions
+from anajax.studies.ways.site import OptimizerOptions
 from anajax.training import device_noise
 from anajax.transformation import Rule
 
@@ -117,6 +118,7 @@ CALLS = {
     ),
     "programming.end_to_end.learnable.LearnOptions": lambda **w: LearnOptions(**w),
     "programming.search.gradient.SearchOptions": lambda **w: SearchOptions(**w),
+    "studies.ways.site.OptimizerOptions": lambda **w: OptimizerOptions(**w),
     "studies.ways.digital.TrainingOptions": lambda **w: TrainingOptions(**w),
     "studies.ways.digital.need_labels": lambda **w: need_labels(work=NETWORK, **w),
     "studies.ways.learned.TargetsOptions": lambda **w: TargetsOptions(**w),

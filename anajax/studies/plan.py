@@ -17,7 +17,7 @@ from anajax.analysis.evaluate import as_times
 from anajax.analysis.hardware import Hardware, bare
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.periphery import Periphery
-from anajax.analysis.point import of_point
+from anajax.analysis.point import drawn_of, of_point, unwritten
 from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.workload import Workload
 from anajax.devices.base import Device, check_device
@@ -303,6 +303,9 @@ def measure(
         params=placed.program.params,
         recalibrate=as_times(config.compensation.recalibrate),
     )
+    if unwritten(point):
+        _check_redrawn(config, engine)
+        engine = dataclasses.replace(engine, chunk=1, host=drawn_of)
     return engine.measure(
         of_point,
         np.zeros(1),
@@ -314,6 +317,19 @@ def measure(
         kept=kept,
         notify=notify,
     )
+
+
+def _check_redrawn(config: StudyConfig, engine: Engine) -> None:
+    """Refuse what needs all cells of a large chip at once."""
+    rule = "keep the cells of a chip for"
+    remedy = "Leave it out: a chip of this size is drawn again at each time."
+    for name, asked in (
+        ("compensation.recalibrate", config.compensation.recalibrate),
+        ("compensation.through", config.compensation.through == "periphery"),
+        ("mesh", engine.mesh),
+    ):
+        if asked:
+            checks.fail(name, rule, f"{asked!r:.60}", remedy)
 
 
 def site_of(

@@ -214,10 +214,11 @@ class StudyConfig(Section):
     seed: int = Field(
         default=0, ge=0, lt=2**32, description="a whole number below 2^32"
     )
-    normalize: Literal["layer", "column"] = Field(
-        default="layer", description='"layer" or "column"'
+    normalize: Literal["layer", "column", "tile"] = Field(
+        default="layer", description='"layer", "column" or "tile"'
     )
-    """What is scaled to the full range of conductances: each layer, or each column."""
+    """What is scaled to the full range of conductances: each layer, each column, or
+    each column of each tile, whose rows are `periphery.rows`."""
     faults: Options[Faults] | None = None
     """In place of those of a device file, if it has any."""
     periphery: Options[Periphery] | None = None

@@ -14,7 +14,7 @@ from anajax.analysis.evaluate import evaluate
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.point import Point
 from anajax.compensation import compensation_factor
-from anajax.costs import costs, hermes, neurram
+from anajax.costs import Energy, costs, hermes, neurram, spending
 from anajax.costs.array import loads
 from anajax.crossbar.wires import Wires
 from anajax.devices.curves import Constant
@@ -50,6 +50,7 @@ from anajax.studies.store import hosts
 from anajax.studies.store.folder import check_resume, require_begun
 from anajax.studies.ways.digital import TrainingOptions, need_labels
 from anajax.studies.ways.learned import TargetsOptions
+from anajax.studies.ways.site import OptimizerOptions
 from anajax.training import device_noise
 from anajax.transformation import Rule
 
@@ -109,11 +110,15 @@ CALLS = {
     ),
     "costs.chips.ChipRecord": lambda **w: anajax.replace(hermes(), **w),
     "costs.chips.MeasuredChip": lambda **w: anajax.replace(neurram(), **w),
+    "costs.objective.spending": lambda **w: spending(
+        DEVICE, PAIR, [1.0], Energy(weight=1.0), **w
+    ),
     "costs.estimate.costs": lambda **w: costs(
         UNIT.outputs, PARAMS, X, chip=hermes(), device=DEVICE, strategy=PAIR, **w
     ),
     "programming.end_to_end.learnable.LearnOptions": lambda **w: LearnOptions(**w),
     "programming.search.gradient.SearchOptions": lambda **w: SearchOptions(**w),
+    "studies.ways.site.OptimizerOptions": lambda **w: OptimizerOptions(**w),
     "studies.ways.digital.TrainingOptions": lambda **w: TrainingOptions(**w),
     "studies.ways.digital.need_labels": lambda **w: need_labels(work=NETWORK, **w),
     "studies.ways.learned.TargetsOptions": lambda **w: TargetsOptions(**w),

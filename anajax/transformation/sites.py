@@ -217,13 +217,15 @@ class Product(Action):
     def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
         """The product; terms added to the weight are multiplied digitally.
 
-        What meets neither a periphery nor a chip stays the equation that it was.
+        What meets neither a periphery nor a chip stays the equation that it was, unless
+        something is to be added up over it.
         """
         if context.folded is not None:
             return self._folded(context.folded, context, eqn, values)
         weight = values[self.site.side]
         weight = weight.base if isinstance(weight, Sum) else weight
-        if no_periphery(self.site.rule.io) and not isinstance(weight, Held):
+        bare = no_periphery(self.site.rule.io) and not isinstance(weight, Held)
+        if bare and not context.adds:
             return bind(eqn, [plain_value(value) for value in values])
         site, kind = self.site, eqn.outvars[0].aval.dtype
         x, w = plain_value(values[1 - site.side]), values[site.side]

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from anajax import chip, rng
+from anajax._core import checks
 from anajax._core.options import option
 from anajax._core.types import Array
 from anajax.analysis.workload import (
@@ -14,6 +15,7 @@ from anajax.analysis.workload import (
     training_inputs,
     training_labels,
 )
+from anajax.costs.objective import EnergyOptions
 from anajax.devices.base import Device
 from anajax.programming import targets_file
 from anajax.programming.end_to_end.layer_by_layer import (
@@ -30,7 +32,7 @@ from anajax.studies.ways.tables import START
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TargetsOptions(LearnOptions):
+class TargetsOptions(LearnOptions, EnergyOptions):
     """How `targets` are learned, see `anajax.optimize_targets`."""
 
     by: Literal["network", "layer"] = option("network", '"network" or "layer"')
@@ -56,6 +58,9 @@ class Targets(Way):
         """Refuse a memory of few levels, and a network without labels to learn."""
         self.need_analog(device)
         need_labels(self.options.goal, work)
+        if self.options.by == "layer" and work.model is None:
+            rule = "be network for a network that is given as a function"
+            checks.fail("learn.by", rule, "layer", "Leave it out.")
 
     def build(self, site: Site) -> Program:
         """Learned targets, read from the study's folder if they are there."""
@@ -94,10 +99,12 @@ class Targets(Way):
                 **shared,
             )  # fmt: skip
         else:
+            shared = {"loss": work.divergence_fn} | shared
             found = optimize_targets(
                 site.network.learned, *where, inputs, site.times,
                 steps=options.steps, digital=work.apply,
-                checkpoint=site.kept.course("-learn-000", options.steps), **shared,
+                checkpoint=site.kept.course("-learn-000", options.steps),
+                energy=options.energy(site.loads), **shared,
             )  # fmt: skip
         rest = chip.others(found.params, select=lambda path, _: path in found.layers)
         return found.layers, rest
@@ -122,6 +129,8 @@ class Targets(Way):
                 list(options.parts),
                 "Drop it, or learn by network.",
             )
+        if options.by == "layer" and options.energy() is not None:
+            refuse("have no energy by layer", "some", "Drop it, or learn by network.")
         if options.by == "layer" and options.goal == "labels":
             refuse("have the goal `digital` by layer", "labels", "Drop the goal.")
         return self

@@ -66,6 +66,7 @@ def observer(
         stacks: by site, how many layers lie side by side as its groups: each has ranges
             of its own.
     """
+    checks.word("per", per, Per)
     for name, share in (("within", within), ("outputs", outputs)):
         if not 0 < share <= 1:
             checks.fail(name, "lie in (0, 1]", share, "1 fits every value.")

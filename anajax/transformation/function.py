@@ -22,7 +22,7 @@ from anajax.chip import Strategies, encode_weights, program
 from anajax.crossbar.tiling import membership
 from anajax.devices.base import Device
 from anajax.mapping.strategy import Normalize
-from anajax.transformation import calibrate, control, equations, sharded
+from anajax.transformation import calibrate, control, equations
 from anajax.transformation.calibrate import Look, Ranges, Seen
 from anajax.transformation.marks import Folded, Mark, parameter
 from anajax.transformation.on_chip import (
@@ -45,7 +45,7 @@ from anajax.transformation.rules import (
 )
 from anajax.transformation.sites import Context, Site, plain_value
 
-HANDLERS = equations.HANDLERS | control.HANDLERS | sharded.HANDLERS
+HANDLERS = equations.HANDLERS | control.HANDLERS
 
 
 def analog(

@@ -109,7 +109,7 @@ def multiply(
     form = how.form
     if isinstance(form, Convolution) and not isinstance(w, Held):
         if fits(form, how.tiles, io):
-            return convolved(form, how.tiles, how.normalize, io, x, w, key)
+            return _convolved(form, how.tiles, how.normalize, io, x, w, key)
     return form.run(x, w, product, how.patches)[0]
 
 
@@ -187,7 +187,7 @@ def _one_for_all(part: object) -> bool:
     return all(jnp.ndim(leaf) == 0 for leaf in jax.tree.leaves(part))
 
 
-def convolved(
+def _convolved(
     form: Convolution,
     tiles: TileRule,
     normalize: Scaling,

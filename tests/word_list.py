@@ -53,6 +53,7 @@ from anajax.studies.ways.learned import TargetsOptions
 from anajax.studies.ways.site import OptimizerOptions
 from anajax.training import device_noise
 from anajax.transformation import Rule
+from anajax.transformation.calibrate import observer
 
 KEY = jr.key(0)
 DEVICE = devices.ideal()
@@ -129,6 +130,10 @@ CALLS = {
     "transformation.on_chip.AnalogChip": lambda **w: anajax.analog(
         UNIT.outputs
     ).put_on_chip(PARAMS, X, device=DEVICE, strategy=PAIR, key=KEY, **w),
+    "transformation.calibrate.observer": lambda **w: observer(1.0, 1.0, **w),
+    "crossbar.tiling.from_groups": lambda **w: crossbar.from_groups(
+        W[..., None], TileRule(), digital=ONE, **w
+    ),
     "transformation.rules.Rule": lambda **w: Rule(".*", **w),
     "devices.models.pcm.pcm": lambda **w: devices.pcm(**w),
     "devices.read_noise.FlickerRead": lambda **w: devices.FlickerRead(

@@ -12,9 +12,9 @@ import numpy as np
 from anajax import chip, rng
 from anajax._core.disk import write_atomically
 from anajax._core.types import JArray, PyTree
-from anajax.analysis.measured import Judgement, expected, judge, verdict, z_scores
 from anajax.analysis.workload import Workload, evaluate
 from anajax.compensation import compensation
+from anajax.devices.fitting.judge import Judgement, expected, judge, verdict, z_scores
 from anajax.interop import image as images
 from anajax.interop.image import Image, tiles
 from anajax.interop.image.measured import Measured, parts_of

@@ -63,6 +63,8 @@ class Workload:
     """Training inputs `[k ...]` on the host, where there is a training split."""
     train_y: np.ndarray | None = None
     """Training labels `[k]` or `[k time]`."""
+    digital: str = ""
+    """Regular expression for paths of parameters that stay digital, see `Rule`."""
     subsets: dict[str, Array] = dataclasses.field(default_factory=dict)
     """Items `bool [n]` that a second figure is given for, by name."""
     batch: int = 256

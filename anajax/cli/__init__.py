@@ -6,6 +6,7 @@ from anajax.cli.base import app as app
 from anajax.cli import studies as studies
 from anajax.cli import devices as devices
 from anajax.cli import chips as chips
+from anajax.cli import forecast as forecast
 
 # isort: on
 from anajax.studies.store import stopping

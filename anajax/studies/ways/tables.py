@@ -141,8 +141,15 @@ class Optimized(Table):
 
     def strategies(self, site: Site) -> Strategies:
         """What is found, from random starts and strategies by hand."""
-        error = site.error
+        error = site.searched
         if self.importance is not None:
+            if site.optimizer.objective != "weight":
+                checks.fail(
+                    "importance",
+                    "be null with the objective of outputs",
+                    self.importance,
+                    "Drop it, or set optimizer.objective: weight.",
+                )
             inputs, apply = training_inputs(site.work, FISHER_INPUTS), site.work.apply
             known = fisher_information(
                 apply, site.params, inputs, key=site.key, **site.which
@@ -182,7 +189,7 @@ def _optimized(site: Site, density: WeightDensity, key: PRNGKey) -> Strategy:
     options = site.optimizer
     levels = site.device.levels is not None  # then nothing is descended
     start = [] if levels and not options.never_worse else _by_hand(site, density)
-    least = site.error.least(start, density) if options.never_worse else None
+    least = site.searched.least(start, density) if options.never_worse else None
     return optimize_strategy(
         site.device,
         density,
@@ -198,6 +205,7 @@ def _optimized(site: Site, density: WeightDensity, key: PRNGKey) -> Strategy:
         aggregate=options.aggregate,
         ceiling=least,
         compensation=site.compensation,
+        energy=options.energy(),
     ).strategy
 
 
@@ -212,6 +220,8 @@ def _by_hand(site: Site, density: WeightDensity) -> list[Strategy]:
 @functools.cache
 def _powers(count: int) -> Build:
     """Least-significant-first on `count` pairs whose factors are powers of one F."""
+    if count == 1:
+        return lambda device, *, f, k: hand.single_pair(device, k=k)
     if count == 2:
         return hand.lsp_first
 

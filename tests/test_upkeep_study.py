@@ -8,8 +8,8 @@ import tiny_study
 import anajax
 from anajax import devices, strategies
 from anajax.analysis.evaluate import evaluate
-from anajax.analysis.held import held_metric, recalibrations
 from anajax.costs import costs, upkeep
+from anajax.costs.held import held_metric, recalibrations
 from anajax.costs.known import CostOptions, find_chip
 from anajax.studies import run
 from anajax.studies.load import validate

@@ -113,7 +113,7 @@ def upkeep(
 
     The error is exact (expected, of the weights), at 12 ages on a log scale and just
     before each programming; the factor held is that of the last recalibration before.
-    With a metric, such as `anajax.analysis.held.held_metric` measures on chips, what is
+    With a metric, such as `anajax.costs.held.held_metric` measures on chips, what is
     required is of the network: its accuracy, at the same ages.
 
     Args:

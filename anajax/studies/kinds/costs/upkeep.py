@@ -21,8 +21,8 @@ from pydantic import Field, model_validator
 
 from anajax._core.units import DAY, YEAR
 from anajax.analysis.engine import Engine
-from anajax.analysis.held import BEFORE, recalibrations
 from anajax.analysis.workload import Workload
+from anajax.costs.held import BEFORE, recalibrations
 from anajax.costs.known import CostOptions
 from anajax.costs.plans import Upkeep, upkeep
 from anajax.mapping.strategy import Strategy

@@ -10,6 +10,8 @@ hardware = anajax.analog(apply, anajax.Rule(".*", io=anajax.periphery.bits(8, 8)
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from anajax._core.version import VERSION
+
 if TYPE_CHECKING:
     from anajax import chip as chip
     from anajax import crossbar as crossbar
@@ -58,11 +60,14 @@ if TYPE_CHECKING:
     from anajax.programming.strategy_file import load_strategies as load_strategies
     from anajax.programming.targets_file import load_targets as load_targets
     from anajax.rng import key as key
+    from anajax.studies.front import run as run
     from anajax.training import device_noise as device_noise
     from anajax.transformation import Rule as Rule
     from anajax.transformation import analog as analog
+    from anajax.workloads.own import workload as workload
 
-__version__ = "0.1.0"
+
+__version__ = VERSION
 
 _MODULES = {
     "costs": "anajax.costs",
@@ -76,6 +81,7 @@ _MODULES = {
     "periphery": "anajax.crossbar.periphery",
     "rng": "anajax.rng",
     "strategies": "anajax.mapping.hand",
+    "workloads": "anajax.workloads",
 }
 """Modules by their short names."""
 _LATER = {
@@ -111,12 +117,14 @@ _LATER = {
     "program": "anajax.devices.base",
     "read": "anajax.devices.base",
     "replace": "anajax._core.tree",
+    "run": "anajax.studies.front",
     "to_analog": "anajax.nn.convert",
     "to_digital": "anajax.nn.convert",
     "tune_strategy": "anajax.mapping.hand",
     "weight_density": "anajax.mapping.density",
     "weight_error": "anajax.mapping.weight_error",
     "with_key": "anajax.nn.convert",
+    "workload": "anajax.workloads.own",
 }
 """Where each name stands. All are imported when first asked for: what they need (jax,
 flax) takes time to load, and `anajax --help` needs none of it."""
@@ -144,7 +152,6 @@ __all__ = [
     "conductance_moments",
     "crossbar",
     "decode",
-    "density",
     "device_noise",
     "devices",
     "encode",
@@ -155,7 +162,6 @@ __all__ = [
     "load_strategies",
     "load_targets",
     "make_mesh",
-    "mapping",
     "optimize_closed_loop",
     "optimize_layer_by_layer",
     "optimize_strategy",
@@ -166,6 +172,7 @@ __all__ = [
     "program",
     "read",
     "replace",
+    "run",
     "strategies",
     "to_analog",
     "to_digital",
@@ -173,6 +180,7 @@ __all__ = [
     "weight_density",
     "weight_error",
     "with_key",
+    "workload",
 ]
 
 

@@ -94,6 +94,11 @@ class Unwritten:
         """Largest |weight|, in the units of the network."""
         return self.rest.w_max
 
+    @property
+    def offset(self) -> Float[JArray, ""]:
+        """Subtracted digitally, in normalized weight."""
+        return self.rest.offset
+
     def of(self, weights: Float[JArray, "*weights"]) -> LayerProgram:
         """The layer with its targets, to the bit as `encode_weights` has them."""
         weights = weights.astype(jnp.promote_types(weights.dtype, jnp.float32))

@@ -338,3 +338,17 @@ def test_dtypes_stay_and_a_scan_goes_on(key):
         jax.tree.map(lambda v: v.astype(jnp.float32), params), PCM, LSP, t=DAY, key=key
     )
     np.testing.assert_array_equal(noisy["kernel"], exact["kernel"].astype(jnp.bfloat16))
+
+
+def test_a_vector_is_a_matrix_of_one_column():
+    """As the products of `x @ w` with one output say."""
+    w = jnp.arange(1.0, 7.0)
+    layout = Layout(rows=(0,))
+    assert layout.sizes(w.shape) == (1, 6, 1)
+    assert layout.matrices(w).shape == (1, 6, 1)
+    assert jnp.array_equal(layout.restored(layout.matrices(w), w.shape), w)
+    assert layout.per_column(jnp.max, w).tolist() == [6.0]
+    stacked = Layout(stack=(0,), rows=(1,))
+    assert stacked.sizes((3, 6)) == (3, 6, 1)
+    with pytest.raises(ValueError, match="name rows and columns among the 2 axes"):
+        Layout(rows=(0, 1)).on(2)

@@ -90,7 +90,7 @@ def test_mistakes_are_named(tmp_path, monkeypatch):
         ({"strategy": "single_pair"}, "`strategy` must be optimized where weight"),
         ({"pareto": {"tiles": [512]}}, "`pareto.tiles` must fit those of HERMES"),
         ({"pareto": {"adc_bits": [2]}}, "`bits` must lie in 4 to 12"),
-        ({"pareto": {"strategy": ["targets"]}}, "`strategy` must be a table"),
+        ({"pareto": {"strategy": ["digital"]}}, "`strategy` must have `trained`"),
     ):
         with pytest.raises(ValueError, match=match):
             run.prepare(validate(CONFIG | change), out=tmp_path)

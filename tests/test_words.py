@@ -103,7 +103,7 @@ def test_an_unknown_word_is_refused(name, argument):
 OTHERS = {
     "scope": "layer", "normalize": "layer", "compensation": "none",
     "aggregate": "mean", "drive": "left", "sense": "top", "layout": "separate",
-    "by": "network", "goal": "digital",
+    "by": "network", "goal": "digital", "objective": "output",
 }  # fmt: skip
 
 

@@ -16,8 +16,6 @@ from anajax.analysis.point import Point
 from anajax.compensation import compensation_factor
 from anajax.costs import Energy, costs, hermes, neurram, spending
 from anajax.costs.array import loads
-from anajax.crossbar.periphery import IO
-from anajax.crossbar.tiling import TileRule
 from anajax.crossbar.wires import Wires
 from anajax.devices.curves import Constant
 from anajax.mapping import density
@@ -29,9 +27,7 @@ from anajax.mapping.weight_error import (
     tabulated_error,
     weight_error,
 )
-from anajax.nn.analog import Analog
 from anajax.nn.calibration import calibrate_ranges
-from anajax.nn.programmed import compensation_factors, read_outs, recalibrations
 from anajax.programming import (
     ExactError,
     ProductDescent,
@@ -54,6 +50,7 @@ from anajax.studies.store import hosts
 from anajax.studies.store.folder import check_resume, require_begun
 from anajax.studies.ways.digital import TrainingOptions, need_labels
 from anajax.studies.ways.learned import TargetsOptions
+from anajax.studies.ways.site import OptimizerOptions
 from anajax.training import device_noise
 from anajax.transformation import Rule
 
@@ -121,6 +118,7 @@ CALLS = {
     ),
     "programming.end_to_end.learnable.LearnOptions": lambda **w: LearnOptions(**w),
     "programming.search.gradient.SearchOptions": lambda **w: SearchOptions(**w),
+    "studies.ways.site.OptimizerOptions": lambda **w: OptimizerOptions(**w),
     "studies.ways.digital.TrainingOptions": lambda **w: TrainingOptions(**w),
     "studies.ways.digital.need_labels": lambda **w: need_labels(work=NETWORK, **w),
     "studies.ways.learned.TargetsOptions": lambda **w: TargetsOptions(**w),
@@ -137,13 +135,7 @@ CALLS = {
         q=Constant(value=1.0), g_max=1.0, t0=1.0, t_read=1e-3, **w
     ),
     "mapping.strategy.normalized": lambda **w: mapping.normalized(W, **w),
-    "nn.analog.Analog": lambda **w: Analog(IO(), tiles=TileRule(), **w),
     "nn.calibration.calibrate_ranges": lambda **w: calibrate_ranges(NETWORK, [X], **w),
-    "nn.programmed.read_outs": lambda **w: read_outs(NETWORK, key=KEY, **w),
-    "nn.programmed.compensation_factors": lambda **w: compensation_factors({}, {}, **w),
-    "nn.programmed.recalibrations": lambda **w: recalibrations(
-        lambda t: NETWORK, [1.0], key=KEY, **w
-    ),
     "programming.search.certify.certify_strategy": lambda **w: certify_strategy(
         DEVICE, PAIR, DENSITY, [1.0], **w
     ),

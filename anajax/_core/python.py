@@ -1,11 +1,16 @@
 """What a Python file of the user's defines: a memory, a way to program, a workload."""
 
 import importlib.util
+import inspect
 import sys
+import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from anajax._core import checks
+
+_MOST_LINES = 8
+"""Of the user's files that a message shows."""
 
 
 def names_a_place(text: str) -> bool:
@@ -70,7 +75,51 @@ def _run(path: Path) -> Any:
         try:
             spec.loader.exec_module(module)
         except Exception as error:
-            why = f"{type(error).__name__}: {error}"
-            checks.fail("python", f"be a file that runs, {path}", why, "Correct it.")
+            _fail(f"be a file that runs, {path}", error, path.parent)
         _files[kept] = module
     return _files[kept]
+
+
+def call(place: str, example: str, options: dict[str, Any]) -> Any:
+    """What a function that a Python file defines returns for options.
+
+    Args:
+        place: the file and the name of the function.
+        example: of a place, for messages.
+        options: its arguments by name.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it does not run, with its own lines that led to the error.
+    """
+    made, (path, name) = load(place, example), split(place, example)
+    try:
+        inspect.signature(made).bind(**options)
+    except TypeError as error:
+        known = ", ".join(inspect.signature(made).parameters) or "none"
+        remedy = f"Arguments: {known}."
+        got = f"{options} ({error})"
+        checks.fail("options", f"be arguments of {name}", got, remedy)
+    try:
+        return made(**options)
+    except Exception as error:
+        _fail(f"name a function that runs, {name} of {path}", error, path.parent)
+
+
+def _fail(rule: str, error: Exception, folder: Path) -> NoReturn:
+    """Say what came, with the lines of the user's files that led to it."""
+    lines = _lines(error, folder.resolve())
+    remedy = "Correct it." if not lines else "Correct it:\n" + "\n".join(lines)
+    checks.fail("python", rule, f"{type(error).__name__}: {error}", remedy)
+
+
+def _lines(error: Exception, folder: Path) -> list[str]:
+    """The lines in files of a folder that an error came through."""
+    found = []
+    for frame in traceback.extract_tb(error.__traceback__):
+        file = Path(frame.filename)
+        own = file.is_relative_to(folder) and "site-packages" not in file.parts
+        if own:
+            place = f"{file.name}, line {frame.lineno}, in {frame.name}"
+            found.append(f"  {place}: {frame.line}")
+    return found[-_MOST_LINES:]

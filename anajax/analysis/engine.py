@@ -117,6 +117,9 @@ class Engine:
     """Standard error of the metric at which a point takes no more chips."""
     every: int = EVERY
     """Chips between two looks at it."""
+    host: Callable[[PRNGKey, PyTree], Arrays] | None = None
+    """`host(keys, shared)` in place of the function of one point, where one program
+    would not hold a chip."""
 
     def measure(
         self,
@@ -157,7 +160,10 @@ class Engine:
             own = keys[c] if keys.ndim == 1 else keys[p, c]
             full = jax.tree.map(lambda v, p=p: v[p], points), own
             how: Any = {"chunk": chunk, "mesh": self.mesh}
-            got = in_one_call(function, full, shared, **how)
+            if self.host is None:
+                got = in_one_call(function, full, shared, **how)
+            else:
+                got = self.host(own, shared)
             got = {name: np.asarray(v)[:, :times] for name, v in got.items()}
             for name in ("metric", "loss"):
                 got[name] = got[name][..., :items]

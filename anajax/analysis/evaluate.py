@@ -137,7 +137,7 @@ def evaluate(
     how: Any = {"select": select, "normalize": normalize, "layout": layout}
     kept = recalibrate is not None or mesh is not None
     _check_program(strategy, device)
-    redrawn = not kept and _bytes(ideal, strategy) * chunk > budget
+    redrawn = not kept and bytes_of_cells(ideal, strategy) * chunk > budget
     layers = _layers(params, strategy, how, redrawn)
     chip.check_columns(layers, scope)
     measure = Partial(
@@ -201,7 +201,7 @@ def _layers(
     return make(params, strategy, **how)  # pyright: ignore
 
 
-def _bytes(
+def bytes_of_cells(
     ideal: Mapping[str, JArray],
     strategy: chip.Strategies | Mapping[str, chip.LayerProgram],
 ) -> float:

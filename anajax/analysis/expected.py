@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from anajax.devices.base import Device
 from anajax.devices.moments import MomentTable
 from anajax.mapping.density import WeightDensity, from_weights
 from anajax.mapping.layout import Layout
+from anajax.mapping.output_density import output_density, together
 from anajax.mapping.strategy import Normalize, Normalized, Strategy, check_strategy
 from anajax.mapping.weight_error import (
     Compensation,
@@ -69,6 +71,15 @@ class ExpectedError:
                 for path, s in strategy.items()
             )
         return (square / sum(w.size for w in self._weights.values())) ** 0.5
+
+    def of_layer(self, path: str, strategy: Strategy) -> np.ndarray:
+        """The sum of squared errors of a layer's weights `[times]`, in its w_max."""
+        total = float(np.sum(self._squares[path]))
+        return total * np.asarray(self._error(strategy, self.density(path)))
+
+    def size(self, path: str) -> int:
+        """How many weights a layer has."""
+        return self._weights[path].size
 
     def least(self, given: list[Strategy], density: WeightDensity) -> Array:
         """The least squared error `[times]` that any of some strategies has."""
@@ -127,6 +138,77 @@ class ExpectedError:
     @functools.cached_property
     def _table_of_recalibrations(self) -> MomentTable:
         return moment_table(self.device, self.recalibrate)  # pyright: ignore
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OutputError(ExpectedError):
+    """Errors of the layers' outputs, each relative to the layer's mean squared output.
+
+    From second moments of the inputs on calibration data, see `output_density`.
+    """
+
+    moments: Mapping[str, Array]
+    """By path, mean of x x' of its inputs, from `transformation.second_moments`."""
+    share: Mapping[str, float] | None = None
+    """What the relative error of each layer counts; all alike by default."""
+    columns: int | None = 128
+    """Most columns of a matrix to look at."""
+
+    def __call__(self, strategy: Strategies) -> np.ndarray:
+        """Expected relative rms error of outputs `[times]`, the mean over layers."""
+        paths = list(self.layouts)
+        if isinstance(strategy, Strategy):
+            strategy = dict.fromkeys(paths, strategy)
+        found = {p: self.of_layer(p, strategy[p]) for p in paths}
+        given = self.share or dict.fromkeys(paths, 1.0)
+        return np.sqrt(sum(found.values()) / sum(given[p] for p in paths))
+
+    def of_layer(self, path: str, strategy: Strategy) -> np.ndarray:
+        """The relative squared error of a layer's outputs `[times]`, by its share."""
+        count = 1.0 if self.share is None else self.share[path]
+        return count * np.asarray(self._error(strategy, self.density(path)))
+
+    def density(self, *paths: str) -> WeightDensity:
+        """The density of layers, in the mean of their relative errors."""
+        paths = paths or tuple(self.layouts)
+        for path in paths:
+            if path not in self._known:
+                own, moments = self._normalized[path], self.moments[path]
+                how: Any = {"columns": self.columns, "path": path}
+                self._known[path] = output_density(own, moments, **how)
+        given = self.share or dict.fromkeys(paths, 1.0)
+        found = [self._known[p] for p in paths]
+        return (
+            found[0] if len(paths) == 1 else together(found, [given[p] for p in paths])
+        )
+
+    def by_loss(self, fisher: Mapping[str, Array]) -> "OutputError":
+        """The same with a share for each layer that makes their sum a loss.
+
+        To second order, half the Fisher information times the squared error of each
+        weight is the divergence of the network's outputs; noise of a layer's weights
+        so tells what its relative error counts.
+
+        Args:
+            fisher: by path, from `anajax.fisher_information` (in 1 / w_max^2).
+        """
+        share = {}
+        for path in self.layouts:
+            own, w = self._normalized[path], self._weights[path]
+            square = own.layout.matrices(
+                jnp.broadcast_to((own.unit / own.w_max) ** 2, w.shape), path
+            )
+            loss = jnp.sum(square * own.layout.matrices(fisher[path], path))
+            matrices = own.layout.matrices(w / own.w_max, path)
+            moments = jnp.asarray(self.moments[path])
+            power = jnp.sum((moments @ matrices) * matrices)
+            diagonal = jnp.diagonal(moments, axis1=1, axis2=2)[..., None]
+            share[path] = float(loss / 2 * power / jnp.sum(diagonal * square))
+        return dataclasses.replace(self, share=share)
+
+    @functools.cached_property
+    def _known(self) -> dict[str, WeightDensity]:
+        return {}
 
 
 @functools.partial(jax.jit, static_argnums=3)

@@ -31,8 +31,9 @@ from anajax.crossbar.wires import Wires
 from anajax.devices.base import Device
 from anajax.mapping.strategy import Normalize
 from anajax.nn.norm import batch_norms, batch_statistics, with_statistics
-from anajax.programming.end_to_end.targets import Apply, distillation
+from anajax.programming.end_to_end.targets import Apply
 from anajax.transformation import (
+    AnalogFunction,
     OnChip,
     Report,
     Rule,
@@ -100,7 +101,8 @@ class AnalogNetwork:
         if self.raw and self.scope == "network":
             got, remedy = '"network"', "Each weight is measured by itself."
             checks.fail("scope", "be one of weights for raw cells", got, remedy)
-        if self.norms and not batch_norms(self.work.model):
+        model = self.work.model
+        if self.norms and (model is None or not batch_norms(model)):
             checks.fail(
                 "compensation.norms",
                 "be false for a network without batch norms",
@@ -129,24 +131,29 @@ class AnalogNetwork:
     @functools.cached_property
     def report(self) -> Report:
         """Which parameters are weights and what their axes are, as products say."""
-        return self._analog(self.work.apply).report(self.work.params, self._one)
+        return self.function.report(self.work.params, self._one)
 
     @functools.cached_property
     def sites(self) -> dict[str, Site]:
         """Products of weights by name."""
-        found = self._analog(self.work.apply).sites(self.work.params, self._one)
+        found = self.function.sites(self.work.params, self._one)
         return {site.name: site for site in found}
+
+    @property
+    def function(self) -> AnalogFunction:
+        """The network as a function with its weights on tiles."""
+        return self._analog(self.work.apply)
 
     @property
     def _one(self) -> jax.ShapeDtypeStruct:
         x = self.work.x
         return jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
 
-    def _analog(self, apply: Callable[..., Any]) -> Callable[..., Any]:
-        io = self.periphery.io()
-        if io is None:
-            return analog(apply, Rule(".*", tiles=self.periphery.tiles))
-        return analog(apply, Rule(".*", io=io, tiles=self.periphery.tiles))
+    def _analog(self, apply: Callable[..., Any]) -> AnalogFunction:
+        io, digital = self.periphery.io(), self.work.digital
+        rules = [Rule(digital, digital=True)] if digital else []
+        how: Any = {"tiles": self.periphery.tiles} | ({"io": io} if io else {})
+        return analog(apply, [*rules, Rule(".*", **how)])
 
     @functools.cached_property
     def _normed(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -311,8 +318,7 @@ class AnalogNetwork:
     ) -> Point:
         """What is put on a chip; it gives `metric` and `loss` of each item.
 
-        The loss is the divergence of the digital from the analog outputs,
-        `distillation`.
+        The loss is the divergence of the digital from the analog outputs.
 
         Args:
             hardware: what the network is on.
@@ -366,13 +372,13 @@ class _Measure:
     def __call__(
         self, ios: Mapping[str, IO], items: Items, params: PyTree, key: PRNGKey
     ) -> dict[str, JArray]:
-        onto, metric = self.network.at(ios, params, key), self.network.work.metric_fn
+        onto, work = self.network.at(ios, params, key), self.network.work
 
         def one(batch: tuple[JArray, ...]) -> dict[str, JArray]:
             x, y, reference, number = batch
             outputs = onto(x, number)
-            loss = jax.vmap(distillation)(outputs, reference)
-            return {"metric": metric(outputs, y), "loss": loss}
+            loss = jax.vmap(work.divergence_fn)(outputs, reference)
+            return {"metric": work.metric_fn(outputs, y), "loss": loss}
 
         every = items.x, items.y, items.reference, jnp.arange(items.x.shape[0])
         found = first_of(one, every, items.count)

@@ -1,5 +1,6 @@
 """What one chip gives: a network on it at all times, whatever study asks."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -30,8 +31,8 @@ class Point:
     ideal: dict[str, JArray]
     """The weights among them, by path."""
     device: Device
-    layers: dict[str, chip.LayerProgram]
-    """Targets by path."""
+    layers: dict[str, chip.LayerProgram] | dict[str, chip.Unwritten]
+    """Targets by path, or what makes them."""
     times: Float[JArray, "times"]
     """Seconds since the first read, `filled` up."""
     count: JArray
@@ -113,21 +114,27 @@ def drawn_again(index: JArray, point: Point, key: PRNGKey) -> dict[str, np.ndarr
 
     The loops run on the host, so that memory holds one network and one layer's cells.
     """
+    return drawn_of([rng.stream(key, rng.Stage.CHIP, i) for i in index], point)
+
+
+def drawn_chip(point: Point, key: PRNGKey) -> dict[str, np.ndarray]:
+    """What `one_chip` gives, `[times ...]`, with cells that are drawn again."""
     what = point.device, point.layers, point.ideal
     how: Any = {"scope": point.scope, "through": point.through}
 
-    def at(own: PRNGKey, j: int) -> dict[str, np.ndarray]:
+    def at(j: int) -> dict[str, np.ndarray]:
         t = point.times[j - 1]
-        weights = chip.drawn(*what, t=t, index=j, key=own, **how)
-        noise = rng.stream(own, rng.Stage.PRODUCT, j)
+        weights = chip.drawn(*what, t=t, index=j, key=key, **how)
+        noise = rng.stream(key, rng.Stage.PRODUCT, j)
         return jax.device_get(_alone(point, weights, noise))
 
-    def chip_of(i: JArray) -> dict[str, np.ndarray]:
-        own = rng.stream(key, rng.Stage.CHIP, i)
-        found = [at(own, j) for j in range(1, int(point.count) + 1)]
-        return jax.tree.map(lambda *v: np.stack(v), *found)
+    found = [at(j) for j in range(1, int(point.count) + 1)]
+    return jax.tree.map(lambda *v: np.stack(v), *found)
 
-    return jax.tree.map(lambda *v: np.stack(v), *map(chip_of, index))
+
+def unwritten(point: Point) -> bool:
+    """Whether its targets are made when wanted, so that cells are to be drawn again."""
+    return any(isinstance(v, chip.Unwritten) for v in point.layers.values())
 
 
 def _raw_chip(point: Point, key: PRNGKey) -> dict[str, JArray]:
@@ -156,6 +163,12 @@ def _raw_chip(point: Point, key: PRNGKey) -> dict[str, JArray]:
 def of_point(point: tuple[Any, PRNGKey], shared: Point) -> dict[str, JArray]:
     """What a chip gives where all have the same on them, for `Engine.measure`."""
     return one_chip(shared, point[1])
+
+
+def drawn_of(keys: Iterable[PRNGKey], shared: Point) -> dict[str, np.ndarray]:
+    """What chips of these keys give, `[chips times ...]`, as `of_point` gives it."""
+    found = [drawn_chip(shared, key) for key in keys]
+    return jax.tree.map(lambda *v: np.stack(v), *found)
 
 
 def rms_error(

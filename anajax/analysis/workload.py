@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,12 @@ from flax import nnx
 
 from anajax._core import checks
 from anajax._core.types import Array, PyTree
+from anajax.programming.end_to_end.targets import distillation
 
 IGNORE = -1
 """Label of a position that the metric leaves out (warm-up of a language model)."""
+Better = Literal["higher", "lower"]
+"""Which values of a metric are better."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,16 +28,17 @@ class Workload:
     """
 
     name: str
-    """The name that `load` knows it by."""
-    modality: str
-    """`"image"`, `"text"` or `"speech"`."""
-    model: nnx.Module
-    """The network with its trained weights, in evaluation mode; `model(x)` = logits."""
-    params: dict
-    """Trainable parameters as a nested dict keyed by path. Running statistics of batch
-    norms are not among them: `apply` holds those."""
+    """In results; built-in ones are known to `load` by it."""
+    modality: str = "own"
+    """`"image"`, `"text"`, `"speech"`, or `"own"`: none of this package."""
+    model: nnx.Module | None = None
+    """The network with its trained weights, in evaluation mode; `model(x)` = logits.
+    None for a network that is given as a function."""
+    params: PyTree
+    """Trainable parameters, by path. Running statistics of batch norms are not among
+    them: `apply` holds those."""
     apply: Callable[[PyTree, Array], Array]
-    """Pure function `apply(params, x) -> logits [n ... classes]`."""
+    """Pure function `apply(params, x) -> outputs [n ...]`, logits for classes."""
     x: Array
     """Test inputs `[n ...]`, in a fixed random order."""
     y: Array
@@ -42,17 +46,25 @@ class Workload:
     calibration: Array
     """Inputs `[m ...]` without labels to set input and output ranges with."""
     metric: str
-    """`"accuracy"` (0..1, more is better) or `"bits_per_character"` (less is)."""
+    """Name of the metric, such as `"accuracy"`."""
+    better: "Better" = "higher"
+    """Whether a larger metric is a better network."""
+    unit: str = "1"
+    """Of the metric."""
     metric_fn: Callable[[Array, Array], Array]
     """`metric_fn(logits, y) -> [n]`: the metric item by item; the mean counts."""
     loss_fn: Callable[[Array, Array], Array]
     """`loss_fn(logits, y) -> [n]`: cross-entropy of each item in nats, to train on."""
+    divergence_fn: Callable[[Array, Array], Array] = distillation
+    """`divergence_fn(outputs, digital outputs)`: how far analog outputs are off."""
     source: dict[str, str]
     """Where data and weights came from: keys `data`, `split`, `weights`."""
     train_x: np.ndarray | None = None
     """Training inputs `[k ...]` on the host, where there is a training split."""
     train_y: np.ndarray | None = None
     """Training labels `[k]` or `[k time]`."""
+    digital: str = ""
+    """Regular expression for paths of parameters that stay digital, see `Rule`."""
     subsets: dict[str, Array] = dataclasses.field(default_factory=dict)
     """Items `bool [n]` that a second figure is given for, by name."""
     batch: int = 256
@@ -61,7 +73,12 @@ class Workload:
     @property
     def higher_is_better(self) -> bool:
         """Whether a larger metric is a better network."""
-        return self.metric != "bits_per_character"
+        return self.better == "higher"
+
+    @property
+    def loss_unit(self) -> str:
+        """The unit of `divergence_fn`."""
+        return "nat" if self.divergence_fn is distillation else "1"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,18 +114,16 @@ def workload(
     Args:
         model: network in evaluation mode; called as `model(x)`.
         splits: the data; calibration inputs are taken from its training part.
-        metric: `"accuracy"` or `"bits_per_character"`.
+        metric: a name in `METRICS`.
         items: how many test items, in a fixed random order; `None` for all.
         weights: where the weights came from.
         calibration: how many calibration inputs.
         **fields: the other fields of `Workload`, or ones to put in place of these.
 
     Raises:
-        ValueError: if the metric is not one of the two, or `items` too many.
+        ValueError: if the metric is not a known one, or `items` too many.
     """
-    metrics = {"accuracy": correct, "bits_per_character": bits_per_character}
-    if metric not in metrics:
-        checks.fail("metric", f"be one of {sorted(metrics)}", metric, "Choose one.")
+    checks.word("metric", metric, tuple(METRICS))
     params, apply = pure(model)
     keep = shuffled(len(splits.x), items)
     some = shuffled(len(splits.train_x), None)[:calibration]
@@ -124,8 +139,7 @@ def workload(
         model=model,
         params=params,
         apply=apply,
-        metric=metric,
-        metric_fn=metrics[metric],
+        **METRICS[metric].fields,
         loss_fn=cross_entropy,
         **(given | fields),
     )
@@ -194,6 +208,45 @@ def cross_entropy(logits: Array, y: Array) -> Array:
 def bits_per_character(logits: Array, y: Array) -> Array:
     """Cross-entropy `[n]` in bits, the mean over the scored characters of an item."""
     return cross_entropy(logits, y) / np.log(2).astype(logits.dtype)
+
+
+def squared_error(outputs: Array, y: Array) -> Array:
+    """Mean squared error `[n]` of outputs `[n ...]`."""
+    return jnp.mean((outputs - y).reshape(y.shape[0], -1) ** 2, axis=1)
+
+
+def absolute_error(outputs: Array, y: Array) -> Array:
+    """Mean absolute error `[n]` of outputs `[n ...]`."""
+    return jnp.mean(jnp.abs(outputs - y).reshape(y.shape[0], -1), axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A metric by its name in results."""
+
+    name: str
+    function: Callable[[Array, Array], Array]
+    """`function(outputs, y) -> [n]`."""
+    better: Better = "higher"
+    unit: str = "1"
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What a workload holds of it."""
+        about = {"metric": self.name, "metric_fn": self.function}
+        return about | {"better": self.better, "unit": self.unit}
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", correct),
+        Metric("bits_per_character", bits_per_character, "lower", "bit"),
+        Metric("mean_squared_error", squared_error, "lower"),
+        Metric("mean_absolute_error", absolute_error, "lower"),
+    )
+}
+"""Metrics by name."""
 
 
 def shuffled(n: int, items: int | None) -> np.ndarray:

@@ -89,6 +89,35 @@ def contents(path: Path) -> Contents:
         ValueError: if the file breaks the rules of the format.
     """
     cursor = Cursor(path, mapped(path))
+    tensors, metadata = _head(cursor)
+    entries = [_tensor(cursor) for _ in range(tensors)]
+    start = _aligned(path, cursor.at, metadata.get("general.alignment", 32))
+    found = _arrays(path, cursor.data, start, entries)
+    parts = metadata.get("split.count", 1)
+    if parts != 1:
+        found.unread["other files"] = f"this is one of {parts}"
+    return found
+
+
+def metadata(path: str | Path) -> dict[str, Any]:
+    """What a GGUF file says about itself: numbers, texts and lists of these by key.
+
+    Keys such as `llama.block_count` give the sizes of the network, those that begin
+    with `tokenizer.ggml` its tokenizer.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ValueError: if the file breaks the rules of the format.
+    """
+    path = Path(path)
+    return _head(Cursor(path, mapped(path)))[1]
+
+
+def _head(cursor: Cursor) -> tuple[int, dict[str, Any]]:
+    """The number of tensors, and the metadata."""
+    path = cursor.path
     if bytes(cursor.take(4, "a magic word")) != b"GGUF":
         damaged(path, "no magic word `GGUF`")
     version = cursor.number("<I", "a version")
@@ -97,14 +126,7 @@ def contents(path: Path) -> Contents:
     tensors, pairs = (cursor.number("<Q", "a count") for _ in range(2))
     if tensors * 24 + pairs * 13 > cursor.left():
         damaged(path, f"{tensors} tensors and {pairs} pairs of metadata")
-    metadata = dict(_pair(cursor) for _ in range(pairs))
-    entries = [_tensor(cursor) for _ in range(tensors)]
-    start = _aligned(path, cursor.at, metadata.get("general.alignment", 32))
-    found = _arrays(path, cursor.data, start, entries)
-    parts = metadata.get("split.count", 1)
-    if parts != 1:
-        found.unread["other files"] = f"this is one of {parts}"
-    return found
+    return tensors, dict(_pair(cursor) for _ in range(pairs))
 
 
 def _arrays(
@@ -163,7 +185,7 @@ def _text(cursor: Cursor, what: str) -> str:
 
 
 def _value(cursor: Cursor, code: int, depth: int = 0) -> Any:
-    """A number or a text; arrays are passed over."""
+    """A number, a text, or a list of either."""
     if code == _TEXT:
         return _text(cursor, "a metadata text")
     if code == _ARRAY and depth < 4:
@@ -171,9 +193,7 @@ def _value(cursor: Cursor, code: int, depth: int = 0) -> Any:
         count = cursor.number("<Q", "the length of an array")
         if count > cursor.left():
             damaged(cursor.path, f"an array of {count} in {cursor.left()} bytes")
-        for _ in range(count):
-            _value(cursor, inner, depth + 1)
-        return None
+        return [_value(cursor, inner, depth + 1) for _ in range(count)]
     if code >= len(_NUMBERS) or code == _ARRAY:
         damaged(cursor.path, f"metadata of type {code}")
     return cursor.number(_NUMBERS[code], "a metadata number")

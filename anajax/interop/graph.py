@@ -1,7 +1,7 @@
 """ONNX files as functions: a graph of known operators, and its parameters."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,9 @@ class Network:
         return outs[0] if len(outs) == 1 else outs
 
 
-def onnx(path: str | Path) -> tuple[Network, dict[str, jax.Array]]:
+def onnx(
+    path: str | Path, *, outputs: Sequence[str] | None = None
+) -> tuple[Network, dict[str, jax.Array]]:
     """An ONNX file as a pure function of its weights and inputs, and the weights.
 
     Trained in any tool that exports ONNX. Weights are the initializers, and constants
@@ -86,6 +88,8 @@ def onnx(path: str | Path) -> tuple[Network, dict[str, jax.Array]]:
 
     Args:
         path: the file; weights beside it are read too.
+        outputs: names of values of the graph to return in place of its outputs; nodes
+            that these do not need are left out.
 
     Raises:
         ValueError: if the file is damaged, or holds operators that are not known: they
@@ -101,6 +105,8 @@ def onnx(path: str | Path) -> tuple[Network, dict[str, jax.Array]]:
     if not versions:
         damaged(path, "no version of the operators")
     graph = _graph(path, proto.graph, max(versions.values()))
+    if outputs is not None:
+        graph = _pruned(path, graph, outputs)
     _check_operators(path, graph)
     _check_order(path, graph, set())
     fixed = _fixed(graph)
@@ -124,6 +130,31 @@ def _graph(path: Path, proto: Message, opset: int) -> Graph:
         constants=constants,
         nodes=tuple(_node(path, node, opset) for node in proto.node),
     )
+
+
+def _pruned(path: Path, graph: Graph, outputs: Sequence[str]) -> Graph:
+    """What of a graph makes some of its values."""
+    made = {name for node in graph.nodes for name in node.outputs if name}
+    unknown = sorted(set(outputs) - made)
+    if unknown or not outputs:
+        got, last = unknown or "none", ", ".join(graph.outputs)
+        checks.fail("outputs", f"be values of {path.name}", got, f"It has {last}.")
+    needed, nodes = set(outputs), []
+    for node in reversed(graph.nodes):
+        if needed.intersection(node.outputs):
+            nodes.append(node)
+            needed |= _taken(node)
+    inputs = tuple(name for name in graph.inputs if name in needed)
+    constants = {n: v for n, v in graph.constants.items() if n in needed}
+    return Graph(inputs, tuple(outputs), constants, tuple(reversed(nodes)))
+
+
+def _taken(node: Node) -> set[str]:
+    """Values that a node takes, and those that graphs in it do."""
+    inner = [v for v in node.attributes.values() if isinstance(v, Graph)]
+    parts = [part for graph in inner for part in graph.graphs()]
+    names = {name for part in parts for each in part.nodes for name in each.inputs}
+    return {*node.inputs, *names, *(n for part in parts for n in part.outputs)} - {""}
 
 
 def _node(path: Path, proto: Message, opset: int) -> Node:

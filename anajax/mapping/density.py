@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array as JArray
 from jaxtyping import Float
@@ -31,10 +32,34 @@ class WeightDensity:
     unit: Float[JArray, ""] = 1.0  # pyright: ignore[reportAssignmentType]
     """What a normalized weight of 1 is in w_max of its layer, root mean square: 1,
     unless columns fill the range."""
+    spread: Float[JArray, "points"] | None = None
+    """What a variance of each counts, where errors are those of outputs, see
+    `output_density.output_density`; by its probability without."""
+    gram: Float[JArray, "points points"] | None = None
+    """What the biases of two count together, in the sum over both."""
 
     def __post_init__(self) -> None:
         checks.finite("u", self.u)
         checks.positive("probability", self.probability, strictly=False)
+
+    def mean_square(
+        self, bias: Float[JArray, "times points"], var: Float[JArray, "times points"]
+    ) -> Float[JArray, "times"]:
+        """The mean squared error of weights with this bias and variance."""
+        if self.gram is None or self.spread is None:
+            return self.unit**2 * jnp.sum(self.probability * (bias**2 + var), -1)
+        return jnp.sum((bias @ self.gram) * bias, -1) + var @ self.spread
+
+    def need_single_weights(self, where: str) -> None:
+        """Refuse errors of outputs, in which weights do not add up one by one.
+
+        Raises:
+            ValueError: if this is such a density; names where.
+        """
+        if self.gram is not None:
+            rule = f"be one of weights for {where}"
+            remedy = 'Pass weight_density(params), or objective="weight".'
+            checks.fail("density", rule, "one of outputs", remedy)
 
 
 def weight_density(
@@ -83,17 +108,18 @@ def weight_density(
         checks.fail(
             "importance", "have one entry per weight", f"{got} not in both", "Add it."
         )
-    squares = {
-        path: np.broadcast_to(np.asarray(w.column, float) ** 2, w.u.shape)
+    each = [
+        (w.u, given[path], np.broadcast_to(np.asarray(w.column, float) ** 2, w.u.shape))
         for path, w in found.items()
-    }
-    share = _shares([w.u for w in found.values()], [given[path] for path in found])
-    counted = share * np.concatenate([v.ravel() for v in squares.values()])
-    flat = np.concatenate([np.ravel(np.asarray(w.u, float)) for w in found.values()])
-    if not flat.any():
+    ]
+    shares = [_share(u, importance) for u, importance, _ in each]
+    counted = [s * square for s, (_, _, square) in zip(shares, each, strict=True)]
+    if not any(np.any(u) for u, _, _ in each):
         checks.fail("params", "not be all zero", "0", "Pass trained weights.")
-    unit = float(np.sqrt(counted.sum() / share.sum()))
-    return replace(_histogram(flat, counted, bins), unit=unit)
+    total = _total(shares)
+    unit = float(np.sqrt(sum(float(np.sum(c)) for c in counted) / total))
+    arrays = [u for u, _, _ in each]
+    return replace(_histogram(arrays, counted, bins), unit=unit)
 
 
 def as_density(
@@ -139,21 +165,40 @@ def from_weights(
         checks.fail("weights", "not be empty", "no arrays", "Pass an array.")
     for w in weights:
         checks.finite("weights", w, "Find the layer whose training diverged.")
-    flat = [np.asarray(w, dtype=float).ravel() for w in weights]
-    largest = [float(np.max(np.abs(w))) for w in flat]
+    largest = [float(np.max(np.abs(w), initial=0)) for w in weights]
     if not any(largest):
         checks.fail("weights", "not all be zero", "0", "Pass trained weights.")
-    u = np.concatenate([w / (m or 1.0) for w, m in zip(flat, largest, strict=True)])
-    found = _histogram(u, _shares(weights, importance), bins)
+    given = [1.0] * len(weights) if importance is None else list(importance)
+    if len(given) != len(weights):
+        checks.fail(
+            "importance",
+            "have one entry per array of weights",
+            f"{len(given)} for {len(weights)}",
+            "Give a number or an array for each.",
+        )
+    shares = [_share(w, value) for w, value in zip(weights, given, strict=True)]
+    _total(shares)
+    scales = [1 / (m or 1.0) for m in largest]
+    found = _histogram(weights, shares, bins, scales)
     return replace(found, w_max=max(largest))
 
 
-def _histogram(u: np.ndarray, share: np.ndarray, bins: int) -> WeightDensity:
-    """Centroids of bins over -1..1."""
-    index = np.clip(((u + 1) * bins / 2).astype(int), 0, bins - 1)
-    count = np.bincount(index, weights=share, minlength=bins)
+def _histogram(
+    arrays: Sequence[JArray | np.ndarray],
+    shares: Sequence[np.ndarray],
+    bins: int,
+    scales: Sequence[float] | None = None,
+) -> WeightDensity:
+    """Centroids of bins over -1..1; one array after the other, to hold little."""
+    count, total = np.zeros(bins), np.zeros(bins)
+    for i, (array, share) in enumerate(zip(arrays, shares, strict=True)):
+        u = np.asarray(array, float).ravel()
+        u = u if scales is None else u * scales[i]
+        share = share.ravel()
+        index = np.clip(((u + 1) * bins / 2).astype(int), 0, bins - 1)
+        count += np.bincount(index, weights=share, minlength=bins)
+        total += np.bincount(index, weights=share * u, minlength=bins)
     centers = (np.arange(bins) + 0.5) * 2 / bins - 1
-    total = np.bincount(index, weights=share * u, minlength=bins)
     filled = count > 0
     centroid = np.where(filled, total / np.where(filled, count, 1), centers)
     return WeightDensity(u=centroid, probability=count / count.sum())
@@ -185,6 +230,8 @@ def merged(
         floor: share that is spread evenly over 0..1, so that a strategy is determined
             (and increasing) also where no weight lies.
     """
+    if density.gram is not None:  # made for these
+        return density
     size = np.abs(np.asarray(density.u))
     share = np.asarray(density.probability)
     index = np.clip((size * bins).astype(int), 0, bins - 1)
@@ -194,25 +241,19 @@ def merged(
     return replace(density, u=u, probability=p)
 
 
-def _shares(weights: Sequence, importance: Sequence | None) -> np.ndarray:
-    given = [1.0] * len(weights) if importance is None else list(importance)
-    if len(given) != len(weights):
-        checks.fail(
-            "importance",
-            "have one entry per array of weights",
-            f"{len(given)} for {len(weights)}",
-            "Give a number or an array for each.",
-        )
-    for value in given:
-        checks.positive("importance", value, strictly=False)
-    flat = [
-        np.broadcast_to(np.asarray(v, float), np.shape(w)).ravel()
-        for v, w in zip(given, weights, strict=True)
-    ]
-    share = np.concatenate(flat)
-    if not share.any():
+def _share(
+    weights: JArray | np.ndarray, importance: JArray | np.ndarray | float
+) -> np.ndarray:
+    """What each weight of an array counts, without a copy of a number."""
+    checks.positive("importance", importance, strictly=False)
+    return np.broadcast_to(np.asarray(importance, float), np.shape(weights))
+
+
+def _total(shares: Sequence[np.ndarray]) -> float:
+    total = sum(float(np.sum(share)) for share in shares)
+    if not total:
         checks.fail("importance", "not be zero for all", "0", "Leave it out.")
-    return share
+    return total
 
 
 def _from_pdf(pdf: Callable[[np.ndarray], np.ndarray], points: int) -> WeightDensity:

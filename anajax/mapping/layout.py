@@ -40,6 +40,7 @@ class Layout:
         Layout(rows=(0,), columns=(1,))  # [in, out], as in Flax
         Layout(columns=(0,))  # [out, in, ...], as in PyTorch and Equinox
         Layout(stack=(0,), columns=(-1,))  # [layers, in, out], as nn.scan makes it
+        Layout(rows=(0,))  # [in], of one output
 
     Raises:
         ValueError: if an axis is named twice.
@@ -86,7 +87,8 @@ class Layout:
         rest = tuple(axis for axis in range(ndim) if axis not in named)
         if self.known:
             rows, columns = rows or rest, columns or rest
-        both = bool(rows and columns) or not self.known
+        vector = ndim - len(stack) == 1  # a matrix of one column, or of one row
+        both = bool(rows and columns) or vector or not self.known
         complete = not self.known or len(stack + rows + columns) == ndim
         if len(set(named)) < len(named) or not (both and complete):
             self._unfit(ndim, path)

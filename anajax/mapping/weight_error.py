@@ -138,14 +138,16 @@ def tabulated_error(
             compensation.
     """
     density = as_density(density, "density")
+    if not as_strategy(strategy).mirrored:
+        density.need_single_weights("a strategy that is not mirrored")
     ends = table.g[0], table.g[-1]
-    check_range(as_strategy(strategy).targets, *ends, of="the table", name="strategy")
+    check_range(strategy.targets, *ends, of="the table", name="strategy")
     u = jnp.abs(density.u) if strategy.mirrored else density.u
     targets = interpolation(strategy, u) @ strategy.targets
     w = weight_moments(strategy, table(targets))
     offset = strategy.offset / strategy.scale
     error = error_of_moments(w, u, density.probability, offset, compensation)
-    return replace(error, mse=density.unit**2 * error.mse)
+    return replace(error, mse=density.mean_square(error.bias, error.var))
 
 
 def error_of_moments(
@@ -191,7 +193,7 @@ def with_factors(
     goal = u + strategy.offset / strategy.scale
     ratio = (alpha / error.alpha)[:, None]
     bias, var = ratio * (error.bias + goal) - goal, ratio**2 * error.var
-    mse = density.unit**2 * jnp.sum(density.probability * (bias**2 + var), -1)
+    mse = density.mean_square(bias, var)
     return WeightError(mse=mse, alpha=alpha, bias=bias, var=var)
 
 

@@ -22,8 +22,10 @@ def batch_statistics(model: M) -> M:
     return model
 
 
-def batch_norms(model: nnx.Module) -> list[nnx.BatchNorm]:
-    """The batch norms of a model, in any layer."""
+def batch_norms(model: nnx.Module | None) -> list[nnx.BatchNorm]:
+    """The batch norms of a model, in any layer; none of what is no model."""
+    if model is None:
+        return []
     return [m for _, m in nnx.iter_modules(model) if type(m) is nnx.BatchNorm]
 
 

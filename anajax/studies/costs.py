@@ -43,7 +43,7 @@ def text(file: Path, chip: str | None, data: Path | None) -> str:
     """
     config = load_config(file)
     record = _chip(config, chip)
-    work = run.load(config.workload.name, data=data, items=config.workload.items)
+    work = run.workload_of(config.workload, data)
     found = []
     for section in devices_of(config):
         device = device_of(config, section)

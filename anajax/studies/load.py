@@ -25,6 +25,20 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> StudyConfig:
         FileNotFoundError: if there is no such file, or none that it names.
         ValueError: with one line per mistake.
     """
+    return validate(read_config(path, changes), folder=path.parent)
+
+
+def read_config(path: Path, changes: Sequence[str] = ()) -> dict[str, Any]:
+    """The keys and values of a config, before they are validated.
+
+    Args:
+        path: a YAML file.
+        changes: `key=value` texts that replace values.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no YAML of keys, or a change is none.
+    """
     if not path.is_file():
         raise FileNotFoundError(
             f"`CONFIG` must be a file: got {path}. Give the path of a YAML config, "
@@ -46,7 +60,7 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> StudyConfig:
     for change in changes:
         override(data, change)
     require_small(data)
-    return validate(data, folder=path.parent)
+    return data
 
 
 def validate(data: dict[str, Any], *, folder: Path = Path()) -> StudyConfig:
@@ -57,7 +71,7 @@ def validate(data: dict[str, Any], *, folder: Path = Path()) -> StudyConfig:
         folder: what relative paths start from.
 
     Raises:
-        FileNotFoundError: if a device file is not there.
+        FileNotFoundError: if a file that it names is not there.
         ValueError: with one line per mistake.
     """
     name, known = data.get("study"), kinds()
@@ -73,13 +87,12 @@ def validate(data: dict[str, Any], *, folder: Path = Path()) -> StudyConfig:
         lines = dict.fromkeys(message(e, schema) for e in error.errors())
         raise ValueError("\n".join(lines)) from None
 
-    def find(file: str) -> str:
+    def find(file: str, key: str = "device.file") -> str:
         if not (folder / file).is_file():
-            chip = file.endswith((".yaml", ".yml"))
+            made = "; `anajax fit-device` makes such files" * (key == "device.file")
             raise FileNotFoundError(
-                f"`{'costs.chip' if chip else 'device.file'}` must be a file: got "
-                f"{file}. Give a path relative to the config"
-                + ("." if chip else "; `anajax fit-device` makes such files.")
+                f"`{key}` must be a file: got {file}. Give a path relative to the "
+                f"config{made}."
             )
         return str((folder / file).resolve())
 

@@ -12,7 +12,9 @@ import xarray as xr
 from jax.sharding import Mesh
 
 from anajax.analysis.workload import Workload, evaluate
+from anajax.studies import own
 from anajax.studies.config.study import StudyConfig
+from anajax.studies.config.workload import WorkloadSection
 from anajax.studies.kinds.catalog import kinds
 from anajax.studies.report import results
 from anajax.studies.store import hosts
@@ -45,6 +47,7 @@ def prepare(
     data: Path | None = None,
     resume: Resume = False,
     mesh: Mesh | None = None,
+    workload: Workload | None = None,
 ) -> Prepared:
     """Load and check all inputs of a study, then open its folder.
 
@@ -55,6 +58,7 @@ def prepare(
         resume: whether to go on with the study that was begun in `out`; "auto": begin
             it or go on.
         mesh: devices that share the chips; the default one does all without.
+        workload: the network, in place of what the config names.
 
     Raises:
         FileNotFoundError: for data or a device file that is missing.
@@ -65,14 +69,26 @@ def prepare(
     """
     check_resume(resume)
     kind = kinds()[config.study]
-    with hosts.together(), _exact():
+    with hosts.together(), exact():
         if hosts.is_main_process():
             require_begun(out, resume)
-        work = load(config.workload.name, data=data, items=config.workload.items)
+        work = workload or workload_of(config.workload, data)
         study = kind.prepare(config, work, mesh)
         asked = identity(config, work)
     folder = hosts.open_folder(out, asked, resume=resume)
     return Prepared(study=study, config=config, work=work, folder=folder)
+
+
+def workload_of(section: WorkloadSection, data: Path | None) -> Workload:
+    """The network that a config names.
+
+    Args:
+        section: of the config.
+        data: folder with local data sets.
+    """
+    if section.name is not None:
+        return load(section.name, data=data, items=section.items)
+    return own.network(section)
 
 
 def run(prepared: Prepared, *, notify: Notify = lambda text, done: None) -> xr.Dataset:
@@ -91,7 +107,7 @@ def run(prepared: Prepared, *, notify: Notify = lambda text, done: None) -> xr.D
     """
     config, work, folder = prepared.config, prepared.work, prepared.folder
     try:
-        with _exact():
+        with exact():
             digital = np.asarray(evaluate(work))
             data = prepared.study.run(Parts(folder, notify), digital)
         data = results.finished(data, config, work, digital, folder.identity)
@@ -101,7 +117,7 @@ def run(prepared: Prepared, *, notify: Notify = lambda text, done: None) -> xr.D
         folder.close()
 
 
-def _exact() -> contextlib.AbstractContextManager[None]:
+def exact() -> contextlib.AbstractContextManager[None]:
     """Products of float32, as on a CPU: a GPU would round their inputs to TF32."""
     return jax.default_matmul_precision("highest")
 
@@ -110,7 +126,8 @@ def identity(config: StudyConfig, work: Workload) -> dict[str, Any]:
     """What decides the bits of the results: config, versions, data, device files."""
     digests: dict[str, str] = {}
 
-    def name(file: str) -> str:
+    def name(file: str, key: str = "") -> str:
+        del key
         content = Path(file).read_bytes()
         digests[Path(file).name] = hashlib.sha256(content).hexdigest()
         return Path(file).name

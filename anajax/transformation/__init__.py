@@ -5,6 +5,7 @@ from anajax.transformation.calibrate import finished as finished
 from anajax.transformation.calibrate import merged as merged
 from anajax.transformation.function import AnalogFunction as AnalogFunction
 from anajax.transformation.function import analog as analog
+from anajax.transformation.inputs import second_moments as second_moments
 from anajax.transformation.on_chip import AnalogChip as AnalogChip
 from anajax.transformation.on_chip import OnChip as OnChip
 from anajax.transformation.report import ParameterReport as ParameterReport
@@ -22,4 +23,5 @@ __all__ = [
     "analog",
     "finished",
     "merged",
+    "second_moments",
 ]

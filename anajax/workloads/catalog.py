@@ -11,6 +11,8 @@ from anajax.workloads.digits import load_digits_net
 from anajax.workloads.images import load_cifar10, load_fashion
 from anajax.workloads.intents import load_intents
 from anajax.workloads.keywords import load_keywords
+from anajax.workloads.language.smollm2 import load_smollm2
+from anajax.workloads.language.verses import load_verses
 from anajax.workloads.spoken_digits import load_spoken_digits
 
 LOADERS: dict[str, Callable[..., Workload]] = {
@@ -25,6 +27,8 @@ LOADERS: dict[str, Callable[..., Workload]] = {
     "kws_lstm_l": partial(load_keywords, "lstm_l", by_speaker=False),
     "kws_lstm_s_speakers": partial(load_keywords, "lstm_s", by_speaker=True),
     "kws_lstm_l_speakers": partial(load_keywords, "lstm_l", by_speaker=True),
+    "smollm2": load_smollm2,
+    "tinyshakespeare_llama": load_verses,
     "tinyshakespeare_lstm": load_characters,
 }
 

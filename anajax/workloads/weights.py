@@ -60,8 +60,15 @@ def read(name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 def write(name: str, model: nnx.Module, notes: Mapping[str, object]) -> Path:
     """Write the weights of `model` as committed weights `name`, atomically."""
+    return write_arrays(name, flat_weights(model), notes)
+
+
+def write_arrays(
+    name: str, arrays: Mapping[str, np.ndarray], notes: Mapping[str, object]
+) -> Path:
+    """Write arrays by path as committed weights `name`, atomically."""
     FOLDER.mkdir(exist_ok=True)
-    arrays = {k: np.ascontiguousarray(v) for k, v in flat_weights(model).items()}
+    arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
     path = FOLDER / f"{name}.safetensors"
     write_atomically(path, save(arrays, {k: str(v) for k, v in notes.items()}))
     return path

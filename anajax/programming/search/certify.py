@@ -18,7 +18,7 @@ from anajax._core import checks
 from anajax._core.tree import pytree
 from anajax.devices.base import Device
 from anajax.devices.moments import MomentTable
-from anajax.mapping.density import WeightDensity
+from anajax.mapping.density import WeightDensity, as_density
 from anajax.mapping.strategy import Strategy, as_strategy, check_strategy
 from anajax.mapping.weight_error import Compensation, moment_table, tabulated_error
 
@@ -80,6 +80,7 @@ def certify_strategy(
     checks.word("compensation", compensation, Compensation)
     check_strategy(strategy, device)
     strategy = as_strategy(strategy)
+    as_density(density, "density").need_single_weights("a certificate")
     if not strategy.cell.paired or strategy.cell.factors > 2:
         checks.fail(
             "strategy", "be made of one or two pairs", strategy.cell.signs, "Use two."

@@ -88,6 +88,7 @@ def enumerate_levels(
     checks.word("aggregate", aggregate, Aggregate)
     checks.word("compensation", compensation, Compensation)
     density = as_density(weights)
+    density.need_single_weights("a device with levels")
     moments = _level_moments(device, times)
     search = _Search.of(device, cell, density, moments, time_weights)
     search = dataclasses.replace(

@@ -250,6 +250,7 @@ def make_objective(
         checks.fail(
             "compensation", 'be "mean_abs" with `samples`', compensation, "Drop it."
         )
+    density.need_single_weights("draws of `samples`")
     return SampledError(
         device=device,
         times=times,

@@ -48,6 +48,15 @@ def one_of(name: str, known: Any, what: str = "be known") -> None:
         refuse(what, repr(name), remedy)
 
 
+def one_source(section: Section, keys: tuple[str, ...], remedy: str) -> None:
+    """Refuse a section that has none of these keys, or several."""
+    given = [key for key in keys if getattr(section, key) is not None]
+    if len(given) != 1:
+        listed = ", ".join(f"`{key}`" for key in keys[:-1])
+        rule = f"have one of {listed} and `{keys[-1]}`"
+        refuse(rule, " and ".join(given) or "none", remedy)
+
+
 def closest(name: str, known: Any) -> str:
     """The question whether the closest of the known names was meant, if one is near."""
     close = difflib.get_close_matches(name, list(known), n=1)

@@ -31,9 +31,11 @@ from anajax.studies.config.sections import (
     Section,
     increasing,
     one_of,
+    one_source,
     refuse,
 )
-from anajax.studies.ways.base import DIGITAL
+from anajax.studies.config.workload import WorkloadSection
+from anajax.studies.ways.base import DIGITAL, Way
 from anajax.studies.ways.catalog import Entries, entries
 from anajax.studies.ways.digital import TrainingOptions
 from anajax.studies.ways.site import OptimizerOptions
@@ -48,23 +50,6 @@ Times = Annotated[
     Field(min_length=1, description='a list of times such as ["1 s", "1 d"]'),
     AfterValidator(increasing),
 ]
-
-
-class WorkloadSection(Section):
-    """The network and its data."""
-
-    name: str = Field(description="the name of a workload")
-    items: int | None = Field(
-        default=None, ge=1, description="a number of test items, or null for all"
-    )
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        from anajax.workloads.catalog import names
-
-        one_of(name, names())
-        return name
 
 
 class NoiseSection(Section):
@@ -121,13 +106,11 @@ class DeviceSection(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> "DeviceSection":
-        given = [k for k in ("name", "file", "python") if getattr(self, k) is not None]
-        if len(given) != 1:
-            refuse(
-                "have one of `name`, `file` and `python`",
-                " and ".join(given) or "none",
-                "Name a preset, a device file, or a function: my_memory.py:my_device.",
-            )
+        one_source(
+            self,
+            ("name", "file", "python"),
+            "Name a preset, a device file, or a function: my_memory.py:my_device.",
+        )
         if self.file is not None and self.options:
             refuse(
                 "have no `options` with a `file`",
@@ -231,31 +214,36 @@ class StudyConfig(Section):
     seed: int = Field(
         default=0, ge=0, lt=2**32, description="a whole number below 2^32"
     )
-    normalize: Literal["layer", "column"] = Field(
-        default="layer", description='"layer" or "column"'
+    normalize: Literal["layer", "column", "tile"] = Field(
+        default="layer", description='"layer", "column" or "tile"'
     )
-    """What is scaled to the full range of conductances: each layer, or each column."""
+    """What is scaled to the full range of conductances: each layer, each column, or
+    each column of each tile, whose rows are `periphery.rows`."""
     faults: Options[Faults] | None = None
     """In place of those of a device file, if it has any."""
     periphery: Options[Periphery] | None = None
     compensation: CompensationSection = CompensationSection()
     optimizer: Options[OptimizerOptions] = Options[OptimizerOptions]()
+    training: Options[TrainingOptions] | None = None
     costs: Options[CostOptions] | None = None
     """Energy, latency and area on a chip, in the results; null for none."""
     extrapolate: bool = Field(
         default=False, description="true to allow times that the source does not cover"
     )
 
-    def with_files(self, find: Callable[[str], str]) -> Self:
-        """The config with `find(file)` in place of every file that it names."""
-        changes: dict[str, Any] = {}
+    def with_files(self, find: Callable[..., str]) -> Self:
+        """The config with `find(file)` in place of every file that it names.
+
+        Files of the network are found by `find(file, key)`.
+        """
+        changes: dict[str, Any] = {"workload": self.workload.with_file(find)}
         for one, many in (("device", "devices"), ("strategy", "strategies")):
             if hasattr(self, one):
                 changes[one] = getattr(self, one).with_file(find)
             elif hasattr(self, many):
                 changes[many] = [each.with_file(find) for each in getattr(self, many)]
         if self.costs is not None and self.costs.record.file:
-            file = find(self.costs.record.chip)
+            file = find(self.costs.record.chip, "costs.chip")
             new = self.costs.model_dump() | {"chip": file}
             changes["costs"] = type(self.costs).model_validate(new)
         return self.model_copy(update=changes)
@@ -272,12 +260,33 @@ class StudyConfig(Section):
             )
         return self
 
+    @property
+    def ways(self) -> list[Way]:
+        """All ways to program that it names."""
+        one = getattr(self, "strategy", None)
+        return list(getattr(self, "strategies", [] if one is None else [one]))
+
+    @model_validator(mode="after")
+    def _trained(self) -> "StudyConfig":
+        asking = [e.title for e in self.ways if e.trained]
+        if asking and self.training is None:
+            raise ValueError(
+                f"`training` must be there for strategies with `trained`: got null for "
+                f"{asking}. Add the section `training`, which may be {{}}."
+            )
+        alike = [e.title for e in self.ways if e.family == DIGITAL]
+        if alike and self.training and self.training.record.goal == DIGITAL:
+            raise ValueError(
+                f"`training.goal` must be labels for {alike}: got digital, which is "
+                "where the digital network is already. Drop the entry."
+            )
+        return self
+
 
 class ProgrammedConfig(StudyConfig):
     """What studies that compare strategies share."""
 
     strategies: Entries
-    training: Options[TrainingOptions] | None = None
     required: RequiredSection | None = None
     save_every: int | None = Field(
         default=None,
@@ -285,22 +294,6 @@ class ProgrammedConfig(StudyConfig):
         description="chips, 1 or more, or null for several times a minute",
     )
     """Chips after which they are saved, besides several times a minute."""
-
-    @model_validator(mode="after")
-    def _trained(self) -> "ProgrammedConfig":
-        asking = [e.title for e in self.strategies if e.trained]
-        if asking and self.training is None:
-            raise ValueError(
-                f"`training` must be there for strategies with `trained`: got null for "
-                f"{asking}. Add the section `training`, which may be {{}}."
-            )
-        alike = [e.title for e in self.strategies if e.family == DIGITAL]
-        if alike and self.training and self.training.record.goal == DIGITAL:
-            raise ValueError(
-                f"`training.goal` must be labels for {alike}: got digital, which is "
-                "where the digital network is already. Drop the entry."
-            )
-        return self
 
     @model_validator(mode="after")
     def _listed(self) -> "ProgrammedConfig":

@@ -12,7 +12,13 @@ from anajax.analysis.hardware import NON_IDEALITIES
 from anajax.chip import Strategies
 from anajax.studies.config.durations import human
 from anajax.studies.kinds.tolerance import curves_figure as _curves_figure
-from anajax.studies.kinds.tolerance import factor_text, interval
+from anajax.studies.kinds.tolerance import (
+    factor_text,
+    interval,
+    of_subsets,
+    subsets_text,
+    tolerated,
+)  # fmt: skip
 from anajax.studies.report import assumptions as assumed
 from anajax.studies.report import costs
 from anajax.studies.report.blocks import (
@@ -21,7 +27,8 @@ from anajax.studies.report.blocks import (
     Drawing,
     cells,
     format_of,
-)
+    loss_unit,
+)  # fmt: skip
 from anajax.studies.report.plots import (
     OPTIMIZED,
     Z90,
@@ -80,12 +87,16 @@ def _tolerance(data: xr.Dataset) -> Block:
         nominal = f"{float(one.amount_nominal):.3g} {one.unit.values}"
         factor = factor_text(one.largest_factor)
         head = str(one.title.values)
-        rows.append(cells(head, nominal, factor, interval(one), tolerated(one)))
+        subsets = [show.number(v) for v in of_subsets(one)]
+        rows.append(
+            cells(head, nominal, factor, interval(one), tolerated(one), *subsets)
+        )
     reference = {
         "digital": "the digital network",
         "nominal": "the same chips at factor 1",
     }[data.attrs["against"]]
     worst = f"{show.number(float(data.gap_item_error.max()))} {show.points}"
+    worst = worst.removesuffix(" 1")
     return Block(
         title=f"Until the network has lost {_accepted(data)}",
         text="One imperfection grows by a factor, all others stay as they are. The "
@@ -93,8 +104,15 @@ def _tolerance(data: xr.Dataset) -> Block:
         "chips first passes what is accepted is the largest tolerated factor. "
         "Intervals: 90 %, bootstrap over chips, the same chips at all factors. The "
         f"standard error of a loss over test items is at most {worst}."
-        f"{assumed.stopping(data, 'factor')}",
-        header=["imperfection", "nominal", "factor", "90 % interval", "tolerated"],
+        f"{assumed.stopping(data, 'factor')}{subsets_text(data)}",
+        header=[
+            "imperfection",
+            "nominal",
+            "factor",
+            "90 % interval",
+            "tolerated",
+            *map(str, data.subset.values),
+        ],
         rows=rows,
         drawings=[
             Drawing(
@@ -121,16 +139,6 @@ def _accepted(data: xr.Dataset) -> str:
 def ranked(data: xr.Dataset) -> list[int]:
     """Indices of imperfections, the least tolerated first."""
     return [int(i) for i in np.argsort(data.largest_factor.values, kind="stable")]
-
-
-def tolerated(one: xr.Dataset) -> str:
-    """The tolerated value of an imperfection in its unit, as text."""
-    factor = float(one.largest_factor)
-    if factor == 0:
-        return "less than was tried"
-    if not np.isfinite(factor):
-        return "more than was tried"
-    return f"{float(one.amount_factor):.2g} {one.unit.values}"
 
 
 def tolerance_figure(data: xr.Dataset) -> Figure:
@@ -305,7 +313,7 @@ def indices_figure(data: xr.Dataset, name: str) -> Figure:
     return panels(
         [
             (show.title, partial(draw, "metric", show.points)),
-            ("loss", partial(draw, "loss", "nat")),
+            ("loss", partial(draw, "loss", loss_unit(data))),
         ],
         size=(4.0, 0.3 * len(order) + 1.0),
         legend=2 * shares,
@@ -331,13 +339,13 @@ def _layers(data: xr.Dataset) -> Block:
         "least mean loss, given those before it",
         "single": "by the mean loss of each layer alone",
     }[data.attrs["order"]]
-    metric = f"{show.title} ({show.unit})"
+    metric, loss = f"{show.title} ({show.unit})", f"loss ({loss_unit(data)})"
     return Block(
         title="Layers",
         text=f"Each layer alone analog, mean ± standard error over "
         f"{data.sizes['layer_chip']} chips; and the order to keep them digital in, "
         f"{how}.",
-        header=["layer alone analog", "weights", metric, "loss (nat)", "digital as"],
+        header=["layer alone analog", "weights", metric, loss, "digital as"],
         rows=rows,
         drawings=[
             Drawing(

@@ -8,7 +8,6 @@ import numpy as np
 import xarray as xr
 from jax.sharding import Mesh
 
-from anajax import rng
 from anajax._core.types import PyTree
 from anajax.analysis.engine import Arrays, Engine, Kept, Tally
 from anajax.analysis.hardware import NOISE, Factors, Hardware, impair, present
@@ -16,7 +15,6 @@ from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.tolerance import RAY, Requirement, requirement
 from anajax.analysis.workload import Workload, evaluate, outputs
 from anajax.programming import strategy_file
-from anajax.programming.end_to_end.targets import distillation
 from anajax.programming.strategy_file import from_text, to_text
 from anajax.studies.bill import Bill
 from anajax.studies.config.study import (
@@ -29,19 +27,19 @@ from anajax.studies.kinds import strategies_results as arrays
 from anajax.studies.kinds.base import Kind
 from anajax.studies.plan import (
     Case,
+    Placed,
     bill_of,
     cases_of,
     engine_of,
     measure,
     network_of,
-    site_of,
 )
+from anajax.studies.programs import Programs
 from anajax.studies.store.drafts import Draft, Saving, drop_all
 from anajax.studies.store.parts import Parts
-from anajax.studies.ways import kept as made
 from anajax.studies.ways.base import DIGITAL, Way
-from anajax.studies.ways.digital import need_labels, train
-from anajax.studies.ways.site import Program, Site
+from anajax.studies.ways.digital import need_labels
+from anajax.studies.ways.site import Program
 
 
 def prepare(
@@ -148,26 +146,22 @@ class Runner:
 
     def __init__(self, study: StrategiesStudy, case: Case, parts: Parts):
         self.study, self.case, self.parts = study, case, parts
-        self.folder = parts.folder
-        self.key = rng.key(study.config.seed)
-        self._programs: dict[str, Program] = {}
-        self._trained: dict[bool, PyTree] = {}
+        self.programs = Programs(
+            study.config, study.network, case, parts, bill=study.bill
+        )
 
     def measure(self, entry: Way) -> Arrays:
         """The results of a strategy on all chips."""
         title = f"{self.case.label}: {entry.title}"
         return self.parts.get(
-            self._name(entry),
+            self.programs.name(entry),
             lambda draft: self._part(entry, draft, title),
             title=title,
             needs=("loss",),
         )
 
-    def _name(self, entry: Way) -> str:
-        return f"{self.case.label}-{entry.title}"
-
     def _part(self, entry: Way, draft: Draft, title: str) -> dict[str, Any]:
-        program, config = self._program(entry), self.study.config
+        program, config = self.programs.of(entry), self.study.config
         if not program.layers:
             items = np.asarray(evaluate(self.study.work, program.params))
             return self.exact_part(items, program.params)
@@ -180,12 +174,11 @@ class Runner:
                 f"{title}, {tally.taken[0]} of {config.chips} chips", False
             ),
         )
-        tables = {entry.title: program.strategies} if program.strategies else {}
         none = np.full(self.case.times.size, np.nan)
         expected = program.expected_error
         return tally.of(0) | {
             "expected_rms_error": none if expected is None else expected,
-            "strategies": to_text(tables),
+            "strategies": self.programs.text(entry),
             **self._costs(program),
         }
 
@@ -209,7 +202,7 @@ class Runner:
         work, chips, times = self.study.work, self.study.config.chips, self.case.times
         loss = 0.0
         if params is not None:
-            loss = distillation(outputs(work, params), outputs(work))
+            loss = work.divergence_fn(outputs(work, params), outputs(work))
         masks = [np.asarray(mask, bool) for mask in work.subsets.values()]
 
         def same(value: Any, *shape: int) -> np.ndarray:
@@ -239,16 +232,11 @@ class Runner:
         """What all chips with a program give, factors on imperfections."""
         study, network = self.study, self.study.network
         hardware = network.hardware(self.case.device, params=program.params)
+        placed = Placed(
+            network=network, hardware=impair(hardware, factors), program=program
+        )
         return measure(
-            study.config,
-            study.engine,
-            network,
-            impair(hardware, factors),
-            program.layers,
-            times,
-            params=program.params,
-            kept=kept,
-            notify=notify,
+            study.config, study.engine, placed, times, kept=kept, notify=notify
         )
 
     def require(self, label: str, parameter: str, digital: np.ndarray) -> Requirement:
@@ -259,7 +247,7 @@ class Runner:
         sign = 1.0 if self.study.work.higher_is_better else -1.0
 
         def compute(draft: Draft) -> dict[str, Any]:
-            program, gaps = self._program(entry), []
+            program, gaps = self.programs.of(entry), []
             for i, factor in enumerate(config.required.factors):
                 scaled, last = dict.fromkeys(names, factor), self.case.times[-1:]
                 found = self._measure(program, scaled, last, draft.section(f"{i}"))
@@ -273,39 +261,6 @@ class Runner:
         title = f"{label}: {parameter} that would do"
         found = self.parts.get(name, compute, title=title)
         return Requirement(**found | {"parameter": parameter})  # pyright: ignore
-
-    # --- programs ---------------------------------------------------------------------
-
-    def _program(self, entry: Way) -> Program:
-        """What is on the chips."""
-        if entry.title not in self._programs:
-            name = self._name(entry)
-            part = self.parts.find(name)
-            done = None if part is None else str(part["strategies"])
-            kept = made.Kept(folder=self.folder, name=name, done=done)
-            site = dataclasses.replace(self._site, kept=kept)
-            if entry.trained:
-                params = self._training(entry.through_noise)
-                site = dataclasses.replace(site, params=params)
-            self._programs[entry.title] = entry.build(site)
-        return self._programs[entry.title]
-
-    def _training(self, through_noise: bool) -> PyTree:
-        """Parameters after training; without noise the same for all devices."""
-        if through_noise not in self._trained:
-            name = self.case.label if through_noise else DIGITAL
-            kept = made.Kept(folder=self.folder, name=name)
-            site = dataclasses.replace(self._site, kept=kept)
-            options: Any = self.study.config.training
-            found = train(site, options.record, through_noise=through_noise)
-            self._trained[through_noise] = found
-        return self._trained[through_noise]
-
-    @property
-    def _site(self) -> Site:
-        study, case = self.study, self.case
-        where = study.network, case.bare, case.times
-        return site_of(study.config, *where, study.bill)
 
 
 KIND = Kind(

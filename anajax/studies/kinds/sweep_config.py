@@ -171,7 +171,7 @@ class SweepConfig(HardwareConfig):
     study: Literal["sweep"]
     sweep: SweepSection
 
-    def with_files(self, find: Callable[[str], str]) -> "SweepConfig":
+    def with_files(self, find: Callable[..., str]) -> "SweepConfig":
         """The config with `find(file)` in place of every device file that it names."""
         base = super().with_files(find)
         return base.model_copy(update={"sweep": self.sweep.with_files(find)})
@@ -225,7 +225,8 @@ def point_config(config: SweepConfig, point: Point) -> HardwareConfig:
     Raises:
         ValueError: with one line per mistake, and the point.
     """
-    data = config.model_dump(mode="json", exclude={"sweep"})
+    data = config.model_dump(mode="json", exclude={"sweep", "workload"})
+    data["workload"] = config.workload
     for key, value in point.items():
         _set(data, key, value)
     try:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -72,13 +73,13 @@ class MetricFormat:
 
     def text(self, value: float) -> str:
         """A value as people read it: 0.9833 of an accuracy is "98.33 %"."""
-        return f"{self.number(value)} {self.unit}"
+        return f"{self.number(value)} {self.unit}".removesuffix(" 1")
 
     def amount(self, difference: float) -> str:
         """An amount that was chosen, such as "5 percentage points"."""
         amount = self.factor * difference
         unit = self.points.removesuffix("s") if amount == 1 else self.points
-        return f"{amount:g} {unit}"
+        return f"{amount:g} {unit}".removesuffix(" 1")
 
     def cell(self, value: float, error: float, *, signed: bool = False) -> Cell:
         """A value ± its standard error; empty for a value that is not there."""
@@ -93,8 +94,12 @@ class MetricFormat:
         return Cell(cell.text, f"{cell.small} {aside}".strip())
 
 
-UNITS = {"1": ("%", "percentage points", 100, 2), "bit": ("bit", "bit", 1, 4)}
+UNITS = {"%": ("%", "percentage points", 1, 2), "bit": ("bit", "bit", 1, 4)}
 """Of a metric in results: how it is shown, so are differences, the factor, digits."""
+SHARE = ("%", "percentage points", 100, 2)
+"""The same of an accuracy, whose unit is 1."""
+PLACES = 4
+"""Significant digits of any other metric."""
 WEIGHT_ERROR = MetricFormat(
     title="rms weight error", unit="% of w_max", points="% of w_max", factor=100,
     digits=3,
@@ -103,7 +108,7 @@ WEIGHT_ERROR = MetricFormat(
 
 def format_of(data: xr.Dataset) -> MetricFormat:
     """How the metric of results is shown: an accuracy in percent."""
-    unit, points, factor, digits = UNITS[data.attrs["unit"]]
+    unit, points, factor, digits = _shown(data)
     return MetricFormat(
         title=data.attrs["metric"].replace("_", " "),
         unit=unit,
@@ -112,6 +117,26 @@ def format_of(data: xr.Dataset) -> MetricFormat:
         digits=digits,
         sign=1 if data.attrs["better"] == "higher" else -1,
     )
+
+
+def _shown(data: xr.Dataset) -> tuple[str, str, float, int]:
+    unit = str(data.attrs["unit"])
+    if unit == "1" and data.attrs["metric"] == "accuracy":
+        return SHARE
+    name = str(data.attrs["metric"])
+    values = [
+        data.attrs["digital_metric"],
+        *(data[name].values.flat if name in data else ()),
+    ]
+    size = float(np.nanmax(np.abs(values)))
+    before = math.floor(math.log10(size)) + 1 if size > 0 else 0
+    other = unit, unit, 1, min(max(PLACES - before, 0), 8)
+    return UNITS.get(unit, other)
+
+
+def loss_unit(data: xr.Dataset) -> str:
+    """The unit of the loss in results."""
+    return str(data.attrs.get("loss_unit", "nat"))
 
 
 def table(

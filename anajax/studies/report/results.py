@@ -1,10 +1,10 @@
 """Results of a study on disk: labelled arrays in one layout for all kinds of studies.
 
-Attributes of a dataset say how to read it: `study`, `metric`, its `unit` ("1" or
-"bit"), which of its values are `better` ("higher" or "lower"), `digital_metric`, and
-the identity of the study as JSON, its config included. A measured metric has the
-dimensions chip and time last, and `item_*` of it time and item. `extrapolated` is 1 at
-the times that the source of a device does not cover.
+Attributes of a dataset say how to read it: `study`, `metric`, its `unit`, which of its
+values are `better` ("higher" or "lower"), `digital_metric`, and the identity of the
+study as JSON, its config included. A measured metric has the dimensions chip and time
+last, and `item_*` of it time and item. `extrapolated` is 1 at the times that the source
+of a device does not cover.
 """
 
 import json
@@ -40,7 +40,8 @@ def measures(
     """
     chips, unit = (*dims, "chip", "time"), {"units": unit_of(work)}
     share = {"units": "1", "long_name": "rms weight error as a fraction of w_max"}
-    loss = {"units": "nat", "comment": "of the digital from the analog outputs"}
+    about = "of the digital from the analog outputs"
+    loss = {"units": work.loss_unit, "comment": about}
     of_item = unit | {"comment": "of a test item, mean over chips"}
     of_subset = unit | {"comment": "mean over the items of a subset"}
     name = work.metric
@@ -63,7 +64,7 @@ def measures(
 
 def unit_of(work: Workload) -> str:
     """The unit of a workload's metric in results."""
-    return "1" if work.metric == "accuracy" else "bit"
+    return work.unit
 
 
 def times(seconds: np.ndarray, outside: np.ndarray, *dims: str) -> xr.Dataset:
@@ -128,7 +129,8 @@ def finished(
         study=config.study,
         metric=work.metric,
         unit=unit,
-        better="higher" if work.higher_is_better else "lower",
+        better=work.better,
+        loss_unit=work.loss_unit,
         digital_metric=float(digital.mean()),
         seed=config.seed,
         workload=work.name,

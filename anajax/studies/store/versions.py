@@ -5,14 +5,14 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-import anajax
+from anajax._core.version import VERSION
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
     packages = ("jax", "flax", "numpy")
     return {
-        "anajax": anajax.__version__,
+        "anajax": VERSION,
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in packages},
     }
@@ -20,7 +20,7 @@ def versions() -> dict[str, str]:
 
 def git_state() -> str:
     """Commit of the checkout that anajax runs from, with "+changes" if it is dirty."""
-    root = Path(anajax.__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists():
         return "not a git checkout"
 

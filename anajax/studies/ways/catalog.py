@@ -17,11 +17,12 @@ from pydantic import (
 
 from anajax._core import checks, python
 from anajax.studies.config.sections import closest, one_of, refuse
-from anajax.studies.ways import digital, learned, loops, tables
+from anajax.studies.ways import budget, digital, learned, loops, tables
 from anajax.studies.ways.base import Family, Way
 
 WAYS: tuple[type[Way], ...] = (
     *tables.WAYS,
+    *budget.WAYS,
     *learned.WAYS,
     *loops.WAYS,
     *digital.WAYS,

@@ -94,7 +94,7 @@ def train(site: Site, options: TrainingOptions, *, through_noise: bool) -> PyTre
         through_noise: of the device and its converters, or of the digital network.
     """
     work = site.work
-    goal: Any = {}
+    goal: Any = {"loss": work.divergence_fn}
     if options.goal == "labels":
         goal = {"labels": training_labels(work), "loss": labels_loss(work)}
 

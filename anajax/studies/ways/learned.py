@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from anajax import chip, rng
+from anajax._core import checks
 from anajax._core.options import option
 from anajax._core.types import Array
 from anajax.analysis.workload import (
@@ -57,6 +58,9 @@ class Targets(Way):
         """Refuse a memory of few levels, and a network without labels to learn."""
         self.need_analog(device)
         need_labels(self.options.goal, work)
+        if self.options.by == "layer" and work.model is None:
+            rule = "be network for a network that is given as a function"
+            checks.fail("learn.by", rule, "layer", "Leave it out.")
 
     def build(self, site: Site) -> Program:
         """Learned targets, read from the study's folder if they are there."""
@@ -95,6 +99,7 @@ class Targets(Way):
                 **shared,
             )  # fmt: skip
         else:
+            shared = {"loss": work.divergence_fn} | shared
             found = optimize_targets(
                 site.network.learned, *where, inputs, site.times,
                 steps=options.steps, digital=work.apply,

@@ -3,14 +3,20 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from anajax import chip, rng
 from anajax._core.options import option
 from anajax._core.types import Array, PRNGKey, PyTree
-from anajax.analysis.expected import ExpectedError, expected_error, targets
+from anajax.analysis.evaluate import BUDGET, bytes_of_cells
+from anajax.analysis.expected import (
+    ExpectedError,
+    OutputError,
+    expected_error,
+    targets,
+)
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.workload import Workload
 from anajax.chip import Strategies
@@ -19,12 +25,13 @@ from anajax.costs.objective import EnergyOptions
 from anajax.devices.base import Device
 from anajax.mapping.density import WeightDensity
 from anajax.mapping.layout import Layout
-from anajax.mapping.strategy import Strategy
+from anajax.mapping.strategy import Strategy, check_strategy
 from anajax.mapping.weight_error import (
     Compensation,
 )
 from anajax.programming.search.gradient import SearchOptions
 from anajax.studies.ways.kept import NOTHING_KEPT, Kept
+from anajax.transformation import second_moments
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +40,9 @@ class OptimizerOptions(SearchOptions, EnergyOptions):
 
     pairs: int = option(2, "1 to 8 pairs a weight", least=1, most=8)
     per_layer: bool = option(False, "true for a strategy of its own in every layer")
+    objective: Literal["weight", "output"] = option("weight", '"weight" or "output"')
+    """Whose expected squared error: that of weights, or of the layers' outputs, from
+    second moments of their inputs on calibration data."""
     never_worse: bool = option(
         False, "true for no more error than any hand strategy at any time"
     )
@@ -119,6 +129,18 @@ class Site:
             recalibrate=self.recalibrate,
         )
 
+    @functools.cached_property
+    def searched(self) -> ExpectedError:
+        """The exact error that searches make small."""
+        if self.optimizer.objective == "weight":
+            return self.error
+        x, size = self.work.calibration, self.work.batch
+        batches = [x[i : i + size] for i in range(0, len(x) - size + 1, size)] or [x]
+        found = second_moments(self.network.function, self.params, batches)
+        fields = dataclasses.fields(self.error)
+        same = {field.name: getattr(self.error, field.name) for field in fields}
+        return OutputError(**same, moments=found)
+
     @property
     def compensation(self) -> Compensation:
         """How the factors of drift compensation are chosen, for weight errors."""
@@ -135,9 +157,9 @@ class Site:
 
         Args:
             find: the best strategy for a density of weights.
-            error: gives the densities, by default that of all weights alike.
+            error: gives the densities, by default as `optimizer.objective` says.
         """
-        error = error or self.error
+        error = error or self.searched
         if not self.optimizer.per_layer:
             return self.kept.strategy("", lambda: find(error.density(), self.key))
 
@@ -157,10 +179,18 @@ class Site:
             expected_error=self.error(strategies),
         )
 
-    def layers(self, strategies: Strategies) -> dict[str, chip.LayerProgram]:
-        """Targets of all weights by tables."""
+    def layers(self, strategies: Strategies) -> dict[str, Any]:
+        """Targets of all weights by tables; of a large network they stay unwritten."""
         how = self.network.normalize
+        if self.large(strategies):
+            check_strategy(strategies, self.device)
+            return chip.unwritten(self.params, strategies, normalize=how, **self.which)
         return targets(self.params, strategies, self.device, how, self.axes)
+
+    def large(self, strategies: Strategies) -> bool:
+        """Whether the cells of a chip take more than is kept."""
+        ideal = chip.weights(self.params, select=self.which["select"])
+        return bytes_of_cells(ideal, strategies) > BUDGET
 
     def of_layers(
         self, layers: dict[str, chip.LayerProgram], digital: Mapping[str, Array]

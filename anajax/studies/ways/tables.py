@@ -8,8 +8,9 @@ from typing import Annotated, ClassVar, Literal
 import jax.numpy as jnp
 from pydantic import BeforeValidator, Field
 
+from anajax._core import checks
 from anajax._core.types import Array, PRNGKey
-from anajax.analysis.workload import training_inputs
+from anajax.analysis.workload import Workload, training_inputs
 from anajax.chip import Strategies
 from anajax.devices.base import Device
 from anajax.mapping import hand
@@ -17,6 +18,7 @@ from anajax.mapping.density import WeightDensity
 from anajax.mapping.strategy import Strategy, pairs
 from anajax.programming import optimize_strategy
 from anajax.programming.end_to_end.fisher import fisher_information
+from anajax.programming.end_to_end.targets import distillation
 from anajax.studies.config.sections import Positive
 from anajax.studies.ways.base import Table
 from anajax.studies.ways.site import Site
@@ -130,10 +132,24 @@ class Optimized(Table):
     )
     """What squared weight errors are weighed by in the search."""
 
+    def check(self, work: Workload, device: Device) -> None:
+        """Refuse Fisher information of a network that gives no classes."""
+        super().check(work, device)
+        if self.importance is not None and work.divergence_fn is not distillation:
+            rule = "be null for a network of values, not classes"
+            checks.fail("importance", rule, "fisher", "Leave it out.")
+
     def strategies(self, site: Site) -> Strategies:
         """What is found, from random starts and strategies by hand."""
-        error = site.error
+        error = site.searched
         if self.importance is not None:
+            if site.optimizer.objective != "weight":
+                checks.fail(
+                    "importance",
+                    "be null with the objective of outputs",
+                    self.importance,
+                    "Drop it, or set optimizer.objective: weight.",
+                )
             inputs, apply = training_inputs(site.work, FISHER_INPUTS), site.work.apply
             known = fisher_information(
                 apply, site.params, inputs, key=site.key, **site.which
@@ -173,7 +189,7 @@ def _optimized(site: Site, density: WeightDensity, key: PRNGKey) -> Strategy:
     options = site.optimizer
     levels = site.device.levels is not None  # then nothing is descended
     start = [] if levels and not options.never_worse else _by_hand(site, density)
-    least = site.error.least(start, density) if options.never_worse else None
+    least = site.searched.least(start, density) if options.never_worse else None
     return optimize_strategy(
         site.device,
         density,

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import xarray as xr
 from jax.sharding import Mesh
-from pydantic import Field, PlainValidator, SerializeAsAny, model_validator
+from pydantic import Field, model_validator
 
 from anajax._core.types import PyTree
 from anajax.analysis.workload import Workload
@@ -29,8 +29,7 @@ from anajax.studies.kinds.base import Kind
 from anajax.studies.kinds.costs import pareto_page as page
 from anajax.studies.kinds.sweep_config import SweepConfig
 from anajax.studies.store.parts import Parts
-from anajax.studies.ways.base import Table
-from anajax.studies.ways.catalog import as_way
+from anajax.studies.ways.catalog import Entry
 from anajax.studies.ways.tables import Optimized
 
 KNOBS = {
@@ -65,7 +64,7 @@ class ParetoSection(Section):
     dac_bits: list[Bits] | None = _some("2 to 24 bits")
     adc_bits: list[Bits] | None = _some("2 to 24 bits")
     tiles: list[Lines] | None = _some("lines of square tiles, 1 or more")
-    strategy: list[str] | None = _some("names of strategies that are tables")
+    strategy: list[str] | None = _some("names of strategies")
 
     @property
     def turns(self) -> list[tuple[str, Any]]:
@@ -84,10 +83,7 @@ class ParetoConfig(HardwareConfig):
     """One network on one chip, with one knob after the other turned."""
 
     study: Literal["pareto"]
-    strategy: Annotated[SerializeAsAny[Table], PlainValidator(as_way)] = Field(
-        default=Optimized(),
-        description="a strategy by hand, tuned or optimized",
-    )
+    strategy: Entry = Optimized()
     costs: Options[CostOptions] = Options[CostOptions]()
     pareto: ParetoSection
 
@@ -176,7 +172,7 @@ def prepare(config: ParetoConfig, work: Workload, mesh: Mesh | None) -> Pareto:
 
 
 def _check_tiles(config: ParetoConfig, made: sweep.Sweep) -> None:
-    chip = made.variants[0].bill.chip  # pyright: ignore[reportOptionalMemberAccess]
+    chip = made.planned[0].bill.chip  # pyright: ignore[reportOptionalMemberAccess]
     largest = max(config.pareto.tiles or [0])
     if largest > min(chip.rows, chip.columns):
         raise ValueError(

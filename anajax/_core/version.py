@@ -1,0 +1,3 @@
+"""The version of anajax."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,8 @@
+"""`python -m anajax.cli` is the command, too."""
+
+import sys
+
+from anajax.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""What goes on a chip: targets by layer, how they are read back, and around them."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from anajax import chip
+from anajax._core.types import JArray, PyTree
+from anajax.chip import LayerProgram, Scope
+from anajax.crossbar.tiling import TileRule
+from anajax.devices.base import Device
+from anajax.layer import combined
+
+NUMBERS = {
+    "coefficients": "1/uS", "offset": "1", "w_max": "1", "column": "1", "drift": "1",
+    "t0": "s",
+}  # fmt: skip
+"""What an image holds of a layer besides targets, with units; see `LayerProgram`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Product:
+    """The converters of one product of inputs and weights."""
+
+    name: str
+    weights: tuple[str, ...]
+    """Paths of the weights that it multiplies."""
+    dac_bits: float | None = None
+    adc_bits: float | None = None
+    arrays: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """`input_scale`, `dac_bound`, `adc_bound` and `output_noise`, where there are."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Image:
+    """Everything that a chip needs to be programmed and read as a network.
+
+    Example:
+        >>> layers = anajax.chip.encode_weights(params, strategy)
+        >>> image = Image(layers=layers, device=device)
+        >>> image.weights()["kernel"].shape
+        (6, 4)
+    """
+
+    layers: Mapping[str, LayerProgram]
+    """Targets, by path of the weight."""
+    device: Device
+    """They were chosen for."""
+    digital: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Parameters that stay digital, by path."""
+    network: str = ""
+    strategy: str = ""
+    seed: int | None = None
+    tiles: TileRule = TileRule(rows=512, columns=512)  # noqa: RUF009
+    """The largest tile."""
+    groups: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Matrices side by side in the columns of a weight (a grouped convolution), by
+    path, where there are any."""
+    periphery: tuple[Product, ...] = ()
+    """Converters, where there are any."""
+    scope: Scope = "layer"
+    """Weights that share one drift compensation factor."""
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Of what made it."""
+
+    def weights(self) -> dict[str, JArray]:
+        """The weights that the targets stand for, before any error, by path."""
+        return {
+            path: chip.finish(layer, combined(layer.targets, layer))
+            for path, layer in self.layers.items()
+        }
+
+    def insert(self, params: PyTree) -> PyTree:
+        """Parameters of the network with those of the image in their places."""
+        digital = {path: jnp.asarray(v) for path, v in self.digital.items()}
+        return chip.insert(params, digital | self.weights())
+
+    def reference(self, path: str) -> np.ndarray:
+        """Mean |analog part| that the targets of a layer give, or of each column."""
+        layer = self.layers[path]
+        size = jnp.abs(combined(layer.targets, layer))
+        if self.scope == "column":
+            return np.asarray(layer.layout.per_column(jnp.mean, size, path))
+        return np.asarray(layer.layout.per_layer(jnp.mean, size))

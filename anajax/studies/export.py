@@ -1,0 +1,209 @@
+"""Chip images of studies: what a strategy puts on the chips, as files."""
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anajax._core import checks
+from anajax.analysis.network import AnalogNetwork
+from anajax.analysis.workload import Workload
+from anajax.crossbar.converters import ContinuousBits
+from anajax.crossbar.periphery import IO, ConstantScale, OutputNoise
+from anajax.crossbar.tiling import TileRule
+from anajax.devices.base import Device
+from anajax.interop.image import Image, Product
+from anajax.studies import run
+from anajax.studies.config.study import ProgrammedConfig, StudyConfig, devices_of
+from anajax.studies.kinds.catalog import kinds
+from anajax.studies.load import load_config, validate
+from anajax.studies.plan import case_of, network_of
+from anajax.studies.programs import Programs
+from anajax.studies.store import lock
+from anajax.studies.store.folder import MANIFEST, Folder
+from anajax.studies.store.parts import Parts
+from anajax.studies.store.versions import versions
+from anajax.studies.ways.site import Program
+
+TILES = (512, 512)
+
+
+def export(
+    place: str | Path,
+    strategy: str | None = None,
+    *,
+    device: str | None = None,
+    tiles: tuple[int | None, int | None] = TILES,
+    workload: Workload | None = None,
+    data: str | Path | None = None,
+    files: str | Path = ".",
+) -> Image:
+    """The chip image of one strategy of a study.
+
+    What is searched or trained is read from the folder of a finished study, and done
+    anew for a config.
+
+    Args:
+        place: folder of a study, or the path of a config.
+        strategy: its label; not needed where there is one.
+        device: label of a device, where there are several.
+        tiles: most rows and columns of a tile.
+        workload: the network, in place of what the config names.
+        data: folder with local data sets.
+        files: folder of the files that the config of a folder names.
+
+    Raises:
+        FileNotFoundError: for a file that is missing.
+        ValueError: for a label that is not there, or a strategy that targets alone do
+            not describe.
+    """
+    place = Path(place)
+    with _opened(place) as folder:
+        config = _config(place, folder, Path(files), workload)
+        work = workload or run.workload_of(config.workload, data and Path(data))
+        if folder is not None:
+            _check_same(folder, work)
+        with run.exact():
+            program, model = _program(config, work, folder, strategy, device)
+            network = network_of(config, work)
+            periphery = _periphery(network, model, program.params)
+    rest = _digital(program)
+    label, tile = (
+        strategy or _labels(config)[0],
+        TileRule(rows=tiles[0], columns=tiles[1]),
+    )
+    groups = {p.path: p.groups for p in network.report.analog if not p.layout.stack}
+    return Image(
+        layers=program.layers, device=model, digital=rest, network=work.name,
+        strategy=label, seed=config.seed, tiles=tile,
+        groups={p: n for p, n in groups.items() if n > 1 and p in program.layers},
+        periphery=periphery, scope=config.compensation.scope, versions=versions(),
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _opened(place: Path) -> Iterator[Folder | None]:
+    """The folder of a study, held; none for a config."""
+    if not place.is_dir():
+        yield None
+        return
+    if not (place / MANIFEST).is_file():
+        got, remedy = f"{place} without {MANIFEST}", "Name a study's folder or config."
+        checks.fail("RUN", "be the folder of a study, or a config", got, remedy)
+    with lock.held(place):
+        yield Folder.read(place)
+
+
+def _config(
+    place: Path, folder: Folder | None, files: Path, workload: Workload | None
+) -> StudyConfig:
+    if folder is None:
+        return load_config(place)
+    given = dict(folder.identity["config"])
+    if workload is not None:
+        from anajax.studies.config.workload import WorkloadSection
+
+        given["workload"] = WorkloadSection.model_construct(name=workload.name)
+    return validate(given, folder=files)
+
+
+def _check_same(folder: Folder, work: Workload) -> None:
+    """Refuse a network that is not the study's."""
+    was = folder.identity["source"]
+    if json.loads(json.dumps(work.source)) != was:
+        got = f"{work.source}, not {was}"
+        checks.fail("workload", "be that of the study", got, "Pass the same.")
+
+
+def _labels(config: StudyConfig) -> list[str]:
+    return [way.title for way in config.ways]
+
+
+def _program(
+    config: StudyConfig,
+    work: Workload,
+    folder: Folder | None,
+    strategy: str | None,
+    device: str | None,
+) -> tuple[Program, Device]:
+    """What goes on the chips, and the device that it was chosen for."""
+    labels = _labels(config)
+    if strategy is None and len(labels) > 1:
+        checks.fail("--strategy", "name one", "none", f"There are {labels}.")
+    label = strategy or labels[0]
+    if label not in labels:
+        checks.fail("--strategy", f"be one of {labels}", repr(label), "Choose one.")
+    kinds()[config.study].prepare(config, work, None)  # all that can fail
+    case = _case([case_of(config, each) for each in devices_of(config)], device)
+    way = next(way for way in config.ways if way.title == label)
+    alone = isinstance(config, ProgrammedConfig)  # or points have programs
+    with _parts(folder if alone else None) as parts:
+        program = Programs(config, network_of(config, work), case, parts).of(way)
+    if not program.layers:
+        checks.fail("--strategy", "put weights on chips", label, "Name another.")
+    return program, case.device
+
+
+def _case(cases: list[Any], device: str | None) -> Any:
+    labels = [case.label for case in cases]
+    if device is None and len(labels) > 1:
+        checks.fail("--device", "name one", "none", f"There are {labels}.")
+    if device is not None and device not in labels:
+        checks.fail("--device", f"be one of {labels}", repr(device), "Choose one.")
+    return next(case for case in cases if device in (None, case.label))
+
+
+@contextlib.contextmanager
+def _parts(folder: Folder | None) -> Iterator[Parts]:
+    """The parts of a finished study, or a place for those of a config."""
+
+    def quiet(text: str, done: bool) -> None:
+        del text, done
+
+    if folder is not None:
+        yield Parts(folder, quiet)
+        return
+    with tempfile.TemporaryDirectory(prefix="anajax-") as name:
+        made = Folder.open(Path(name), {})
+        try:
+            yield Parts(made, quiet)
+        finally:
+            made.close()
+
+
+def _digital(program: Program) -> dict[str, np.ndarray]:
+    from anajax import chip
+
+    rest = chip.others(program.params, select=lambda path, _: path in program.layers)
+    return {path: np.asarray(v) for path, v in rest.items()}
+
+
+def _periphery(
+    network: AnalogNetwork, device: Device, params: Any
+) -> tuple[Product, ...]:
+    """The converters of every product, as numbers."""
+    ios: Mapping[str, IO] = network.hardware(device, params=params).ios
+    return tuple(
+        _product(name, io, tuple(network.sites[name].layouts))
+        for name, io in ios.items()
+    )
+
+
+def _product(name: str, io: IO, weights: tuple[str, ...]) -> Product:
+    arrays: dict[str, Any] = {}
+    bits: dict[str, float | None] = {"dac_bits": None, "adc_bits": None}
+    if isinstance(io.scaling, ConstantScale):
+        arrays["input_scale"] = np.asarray(io.scaling.value, np.float32)
+    for kind in ("dac", "adc"):
+        converter = getattr(io, kind)
+        if isinstance(converter, ContinuousBits):
+            codes = float(np.asarray(converter.codes))
+            bits[f"{kind}_bits"] = float(np.log2(codes + 1) + 1)
+            arrays[f"{kind}_bound"] = np.asarray(converter.bound, np.float32)
+    if isinstance(io.noise, OutputNoise):
+        arrays["output_noise"] = np.asarray(io.noise.sd, np.float32)
+    return Product(name=name, weights=weights, arrays=arrays, **bits)

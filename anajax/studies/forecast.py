@@ -1,0 +1,219 @@
+"""What a study takes, beforehand: devices, memory and time, from shapes and two rates.
+
+The rates are those of this machine, measured in seconds: devices that are drawn, and
+the network itself, or a product as large as its own where it cannot be run here.
+Programs that are searched for or learned take their own time; it is not in here.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from anajax import chip, rng
+from anajax._core.types import PyTree
+from anajax.analysis.evaluate import BUDGET, HELD
+from anajax.analysis.workload import Workload
+from anajax.devices.base import Device
+from anajax.mapping.hand import lsp_first
+from anajax.mapping.layout import IN_OUT
+from anajax.studies.config.study import StudyConfig, devices_of
+from anajax.studies.plan import make_device, periphery_of
+from anajax.studies.ways.base import DIGITAL, Way
+from anajax.transformation import Report, Rule, analog
+from anajax.workloads.catalog import load
+from anajax.workloads.language.checkpoints import hf_config
+from anajax.workloads.language.smollm2 import TIME
+
+FLOAT = 4
+"""Bytes of a number."""
+SIDE, MIXED = 512, 2048
+"""Rows and columns of the layer that is drawn, and vectors of the product."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What a study takes."""
+
+    weights: int
+    """Analog weights."""
+    tiles: int
+    """Tiles for one device a weight."""
+    devices: float
+    """Devices of one chip, the most of any strategy."""
+    read_outs: int
+    """Chips times times, of all strategies and devices of the study."""
+    memory: float
+    """Bytes, beyond what Python and JAX take."""
+    drawing: float
+    """Seconds for chips."""
+    network: float
+    """Seconds for the network on all items at each read-out."""
+    redrawn: bool
+    """Whether cells are drawn again at each time."""
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole study, without searches and training."""
+        return self.drawing + self.network
+
+    def __str__(self) -> str:
+        how = "layer by layer, again at each time" if self.redrawn else "once a chip"
+        rows = (
+            ("analog weights", f"{self.weights:,} on {self.tiles:,} tiles"),
+            ("devices of a chip", f"{self.devices:,.0f} at most"),
+            ("read-outs", f"{self.read_outs:,} (strategies x chips x times)"),
+            ("memory", f"{self.memory / 1e9:.2f} GB"),
+            ("drawing cells", f"{duration(self.drawing)}, {how}"),
+            ("running the network", duration(self.network)),
+            ("in all", f"{duration(self.seconds)}, without searches and training"),
+        )
+        return "\n".join(f"{name:<21}{text}" for name, text in rows)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def forecast(
+    config: StudyConfig, *, data: Path | None = None, sizes: Path | None = None
+) -> Forecast:
+    """What the study of a config takes on this machine.
+
+    Args:
+        config: from `load_config`.
+        data: folder with local data sets.
+        sizes: `config.json` of a network of the Llama family, in place of the
+            workload's: only its shapes are used, for as many windows of text.
+
+    Raises:
+        FileNotFoundError: for data that is missing.
+        ValueError: if the file is of no such network.
+    """
+    rules = [Rule(".*", tiles=periphery_of(config).tiles)]
+    if sizes is None:
+        work = load(config.workload.name, data=data, items=config.workload.items)
+        params, x = work.params, work.x
+        rules = [Rule(work.digital, digital=True)] * bool(work.digital) + rules
+        found = analog(work.apply, rules).report(params, x[:1])
+        each, outputs = _measured(work)
+        return _of(config, params, found, len(x) * each, outputs, work.batch / len(x))
+    net = hf_config(json.loads(sizes.read_text()))
+    count = config.workload.items or 1
+    params, x = net.shapes(), jax.ShapeDtypeStruct((1, TIME), jnp.int32)
+    rules = [Rule("embed", digital=True), *rules]
+    found = analog(net.logits, rules).report(params, x)
+    weights = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
+    seconds = count * 2 * TIME * weights / _flops()
+    outputs = FLOAT * count * TIME * net.vocabulary
+    return _of(config, params, found, seconds, outputs, 1 / count)
+
+
+def _of(
+    config: StudyConfig,
+    params: PyTree,
+    found: Report,
+    items: float,
+    outputs: float,
+    batch: float,
+) -> Forecast:
+    """The forecast.
+
+    Args:
+        config: of the study.
+        params: arrays or their shapes.
+        found: which of them are analog.
+        items: seconds of the network on all items.
+        outputs: bytes of the outputs for all items.
+        batch: share of the items in a batch.
+    """
+    sizes = [int(np.prod(p.shape)) for p in found.analog]
+    weights, whole = sum(sizes), jax.tree.leaves(params)
+    ways: list[Any] = [w for w in _ways(config) if w.family != DIGITAL]
+    many = [devices_per_weight(way, config) for way in ways]
+    sections = devices_of(config)
+    chips = getattr(config, "chips", 1)
+    read_outs = len(ways) * len(sections) * chips * len(config.times)
+    cells = FLOAT * (1 + HELD)
+    redrawn = cells * weights * max(many) > BUDGET
+    held = sizes if not redrawn else [max(sizes)]
+    every = FLOAT * sum(int(np.prod(leaf.shape)) for leaf in whole)
+    memory = 3 * every + 1.5 * cells * sum(held) * max(many)
+    memory += outputs * (1 + 3 * min(1.0, batch))
+    rounds = chips * (len(config.times) if redrawn else 1)
+    per_device = [_seconds_per_device(make_device(section)) for section in sections]
+    drawing = rounds * weights * sum(many) * sum(per_device)
+    return Forecast(
+        weights=weights,
+        tiles=found.tiles,
+        devices=weights * max(many),
+        read_outs=read_outs,
+        memory=memory,
+        drawing=drawing,
+        network=read_outs * items,
+        redrawn=redrawn,
+    )
+
+
+def _ways(config: StudyConfig) -> list[Way]:
+    """The strategies of a study of any kind."""
+    one = getattr(config, "strategy", None)
+    return list(getattr(config, "strategies", [])) or [one]  # pyright: ignore
+
+
+def devices_per_weight(way: Any, config: StudyConfig) -> float:
+    """Devices of a weight that a way to program takes, in the mean."""
+    if way.name in ("single_pair", "offset_device"):
+        return 2 if way.name == "single_pair" else 1
+    if getattr(way, "f", None):
+        return 2 * (len(way.f) + 1)
+    return 2 * getattr(way, "pairs", config.optimizer.record.pairs)
+
+
+# --- rates of this machine ------------------------------------------------------------
+
+
+def _timed(function: Callable[[], Any]) -> float:
+    """Seconds of a call that is compiled already."""
+    jax.block_until_ready(function())
+    start = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - start
+
+
+def _measured(work: Workload) -> tuple[float, float]:
+    """Seconds of the network for an item, and bytes of the outputs for all."""
+    x, step = work.x[: work.batch], jax.jit(work.apply)
+    seconds = _timed(lambda: step(work.params, x)) / len(x)
+    out = jax.eval_shape(work.apply, work.params, work.x)
+    return seconds, float(out.size * out.dtype.itemsize)
+
+
+def _flops() -> float:
+    """Floating-point operations of products in a second."""
+    x, w = jnp.ones((MIXED, SIDE)), jnp.ones((SIDE, 4 * SIDE))
+    step = jax.jit(jnp.matmul)
+    return 2 * MIXED * SIDE * 4 * SIDE / _timed(lambda: step(x, w))
+
+
+def _seconds_per_device(device: Device) -> float:
+    """Seconds to draw, age and read a device of a large layer."""
+    params = {"w": jnp.linspace(-1, 1, SIDE**2).reshape(SIDE, SIDE)}
+    way = lsp_first(device)
+    layers = chip.unwritten(params, way, layout={"w": IN_OUT})
+    t = min(3600.0, device.valid_times[1])
+
+    def draw() -> Any:
+        return chip.drawn(device, layers, params, t=t, index=1, key=rng.key(0))
+
+    return _timed(draw) / (SIDE**2 * way.cell.devices)

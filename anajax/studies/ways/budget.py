@@ -1,0 +1,93 @@
+"""Pairs where they count: a strategy by hand of its own for each layer."""
+
+from typing import Annotated, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from pydantic import Field
+
+from anajax._core import checks
+from anajax._core.types import Array
+from anajax.analysis.expected import ExpectedError, OutputError
+from anajax.analysis.workload import Workload, training_inputs
+from anajax.chip import Strategies
+from anajax.devices.base import Device
+from anajax.mapping import hand
+from anajax.mapping.strategy import Strategy
+from anajax.programming.end_to_end.fisher import fisher_information
+from anajax.programming.search.budget import allocate
+from anajax.studies.ways.base import Table
+from anajax.studies.ways.site import Site
+
+CHOICES = (
+    (2,), (3,), (4, 2), (2, 2), (4, 2, 2), (2, 2, 2), (8, 4, 2), (4, 2, 2, 2),
+    (8, 4, 2, 2), (4, 4, 2, 2), (4, 2, 2, 2, 2), (8, 4, 4, 2, 2),
+)  # fmt: skip
+"""Significance factors that a layer may have, of two to six pairs."""
+
+
+class PairsPerLayer(Table):
+    """Least significant first, on as many pairs in each layer as pay there."""
+
+    name: str = "pairs_per_layer"
+    family = "hand"
+    pairs: Annotated[float, Field(ge=2, le=6)] = Field(
+        default=4.0, description="2 to 6 pairs of a weight, the mean over all"
+    )
+    weigh: Literal["loss", "layers"] = Field(
+        default="loss", description='"loss" or "layers"'
+    )
+    """What the error of each layer counts: by the Fisher information of its weights, or
+    all alike. Loss needs the objective of outputs."""
+    items: Annotated[int, Field(ge=1)] = Field(
+        default=4, description="1 input or more that the loss is looked at with"
+    )
+
+    def check(self, work: Workload, device: Device) -> None:
+        """Refuse a memory of few levels."""
+        super().check(work, device)
+        self.need_analog(device)
+
+    def strategies(self, site: Site) -> Strategies:
+        """The choice of each layer."""
+        error = site.searched
+        if self.weigh == "loss":
+            if not isinstance(error, OutputError):
+                rule, remedy = "be layers for the objective weight", "Set it."
+                checks.fail("weigh", rule, self.weigh, remedy)
+            inputs = training_inputs(site.work)[: self.items]
+            fisher = fisher_information(
+                site.work.apply, site.params, inputs, key=site.key, **site.which
+            )
+            error = error.by_loss(fisher)
+        return within_budget(error, site.device, site.time_weights, self.pairs)
+
+
+def within_budget(
+    error: ExpectedError, device: Device, time_weights: Array | None, pairs: float
+) -> dict[str, Strategy]:
+    """A strategy for each layer, on `pairs` pairs in the mean over weights.
+
+    Args:
+        error: that is to be small, see `OutputError.by_loss`.
+        device: the device model.
+        time_weights: what each of its times counts; all alike by default.
+        pairs: of a weight, in the mean.
+    """
+    ways = [hand.lsp_first(device, f=[float(f) for f in each]) for each in CHOICES]
+    paths = list(error.layouts)
+    errors = [[_mean(error, path, way, time_weights) for way in ways] for path in paths]
+    sizes = [error.size(path) for path in paths]
+    devices = [way.cell.devices for way in ways]
+    choice = allocate(np.array(errors), np.array(devices), sizes, budget=2 * pairs)
+    return {path: ways[i] for path, i in zip(paths, choice, strict=True)}
+
+
+def _mean(
+    error: ExpectedError, path: str, way: Strategy, weights: Array | None
+) -> float:
+    found = jnp.asarray(error.of_layer(path, way))
+    return float(jnp.average(found, weights=weights))
+
+
+WAYS = (PairsPerLayer,)

@@ -1,0 +1,192 @@
+"""Causal language models of the Llama family in plain JAX: a function of parameters.
+
+Blocks of attention and a gated perceptron, each behind an RMS norm and added to the
+stream (Touvron et al., 2023). Several query heads share a key and a value head
+(Ainslie et al., 2023), positions are rotations of neighboring pairs (Su et al., 2021).
+
+Parameters are a nested dict: `embed [vocabulary width]`, `blocks`, a list of one dict
+for each block, `norm [width]`, and `head [width vocabulary]` unless the head is the
+embedding. Kernels are `[in out]`.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array as JArray
+from jaxtyping import Float, Int
+
+from anajax._core import checks
+from anajax._core.types import PRNGKey
+
+Params = dict[str, Any]
+KERNELS = ("q", "k", "v", "o", "gate", "up", "down")
+"""The matrices of a block, by the names that `anajax.analog` reports."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Llama:
+    """The sizes and constants of a network.
+
+    Raises:
+        ValueError: if a size is not positive, or heads do not share evenly.
+
+    Example:
+        >>> net = Llama(
+        ...     layers=2, width=16, inner=32, heads=4, kv_heads=2, vocabulary=11
+        ... )
+        >>> params = net.init(jax.random.key(0))
+        >>> net.logits(params, jnp.zeros((1, 5), int)).shape
+        (1, 5, 11)
+    """
+
+    layers: int
+    """Blocks."""
+    width: int
+    """Numbers in the stream."""
+    inner: int
+    """Hidden width of the perceptrons."""
+    heads: int
+    """Query heads."""
+    kv_heads: int
+    """Key and value heads; each serves as many query heads."""
+    vocabulary: int
+    """Tokens."""
+    head_width: int = 0
+    """Numbers in a head; 0 for `width / heads`."""
+    theta: float = 10_000.0
+    """Base of the wavelengths of the rotations."""
+    eps: float = 1e-5
+    """Added to mean squares in the norms."""
+    tied: bool = True
+    """Whether the head is the embedding."""
+    remat: bool = False
+    """Whether gradients compute each block again, to hold less."""
+
+    def __post_init__(self) -> None:
+        sizes = ("layers", "width", "inner", "heads", "kv_heads", "vocabulary")
+        for name in sizes:
+            checks.whole(name, getattr(self, name), least=1)
+        if self.heads % self.kv_heads:
+            got = f"{self.kv_heads} for {self.heads} query heads"
+            checks.fail("kv_heads", "divide `heads`", got, "Correct it.")
+        if not self.head_width:
+            object.__setattr__(self, "head_width", self.width // self.heads)
+        if self.head_width % 2:
+            rule = "be even, for rotations of pairs"
+            checks.fail("head_width", rule, self.head_width, "Correct it.")
+
+    def logits(
+        self, params: Params, tokens: Int[JArray, "n time"]
+    ) -> Float[JArray, "n time vocabulary"]:
+        """Logits of the token after each of `tokens`."""
+        h = self.hidden(params, tokens)
+        head = params["embed"].T if self.tied else params["head"]
+        return h @ head
+
+    def hidden(
+        self, params: Params, tokens: Int[JArray, "n time"]
+    ) -> Float[JArray, "n time width"]:
+        """The normed stream that the head reads."""
+        blocks = jax.tree.map(lambda *w: jnp.stack(w), *params["blocks"])
+        turns = rotations(tokens.shape[1], self.head_width, self.theta)
+
+        def step(h: JArray, block: Params) -> tuple[JArray, None]:
+            return self.block(block, h, turns), None
+
+        step = jax.checkpoint(step) if self.remat else step
+        h, _ = jax.lax.scan(step, params["embed"][tokens], blocks)
+        return rms_norm(h, params["norm"], self.eps)
+
+    def block(
+        self,
+        block: Params,
+        h: Float[JArray, "n time width"],
+        turns: tuple[JArray, JArray],
+    ) -> Float[JArray, "n time width"]:
+        """The stream behind one block.
+
+        Args:
+            block: its parameters.
+            h: the stream before it.
+            turns: from `rotations`.
+        """
+        h = h + self._attention(block, rms_norm(h, block["norm1"], self.eps), turns)
+        x = rms_norm(h, block["norm2"], self.eps)
+        return h + (jax.nn.silu(x @ block["gate"]) * (x @ block["up"])) @ block["down"]
+
+    def _attention(
+        self, block: Params, x: JArray, turns: tuple[JArray, JArray]
+    ) -> JArray:
+        n, time, _ = x.shape
+        q = (x @ block["q"]).reshape(n, time, self.heads, self.head_width)
+        k = (x @ block["k"]).reshape(n, time, self.kv_heads, self.head_width)
+        v = (x @ block["v"]).reshape(n, time, self.kv_heads, self.head_width)
+        q, k = rotated(q, turns), rotated(k, turns)
+        mixed = jax.nn.dot_product_attention(q, k, v, is_causal=True)
+        return mixed.reshape(n, time, -1) @ block["o"]
+
+    def shapes(self) -> Params:
+        """The shape of each parameter, as `jax.ShapeDtypeStruct`."""
+        wide, narrow = self.heads * self.head_width, self.kv_heads * self.head_width
+        width, inner = self.width, self.inner
+        block = {
+            "norm1": (width,), "q": (width, wide), "k": (width, narrow),
+            "v": (width, narrow), "o": (wide, width), "norm2": (width,),
+            "gate": (width, inner), "up": (width, inner), "down": (inner, width),
+        }  # fmt: skip
+        every = {
+            "embed": (self.vocabulary, width),
+            "blocks": [block] * self.layers,
+            "norm": (width,),
+        }
+        if not self.tied:
+            every["head"] = (width, self.vocabulary)
+        return jax.tree.map(
+            lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32),
+            every,
+            is_leaf=lambda v: isinstance(v, tuple),
+        )
+
+    def init(self, key: PRNGKey) -> Params:
+        """New parameters: norms of 1, kernels of deviation 1 / sqrt(rows).
+
+        Args:
+            key: consumed.
+        """
+        leaves, form = jax.tree.flatten(self.shapes())
+        drawn = [
+            jnp.ones(leaf.shape)
+            if len(leaf.shape) == 1
+            else jax.random.normal(jax.random.fold_in(key, i), leaf.shape)
+            / jnp.sqrt(leaf.shape[0])
+            for i, leaf in enumerate(leaves)
+        ]
+        params = jax.tree.unflatten(form, drawn)
+        scale = (self.vocabulary / self.width) ** 0.5
+        return params | {"embed": params["embed"] * scale}
+
+
+def rms_norm(
+    x: Float[JArray, "*n width"], gain: Float[JArray, "width"], eps: float
+) -> Float[JArray, "*n width"]:
+    """Vectors of root mean square 1, times a gain."""
+    return x * jax.lax.rsqrt(jnp.mean(x**2, -1, keepdims=True) + eps) * gain
+
+
+def rotations(time: int, width: int, theta: float) -> tuple[JArray, JArray]:
+    """Cosine and sine `[time width/2]` of each position's angle of each pair."""
+    rates = theta ** (-jnp.arange(0, width, 2) / width)
+    angles = jnp.arange(time)[:, None] * rates
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotated(
+    x: Float[JArray, "n time heads width"], turns: tuple[JArray, JArray]
+) -> Float[JArray, "n time heads width"]:
+    """Neighboring pairs of each head, turned by the angles of their position."""
+    cosine, sine = (t[:, None, :] for t in turns)
+    even, odd = x[..., ::2], x[..., 1::2]
+    both = even * cosine - odd * sine, even * sine + odd * cosine
+    return jnp.stack(both, -1).reshape(x.shape)

@@ -1,0 +1,236 @@
+"""SmolLM2-135M a month after programming: which proxy orders strategies, what is lost.
+
+    python benchmarks/language_model.py order --data DIR   # language_model_order.csv
+    python benchmarks/language_model.py gap --data DIR     # language_model_gap.csv
+    python benchmarks/language_model.py cost --data DIR    # seconds and memory
+
+`order`: on one chip with tabulated moments (`WeightTable`; the same draws for all), the
+gap of strategies by hand, some of which clip, beside the expected errors of weights and
+of outputs; rank correlations are printed. `gap`: chips by the per-device sampler, four
+pairs a weight: alike in all layers, chosen by layer, and by layer with one weight in
+two hundred kept digital. Gaps are in nats for each token, on windows of WikiText-2;
+tiles have 64 rows, and each of their columns a scale. Inputs are looked at on other
+text. Rows of `gap` that are there are not run again.
+"""
+
+import argparse
+import csv
+import resource
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.stats import spearmanr
+from timing import write_csv
+
+import anajax
+from anajax import chip, devices, strategies, workloads
+from anajax.analysis.expected import ExpectedError, OutputError, uniform
+from anajax.crossbar.tiling import TileRule
+from anajax.mapping.outliers import outliers
+from anajax.mapping.weight_error import moment_table
+from anajax.mapping.weight_table import weight_table
+from anajax.programming import fisher_information
+from anajax.studies.ways.budget import within_budget
+from anajax.transformation import Rule, analog, second_moments
+
+MONTH = np.array([30 * 86400.0])
+ROWS, SHARE = 64, 0.005
+DEVICES = {"pcm": devices.pcm(), "pcm_hermes": devices.pcm_hermes()}
+ALIKE = {"pcm": (4.0, 2.0, 2.0), "pcm_hermes": (8.0, 4.0, 2.0)}
+RESULTS = Path(__file__).parent / "results"
+
+
+class Setup:
+    """The network, its test windows, and what its weights meet."""
+
+    def __init__(self, data, windows):
+        self.work = work = workloads.load("smollm2", data=data, items=windows)
+        tiles = TileRule(rows=ROWS)
+        rules = [Rule(work.digital, digital=True), Rule(".*", tiles=tiles)]
+        function = analog(work.apply, rules)
+        self.report = function.report(work.params, work.x[:1])
+        self.nll = jax.jit(lambda p, x, y: work.loss_fn(work.apply(p, x), y))
+        self.digital = self.loss(work.params)
+        batches = [work.calibration[:2], work.calibration[2:4]]
+        self.moments = second_moments(function, work.params, batches)
+
+    def loss(self, params):
+        """Log-perplexity, window by window."""
+        x, y = self.work.x, self.work.y
+        every = [self.nll(params, x[i : i + 1], y[i : i + 1]) for i in range(len(x))]
+        return float(np.mean([float(v[0]) for v in every]))
+
+    def error(self, device, kind=OutputError):
+        """Expected errors on a device."""
+        more = {"moments": self.moments, "columns": 96} if kind is OutputError else {}
+        return kind(
+            params=self.work.params, layouts=self.report.layouts, device=device,
+            times=MONTH, normalize="tile", **more,
+        )  # fmt: skip
+
+    def fisher(self):
+        """Of each weight, on other text."""
+        given, x = self.work.params, self.work.calibration[4:7]
+        how = {"key": jax.random.key(5), "select": self.report}
+        return fisher_information(self.work.apply, given, x, **how)
+
+    def by_layer(self, device):
+        """A strategy for each layer, four pairs in the mean."""
+        error = self.error(device).by_loss(self.fisher())
+        return within_budget(error, device, None, 4.0)
+
+    def gone(self):
+        """By path, which weights stay digital."""
+        ideal = chip.weights(self.work.params, select=self.report)
+
+        def one(path, w):
+            rows = np.diagonal(np.asarray(self.moments[path]), axis1=1, axis2=2)
+            how = {"share": SHARE, "importance": rows}
+            return outliers(w, self.report.layouts[path], **how)
+
+        return {path: one(path, w) for path, w in ideal.items()}
+
+
+def on_chip(setup, device, way, key, gone=None):
+    """Parameters as a chip holds them; those that are gone are added digitally."""
+    params, digital = setup.work.params, {}
+    if gone is not None:
+        ideal = chip.weights(params, select=setup.report)
+        digital = {p: jnp.where(gone[p], w, 0) for p, w in ideal.items()}
+        kept = {p: jnp.where(gone[p], 0, w) for p, w in ideal.items()}
+        params = chip.insert(params, kept)
+    how = {"t": MONTH[0], "key": key, "select": setup.report, "normalize": "tile"}
+    noisy = anajax.perturb(params, device, way, **how)
+    if gone is None:
+        return noisy
+    own = chip.weights(noisy, select=setup.report)
+    return chip.insert(noisy, {p: own[p] + digital[p] for p in own})
+
+
+def gap(setup, chips, arms=("alike", "by layer", "by layer, outliers digital")):
+    """Rows of the gap of each chip."""
+    path = RESULTS / "language_model_gap.csv"
+    rows = list(csv.DictReader(path.open())) if path.exists() else []
+    done = {(r["device"], r["arm"], r["chip"], r["windows"]) for r in rows}
+    made, gone, windows = {}, None, str(len(setup.work.x))
+    for index in range(chips):
+        for name, device in DEVICES.items():
+            for arm in arms:
+                if (name, arm, str(index), windows) in done:
+                    continue
+                if name not in made and arm != "alike":
+                    made[name] = setup.by_layer(device)
+                if gone is None and "outliers" in arm:
+                    gone = setup.gone()
+                alike = strategies.lsp_first(device, f=ALIKE[name])
+                way = alike if arm == "alike" else made[name]
+                start = time.perf_counter()
+                own = gone if "outliers" in arm else None
+                noisy = on_chip(setup, device, way, anajax.key(index), own)
+                lost = setup.loss(noisy) - setup.digital
+                rows.append({
+                    "device": name, "arm": arm, "chip": index, "windows": windows,
+                    "pairs": f"{mean_pairs(setup, way):.3f}",
+                    "digital_weights": SHARE if own else 0,
+                    "digital": f"{setup.digital:.4f}", "gap": f"{lost:.4f}",
+                    "wall_s": f"{time.perf_counter() - start:.0f}",
+                })  # fmt: skip
+                write_csv(path.name, rows)
+                print(rows[-1], flush=True)
+
+
+def mean_pairs(setup, way):
+    """Pairs of a weight, the mean over all."""
+    if not isinstance(way, dict):
+        return way.cell.devices / 2
+    ideal = chip.weights(setup.work.params, select=setup.report)
+    total = sum(w.size * way[p].cell.devices / 2 for p, w in ideal.items())
+    return total / sum(w.size for w in ideal.values())
+
+
+def ways_to_order(device):
+    """Strategies by hand, some of which clip."""
+    make = strategies.lsp_first
+    return {
+        "single_pair": strategies.single_pair(device),
+        "single_pair K 1.2": strategies.single_pair(device, k=1.2),
+        "msp_first 2": strategies.msp_first(device, f=2.0),
+        "equal_split": strategies.equal_split(device),
+        **{f"lsp_first 2 K {k}": make(device, f=2.0, k=k)
+           for k in (0.9, 1.0, 1.1, 1.2, 1.4)},
+        "lsp_first 4": make(device, f=4.0),
+        **{f"lsp_first 4 2 K {k}": make(device, f=(4.0, 2.0), k=k) for k in (1.0, 1.2)},
+        **{f"lsp_first 4 2 2 K {k}": make(device, f=(4.0, 2.0, 2.0), k=k)
+           for k in (1.0, 1.1)},
+    }  # fmt: skip
+
+
+def order(setup, device=DEVICES["pcm"]):
+    """Rows of gaps and expected errors."""
+    outputs, weights = setup.error(device), setup.error(device, ExpectedError)
+    table, rows = moment_table(device, jnp.asarray(MONTH)), []
+    ideal = chip.weights(setup.work.params, select=setup.report)
+    how = {"select": setup.report, "normalize": "tile"}
+    normal = chip.normalized_weights(ideal, **how | {"select": lambda *_: True},
+                                     layout=setup.report.layouts)  # fmt: skip
+    draw = jax.jit(lambda t, w, key: t.draw(w.u, time=0, key=key) * w.unit)
+    for name, way in ways_to_order(device).items():
+        noisy = {}
+        for path, w in normal.items():
+            moments = weight_table(uniform(way), table, outputs.density(path))
+            noisy[path] = draw(moments, w, anajax.rng.path_key(anajax.key(0), path))
+        lost = setup.loss(chip.insert(setup.work.params, noisy)) - setup.digital
+        relative = [
+            float(weights.of_layer(p, way)[0]) / float(jnp.sum((w / w_max(w)) ** 2))
+            for p, w in ideal.items()
+        ]
+        rows.append({
+            "strategy": name, "gap": f"{lost:.4f}",
+            "output_error": f"{float(outputs(way)[0]):.5f}",
+            "weight_error": f"{np.sqrt(np.mean(relative)):.5f}",
+        })  # fmt: skip
+        print(rows[-1], flush=True)
+    write_csv("language_model_order.csv", rows)
+    for kind in ("output_error", "weight_error"):
+        both = [[float(r[n]) for r in rows] for n in ("gap", kind)]
+        print(f"rank correlation of {kind}: {spearmanr(*both)[0]:.3f}")
+
+
+def w_max(w):
+    """The largest weight of a layer."""
+    return jnp.max(jnp.abs(w))
+
+
+def cost(setup):
+    """Seconds of a chip and of a window, and memory."""
+    way = strategies.lsp_first(DEVICES["pcm"])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for index in range(2):
+        start, work = time.perf_counter(), time.process_time()
+        on_chip(setup, DEVICES["pcm"], way, anajax.key(index))
+        wall, cpu = time.perf_counter() - start, time.process_time() - work
+        print(f"perturb {wall:.1f} s, {cpu:.1f} s of all cores")
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"{(after - before) / 1e6:.2f} GB above what came before")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=("order", "gap", "cost"))
+    parser.add_argument("--data")
+    parser.add_argument("--windows", type=int, default=4)
+    parser.add_argument("--chips", type=int, default=5)
+    options = parser.parse_args()
+    setup = Setup(options.data, options.windows)
+    print(f"digital {np.exp(setup.digital):.2f}")
+    if options.what == "gap":
+        gap(setup, options.chips)
+    else:
+        {"order": order, "cost": cost}[options.what](setup)
+
+
+if __name__ == "__main__":
+    main()

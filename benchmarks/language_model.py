@@ -6,11 +6,12 @@
 
 `order`: on one chip with tabulated moments (`WeightTable`; the same draws for all), the
 gap of strategies by hand, some of which clip, beside the expected errors of weights and
-of outputs, the mean and the geometric mean over layers; rank correlations are printed. `gap`: chips by the per-device sampler, four
-pairs a weight: alike in all layers, chosen by layer, and by layer with one weight in
-two hundred kept digital. Gaps are in nats for each token, on windows of WikiText-2;
-tiles have 64 rows, and each of their columns a scale. Inputs are looked at on other
-text. Rows of `gap` that are there are not run again.
+of outputs, their mean and geometric mean over layers; prints rank correlations.
+`gap`: chips by the per-device sampler, four pairs a weight: alike in all layers, chosen
+by layer, and by layer with one weight in two hundred kept digital. Gaps are in nats for
+each token, on windows of WikiText-2; tiles have 64 rows, and each of their columns a
+scale. Inputs are looked at on other text. Rows of `gap` that are there are not run
+again.
 """
 
 import argparse

@@ -29,6 +29,7 @@ from anajax.mapping.weight_error import (
     tabulated_error,
     weight_error,
 )
+from anajax.mapping.weight_table import weight_table
 from anajax.nn.analog import Analog
 from anajax.nn.calibration import calibrate_ranges
 from anajax.nn.programmed import compensation_factors, read_outs, recalibrations
@@ -136,6 +137,9 @@ CALLS = {
         q=Constant(value=1.0), g_max=1.0, t0=1.0, t_read=1e-3, **w
     ),
     "mapping.strategy.normalized": lambda **w: mapping.normalized(W, **w),
+    "mapping.weight_table.weight_table": lambda **w: weight_table(
+        PAIR, TABLE, DENSITY, **w
+    ),
     "nn.analog.Analog": lambda **w: Analog(IO(), tiles=TileRule(), **w),
     "nn.calibration.calibrate_ranges": lambda **w: calibrate_ranges(NETWORK, [X], **w),
     "nn.programmed.read_outs": lambda **w: read_outs(NETWORK, key=KEY, **w),

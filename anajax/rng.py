@@ -11,6 +11,7 @@ import enum
 import operator
 import zlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -86,7 +87,33 @@ def stream(key: PRNGKey, stage: Stage, index: int | Array = 0) -> PRNGKey:
     Raises:
         TypeError: if `index` is not an integer.
     """
+    if isinstance(key, FirstRead):
+        if stage is Stage.PRODUCT and isinstance(index, int) and index == 0:
+            return key.product
+        key = key.key
     return jr.fold_in(jr.fold_in(key, int(stage)), _check_index(index))
+
+
+class FirstRead(NamedTuple):
+    """A key, and the stream of its first product, drawn for many keys at once.
+
+    Deriving a key is a loop of its own in a compiled program: one for all is compiled
+    once.
+    """
+
+    key: PRNGKey
+    product: PRNGKey
+    """`stream(key, Stage.PRODUCT, 0)`."""
+
+
+def path_keys(key: PRNGKey, paths: Sequence[str]) -> dict[str, FirstRead]:
+    """`path_key(key, path)` of each path, in one computation."""
+    if not paths:
+        return {}
+    numbers = np.array([zlib.crc32(path.encode()) for path in paths], np.uint32)
+    keys = jax.vmap(lambda n: jr.fold_in(key, n))(numbers)
+    products = jax.vmap(lambda k: stream(k, Stage.PRODUCT))(keys)
+    return {p: FirstRead(keys[i], products[i]) for i, p in enumerate(paths)}
 
 
 def streams(key: PRNGKey, stage: Stage, indices: Sequence[int] | Array) -> PRNGKey:

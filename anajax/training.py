@@ -26,6 +26,7 @@ from anajax._core import checks
 from anajax._core.normal import normal16
 from anajax._core.options import option
 from anajax._core.types import Float, JArray, PRNGKey, PyTree
+from anajax.costs.objective import Spend
 from anajax.crossbar.converters import Number
 from anajax.devices.base import Device, check_times
 from anajax.mapping.layout import Layout
@@ -271,6 +272,7 @@ def trainer(
     digital: Apply | None = None,
     labels: JArray | np.ndarray | None = None,
     loss: Loss = distillation,
+    energy: Spend | None = None,
     notify: Callable[[int], None] = lambda step: None,
 ) -> Train:
     """Training through noise, towards the digital network or towards labels.
@@ -288,6 +290,7 @@ def trainer(
         digital: the network whose outputs are met, `apply` by default.
         labels: `[items ...]`, handed to `loss` in place of digital outputs.
         loss: of outputs and digital outputs (distillation by default), or labels.
+        energy: what the energy of the array adds, from `anajax.costs.spending`.
         notify: told of every step.
     """
     goal = apply if digital is None else digital
@@ -300,7 +303,8 @@ def trainer(
         wanted = goal(params, x[rows]) if y is None else y[rows]
         keys = rng.streams(key, rng.Stage.CHIP, jnp.arange(options.chips))
         held = (now if noise is None else noise(now, k) for k in keys)
-        return sum(loss(apply(p, x[rows]), wanted) for p in held) / options.chips
+        value = sum(loss(apply(p, x[rows]), wanted) for p in held) / options.chips
+        return value if energy is None else value + energy(now, value)
 
     @jax.jit
     def step(key: PRNGKey, now: PyTree, state: Any, i: Any) -> Any:

@@ -16,6 +16,7 @@ from anajax import chip, devices
 from anajax._core.tree import replace
 from anajax.analysis import evaluate, sharding
 from anajax.mapping import hand as strategies
+from anajax.mapping.layout import Layout
 
 SIZES = {"a/kernel": (24, 16), "b/kernel": (16, 10)}
 TIMES = [1.0, 3600.0]
@@ -41,7 +42,11 @@ def bare(params, device):
         g = random.uniform(low, high, (*w.shape, 1))
         one = jnp.ones(1)
         layers[path] = chip.LayerProgram(
-            targets=jnp.asarray(g, jnp.float32), coefficients=one, offset=0.0, w_max=1.0
+            targets=jnp.asarray(g, jnp.float32),
+            coefficients=one,
+            offset=0.0,
+            w_max=1.0,
+            layout=Layout(columns=(1,)),
         )
     return layers
 

@@ -1,4 +1,4 @@
-"""Functions on the cells of a chip: as layers of Flax have them, and any function."""
+"""Any function on the cells of a chip."""
 
 import dataclasses
 
@@ -8,115 +8,19 @@ import jax.random as jr
 import numpy as np
 import pytest
 from analog_list import QUICK, norm, vectors, weights
-from flax import nnx
-from test_analog_layers import functional
-from test_nn_programmed import Net, X
 
 from anajax import chip, devices
 from anajax._core.tree import replace
 from anajax.crossbar import periphery
-from anajax.crossbar.converters import uniform
-from anajax.crossbar.periphery import IO, LearnedRange
-from anajax.crossbar.product import TileRule
 from anajax.mapping import hand as strategies
-from anajax.nn.convert import to_analog, with_key
-from anajax.nn.on_chip import program_layers
-from anajax.nn.programmed import compensate, compensation_factors, read_outs
 from anajax.transformation import Rule, analog
 
 QUIET = replace(devices.pcm(), read=devices.NoReadNoise())
-RULE = Rule(".*", tiles=TileRule(rows=3, columns=20))
-STEPS = Rule(
-    ".*",
-    io=IO(scaling=LearnedRange(range=2.0), dac=uniform(6, 1.0), adc=uniform(6, 1.0)),
-    tiles=TileRule(rows=3, columns=20),
-    normalize="column",
-)
 LSP = strategies.lsp_first(QUIET)
 
 
 def fast(function):
     return jax.jit(function, compiler_options=QUICK)
-
-
-@pytest.mark.parametrize(
-    ("rule", "combine", "build"),
-    [
-        (STEPS, "analog", strategies.lsp_first),
-        (STEPS, (0, 0, 1, 1), strategies.lsp_first),
-        (RULE, "analog", strategies.offset_device),
-    ],
-)
-def test_a_network_of_flax_as_its_layers_on_the_same_chip(rule, combine, build, key):
-    """The same cells, converters, parts and offsets, to rounding."""
-    apply, params = functional(Net())
-    hardware, strategy = analog(apply, rule), build(QUIET)
-    model = to_analog(Net(), [rule]).model
-
-    def both(x):
-        part = hardware.put_on_chip(
-            params, x, device=QUIET, strategy=strategy, key=key, combine=combine,
-            scope="none",
-        )  # fmt: skip
-        layers = chip.encode_weights(params, strategy)
-        old = chip.program(QUIET, layers, key=key)
-        aged = program_layers(model, QUIET, old, t=3600.0, combine=combine)
-        return hardware(part.at(3600.0), x), with_key(aged, key)(x), apply(params, x)
-
-    got, expected, trained = fast(both)(X)
-    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
-    assert jnp.max(jnp.abs(got - trained)) > 0.05  # it has drifted
-
-
-def test_noise_has_the_mean_and_spread_of_layers_of_flax(key):
-    """Read noise of cells at each product, and noise of the periphery."""
-    device, keys = devices.pcm(), jr.split(key, 200)
-    rule = replace_io(RULE, IO(noise=periphery.OutputNoise(sd=0.01)))
-    apply, params = functional(Net())
-    hardware, model = analog(apply, rule), to_analog(Net(), [rule]).model
-
-    def both(x):
-        part = hardware.put_on_chip(
-            params, x, device=device, strategy=LSP, key=key, scope="none"
-        )
-        aged, old = part.at(9e4), program_layers(model, device, part.programmed, t=9e4)
-        return (
-            jax.lax.map(lambda k: hardware(aged, x, key=k), keys),
-            jax.lax.map(lambda k: with_key(old, k)(x), keys),
-        )
-
-    (a, b), n = fast(both)(X), keys.size
-    error = np.sqrt((np.var(a, 0) + np.var(b, 0)) / n)
-    assert np.max(np.abs(np.mean(a, 0) - np.mean(b, 0)) / error) < 5
-    ratio = np.mean(np.var(a, 0)) / np.mean(np.var(b, 0))
-    assert abs(ratio - 1) < 5 * np.sqrt(2 * 2 / n / 3)  # outputs share their noise
-
-
-def replace_io(rule, io):
-    return Rule(rule.path, io=io, tiles=rule.tiles)
-
-
-def test_drift_is_measured_through_the_converters_as_in_layers_of_flax(key):
-    model, x = nnx.Linear(7, 5, rngs=nnx.Rngs(0)), vectors(6, 7)
-    apply, params = functional(model)
-    hardware, converted = analog(apply, STEPS), to_analog(model, [STEPS]).model
-
-    def both(x):
-        part = hardware.put_on_chip(params, x, device=QUIET, strategy=LSP, key=key)
-        fresh, aged = (
-            program_layers(converted, QUIET, part.programmed, t=t) for t in (0.0, 9e4)
-        )
-        outs = [read_outs(m, key=key) for m in (fresh, aged)]
-        today = compensate(aged, compensation_factors(*outs))
-        new = hardware(part.at(9e4), x)
-        return new, with_key(today, key)(x), with_key(aged, key)(x)
-
-    got, expected, raw = fast(both)(x)
-    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
-    assert jnp.max(jnp.abs(got - raw)) > 0.02
-
-
-# --- any function -------------------------------------------------------------------
 
 
 def network(p, tokens, *, table=None):

@@ -6,7 +6,8 @@ import pytest
 from flax import nnx
 from layer_list import LAYERS
 
-from anajax.crossbar import TileRule
+from anajax.crossbar import TileRule, periphery
+from anajax.crossbar.periphery import IO
 from anajax.nn.convert import functional, to_analog, to_digital
 from anajax.transformation import Rule
 
@@ -94,37 +95,58 @@ class Custom(nnx.Module):
         self.matrix = nnx.Param(jnp.ones((2, 2)))
 
 
-class Subclass(nnx.Linear):
-    def __call__(self, x):
-        return -super().__call__(x)
-
-
-UNSUPPORTED = {
-    "own parameters": Custom,
-    "subclass": lambda: Subclass(2, 2, rngs=nnx.Rngs(0)),
-    "own product": lambda: nnx.Linear(
-        2, 2, dot_general=lambda *a, **k: 0, rngs=nnx.Rngs(0)
-    ),
-    "circular": lambda: nnx.ConvTranspose(
-        2, 2, (3,), padding="CIRCULAR", rngs=nnx.Rngs(0)
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", UNSUPPORTED)
-def test_unsupported_layer_is_named_unless_a_rule_keeps_it_digital(kind):
-    holder = nnx.List([UNSUPPORTED[kind](), nnx.Linear(2, 2, rngs=nnx.Rngs(0))])
-    with pytest.raises(ValueError, match="at '0', which holds weights"):
+def test_a_layer_of_a_kind_not_known_is_named_unless_a_rule_keeps_it_digital():
+    holder = nnx.List([Custom(), nnx.Linear(2, 2, rngs=nnx.Rngs(0))])
+    with pytest.raises(ValueError, match="at '0', which holds weights.*anajax.analog"):
         to_analog(holder, ALL)
     _, report = to_analog(holder, [Rule("0", digital=True), *ALL])
     assert [r.path for r in report.analog] == ["1"]
 
 
-@pytest.mark.parametrize("equation", ["ab,bc->c", "aa,ac->c", "ab,cd->abcd"])
-def test_einsum_that_is_no_product_is_refused(equation):
-    shape = (2, 2)
-    holder = nnx.List([nnx.Einsum(equation, shape, rngs=nnx.Rngs(0))])
-    with pytest.raises(ValueError, match="einsum_str"):
+class Subclass(nnx.Linear):
+    def __call__(self, x):
+        return -super().__call__(x)
+
+
+def twice(*operands, **options):
+    return 2 * jax.lax.dot_general(*operands, **options)
+
+
+SPECIAL = {
+    "subclass": (lambda r: Subclass(2, 2, rngs=r), (3, 2)),
+    "own product": (lambda r: nnx.Linear(2, 2, dot_general=twice, rngs=r), (3, 2)),
+    "circular": (
+        lambda r: nnx.ConvTranspose(2, 2, (3,), padding="CIRCULAR", rngs=r),
+        (3, 4, 2),
+    ),
+    "sum of inputs": (lambda r: nnx.Einsum("ab,bc->c", (2, 3), rngs=r), (3, 2)),
+    "diagonal": (lambda r: nnx.Einsum("aa,ac->c", (2, 3), rngs=r), (2, 2)),
+}
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_layers_with_products_of_their_own_are_layers(kind):
+    """Whatever the layer does around its product, and how it calls it."""
+    build, shape = SPECIAL[kind]
+    layer, x = build(nnx.Rngs(0)), jr.normal(jr.key(2), shape)
+    model, report = to_analog(nnx.List([layer]), ALL)
+    assert report.tiles > 0 and isinstance(model[0], type(layer))
+    np.testing.assert_allclose(model[0](x), layer(x), rtol=1e-5, atol=1e-6)
+    steps = Rule(".*", io=IO(adc=periphery.uniform(3, 0.5)))
+    coarse = to_analog(layer, [steps]).model(x)
+    assert jnp.max(jnp.abs(coarse - layer(x))) > 0.01
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda r: nnx.Einsum("ab,cd->abcd", (2, 2), rngs=r),
+        lambda r: nnx.Linear(2, 2, dot_general=lambda *a, **k: 0 * a[0], rngs=r),
+    ],
+)
+def test_a_layer_without_a_product_is_refused(layer):
+    holder = nnx.List([layer(nnx.Rngs(0))])
+    with pytest.raises(ValueError, match="a weight in a product: got none.*0/kernel"):
         to_analog(holder, ALL)
 
 

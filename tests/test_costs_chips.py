@@ -15,10 +15,11 @@ from anajax._core.tree import replace
 from anajax.cli import app
 from anajax.costs import almaden, calibrated, costs, hermes, load_chip, neurram
 from anajax.costs.chips import Measured, efficiency, throughput
-from anajax.costs.converters import ku_leuven, neurosim_sar
+from anajax.costs.converters import Conversion, ku_leuven, neurosim_sar
 from anajax.costs.digital import supply_factor
 from anajax.costs.effort import effort
 from anajax.costs.files import chip_of
+from anajax.costs.known import adapted, find_chip
 from anajax.costs.measured import neurram as closed_form
 from anajax.devices.write_verify import write_verified
 
@@ -70,9 +71,10 @@ def test_hermes_in_both_modes_with_one_k():
 
 
 def test_supply_of_the_c2c_chip():
-    """Wang, VLSI 2022: 62 % of the energy (MAC, DAC) is charge, one k for five rows.
+    """Wang, VLSI 2022: 62 % of the energy (MAC, DAC) taken for charge, one k.
 
-    Purely quadratic, no k is within 13 % of all rows; throughput goes with V.
+    That the rest is linear in V is assumed; purely quadratic, one k misses by 17 %.
+    Throughput goes with V.
     """
     voltage = np.array([0.7, 0.8, 0.9, 1.0, 1.1])
     energy = 1 / np.array([32.0, 22.6, 18.4, 16.4, 15.5])
@@ -83,7 +85,7 @@ def test_supply_of_the_c2c_chip():
         ratio = model / energy
         return np.max(np.abs(ratio / np.exp(np.mean(np.log(ratio))) - 1))
 
-    assert worst(0.62) < 0.10 < 0.13 < worst(1.0)
+    assert worst(0.62) < 0.09 < 0.10 < 0.17 < worst(1.0)
     ratio = speed / voltage
     assert np.max(np.abs(ratio / ratio.mean() - 1)) < 0.05
 
@@ -135,6 +137,45 @@ def test_every_table_says_what_it_rests_on(found):
     text = found.table()
     assert text.count("calibrated on HERMES (1 phase, 4 phases), k = ") == 2
     assert "TOPS/W" in text and "array uJ" in text and "at 86400 s" in text
+    assert ", 1 chip, 1.9 mm^2 (as measured)" in text
+    for assumed in hermes().assumed:
+        assert assumed in text
+    assert "Source: M. Le Gallo" in text
+
+
+def test_a_variant_of_a_chip_says_what_was_changed(found):
+    chip = find_chip("hermes", bits_out=6.0)
+    assert chip.basis.endswith("k = 7.19, 6-bit outputs in place of 8")
+    assert float(chip.k) == float(found.chip.k)
+    assert chip.area_basis == "as measured, scaled as devices of 4 F^2 and converters"
+    cells = 65536 * 4 * 4 * 14e-3**2 * 1e-6
+    adc = [256e-6 * float(hermes().adc.area(Conversion(bits=b, rate=1 / 128e-9)))
+           for b in (6.0, 8.0)]  # fmt: skip
+    wanted = 0.634 * (cells + adc[0]) / (cells + adc[1])
+    assert float(chip.area()) == pytest.approx(wanted, rel=1e-5)
+    tile = adapted(chip, rows=128, columns=256)
+    assert tile.basis.endswith("in place of 8, 128 rows in place of 256")
+    assert find_chip("hermes", bits_in=8).area_basis == "as measured"
+    assert float(find_chip("neurram", bits_in=5, bits_out=7).bits_in) == 5
+    for given, match in (
+        ({"name": "tpu"}, "`chip` must be one of .'hermes', 'almaden'"),
+        ({"name": "neurram", "bits_out": 6.5}, "`bits_out` must be a whole number"),
+        ({"name": "neurram", "bits_in": 9}, "`bits_in` must be a whole number of 1"),
+        ({"name": "hermes", "bits_in": 0}, "`bits_in` must be positive"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            find_chip(**given)
+
+
+def test_a_drawn_chip_costs_about_what_is_expected(network, found):
+    params, x = network
+    device, plan = devices.state_independent(), found.chip
+    given = {
+        "chip": plan, "device": device, "strategy": strategies.single_pair(device),
+        "times": [0.0, 86400.0], "met": found.loads,
+    }  # fmt: skip
+    drawn = costs(apply, params, x, key=jr.key(1), **given).energy["array"].sum(0)
+    np.testing.assert_allclose(drawn, found.energy["array"].sum(0), rtol=0.02)
 
 
 def test_no_term_is_counted_twice(network):
@@ -237,5 +278,7 @@ def test_command_prints_the_costs_of_a_config(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert "digits on state_independent, weights by lsp_first" in result.output
     assert "calibrated on HERMES" in result.output and "at 1 s: " in result.output
+    assert "Assumed for HERMES: read voltage 0.2 V; " in result.output
+    assert ", 1 chip, 0.634 mm^2 (as measured)" in result.output
     result = CliRunner().invoke(app, ["costs", str(path), "--chip", "tpu"])
     assert result.exit_code == 2 and "`--chip` must be one of hermes" in result.output

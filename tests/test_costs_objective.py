@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import anajax
-from anajax import chip, devices, strategies
+from anajax import chip, devices, strategies, training
 from anajax._core.tree import replace
-from anajax.costs import Energy, array_energy, full_energy
+from anajax.costs import Energy, array_energy, full_energy, spending
 from anajax.costs.array import mean_conductances
 from anajax.costs.objective import layers_share, strategy_share
 from anajax.mapping import density
@@ -148,6 +148,37 @@ def test_targets_learn_to_spare_energy(key):
     assert shares[3.0] < 0.9 * shares[0.0]
 
 
+def test_gradient_of_what_training_spends(x64, key):
+    """Of each weight but the largest, which sets the scale of its layer."""
+    device, times = double()
+    params = {"w": 0.3 * jr.normal(key, (6, 4))}
+    met = {"w": jnp.abs(jr.normal(key, (6, 4)))}
+    plan = strategies.lsp_first(device, f=3.0)
+    for energy in (Energy(weight=0.3, loads=met), Energy(budget=0.01, steep=2.0)):
+        spend = spending(device, plan, times, energy)
+        slopes_agree(lambda w, s=spend: s({"w": w}, jnp.ones(())), params["w"], key)
+    layers = chip.encode_weights(params, plan)
+    table = moment_table(device, times)
+    each = [float(layers_share(layers, table, i, met)) for i in (1, 2)]
+    found = spending(device, plan, times, Energy(weight=0.3, loads=met))
+    wanted = 0.3 * sum(each) / 2
+    assert float(found(params, jnp.ones(()))) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_training_spares_energy(key):
+    params = {"w": 0.3 * jr.normal(key, (6, 4))}
+    x, plan = jr.normal(key, (32, 6)), strategies.lsp_first(DEVICE)
+    options = training.TrainOptions(steps=30, chips=1, batch=8, rate=0.02)
+    table, shares = moment_table(DEVICE, TIMES), {}
+    for weight in (0.0, 3.0):
+        spend = spending(DEVICE, plan, TIMES, Energy(weight=weight))
+        noise = training.device_noise(DEVICE, plan, TIMES)
+        loop = training.trainer(linear, params, x, noise, options, energy=spend)
+        layers = chip.encode_weights(loop(key), plan)
+        shares[weight] = float(layers_share(layers, table, 2, None))
+    assert shares[3.0] < 0.9 * shares[0.0]
+
+
 def test_bad_input_is_named(key):
     with pytest.raises(ValueError, match="`energy` must have a weight or a budget"):
         Energy()
@@ -155,6 +186,8 @@ def test_bad_input_is_named(key):
         Energy(budget=0.0)
     with pytest.raises(ValueError, match="`energy` must be an Energy record: got 0.1"):
         optimize_strategy(DEVICE, NORMAL, TIMES, key=key, energy=0.1)
+    with pytest.raises(ValueError, match="`energy` must be an Energy record: got 0.1"):
+        spending(DEVICE, strategies.lsp_first(DEVICE), TIMES, 0.1)
     few = devices.mram_stt()
     with pytest.raises(ValueError, match="`energy` must be None for a device with lev"):
         optimize_strategy(few, NORMAL, TIMES, key=key, energy=Energy(weight=1.0))

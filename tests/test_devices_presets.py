@@ -182,3 +182,12 @@ def test_bad_presets_are_refused():
         devices.reram_cmo(acceptance=1.0)
     with pytest.raises(ValueError, match="levels.*increase"):
         devices.mram_stt(tmr=-0.5)
+
+
+@pytest.mark.parametrize("device", [devices.reram_wan(), devices.flash_sonos()])
+def test_relaxation_starts_from_exactly_nothing(device):
+    """At the time of programming, where two rounded squares would leave a root."""
+    surface = device.drift.spread
+    x = jnp.linspace(0, 1, 257)
+    assert not np.any(jax.jit(surface)(x, jnp.float32(surface.first)))
+    assert np.any(jax.jit(surface)(x, jnp.float32(surface.first + 60)))

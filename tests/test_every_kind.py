@@ -1,5 +1,7 @@
 """What every kind of study can do: faults, held compensation, a mesh, enough chips."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tiny_study
@@ -8,6 +10,7 @@ from anajax.analysis import sharding
 from anajax.studies import run
 from anajax.studies.load import validate
 from anajax.studies.report import report
+from anajax.studies.report.comparison import compare
 from anajax.studies.store.folder import Folder
 from anajax.studies.store.parts import Parts
 
@@ -31,7 +34,13 @@ KINDS = {
         "study": "sweep", "strategy": "single_pair", "chips": 3,
         "sweep": {"points": [{"device.noise.read": 1}]},
     },
+    "pareto": ONE
+    | {
+        "study": "pareto", "strategy": "single_pair", "chips": 3,
+        "pareto": {"strategy": ["lsp_first"]},
+    },
 }  # fmt: skip
+POINTS = ("sweep", "pareto")
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -46,7 +55,7 @@ def measured(kind, out, *, mesh=None, **changes):
     data = run.run(run.prepare(config, out=out, mesh=mesh))
     if kind == "sensitivity":
         return data.gap.values[0, 0], data
-    chosen = {"point": 0} if kind == "sweep" else {"strategy": 1}
+    chosen = {"point": 0} if kind in POINTS else {"strategy": 1}
     values = data.accuracy.isel(chosen, drop=True).isel(time=-1)
     return 1 - np.ravel(values.squeeze()), data
 
@@ -61,6 +70,7 @@ def test_all_of_it_at_once(kind, tmp_path):
     found, data = measured(kind, tmp_path / "a", **asked)
     assert np.isnan(found).tolist() == [False] * 2 + [True] * 3
     assert data.attrs["stop_at_se"] == 0.2
+    assert ("energy" in data) == ("costs" in data.attrs) == (kind == "pareto")
     assert np.atleast_1d(data.attrs["recalibrated"]).tolist() == [1.0]
     page = report.write_report(tmp_path / "a").read_text(encoding="utf-8")
     for text in (
@@ -72,8 +82,10 @@ def test_all_of_it_at_once(kind, tmp_path):
     assert ">nan" not in page.lower()
     if kind == "sensitivity":
         assert np.all(data.gap_item_error > 0)
+        mean = data.item_gap.isel(factor=0).mean("item")
+        np.testing.assert_allclose(mean, np.nanmean(found), atol=1e-6)
         return
-    chosen = {"point": 0} if kind == "sweep" else {"strategy": 1}
+    chosen = {"point": 0} if kind in POINTS else {"strategy": 1}
     one = data.isel(chosen).isel(time=-1).squeeze()
     assert np.all(one.loss[:2] > 0)
     lost = 1 - one.item_accuracy.mean()
@@ -128,6 +140,49 @@ def test_chips_do_not_depend_on_where_a_study_stops(kind, tmp_path):
     np.testing.assert_array_equal(found[:2], whole[:2])
 
 
+FEW = {"steps": 2, "chips": 2}
+WAYS = {
+    "trained": {"name": "single_pair", "trained": True},
+    "learned": {"name": "targets", "learn": FEW | {"parts": ["strategy", "weights"]}},
+    "loop": "closed_loop",
+}
+
+
+@pytest.mark.parametrize("kind", ["sweep", "sensitivity"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "trained",
+        *(pytest.param(w, marks=pytest.mark.slow) for w in WAYS if w[0] != "t"),
+    ],
+)
+def test_any_way_to_program(kind, way, tmp_path):
+    """The same weights on the same chips as in a study of strategies."""
+    options = {"optimizer": tiny_study.CONFIG["optimizer"], "training": FEW}
+    options |= {"times": ["1 month"]}
+    entry = WAYS[way]
+    same, _ = measured("strategies", tmp_path / "a", strategies=[entry], **options)
+    behind = {"gradients": {"chips": 2, "inputs": 8}} if kind == "sensitivity" else {}
+    found, data = measured(kind, tmp_path / "b", strategy=entry, **options, **behind)
+    np.testing.assert_array_equal(found, same)
+    config = validate(KINDS[kind] | {"strategy": entry} | options | behind)
+    again = run.run(run.prepare(config, out=tmp_path / "b", resume=True))
+    assert again.equals(data)
+
+
+def test_subsets_of_items_have_losses_of_their_own(monkeypatch, tmp_path):
+    first = np.arange(64) < 16
+    work = dataclasses.replace(run.load("digits"), subsets={"first": first})
+    monkeypatch.setattr(run, "load", lambda name, **kwargs: work)
+    found, data = measured("sensitivity", tmp_path / "a")
+    one = data.isel(imperfection=0, factor=0)
+    of_first = one.item_gap[first].mean()
+    np.testing.assert_allclose(one.subset_gap.sel(subset="first").mean(), of_first)
+    assert float(of_first) != pytest.approx(found.mean(), abs=1e-6)
+    page = report.write_report(tmp_path / "a").read_text(encoding="utf-8")
+    assert "<th>first</th>" in page
+
+
 def test_parts_of_an_earlier_version_are_named(tmp_path):
     parts = Parts(Folder.open(tmp_path / "f", {}), lambda *_: None)
     parts.get("a", lambda _: {"metric": np.ones(2)})
@@ -143,3 +198,18 @@ def test_what_is_not_there_cannot_grow(tmp_path):
         measured("strategies", tmp_path / "a", **asked)
     with pytest.raises(ValueError, match="Did you mean 'adc'"):
         validate(KINDS["strategies"] | {"required": {"parameters": ["adcs"]}})
+
+
+@pytest.mark.parametrize("kind", ["sweep", "sensitivity"])
+def test_results_of_a_kind_are_compared_row_by_row(kind, tmp_path):
+    """What twice the programming error costs, chip by chip."""
+    noisy = ONE["device"] | {"noise": {"programming": 2.0}}
+    first, a = measured(kind, tmp_path / "a")
+    second, b = measured(kind, tmp_path / "b", device=noisy)
+    found = compare(a, b)
+    assert found.paired
+    row = found.found.isel(row=0, time=-1)
+    lost = (second - first).astype(float)
+    np.testing.assert_allclose(row["value"], -lost.mean(), atol=1e-7)
+    error = lost.std(ddof=1) / np.sqrt(lost.size)
+    np.testing.assert_allclose(row["error"], error, rtol=1e-5)

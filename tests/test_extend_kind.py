@@ -25,6 +25,7 @@ from anajax.studies.kinds import catalog
 from anajax.studies.kinds.base import Kind
 from anajax.studies.load import validate
 from anajax.studies.plan import Deployed, deploy, engine_of, measure
+from anajax.studies.programs import Programs
 from anajax.studies.report import assumptions, report, results, terminal
 from anajax.studies.report.blocks import Block, Drawing, format_of, table
 from anajax.studies.report.plots import band, log_places, panels, time_axis
@@ -54,8 +55,9 @@ class Lifetime:
         config, d = self.config, self.deployed
 
         def compute(draft):
-            network = d.network, d.hardware, d.layers
-            found = measure(config, self.engine, *network, config.times, kept=draft)
+            programs = Programs(config, d.network, d.case, parts)
+            placed = d.placed(programs.of(config.strategy))
+            found = measure(config, self.engine, placed, config.times, kept=draft)
             return found.of(0)
 
         data = results.measures(self.work, parts.get("chips", compute), ())
@@ -63,7 +65,7 @@ class Lifetime:
         times = xr.DataArray(np.asarray(config.times), dims="time")
         first = times.where(worse, np.inf).min("time")  # of being too far off
         lives = times.where(times < first, 0.0).max("time")
-        return data.merge(results.times(config.times, d.extrapolated)).merge(
+        return data.merge(results.times(config.times, d.case.extrapolated)).merge(
             results.devices({d.device.name: d.device})
         ).assign(lifetime=lives.assign_attrs(units="s"))  # fmt: skip
 

@@ -77,16 +77,17 @@ def test_a_report_says_how_they_do(tmp_path):
     assert "No table over weights describes halved" in page
 
 
-def test_a_table_is_also_a_way_of_sweeps(tmp_path):
-    """And of studies of sensitivity: they need a table."""
+def test_it_is_also_a_way_of_sweeps(tmp_path):
+    """A key of its own on an axis; and one that is no table."""
     one = {k: tiny_study.CONFIG[k] for k in ("workload", "device", "times", "chips")}
     points = {"sweep": {"points": [{"strategy.room": 0.0}, {"strategy.room": 0.8}]}}
     asked = one | {"study": "sweep", "strategy": "careful"} | points
     data = run(prepare(validate(asked), out=tmp_path / "a"))
     noise = data.weight_rms_error.mean("chip").isel(time=0)
     assert noise[1] > 1.1 * noise[0]
-    with pytest.raises(ValueError, match="must be a table over weights.*got halved"):
-        validate(asked | {"strategy": "halved"})
+    halved = asked | {"strategy": "halved", "sweep": {"points": [{"seed": 1}]}}
+    once = run(prepare(validate(halved), out=tmp_path / "b"))
+    assert np.all(once.weight_rms_error > 0)
 
 
 def test_its_options_are_checked_with_the_others():

@@ -4,6 +4,8 @@ It makes a select of a product with booleans, and mixes up the shapes of a selec
 operands have one element. No test here needs a GPU: the traces hold no such thing.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -11,13 +13,12 @@ import pytest
 from flax import nnx
 from jaxprs import booleans, constant_equations
 
-from anajax import chip, devices
+from anajax import devices
 from anajax.crossbar import periphery
 from anajax.crossbar.product import TileRule, from_planes, mvm
 from anajax.mapping import hand as strategies
 from anajax.nn.convert import functional, to_analog
-from anajax.nn.on_chip import program_layers
-from anajax.transformation import Rule
+from anajax.transformation import Rule, analog
 
 
 class Conv(nnx.Module):
@@ -31,13 +32,12 @@ class Conv(nnx.Module):
 
 
 X = jr.normal(jr.key(0), (6, 7, 6, 3))
-IOS = {"ideal": periphery.ideal, "aihwkit": periphery.standard} | {
+IOS = {"bits": periphery.bits, "aihwkit": periphery.standard} | {
     "training": periphery.training
 }
 
 
-def assert_known_before(model, key):
-    params, apply = functional(model)
+def assert_known_before(params, apply, key):
     loss = lambda p, x, key: jnp.sum(jnp.cos(apply(p, x, key=key)))  # noqa: E731
     traced = jax.make_jaxpr(jax.grad(loss, (0, 1)))(params, X, key)
     assert "remat" in str(traced)
@@ -47,17 +47,22 @@ def assert_known_before(model, key):
 @pytest.mark.parametrize("io", IOS)
 def test_gradient_of_a_convolution_in_parts_selects_among_no_constants(io, key):
     rule = Rule(".*", patches=1000, io=IOS[io](), normalize="column")
-    assert_known_before(to_analog(Conv(), [rule]).model, key)
+    assert_known_before(*functional(to_analog(Conv(), [rule]).model), key)
 
 
 @pytest.mark.parametrize("combine", ["analog", "digital", (0, 0, 1, 1)])
 def test_gradient_through_a_chip_selects_among_no_constants(combine, key):
-    device = devices.pcm()
-    model, _ = to_analog(Conv(), [Rule(".*", patches=1000, io=periphery.standard())])
-    layers = chip.encode_weights(functional(model)[0], strategies.lsp_first(device))
-    part = chip.program(device, layers, key=key)
-    model = program_layers(model, device, part, t=60.0, combine=combine)
-    assert_known_before(model, key)
+    device, (params, apply) = devices.pcm(), functional(Conv())
+    f = analog(apply, Rule(".*", patches=1000, io=periphery.standard()))
+    part = f.put_on_chip(
+        params, X, device=device, strategy=strategies.lsp_first(device), key=key,
+        combine=combine,
+    ).at(60.0)  # fmt: skip
+
+    def on_chip(params, x, key):
+        return f(dataclasses.replace(part, params=params), x, key=key)
+
+    assert_known_before(params, on_chip, key)
 
 
 def test_significances_keep_their_gradient(key):

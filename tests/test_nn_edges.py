@@ -14,24 +14,12 @@ from anajax.crossbar import periphery
 from anajax.crossbar.periphery import IO, LearnedRange
 from anajax.crossbar.product import TileRule
 from anajax.mapping import hand as strategies
+from anajax.nn.analog import analog_layers, set_key
 from anajax.nn.calibration import calibrate_ranges
-from anajax.nn.convert import (
-    Rule,
-    analog_layers,
-    functional,
-    set_key,
-    to_analog,
-    to_digital,
-    with_key,
-)
-from anajax.nn.on_chip import program_layers
-from anajax.nn.programmed import (
-    compensate,
-    compensation_factors,
-    insert_weights,
-    read_outs,
-)
+from anajax.nn.convert import functional, to_analog, to_digital, with_key
 from anajax.programming.end_to_end.learnable import start_from
+from anajax.transformation import Rule
+from anajax.transformation import analog as transformed
 
 TRAINING = Rule(".*", io=periphery.training(), tiles=TileRule(rows=4, columns=3))
 IDEAL = Rule(".*", tiles=TileRule(rows=4, columns=3))
@@ -127,8 +115,7 @@ def test_no_two_arrays_of_a_model_share_a_buffer(key):
     digital = Net()
     start = analog(digital, TRAINING)
     fitted = calibrate_ranges(start, [X], key=key)
-    factors = {"first": jnp.ones(1), "second": jnp.ones(1)}
-    models = [start, fitted, with_key(start, key), compensate(start, factors)]
+    models = [start, fitted, with_key(start, key)]
     for model in models:
         found = buffers(nnx.state(model))
         assert len(set(found)) == len(found) > 10
@@ -208,23 +195,23 @@ def test_one_layer_goes_on_a_chip_and_back(key):
     model, device = analog(LAYER), devices.scale_noise(devices.pcm(), read=0)
     params, apply = functional(model)
     np.testing.assert_allclose(apply(params, X), LAYER(X), rtol=1e-5, atol=1e-6)
+    f = transformed(functional(LAYER)[1], IDEAL)
 
     @jax.jit
     def run(key):
-        layers = chip.encode_weights(params, strategies.lsp_first(device))
-        part = chip.program(device, layers, key=key)
-        weights = chip.read(device, part, t=3600.0, index=1, scope="none")
-        aged = program_layers(model, device, part, t=3600.0)
-        outs = [read_outs(m, key=key) for m in (model, aged)]
-        factors = compensation_factors(*outs)
-        y = with_key(compensate(aged, factors), key)(X)
-        return weights["kernel"], factors, y
+        part = f.put_on_chip(
+            params, X, device=device, strategy=strategies.lsp_first(device), key=key
+        )
+        weights = chip.read(device, part.programmed, t=3600.0, index=1, scope="none")
+        aged = part.at(3600.0)
+        return weights["kernel"], aged.held["kernel"].factor, f(aged, X, key=key)
 
     weights, factors, y = run(key)
-    assert set(factors) == {""} and factors[""].shape == (1,)
-    expected = factors[""] * (X @ weights) + LAYER.bias[...]
+    assert np.unique(factors).size == 1 and factors[0, 0] > 1
+    expected = factors[0, 0] * (X @ weights) + LAYER.bias[...]
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
-    back = to_digital(insert_weights(model, {"kernel": weights}))
+    model.kernel[...] = weights
+    back = to_digital(model)
     assert type(back) is nnx.Linear
     np.testing.assert_array_equal(back.kernel[...], weights)
 
@@ -335,15 +322,14 @@ def _layer(apply, params, key):
 
 
 def test_bfloat16_stays_with_the_weights_of_a_chip(key):
-    model, x = analog(Net(**HALF), TRAINING), X.astype(jnp.bfloat16)
-    weights = {f"{n}/kernel": jnp.ones(s) for n, s in SHAPES.items()}  # float32
-    later = insert_weights(model, weights, weights, offset=weights)
-    later = compensate(later, {n: jnp.full(1, 1.5) for n in SHAPES})
-    later = with_key(later, key)
-    for one in (later, to_digital(later)):
-        assert one.first.kernel[...].dtype == jnp.bfloat16
-    again = lambda x: jax.lax.scan(lambda x, _: (later(x), None), x, None, 2)  # noqa: E731
-    assert jax.eval_shape(again, x)[0].dtype == jnp.bfloat16
+    (params, apply), x = functional(Net(**HALF)), X.astype(jnp.bfloat16)
+    f, device = transformed(apply, TRAINING), devices.pcm()
 
+    def again(x):
+        part = f.put_on_chip(
+            params, x, device=device, strategy=strategies.offset_device(device),
+            key=key,
+        ).at(3600.0)  # fmt: skip
+        return jax.lax.scan(lambda x, _: (f(part, x, key=key), None), x, None, 2)[0]
 
-SHAPES = {"first": (6, 5), "second": (5, 6)}
+    assert jax.eval_shape(again, x).dtype == jnp.bfloat16

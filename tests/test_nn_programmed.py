@@ -1,3 +1,5 @@
+"""Networks of Flax on the cells of a chip, through the converters of their rules."""
+
 import functools
 
 import jax
@@ -13,18 +15,11 @@ from anajax.crossbar.converters import uniform
 from anajax.crossbar.periphery import IO, LearnedRange, OutputNoise
 from anajax.crossbar.product import TileRule
 from anajax.devices.base import age
+from anajax.devices.curves import Constant
 from anajax.mapping import hand as strategies
-from anajax.nn.convert import functional, to_analog, to_digital, with_key
+from anajax.nn.convert import functional
 from anajax.nn.norm import recalibrate_norms
-from anajax.nn.on_chip import program_layers
-from anajax.nn.programmed import (
-    compensate,
-    compensation_factors,
-    insert_weights,
-    read_outs,
-    recalibrations,
-)
-from anajax.transformation import Rule
+from anajax.transformation import Rule, analog
 
 
 class Net(nnx.Module):
@@ -44,28 +39,29 @@ X = jr.normal(jr.key(5), (3, 4, 4, 2))
 RULE = Rule(".*", tiles=TileRule(rows=3, columns=20))
 
 
-QUIET = devices.scale_noise(devices.pcm(), read=0)
+QUIET = replace(devices.pcm(), read=devices.NoReadNoise())
+T = 3600.0
+
+
+def put(model=None, rule=RULE, device=QUIET, build=strategies.lsp_first, **how):
+    """The model as an analog function, and a chip of it."""
+    params, apply = functional(Net() if model is None else model)
+    f = analog(apply, rule)
+    how = {"key": jr.key(3), "scope": "none"} | how
+    x = X if model is None else jnp.ones((1, 4))
+    return f, f.put_on_chip(params, x, device=device, strategy=build(device), **how)
 
 
 @functools.cache
-def programmed(build=strategies.lsp_first) -> tuple[chip.Chip, dict]:
-    """A chip without read noise, and its weights by `chip.read`, by scope."""
-    params, _ = functional(Net())
+def read(build=strategies.lsp_first, scope="none", device=QUIET):
+    """The weights of the chip by `chip.read`."""
 
     @jax.jit
-    def make(key):
-        layers = chip.encode_weights(params, build(QUIET))
-        part = chip.program(QUIET, layers, key=key)
-        scopes = ("none", "layer")
-        now = [chip.read(QUIET, part, t=3600.0, index=1, scope=s) for s in scopes]
-        return part, dict(zip(scopes, now, strict=True))
+    def make():
+        part = put(build=build, device=device)[1].programmed
+        return chip.read(device, part, t=T, index=1, scope=scope)
 
-    return make(jr.key(3))
-
-
-def aged_model(rule=RULE, t=3600.0, build=strategies.lsp_first):
-    model, _ = to_analog(Net(), [rule])
-    return program_layers(model, QUIET, programmed(build)[0], t=t)
+    return make()
 
 
 @pytest.mark.parametrize(
@@ -75,157 +71,180 @@ def aged_model(rule=RULE, t=3600.0, build=strategies.lsp_first):
         pytest.param(strategies.offset_device, marks=pytest.mark.slow),
     ],
 )
-def test_aged_chip_without_read_noise_equals_chip_read(build, key):
-    aged, weights = aged_model(build=build), programmed(build)[1]["none"]
-    got = jax.jit(lambda x: with_key(aged, key)(x))(X)
+def test_aged_chip_without_read_noise_equals_chip_read(build):
+    weights = read(build)
+
+    @jax.jit
+    def run(x):
+        f, part = put(build=build)
+        return f(part.at(T), x), part.weights(part.at(T))
+
+    got, held = run(X)
     params, digital = functional(Net())
     expected = jax.jit(digital)(chip.insert(params, weights), X)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=2e-5)
     assert np.max(np.abs(got - jax.jit(digital)(params, X))) > 0.1  # it has drifted
     np.testing.assert_allclose(
-        to_digital(aged).linear.kernel[...], weights["linear/kernel"], atol=2e-6
+        held["linear/kernel"], weights["linear/kernel"], atol=2e-6
     )
 
 
 @pytest.mark.parametrize(
     "combine", [(0, 0, 1, 1), pytest.param("digital", marks=pytest.mark.slow)]
 )
-def test_pairs_converted_apart_add_up_to_the_weights(combine, key):
-    device, part = devices.pcm(), programmed()[0]
-    model, _ = to_analog(Net(), [RULE])
-    whole, apart = (
-        program_layers(model, device, part, t=3600.0, combine=c)
-        for c in ("analog", combine)
-    )
-    for layer in ("conv", "linear"):
-        one, several = getattr(whole, layer), getattr(apart, layer)
-        parts = several.analog.parts.get_value()
-        total = parts.values @ parts.digital
-        np.testing.assert_allclose(total, one.kernel[...], atol=2e-6)
-        variance = several.analog.variance.get_value() @ parts.digital**2
-        expected = one.analog.variance.get_value()
-        np.testing.assert_allclose(variance, expected, rtol=1e-5)
-    quiet = [
-        aged_model(),
-        program_layers(model, QUIET, part, t=3600.0, combine=combine),
-    ]
-    whole, apart = (jax.jit(lambda x, m=m: with_key(m, key)(x))(X) for m in quiet)
-    np.testing.assert_allclose(apart, whole, rtol=1e-4, atol=2e-5)
+def test_pairs_converted_apart_add_up_to_the_weights(combine):
+    @jax.jit
+    def run(x):
+        noisy = [put(device=devices.pcm(), combine=c)[1] for c in ("analog", combine)]
+        quiet = [put(combine=c) for c in ("analog", combine)]
+        outputs = [f(part.at(T), x) for f, part in quiet]
+        return [part.at(T) for part in noisy], outputs
+
+    (whole, apart), outputs = run(X)
+    for path in ("conv/kernel", "linear/kernel"):
+        one, several = whole.held[path], apart.held[path]
+        digital = apart.digital[path]
+        assert len(one.parts) == 1 and len(several.parts) == digital.size > 1
+        total = np.tensordot(digital, several.parts, 1)
+        np.testing.assert_allclose(total, one.parts[0], atol=2e-6)
+        variance = np.tensordot(digital**2, several.variance, 1)
+        np.testing.assert_allclose(variance, one.variance[0], rtol=1e-5)
+    np.testing.assert_allclose(*outputs[::-1], rtol=1e-4, atol=2e-5)
+
+
+LINEAR = nnx.Linear(4, 30, rngs=nnx.Rngs(2))
 
 
 def test_pairs_converted_apart_meet_an_adc_each(key):
     """As the crossbar does it with the conductances themselves."""
-    io, rule = IO(adc=uniform(5, 2.0)), TileRule(rows=3, columns=20)
-    part, combine = programmed()[0], (0, 0, 1, 1)
-    ruled = Rule("linear", io=io, tiles=rule, normalize="column")
-    model, _ = to_analog(Net(), [ruled])
-    only = replace(
-        part,
-        layers={"linear/kernel": part.layers["linear/kernel"]},
-        cells={"linear/kernel": part.cells["linear/kernel"]},
-    )
-    model = program_layers(model, QUIET, only, t=3600.0, combine=combine)
+    io, tiles, combine = IO(adc=uniform(5, 2.0)), TileRule(rows=3, columns=20), PAIRS
+    rule = Rule(".*", io=io, tiles=tiles, normalize="column")
     x = jr.normal(key, (5, 4))
-    got = jax.jit(lambda x: with_key(model, key).linear(x))(x)
-    layer = part.layers["linear/kernel"]
-    tiles = crossbar.from_planes(
-        age(QUIET, part.cells["linear/kernel"], t=3600.0).g,
-        rule,
-        coefficients=layer.coefficients,
-        combine=combine,
-        scale=layer.w_max,
-        normalize="column",
-        bias=model.linear.bias[...],
-    )
-    np.testing.assert_allclose(got, crossbar.mvm(tiles, x, io), rtol=1e-4, atol=2e-5)
-    assert np.max(np.abs(got - crossbar.mvm(tiles, x))) > 0.01
+
+    @jax.jit
+    def run(x):
+        f, part = put(LINEAR, rule, combine=combine)
+        layer = part.programmed.layers["kernel"]
+        cut = crossbar.from_planes(
+            age(QUIET, part.programmed.cells["kernel"], t=T).g,
+            tiles,
+            coefficients=layer.coefficients,
+            combine=combine,
+            scale=layer.w_max,
+            normalize="column",
+            bias=LINEAR.bias[...],
+        )
+        exact, expected = crossbar.mvm(cut, x), crossbar.mvm(cut, x, io)
+        return f(part.at(T), x), expected, exact
+
+    got, expected, exact = run(x)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=2e-5)
+    assert np.max(np.abs(got - exact)) > 0.01
+
+
+PAIRS = (0, 0, 1, 1)
 
 
 def test_digital_offset_meets_inputs_as_the_dac_applies_them(key):
     io = IO(scaling=LearnedRange(range=0.7), dac=uniform(4, 1.0))
     rule = Rule(".*", io=io, tiles=TileRule(rows=3, columns=20))
-    aged = aged_model(rule, build=strategies.offset_device)
     x = jr.normal(key, (5, 4))  # clips
+
+    @jax.jit
+    def run(x):
+        f, part = put(LINEAR, rule, build=strategies.offset_device)
+        weights = chip.read(QUIET, part.programmed, t=T, index=1, scope="none")
+        return f(part.at(T), x) - LINEAR.bias[...], weights["kernel"]
+
+    got, weights = run(x)
     applied = io.dac(x / 0.7) * 0.7
-    expected = (
-        applied @ programmed(strategies.offset_device)[1]["none"]["linear/kernel"]
-    )
-    got = jax.jit(lambda x: with_key(aged, key).linear(x))(x)
-    np.testing.assert_allclose(got - aged.linear.bias[...], expected, atol=2e-5)
+    np.testing.assert_allclose(got, applied @ weights, atol=2e-5)
 
 
 def test_compensation_leaves_the_digital_offset_alone(key):
-    build = strategies.offset_device
-    fresh, aged = (aged_model(t=t, build=build) for t in (0.0, 3600.0))
-    outs = [jax.jit(lambda m=m: read_outs(m, key=key))() for m in (fresh, aged)]
-    model = compensate(aged, compensation_factors(*outs))
     x = jr.normal(key, (5, 4))
-    expected = x @ programmed(build)[1]["layer"]["linear/kernel"]
-    got = jax.jit(lambda x: with_key(model, key).linear(x))(x)
-    np.testing.assert_allclose(got - aged.linear.bias[...], expected, atol=2e-5)
+
+    @jax.jit
+    def run(x):
+        f, part = put(LINEAR, build=strategies.offset_device, scope="layer")
+        weights = chip.read(QUIET, part.programmed, t=T, index=1, scope="layer")
+        return f(part.at(T), x) - LINEAR.bias[...], weights["kernel"]
+
+    got, weights = run(x)
+    np.testing.assert_allclose(got, x @ weights, atol=2e-5)
 
 
 def test_read_noise_at_the_product_has_the_spread_of_drawn_reads(key):
-    device, part = devices.pcm(), programmed()[0]
-    aged = program_layers(to_analog(Net(), [RULE]).model, device, part, t=86400.0)
-    read = jax.jit(lambda i: chip.read(device, part, t=86400.0, index=i, scope="none"))
+    device, t = devices.pcm(), 86400.0
     x = jr.normal(key, (4,))
-    drawn = np.stack([x @ read(i)["linear/kernel"] for i in range(60)])
-    layer = lambda k: with_key(aged, k).linear(jnp.tile(x, (400, 1)))  # noqa: E731
-    product = jax.jit(layer)(key) - aged.linear.bias[...]
+
+    @jax.jit
+    def run(x):
+        f, part = put(LINEAR, device=device)
+        one = lambda i: chip.read(device, part.programmed, t=t, index=i, scope="none")  # noqa: E731
+        drawn = jax.lax.map(lambda i: x @ one(i)["kernel"], jnp.arange(60))
+        return drawn, f(part.at(t), jnp.tile(x, (400, 1)), key=key)
+
+    drawn, product = run(x)
     ratio = np.std(product, 0).mean() / np.std(drawn, 0, ddof=1).mean()
     assert abs(ratio - 1) < 5 / np.sqrt(2 * 60 * 30)
 
 
-@pytest.mark.parametrize("per", ["global", "column", "tile"])
-def test_compensation_undoes_a_common_drift_exactly(per, key):
-    net = Net()
-    model, _ = to_analog(net, [RULE])
-    params, _ = functional(net)
-    kernels = {p: v * 0.7 for p, v in chip.weights(params).items()}
-    aged = insert_weights(model, kernels)
-    factors = compensation_factors(
-        *(read_outs(m, key=key, per=per) for m in (model, aged)), per=per
-    )
-    restored = jax.jit(compensate(aged, factors))(X)
-    np.testing.assert_allclose(restored, jax.jit(net)(X), rtol=2e-4, atol=1e-5)
+@pytest.mark.parametrize("scope", ["layer", "column", "tile"])
+def test_compensation_undoes_a_common_drift_exactly(scope):
+    curves = {"nu_mean": Constant(value=0.05), "nu_sd": Constant(value=0.0)}
+    drift = devices.PowerLawDrift(**curves, g_max=25.0, t0=20.0)
+    device = replace(devices.ideal(), drift=drift)
+
+    @jax.jit
+    def run(x):
+        f, part = put(device=device, build=strategies.single_pair, scope=scope)
+        raw = put(device=device, build=strategies.single_pair)[1]
+        return f(part.at(9e4), x), f(raw.at(9e4), x)
+
+    restored, drifted = run(X)
+    expected = jax.jit(Net())(X)
+    np.testing.assert_allclose(restored, expected, rtol=2e-4, atol=1e-5)
+    assert np.max(np.abs(drifted - expected)) > 0.1
 
 
-def test_factors_are_held_between_recalibrations(key):
-    programmed(strategies.lsp_first)  # outside of the traces below: it is kept
-    age = lambda t: aged_model(t=t)  # noqa: E731
-    measure = jax.jit(lambda k: recalibrations(age, jnp.array([60.0, 9e4]), key=k))
-    schedule = measure(key)
-    held = jax.jit(jax.vmap(lambda t: schedule.at(t)["linear"]))(
-        jnp.array([0.0, 59.0, 60.0, 8e4, 9e4, 1e7])
-    )
-    assert np.all(held[:2] == 1) and np.all(held[2] == held[3])
-    assert np.all(held[4] == held[5]) and 1 < held[2, 0] < held[4, 0]
-    answer = jax.jit(lambda t: read_outs(age(t), key=key))
-    outs = [answer(t) for t in (0.0, 9e4)]
-    fresh = compensation_factors(*outs)
-    np.testing.assert_allclose(held[5], fresh["linear"], rtol=1e-5)
+def test_factors_are_held_between_recalibrations():
+    @jax.jit
+    def run(times):
+        _, part = put(scope="layer")
+        schedule = part.recalibrate(jnp.array([60.0, 9e4]))
+        of = lambda t: part.at(t, held=schedule).held["linear/kernel"].factor[0, 0]  # noqa: E731
+        fresh = part.at(9e4, index=2).held["linear/kernel"].factor[0, 0]
+        return jnp.stack([of(t) for t in times]), fresh
+
+    held, fresh = run(jnp.array([0.0, 59.0, 60.0, 8e4, 9e4, 1e7]))
+    assert np.all(held[:2] == 1) and held[2] == held[3]
+    assert held[4] == held[5] and 1 < held[2] < held[4]
+    np.testing.assert_allclose(held[5], fresh, rtol=1e-5)
 
 
-@pytest.mark.parametrize("per", ["column", "tile"])
-def test_each_recalibration_draws_its_own_noise(per, key):
-    noisy = IO(noise=OutputNoise(sd=0.1))
-    model, _ = to_analog(Net(), [Rule("linear", io=noisy)])
-    times = jnp.array([1.0, 2.0, 3.0])
-    same = recalibrations(lambda _: model, times, key=key, per=per)
-    factors = same.factors["linear"]
+@pytest.mark.parametrize("scope", ["column", "tile"])
+def test_each_recalibration_draws_its_own_noise(scope):
+    rule = Rule(".*", io=IO(noise=OutputNoise(sd=0.1)))
+    device = devices.ideal()
+
+    @jax.jit
+    def run():
+        build = strategies.single_pair
+        part = put(LINEAR, rule, device=device, build=build, scope=scope)[1]
+        return part.recalibrate(jnp.array([1.0, 2.0, 3.0])).factors["kernel"]
+
+    factors = run()
     assert np.all(factors[0] == 1)
-    assert np.unique(factors[1:].reshape(3, -1)[:, 0]).size == 3
-    compensate(model, same.at(2.5))
+    assert np.unique(factors[1:, 0, 0]).size == 3
 
 
-def test_compensation_meets_the_noise_of_the_periphery(key):
-    noise = IO(noise=OutputNoise(sd=0.05))
-    model, _ = to_analog(Net(), [Rule(".*", io=noise)])
-    outs = [read_outs(model, key=k)["linear"] for k in (key, jr.key(1))]
-    difference = (outs[0] - outs[1]).ravel()
-    expected = 0.05 * np.sqrt(2)
-    n = difference.size
+def test_compensation_meets_the_noise_of_the_periphery():
+    rule = Rule(".*", io=IO(noise=OutputNoise(sd=0.05)))
+    part = put(LINEAR, rule, scope="layer")[1]
+    answers = jax.jit(lambda: [part._answers(0.0, i)["kernel"] for i in (0, 1)])()
+    difference = np.ravel(answers[0] - answers[1])
+    expected, n = 0.05 * np.sqrt(2), difference.size
     assert abs(np.std(difference) - expected) < 5 * expected / np.sqrt(2 * n)
 
 
@@ -239,19 +258,10 @@ def test_recalibrated_norms_hold_the_statistics_of_the_batches():
     assert new.norm.use_running_average and jnp.all(net.norm.mean[...] == 0)
 
 
-def test_bad_input_is_named(key):
-    model, _ = to_analog(Net(), [RULE])
-    with pytest.raises(ValueError, match="'norm/kernel'"):
-        insert_weights(model, {"norm/kernel": jnp.ones((4, 4))})
-    with pytest.raises(ValueError, match="kernel's shape"):
-        insert_weights(model, {"linear/kernel": jnp.ones((4, 4))})
+def test_bad_input_is_named():
     with pytest.raises(ValueError, match="`combine` must give each device a group"):
-        program_layers(model, QUIET, programmed()[0], t=1.0, combine=(0, 1))
+        put(LINEAR, combine=(0, 1))
     with pytest.raises(ValueError, match="`batches`"):
         recalibrate_norms(Net(), [])
-    with pytest.raises(ValueError, match="`factors`"):
-        compensate(model, {"norm": jnp.ones(1)})
     with pytest.raises(ValueError, match="`times`"):
-        recalibrations(lambda _: model, jnp.array([2.0, 1.0]), key=key)
-    with pytest.raises(ValueError, match="`now`"):
-        compensation_factors({"a": jnp.ones((1, 2, 2))}, {})
+        put(LINEAR)[1].recalibrate(jnp.array([2.0, 1.0]))

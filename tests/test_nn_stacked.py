@@ -9,15 +9,14 @@ from flax import nnx
 from layer_list import LAYERS
 
 from anajax import chip, devices
+from anajax._core.tree import replace
 from anajax.crossbar import periphery
 from anajax.crossbar.periphery import IO, LearnedRange, OutputNoise
 from anajax.crossbar.product import TileRule
 from anajax.mapping import hand as strategies
 from anajax.nn.calibration import calibrate_ranges
 from anajax.nn.convert import functional, to_analog, to_digital, with_key
-from anajax.nn.on_chip import program_layers
-from anajax.nn.programmed import compensate, compensation_factors, read_outs
-from anajax.transformation import Rule
+from anajax.transformation import Rule, analog
 
 DEPTH = 3
 RULE = Rule(".*", tiles=TileRule(rows=4, columns=3), normalize="column")
@@ -175,51 +174,55 @@ def test_ranges_of_each_layer_are_calibrated_by_its_own_inputs():
     assert errors[1] < 0.1 * errors[0]
 
 
-def aged(converted, key, combine):
-    device = devices.scale_noise(devices.pcm(), read=0)
-    params, apply = functional(Scanned())
-    is_kernel = lambda path, leaf: path.endswith("kernel")  # noqa: E731
-    layers = chip.encode_weights(params, strategies.lsp_first(device), select=is_kernel)
-    part = chip.program(device, layers, key=key)
-    weights = chip.read(device, part, t=1e5, index=1, scope="none")
-    expected = apply(chip.insert(params, weights), X)
-    return program_layers(converted, device, part, t=1e5, combine=combine), expected
+QUIET = replace(devices.pcm(), read=devices.NoReadNoise())
+LSP = strategies.lsp_first(QUIET)
 
 
 @pytest.mark.parametrize(
     "combine", [(0, 0, 1, 1), pytest.param("analog", marks=pytest.mark.slow)]
 )
 def test_a_chip_of_a_stack_equals_its_weights(combine, key):
-    converted, _ = to_analog(Scanned(), [RULE])
+    params, apply = functional(Scanned())
+    f = analog(apply, RULE)
 
     @jax.jit
     def run(key):
-        model, expected = aged(converted, key, combine)
-        return with_key(model, key)(X), expected
+        part = f.put_on_chip(
+            params, X, device=QUIET, strategy=LSP, key=key, combine=combine,
+            scope="none",
+        )  # fmt: skip
+        weights = chip.read(QUIET, part.programmed, t=1e5, index=1, scope="none")
+        return f(part.at(1e5), X), apply(chip.insert(params, weights), X)
 
     got, expected = run(key)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("per", "shape"),
-    [
-        ("column", (3, 1, 6)),
-        pytest.param("global", (3, 1), marks=pytest.mark.slow),
-        pytest.param("tile", (3, 1, 2, 2, 1), marks=pytest.mark.slow),
-    ],
-)
-def test_drift_of_a_stack_is_compensated_by_layer(per, shape, key):
-    fresh, _ = to_analog(Scanned(), [RULE])
-    old = nnx.clone(fresh)
-    drift = jnp.array([0.5, 0.8, 0.9])[:, None, None]
-    old.blocks.linear.kernel[...] = old.blocks.linear.kernel[...] * drift
-    outs = [read_outs(m, key=key, per=per) for m in (fresh, old)]
-    factors = compensation_factors(*outs, per=per)
-    assert factors["blocks/linear"].shape == shape
-    apply = jax.jit(functional(compensate(old, factors))[1])
-    got = apply(functional(old)[0], X)
-    np.testing.assert_allclose(got, fresh(X), rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("scope", ["column", "layer", "tile"])
+def test_drift_of_a_stack_is_compensated_by_layer(scope, key):
+    """Each layer has the factors that it has on a chip of its own."""
+    device = devices.scale_noise(QUIET, drift_spread=0)
+    device = replace(device, programming=devices.NoProgrammingError())
+    params, apply = functional(Scanned())
+    kernel = params["blocks"]["linear"]["kernel"]
+    sizes = jnp.linspace(0.1, 1, 6) ** jnp.array([0.0, 1.0, 3.0])[:, None]
+    kernel = kernel * sizes[:, None] * sizes[:, :, None]  # drift goes by conductance
+    params["blocks"]["linear"]["kernel"] = kernel
+    how = {"device": device, "strategy": LSP, "key": key, "scope": scope}
+
+    @jax.jit
+    def factors(params, kernel):
+        part = analog(apply, RULE).put_on_chip(params, X, **how).at(1e5)
+        dense = analog(lambda p, x: x @ p["w"], RULE)
+        alone = [dense.put_on_chip({"w": w}, X, **how).at(1e5) for w in kernel]
+        (found,) = part.held.values()
+        return found.factor, jnp.stack([one.held["w"].factor for one in alone])
+
+    found, expected = factors(params, kernel)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    each = [np.unique(np.round(one, 5)).size for one in found]
+    assert each == {"layer": [1] * 3, "column": [6] * 3, "tile": [4] * 3}[scope]
+    assert np.unique(np.round(found[:, 0, 0], 4)).size == 3
 
 
 def test_a_whole_stack_at_once_or_in_parts_is_refused():

@@ -11,7 +11,9 @@ from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.tolerance import required_device
 from anajax.studies import run
 from anajax.studies.load import validate
+from anajax.studies.programs import Programs
 from anajax.studies.report import report, results, terminal
+from anajax.studies.store.parts import Parts
 
 pytest.importorskip("SALib")
 FACTORS = [1.0, 2.0, 4.0, 8.0, 16.0]
@@ -39,6 +41,13 @@ def prepared(out, resume=False, **changes):
     return run.prepare(validate(CONFIG | changes), out=out, resume=resume)
 
 
+def program(study):
+    """Targets by path, as the study has them."""
+    own, parts = study.study, Parts(study.folder, lambda *_: None)
+    programs = Programs(own.config, own.deployed.network, own.deployed.case, parts)
+    return programs.of(own.config.strategy).layers
+
+
 @pytest.mark.slow
 def test_a_study_ranks_and_goes_on(tmp_path):
     """Device alone: limits are those of `required_device` on the same chips."""
@@ -49,7 +58,7 @@ def test_a_study_ranks_and_goes_on(tmp_path):
     asked = required_device(
         tiny_study.METRICS[False], study.study.work.params,
         devices.state_independent(),
-        study.study.deployed.layers, gap=0.05, t=30 * 86400.0,
+        program(study), gap=0.05, t=30 * 86400.0,
         key=anajax.key(0),
         parameters=("programming",), factors=FACTORS, chips=4,
     )[0]  # fmt: skip
@@ -113,14 +122,20 @@ def test_greedy_order_takes_what_helps_most_given_the_others():
         ({"one_at_a_time": {"factors": [2, 1]}}, "increase strictly"),
         ({"variance": {"samples": 12}}, "be a power of 2: got 12. Use 16"),
         ({"variance": {"low": 2.0, "high": 1.0}}, "`low` below `high`"),
-        ({"strategy": "targets"}, "must be a table over weights"),
         (
-            {"strategy": {"name": "digital", "trained": True}},
-            "must be a table over weights .* got trained digital",
+            {
+                "strategy": {"name": "digital", "trained": True},
+                "training": {"goal": "labels"},
+            },
+            "must put weights on chips: got trained_digital",
         ),
         (
             {"strategy": {"name": "lsp_first", "trained": True}},
-            "must be a table over weights .* got trained lsp_first",
+            "`training` must be there for strategies with `trained`",
+        ),
+        (
+            {"strategy": "targets", "device": {"name": "mram_stt"}},
+            "leave out 'targets' for a device of few levels",
         ),
         (
             dict.fromkeys(("one_at_a_time", "screening", "variance", "layers")),

@@ -14,10 +14,8 @@ from anajax.analysis.evaluate import evaluate
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.point import Point
 from anajax.compensation import compensation_factor
-from anajax.costs import costs, hermes, neurram
+from anajax.costs import Energy, costs, hermes, neurram, spending
 from anajax.costs.array import loads
-from anajax.crossbar.periphery import IO
-from anajax.crossbar.tiling import TileRule
 from anajax.crossbar.wires import Wires
 from anajax.devices.curves import Constant
 from anajax.mapping import density
@@ -30,9 +28,7 @@ from anajax.mapping.weight_error import (
     weight_error,
 )
 from anajax.mapping.weight_table import weight_table
-from anajax.nn.analog import Analog
 from anajax.nn.calibration import calibrate_ranges
-from anajax.nn.programmed import compensation_factors, read_outs, recalibrations
 from anajax.programming import (
     ExactError,
     ProductDescent,
@@ -115,6 +111,9 @@ CALLS = {
     ),
     "costs.chips.ChipRecord": lambda **w: anajax.replace(hermes(), **w),
     "costs.chips.MeasuredChip": lambda **w: anajax.replace(neurram(), **w),
+    "costs.objective.spending": lambda **w: spending(
+        DEVICE, PAIR, [1.0], Energy(weight=1.0), **w
+    ),
     "costs.estimate.costs": lambda **w: costs(
         UNIT.outputs, PARAMS, X, chip=hermes(), device=DEVICE, strategy=PAIR, **w
     ),
@@ -140,13 +139,7 @@ CALLS = {
     "mapping.weight_table.weight_table": lambda **w: weight_table(
         PAIR, TABLE, DENSITY, **w
     ),
-    "nn.analog.Analog": lambda **w: Analog(IO(), tiles=TileRule(), **w),
     "nn.calibration.calibrate_ranges": lambda **w: calibrate_ranges(NETWORK, [X], **w),
-    "nn.programmed.read_outs": lambda **w: read_outs(NETWORK, key=KEY, **w),
-    "nn.programmed.compensation_factors": lambda **w: compensation_factors({}, {}, **w),
-    "nn.programmed.recalibrations": lambda **w: recalibrations(
-        lambda t: NETWORK, [1.0], key=KEY, **w
-    ),
     "programming.search.certify.certify_strategy": lambda **w: certify_strategy(
         DEVICE, PAIR, DENSITY, [1.0], **w
     ),

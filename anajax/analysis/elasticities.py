@@ -20,7 +20,7 @@ from jaxtyping import Float
 from anajax import chip, rng
 from anajax._core import checks
 from anajax._core.tree import pytree, static
-from anajax._core.types import PRNGKey
+from anajax._core.types import PRNGKey, PyTree
 from anajax.analysis.hardware import Hardware
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.point import rms_error
@@ -65,6 +65,7 @@ def elasticities(
     *,
     key: PRNGKey,
     chips: int = CHIPS,
+    params: PyTree | None = None,
     recalibrate: Sequence[float] | None = None,
     mesh: Mesh | None = None,
     extrapolate: bool = False,
@@ -84,6 +85,7 @@ def elasticities(
         t: seconds after the first read.
         key: draws the chips.
         chips: how many.
+        params: trained parameters, those of the network by default.
         recalibrate: seconds at which the drift compensation is measured, held until the
             next; None for measuring it at `t`.
         mesh: devices that share the chips.
@@ -104,7 +106,14 @@ def elasticities(
         measured = jnp.asarray([past[int(last_recalibration(past[1:], t))]], float)
     keys, times = chip_keys(key, jnp.arange(chips)), (jnp.asarray([t], float), measured)
     values, slopes = per_chip(
-        network, hardware, layers, jnp.asarray(inputs), times, keys, mesh=mesh
+        network,
+        hardware,
+        layers,
+        jnp.asarray(inputs),
+        times,
+        keys,
+        params=params,
+        mesh=mesh,
     )
     names, numbers, products = [], [], []
     for name, p, slope in _together(hardware, slopes):
@@ -116,7 +125,7 @@ def elasticities(
     outputs = np.asarray(values, float)  # [chips outputs]
     mean = outputs.mean(0)
     products = np.reshape(np.asarray(products, float), (-1, *outputs.shape))
-    mean = np.where(mean > _least(network.work, layers, inputs), mean, np.inf)
+    mean = np.where(mean > _least(network.work, params, layers, inputs), mean, np.inf)
     relative = products / mean  # [parameters chips outputs]
     found = relative.mean(1)
     rest = relative - found[:, None] * (outputs / mean)  # of a ratio, linearized
@@ -137,6 +146,7 @@ def per_chip(
     times: tuple[JArray, JArray | None],
     keys: PRNGKey,
     *,
+    params: PyTree | None = None,
     mesh: Mesh | None = None,
 ) -> tuple[Float[np.ndarray, "chips outputs"], Hardware]:
     """Both outputs of each chip, and their slopes: leaves `[chips outputs ...]`.
@@ -149,10 +159,11 @@ def per_chip(
         times: of the read-out `[1]`, and of the last drift compensation if that is
             another.
         keys: of the chips.
+        params: trained parameters, those of the network by default.
         mesh: devices that share the chips.
     """
     reference = jax.jit(network.work.apply)(network.work.params, inputs)
-    shared = hardware, layers, inputs, reference, times
+    shared = hardware, layers, params, inputs, reference, times
     shared = shared if mesh is None else place(shared, mesh)
     return over_points(_Slopes(network), keys, shared, mesh=mesh)
 
@@ -164,8 +175,9 @@ class _Slopes:
     network: AnalogNetwork
 
     def __call__(self, key: PRNGKey, shared: Any) -> tuple[JArray, Hardware]:
-        hardware, layers, inputs, reference, times = shared
-        network, params = self.network, self.network.work.params
+        hardware, layers, params, inputs, reference, times = shared
+        network = self.network
+        params = network.work.params if params is None else params
         ideal = chip.weights(params, select=network.report)
 
         def outputs(hardware: Hardware) -> JArray:
@@ -181,10 +193,13 @@ class _Slopes:
 
 
 def _least(
-    work: Workload, layers: dict[str, chip.LayerProgram], inputs: JArray | np.ndarray
+    work: Workload,
+    params: PyTree | None,
+    layers: dict[str, chip.LayerProgram],
+    inputs: JArray | np.ndarray,
 ) -> np.ndarray:
     """What rounding of the weights makes of both outputs."""
-    params, x = work.params, jnp.asarray(inputs)
+    params, x = work.params if params is None else params, jnp.asarray(inputs)
     ideal = chip.weights(params, select=lambda path, _: path in layers)
     near = rounded(ideal)
     found = work.apply(chip.insert(params, near), x)

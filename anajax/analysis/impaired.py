@@ -21,14 +21,15 @@ class ImpairedModel:
     """One chip of all points of a study: `numbers` makes them.
 
     A point is [factors of all `NON_IDEALITIES`, 1 for each layer that is analog and 0
-    for others]; what points share is (layers, items, hardware, times, recalibrations).
+    for others]; what points share is (layers, parameters, items, hardware,
+    times, recalibrations), with None for the parameters of the network as given.
     """
 
     network: AnalogNetwork
 
     def __call__(self, point: tuple, shared: PyTree) -> dict[str, Array]:
         numbers, key = point
-        layers, items, hardware, times, recalibrate = shared
+        layers, params, items, hardware, times, recalibrate = shared
         count = len(NON_IDEALITIES)
         factors = dict(zip(NON_IDEALITIES, numbers[:count], strict=True))
         analog = dict(zip(layers, numbers[count:] > 0.5, strict=True))
@@ -37,6 +38,7 @@ class ImpairedModel:
             layers,
             times,
             items,
+            params=params,
             recalibrate=recalibrate,
             analog=analog,
         )
@@ -66,7 +68,8 @@ def numbers(
 class VariantModel:
     """One chip of a variant: of (index of the variant, of its layers), and a key.
 
-    What points share is (stacked hardware, layers, times and recalibrations; items).
+    What points share is (stacked hardware, layers with parameters, times and
+    recalibrations; items); None stands for the parameters of the network as given.
     Equal networks share a trace.
     """
 
@@ -74,13 +77,15 @@ class VariantModel:
 
     def __call__(self, point: tuple, shared: PyTree) -> dict[str, Array]:
         (i, j), key = point
-        (hardware, layers, (times, count), recalibrate), items = shared
-        alone = len(jax.tree.leaves(layers)[0]) == 1  # then nothing is copied
+        (hardware, programs, (times, count), recalibrate), items = shared
+        alone = len(jax.tree.leaves(programs)[0]) == 1  # then nothing is copied
+        layers, params = _pick(programs, 0 if alone else j)
         own = self.network.point(
             _pick(hardware, i),
-            _pick(layers, 0 if alone else j),
+            layers,
             (times[i], count),
             items,
+            params=params,
             recalibrate=_pick(recalibrate, i),
         )
         return one_chip(own, key)

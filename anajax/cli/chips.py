@@ -11,7 +11,7 @@ from anajax.cli.base import Data, app, fail, mistakes, require_folder, working
 @app.command()
 def costs(
     config: Annotated[Path, typer.Argument(help="A YAML file of a study.")],
-    chip: Annotated[str, typer.Option(help="A name, or a .yaml file.")] = "hermes",
+    chip: Annotated[str | None, typer.Option(help="A name, or a .yaml file.")] = None,
     data: Data = None,
 ) -> None:
     """Print energy, latency and area of the network of CONFIG on a chip."""

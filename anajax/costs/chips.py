@@ -14,10 +14,8 @@ import jax.numpy as jnp
 
 from anajax._core import checks
 from anajax._core.tree import pytree, replace, static
-from anajax.costs import measured as fits
 from anajax.costs.array import Drive
-from anajax.costs.converters import DAC, AbstractADC, Conversion, andrulis
-from anajax.costs.digital import Adder
+from anajax.costs.converters import AbstractADC, Conversion
 from anajax.crossbar.converters import Number
 
 
@@ -102,6 +100,8 @@ class ChipRecord:
     """Factor on all energies."""
     calibrated_on: str = static(default="")
     """What k was found on."""
+    changed: tuple[str, ...] = static(default=())
+    """What is not as it was then, see `adapted`."""
 
     def __post_init__(self) -> None:
         units = {"node": "nm", "read_voltage": "V", "integration": "s"}
@@ -120,10 +120,18 @@ class ChipRecord:
     @property
     def basis(self) -> str:
         """What every figure has to say: the model and its calibration."""
-        model = f"model {self.adc.name}"
-        if not self.calibrated_on:
-            return f"{model}, bottom-up, not calibrated"
-        return f"{model}, calibrated on {self.calibrated_on}, k = {float(self.k):.3g}"
+        found = f"calibrated on {self.calibrated_on}, k = {float(self.k):.3g}"
+        found = found if self.calibrated_on else "bottom-up, not calibrated"
+        return ", ".join([f"model {self.adc.name}", found, *self.changed])
+
+    @property
+    def area_basis(self) -> str:
+        """Where the area is from."""
+        if self.tile_area is None:
+            return "bottom-up: devices of 4 F^2 and converters, no drivers or logic"
+        if not self.changed:
+            return "as measured"
+        return "as measured, scaled as devices of 4 F^2 and converters"
 
     @property
     def read_time(self) -> Any:
@@ -171,10 +179,7 @@ class ChipRecord:
         return {part: self.k * self.phases * value for part, value in found.items()}
 
     def area(self) -> Any:
-        """Area of a tile, mm^2, as measured or from models; `None` without any.
-
-        Bottom-up: devices of 4 F^2 and converters; drivers and logic are not in it.
-        """
+        """Area of a tile, mm^2, by `area_basis`; `None` without a model."""
         if self.tile_area is not None:
             return self.tile_area
         at = Conversion(
@@ -220,7 +225,9 @@ class MeasuredChip:
     pulse_energy: Any = None
     verify_energy: Any = None
     measured: tuple[Measured, ...] = static(default=())
+    assumed: tuple[str, ...] = static(default=())
     holds_array = True
+    area_basis = "as measured"
 
     def __post_init__(self) -> None:
         checks.word("drive", self.drive, Drive)
@@ -294,86 +301,3 @@ def calibrated(chip: ChipRecord, on: str | Sequence[str] | None = None) -> ChipR
     label = f"{chip.name} ({', '.join(names)})"
     k = jnp.exp(sum(logs) / len(logs))
     return replace(chip, k=k, calibrated_on=label)
-
-
-def hermes() -> ChipRecord:
-    """The 64-core chip of IBM: 14 nm PCM, four devices a weight (Le Gallo 2023)."""
-    return ChipRecord(
-        name="HERMES",
-        source="M. Le Gallo et al., Nat. Electron. 6, 680 (2023): TOPS and TOPS/W of "
-        "both modes; 8-bit pulses at 1 GHz",
-        assumed=(
-            "read voltage 0.2 V",
-            "5 uS a weight and full inputs at the published figures",
-            "5 ns beside the 128 ns of the pulses",
-            "ADC of the survey in place of the CCOs",
-        ),
-        node=14.0,
-        rows=256,
-        columns=256,
-        tiles=64,
-        devices=4,
-        read_voltage=0.2,
-        integration=128e-9,
-        conversion=5e-9,
-        adc=andrulis(14),
-        dac=DAC(voltage=0.8),
-        adder=Adder(node=14.0, voltage=0.8),
-        tile_area=0.634,
-        measured=(
-            Measured(label="1 phase", tops_per_watt=9.76, tops=63.1),
-            Measured(label="4 phases", tops_per_watt=2.48, tops=16.1, phases=4),
-        ),
-    )
-
-
-def almaden() -> ChipRecord:
-    """The 34-tile chip of IBM Almaden: 14 nm PCM (Ambrogio 2023)."""
-    return ChipRecord(
-        name="Almaden",
-        source="S. Ambrogio et al., Nature 620, 768 (2023): up to 12.4 TOPS/W, 34 "
-        "tiles of 512 x 2048 devices, 300 ns a frame",
-        assumed=(
-            "four devices a weight, so 512 x 512 weights a tile",
-            "read voltage 0.2 V; the whole frame is the pulse",
-            "5 uS a weight and full inputs at the published figure",
-            "ADC of the survey in place of the pulse-width outputs",
-        ),
-        node=14.0,
-        rows=512,
-        columns=512,
-        tiles=34,
-        devices=4,
-        read_voltage=0.2,
-        integration=300e-9,
-        adc=andrulis(14),
-        dac=DAC(voltage=0.8),
-        adder=Adder(node=14.0, voltage=0.8),
-        measured=(Measured(label="sustained", tops_per_watt=12.4),),
-    )
-
-
-def neurram(bits_in: int = 4, bits_out: int = 6) -> MeasuredChip:
-    """NeuRRAM at a precision that was measured: 130 nm ReRAM, two cells a weight.
-
-    From the closed form `measured.neurram`: word lines and inputs to rows, neurons to
-    columns. Its array is sensed by voltage, so its energy is not that of a current.
-    """
-    found = fits.neurram(bits_in, bits_out)
-    return MeasuredChip(
-        name="NeuRRAM",
-        source=f"Wan et al., Nature 608, 504 (2022), {bits_in} b in, {bits_out} b out",
-        rows=128,
-        columns=256,
-        tiles=fits.CORES,
-        devices=2,
-        bits_in=float(bits_in),
-        row_energy=(found.word_lines + found.inputs) * fits.OPS / 128 * 1e-3,
-        column_energy=found.neurons * fits.OPS / 256 * 1e-3,
-        read_time=found.time * 1e-6,
-        tile_area=1270 * 256 / 0.28 * 1e-6,
-    )
-
-
-CHIPS = {make.__name__: make for make in (hermes, almaden, neurram)}
-"""Records of chips by name."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from anajax import chip as _chip
 from anajax._core import checks
-from anajax._core.types import JArray, PyTree
+from anajax._core.types import JArray, PRNGKey, PyTree
 from anajax.costs.array import Loads, loads
 from anajax.costs.chips import PARTS, AnyChip
 from anajax.costs.counts import Counts, LayerCounts, _items, aligned, count_report
@@ -23,7 +23,7 @@ from anajax.costs.effort import Effort, effort
 from anajax.costs.ranges import given
 from anajax.crossbar.periphery import bits
 from anajax.crossbar.tiling import TileRule
-from anajax.devices.base import Device, check_times
+from anajax.devices.base import Device, age, check_times
 from anajax.mapping.strategy import Normalize, check_strategy
 from anajax.mapping.weight_error import moment_table
 from anajax.transformation import AnalogFunction, Rule, analog
@@ -133,10 +133,25 @@ class Costs:
             self.times, self.per_inference, self.tops_per_watt, strict=True
         ):
             lines.append(f"at {t:g} s: {e:.4g} uJ an inference, {o:.3g} TOPS/W")
-        area = "no model of area" if self.area is None else f"{self.area:.3g} mm^2"
-        lines.append(f"{self.throughput:.4g} inferences/s, {self.chips} chips, {area}")
-        lines.append(f"({self.basis})")
-        return "\n".join(lines)
+        chips = f"{self.chips} chip{'s' * (self.chips > 1)}"
+        lines.append(f"{self.throughput:.4g} inferences/s, {chips}, {self._area}")
+        return "\n".join([*lines, *self.grounds])
+
+    @property
+    def _area(self) -> str:
+        if self.area is None:
+            return "no model of area"
+        return f"{self.area:.3g} mm^2 ({self.chip.area_basis})"
+
+    @property
+    def grounds(self) -> list[str]:
+        """What all figures rest on: the model, its source, and what is assumed."""
+        said = [f"Energy: {self.basis}.", f"Source: {self.chip.source}."]
+        if self.chip.assumed:
+            said.append(
+                f"Assumed for {self.chip.name}: {'; '.join(self.chip.assumed)}."
+            )
+        return said
 
 
 def costs(
@@ -152,6 +167,8 @@ def costs(
     repeats: Mapping[str, int] | None = None,
     ranges: Mapping[str, Any] | None = None,
     normalize: Normalize = "layer",
+    met: Loads | None = None,
+    key: PRNGKey | None = None,
     extrapolate: bool = False,
     **options: Any,
 ) -> Costs:
@@ -171,6 +188,9 @@ def costs(
         repeats: where shapes do not tell, see `counts.count`.
         ranges: from `calibrate`.
         normalize: as in `encode_weights`, for `strategy`.
+        met: loads of these inputs, where they are known already.
+        key: draws one chip in place of the means, for layers that measure as they
+            program and so have no expectation.
         extrapolate: whether times may lie outside what the device's source covers.
         **options: keyword arguments of the function.
 
@@ -195,12 +215,12 @@ def costs(
     counts = count_report(report, items=items, repeats=repeats)
     counts = _with_devices(counts, cells)
     _check_tiles(counts, chip)
-    met = loads(
-        function, params, *inputs, drive=chip.drive, items=items, ranges=ranges,
-        **options,
-    )  # fmt: skip
-    table = moment_table(device, jnp.asarray(times, float), extrapolate=True)
-    mean = {p: jnp.sum(table(v.targets).mean[1:], -1) for p, v in layers.items()}
+    if met is None:
+        met = loads(
+            function, params, *inputs, drive=chip.drive, items=items, ranges=ranges,
+            **options,
+        )  # fmt: skip
+    mean = _conductances(device, layers, jnp.asarray(times, float), key)
     driven = _sums(counts, {p: met[p] * g for p, g in mean.items()})
     whole = _sums(counts, mean)
     energy = [_energy(chip, v, driven[i]) for i, v in enumerate(counts.layers)]
@@ -218,6 +238,20 @@ def costs(
         loads=met,
         efforts={path: effort(device, v.targets) for path, v in layers.items()},
     )
+
+
+def _conductances(
+    device: Device, layers: Layers, times: JArray, key: PRNGKey | None
+) -> dict[str, JArray]:
+    """Conductance of each weight's devices together `[times *weights]`, uS."""
+    if key is None:
+        table = moment_table(device, times, extrapolate=True)
+        return {p: jnp.sum(table(v.targets).mean[1:], -1) for p, v in layers.items()}
+    part = _chip.program(device, dict(layers), key=key)
+    return {
+        path: jnp.stack([jnp.sum(age(device, cells, t=t).g, -1) for t in times])
+        for path, cells in part.cells.items()
+    }
 
 
 def on_chip(

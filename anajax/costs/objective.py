@@ -5,20 +5,30 @@ differentiable in targets, significance, scale and device. Converters cost the s
 all targets and are left out; their share does not move the best ones.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 
 from anajax import chip
 from anajax._core import checks
+from anajax._core.options import option
 from anajax._core.tree import pytree, static
-from anajax._core.types import Float, JArray
+from anajax._core.types import Float, JArray, PyTree
 from anajax.costs.array import Loads
 from anajax.crossbar.converters import Number
+from anajax.devices.base import Device, check_times
 from anajax.devices.moments import MomentTable
 from anajax.mapping.density import WeightDensity
-from anajax.mapping.strategy import Strategy, interpolation
+from anajax.mapping.layout import Layout
+from anajax.mapping.strategy import (
+    Normalize,
+    Strategy,
+    check_strategy,
+    interpolation,
+)
+from anajax.mapping.weight_error import moment_table
 
 
 @pytree
@@ -73,6 +83,26 @@ class Energy:
             steep = 10 * error if self.steep is None else self.steep
             added = added + steep * jnp.maximum(energy / self.budget - 1, 0)
         return added
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EnergyOptions:
+    """What energy counts in a search or in training, relative to all at g_max."""
+
+    energy_weight: float | None = option(None, "0 or more, or null", least=0)
+    """Objective for all of the energy that devices at g_max would take."""
+    energy_budget: float | None = option(None, "a share above 0, or null", above=0)
+    """Largest share of that energy."""
+
+    def energy(self, loads: Loads | None = None) -> Energy | None:
+        """The record, where there is a weight or a budget.
+
+        Args:
+            loads: of the weights; all alike if none.
+        """
+        if self.energy_weight is None and self.energy_budget is None:
+            return None
+        return Energy(weight=self.energy_weight, budget=self.energy_budget, loads=loads)
 
 
 def as_energy(energy: Any) -> Energy:
@@ -130,6 +160,61 @@ def layers_share(
         above += jnp.sum(load * jnp.sum(one(layer.targets).mean[0], -1))
         below += jnp.sum(load) * devices * table.g[-1]
     return above / below
+
+
+Spend = Callable[[PyTree, JArray], JArray]
+"""`spend(params, loss)`: what the energy of the array adds to a loss."""
+
+
+def spending(
+    device: Device,
+    strategy: chip.Strategies,
+    times: Float[JArray, "times"] | Sequence[float],
+    energy: Energy,
+    *,
+    select: chip.Select = chip.default_select,
+    normalize: Normalize = "layer",
+    layout: Mapping[str, Layout] | None = None,
+    extrapolate: bool = False,
+) -> Spend:
+    """What the energy of the array adds to a loss, differentiable in the weights.
+
+    For `anajax.training.trainer(..., energy=...)`, or a loop of your own. Weights are
+    encoded by the strategy; energy is the exact mean over chips and over the times.
+
+    Args:
+        device: the device model.
+        strategy: one for all weights, or one per path.
+        times: seconds since the first read, increasing.
+        energy: a weight or a budget.
+        select: which leaves are weights.
+        normalize: whose largest |weight| fills the range.
+        layout: what axes are, where names and shapes do not tell.
+        extrapolate: whether times may lie outside what the device's source covers.
+
+    Raises:
+        ValueError: if times are out of range, or `energy` is a bare number.
+
+    Example:
+        >>> spend = spending(device, strategy, times, Energy(weight=0.1))
+        >>> loss = task_loss + spend(params, task_loss)
+    """
+    check_times(device, times, extrapolate=extrapolate)
+    check_strategy(strategy, device)
+    checks.word("normalize", normalize, Normalize)
+    energy = as_energy(energy)
+    seconds = jnp.asarray(times, float)
+    table = moment_table(device, seconds, extrapolate=True)
+    count = seconds.shape[0]
+
+    def spend(params: PyTree, loss: JArray) -> JArray:
+        layers = chip.encode_weights(
+            params, strategy, select=select, normalize=normalize, layout=layout
+        )
+        each = [layers_share(layers, table, i + 1, energy.loads) for i in range(count)]
+        return energy.cost(sum(each, jnp.zeros(())) / count, loss)
+
+    return spend
 
 
 def full_energy(

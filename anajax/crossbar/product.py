@@ -14,6 +14,7 @@ at the end: inputs of bfloat16 meet all codes of an ADC, but results have its 8 
 """
 
 import math
+from typing import NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -231,8 +232,7 @@ def _draw(
     if not noisy and tiles.variance is None:
         return None
     if key is None:
-        got = "None"
-        checks.fail("key", "be given: there is noise in this product", got, "Pass one.")
+        no_key()
     shape = (*values.shape[:3], *tiles.matrix.shape[2:])
     flat = (*shape[:-2], shape[-2] * shape[-1])  # long rows draw fastest
     draw = normal(stream(key, Stage.PRODUCT, number), flat, values.dtype).reshape(shape)
@@ -241,6 +241,12 @@ def _draw(
         return draw
     real = np.arange(max(columns)) < np.array(columns)[:, None]
     return jnp.where(real[..., None], draw, 0)
+
+
+def no_key() -> NoReturn:
+    """Refuse a product with noise that has no key."""
+    rule = "be given: there is noise in this product"
+    checks.fail("key", rule, "None", "Pass one.")
 
 
 def _deviation(tiles: Tiles, values: JArray, io: IO) -> JArray:

@@ -164,22 +164,56 @@ def from_planes(
         checks.fail("coefficients", rule_text, factors.shape, "Match `planes`.")
     analog, digital = group_shares(factors, combine)
     unit = _constant(unit, dtype)
-    tiles = Tiles(
-        matrix=_tile(_mix(planes, analog / unit), rule),
-        variance=None,
-        digital=jnp.asarray(digital),
-        scale=_column_scale(jnp.asarray(scale, dtype) * unit, planes.shape[1], rule),
-        bias=_check_bias(bias, planes.shape[1]),
-        rows=planes.shape[0],
-        columns=planes.shape[1],
-    )
     if variance is not None:
         if variance.shape != planes.shape:
             text = f"have the shape of the matrix {planes.shape}"
             remedy = "Give one variance per device."
             checks.fail("variance", text, variance.shape, remedy)
-        own = _tile(_mix(variance, (analog / unit) ** 2), rule)
-        tiles = replace(tiles, variance=own)
+        variance = _mix(variance, (analog / unit) ** 2)
+    return from_groups(
+        _mix(planes, analog / unit),
+        rule,
+        digital=digital,
+        scale=jnp.asarray(scale, dtype) * unit,
+        normalize=normalize,
+        omega=omega,
+        variance=variance,
+        bias=_check_bias(bias, planes.shape[1]),
+    )
+
+
+def from_groups(
+    values: Float[JArray, "rows columns groups"],
+    rule: TileRule,
+    *,
+    digital: Float[Known, "groups"],
+    scale: Number = 1.0,
+    normalize: Scaling = "none",
+    omega: Number = 1.0,
+    variance: Float[JArray, "rows columns groups"] | None = None,
+    bias: Float[JArray, "columns"] | None = None,
+) -> Tiles:
+    """Tiles of what each ADC sees: weight = scale * values @ digital.
+
+    Args:
+        values: of each group of devices with an ADC conversion of its own.
+        rule: largest tile.
+        digital: factor of each group after the ADC.
+        scale: one number, or one per column `[out]`.
+        normalize: as in `from_planes`.
+        omega: largest value of a group after normalization.
+        variance: read-noise variance of `values`, fresh per product.
+        bias: added digitally.
+    """
+    tiles = Tiles(
+        matrix=_tile(values, rule),
+        variance=None if variance is None else _tile(variance, rule),
+        digital=jnp.asarray(digital),
+        scale=_column_scale(jnp.asarray(scale, values.dtype), values.shape[1], rule),
+        bias=bias,
+        rows=values.shape[0],
+        columns=values.shape[1],
+    )
     return _normalized(tiles, normalize, omega)
 
 
@@ -335,12 +369,31 @@ def weights(tiles: Tiles) -> Float[JArray, "rows columns"]:
     return join(join(full, tiles.columns, axis=2), tiles.rows, axis=0)
 
 
+def of_tiles(factor: Float[JArray, "rows columns"], rule: TileRule) -> JArray:
+    """Factors of tiles and columns `[t, k, c]` from those of their weights, all alike.
+
+    For `rescale`, where each weight says what its tile is multiplied by.
+    """
+    return jnp.max(_tile(factor[..., None], rule), axis=(1, 4))
+
+
+def spread(
+    factor: Float[JArray, "t k #c"], rule: TileRule, rows: int, columns: int
+) -> Float[JArray, "rows columns"]:
+    """The factor of each weight from those of tiles; the inverse of `of_tiles`."""
+    high, broad = rule.parts(rows, columns)
+    shape = len(high), max(high), len(broad), max(broad)
+    whole = jnp.broadcast_to(factor[:, None], shape)
+    return join(join(whole, columns, axis=2), rows, axis=0)
+
+
 def rescale(tiles: Tiles, factor: Number) -> Tiles:
     """The tiles with their digital scales multiplied, for drift compensation.
 
     Args:
         tiles: any tiles.
-        factor: one number, one per output column `[out]`, or one per tile `[t, k, 1]`.
+        factor: one number, one per output column `[out]`, or one per tile and column
+            `[t, k, #c]`.
     """
     factor = jnp.asarray(factor, tiles.scale.dtype)
     if factor.ndim == 1:

@@ -114,7 +114,8 @@ class Growth(AbstractSurface):
 
     def __call__(self, x: X, t: Time) -> X:
         added = self.total(x, t) ** 2 - self.total(x, self.first) ** 2
-        grown = added > 0
+        later = jnp.asarray(t) > self.first  # at `first` rounding would leave a root
+        grown = later & (added > 0)
         return jnp.where(grown, jnp.sqrt(jnp.where(grown, added, 1.0)), 0.0)
 
 

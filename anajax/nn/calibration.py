@@ -3,29 +3,23 @@
 model = calibrate_ranges(model, [x[:256]], inputs=0.999, key=key)
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypeVar
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
-from jaxtyping import Float
 
-from anajax import crossbar, rng
 from anajax._core import checks
-from anajax._core.tree import replace
-from anajax._core.types import JArray, PRNGKey
-from anajax.crossbar.converters import Clip, SelfRanging, Uniform, calibrate
-from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange, ideal
-from anajax.crossbar.split import split_axis
-from anajax.nn.analog import apart, named, together
-from anajax.nn.programmed import analog_by_path
+from anajax._core.types import JArray, PRNGKey, PyTree
+from anajax.nn.analog import Analog, analog_layers, named, parameters
+from anajax.transformation import AnalogFunction, Rule, analog, finished, merged
+from anajax.transformation.calibrate import Per, Seen, observer
+from anajax.transformation.sites import Site, with_ranges
 
 M = TypeVar("M", bound=nnx.Module)
-
-SHARED = {"layer": None, "tile": (0, 2, 3, 5, 6), "column": (0, 2, 3)}
-"""Axes of column sums `[groups t slices batch k c g]` that share an ADC range."""
 
 
 def calibrate_ranges(
@@ -34,7 +28,7 @@ def calibrate_ranges(
     *,
     inputs: float = 1.0,
     outputs: float = 1.0,
-    per: Literal["layer", "tile", "column"] = "layer",
+    per: Per = "layer",
     vectors: int = 4096,
     scales: Mapping[str, JArray] | None = None,
     key: PRNGKey | None = None,
@@ -45,7 +39,8 @@ def calibrate_ranges(
     with the weights that it holds now. Each layer's `LearnedRange` or `ConstantScale`
     becomes a quantile of the inputs that it met (one per row tile where there was one
     per row tile); the bound of its ADC a quantile of the column sums that these inputs
-    give with the new input range. Ideal ADCs and inputs scaled in another way are left.
+    give with the new input range. Of several batches, uses of a layer or steps of a
+    recurrence the largest counts. Ideal ADCs and inputs scaled in another way are left.
 
     Args:
         model: from `to_analog`.
@@ -53,7 +48,7 @@ def calibrate_ranges(
         inputs: share of the inputs that must fit into the range, in (0, 1].
         outputs: share of the column sums that must fit.
         per: one ADC range for each `"layer"`, `"tile"` or `"column"` of a tile.
-        vectors: most input vectors that are kept of each product (evenly spaced).
+        vectors: most input vectors of each product to look at (evenly spaced).
         scales: digital scales behind the ADCs by path of the layer, one for each column
             (last axis of the kernel), where columns fill their conductances each by
             itself: a range is then shared before these scales.
@@ -70,123 +65,107 @@ def calibrate_ranges(
         >>> anajax.with_key(ready, key)(x).shape
         (8, 4)
     """
-    checks.word("per", per, tuple(SHARED))
+    checks.word("per", per, Per)
     if vectors < 1:
         checks.fail("vectors", "be at least 1", vectors, "Use the default.")
-    met = _inputs(model, batches, vectors)
-    model = nnx.clone(model)
-    for path, layer in analog_by_path(model).items():
-        parts = apart(layer)
-        for i, one in enumerate(parts):
-            x = _met(met[path], i, path)
-            own = None
-            if key is not None:
-                own = one.analog.own_key(rng.path_key(key, path))
-            _set_input_range(one.analog, x, inputs)
-            scale = behind_adc(one, scales[path]) if scales else jnp.ones(())
-            _set_adc(one, x, outputs, SHARED[per], scale, own)
-        together(layer, parts)
+    for name, share in (("inputs", inputs), ("outputs", outputs)):
+        if not 0 < share <= 1:
+            checks.fail(name, "lie in (0, 1]", share, "1 fits every value.")
+    model, seen = nnx.clone(model), {}
+    layers, (function, params) = dict(analog_layers(model)), _exact(model)
+    for batch in batches:
+        given = batch if isinstance(batch, tuple) else (batch,)
+        sites = _sites(function, params, given, layers, scales or {})
+        observe = observer(
+            inputs, outputs, vectors=vectors, per=per, whole=True, **sites
+        )
+        for name, now in function.seen_by(observe, params, *given, key=key).items():
+            own = name.split("#")[0]
+            seen[own] = (
+                merged({own: seen[own]}, {own: now})[own] if own in seen else now
+            )
+    for path, layer in layers.items():
+        _set(layer.analog, _ranges(seen, path))
     return model
 
 
-Met = list[tuple[int, np.ndarray]]
-"""Input vectors `[groups vectors in]` of products, and which of a stack was meant."""
+def _merge(seen: Seen, name: str, now: dict[str, JArray]) -> None:
+    """Add what another batch, or another use of a layer, called for."""
+    seen[name] = merged({name: seen.get(name, now)}, {name: now})[name]
 
 
-def _met(met: Met, index: int, path: str) -> JArray:
-    """All input vectors of one layer of a stack."""
-    own = [x for i, x in met if i == index and x.size]
-    if not own:
+def _exact(model: nnx.Module) -> tuple[AnalogFunction, PyTree]:
+    """The network as a function of the parameters of its analog layers, by path."""
+    graph, state = nnx.split(model)
+    state = nnx.to_pure_dict(state)  # of numbers: each call has Variables of its own
+    layers = dict(analog_layers(model))
+    params = {"layers": {path: parameters(layer) for path, layer in layers.items()}}
+
+    def apply(params: PyTree, *inputs: Any) -> Any:
+        view: Any = nnx.merge(graph, state)
+        for path, layer in list(analog_layers(view)):
+            own = params["layers"][path]
+            own = {name: vars(layer)[name].copy(value) for name, value in own.items()}
+            vars(layer).update(own, analog=None)
+        return view(*inputs)
+
+    paths = sorted(layers, key=len, reverse=True)  # layers within layers first
+    rules = [_rule(path, layers[path].analog) for path in paths]
+    function = analog(apply, rules)
+    function.given = False  # a layer that meets no input is found below
+    return function, params
+
+
+def _name(path: str) -> str:
+    return f"layers/{path}"
+
+
+def _rule(path: str, side: Analog) -> Rule:
+    io = jax.tree.map(lambda a: a[(0,) * len(side.stack)], side.periphery())
+    return side.rule(re.escape(_name(path)), io)
+
+
+def _sites(
+    function: AnalogFunction,
+    params: PyTree,
+    inputs: tuple,
+    layers: Mapping[str, Any],
+    scales: Mapping[str, JArray],
+) -> dict[str, Any]:
+    """Of each site its digital scales, and how many layers of a stack it holds."""
+    owner = {f"{_name(path)}/kernel": path for path in layers}
+    columns, stacks = {}, {}
+    for site in function.sites(params, *inputs):
+        path = owner.get(site.name.split("#")[0])
+        if path is None:
+            continue
+        stack = layers[path].analog.stack
+        stacks[site.name] = math.prod(stack[len(site.loops) :])
+        if path in scales:
+            columns[site.name] = _columns(scales[path], layers[path], site)
+    return {"scales": columns, "stacks": stacks}
+
+
+def _columns(scale: JArray, layer: Any, site: Site) -> JArray:
+    """The scale of each column of a product; groups share it: of theirs the largest."""
+    whole = jnp.broadcast_to(scale, site.form.w)
+    return jnp.max(site.form.matrices(whole), axis=(0, 1))
+
+
+def _ranges(seen: Seen, path: str) -> dict[str, JArray]:
+    name = f"{_name(path)}/kernel"
+    if name not in seen:
         remedy = "Pass batches, or convert only what the model calls."
         checks.fail("batches", f"reach the layer {named(path)!r}", "no input", remedy)
-    x = jnp.asarray(np.concatenate(own, axis=1))
-    checks.finite(f"inputs of {named(path)}", x, "Find the layer that diverged.")
-    return x
+    for kind, values in seen[name].items():
+        checks.finite(f"{kind} of {named(path)}", values, "Find what diverged.")
+    return finished({name: seen[name]}).get(name, {})
 
 
-def behind_adc(layer: Any, scale: Float[JArray, "out"]) -> Float[JArray, "k c 1"]:
-    """Scales of the columns (last axis) of a layer's kernel, as its tiles have them.
-
-    Groups share the tiles' converters: of theirs the largest.
-    """
-    whole = layer.matrices(jnp.broadcast_to(scale, layer.kernel[...].shape))
-    flat = jnp.max(whole[:, 0], axis=0)
-    limits = crossbar.TileRule(columns=layer.analog.columns)
-    split = split_axis(flat, limits.parts(1, flat.size)[1], axis=0)
-    return jnp.where(split > 0, split, 1)[..., None]  # filled up with zeros
-
-
-def _inputs(model: nnx.Module, batches: Iterable[Any], vectors: int) -> dict[str, Met]:
-    """Input vectors of each product, by path."""
-    view = nnx.clone(model)
-    met: dict[str, Met] = {path: [] for path in analog_by_path(view)}
-    for path, layer in analog_by_path(view).items():
-        layer.analog.io.set_value(ideal())
-        layer.analog.input_range = None
-        layer.analog.variance.set_value(None)
-        layer.analog.observer = _recorder(met[path], vectors)
-    for batch in batches:
-        view(*batch) if isinstance(batch, tuple) else view(batch)  # pyright: ignore
-    jax.effects_barrier()
-    return met
-
-
-def _recorder(kept: Met, vectors: int) -> Callable[[JArray, JArray | int], None]:
-    """Keeps inputs on the host, also those inside of a scan."""
-
-    def keep(x: JArray, index: JArray) -> None:
-        kept.append((int(index), np.asarray(x)))
-
-    def observe(x: JArray, index: JArray | int) -> None:
-        jax.debug.callback(keep, x[:, :: max(1, -(-x.shape[1] // vectors))], index)
-
-    return observe
-
-
-def _set_input_range(analog: Any, x: JArray, quantile: float) -> None:
-    io = analog.periphery()
-    if isinstance(io.scaling, LearnedRange):
-        new = _range(io.scaling.range, x, quantile, analog.rows)
-        analog.input_range.set_value(new)
-    elif isinstance(io.scaling, ConstantScale):
-        new = _range(io.scaling.value, x, quantile, analog.rows)
-        analog.io.set_value(replace(io, scaling=ConstantScale(value=new)))
-
-
-def _range(now: Any, x: JArray, quantile: float, limit: int | None) -> JArray:
-    """The new range, of the shape and dtype that it has now."""
-    now = jnp.asarray(now)
-    if now.ndim == 0:
-        return jnp.asarray(calibrate(_ANY, x, quantile=quantile).bound, now.dtype)
-    rows, _ = crossbar.TileRule(rows=limit).parts(x.shape[-1], 1)
-    parts = jnp.split(x, np.cumsum(rows)[:-1], axis=-1)
-    bounds = [calibrate(_ANY, part, quantile=quantile).bound for part in parts]
-    return jnp.asarray(bounds, now.dtype).reshape(now.shape)
-
-
-_ANY = Clip(bound=1.0)
-
-
-def _set_adc(
-    layer: Any,
-    x: JArray,
-    quantile: float,
-    axes: tuple[int, ...] | None,
-    scale: JArray,
-    key: PRNGKey | None,
-) -> None:
-    io: IO = layer.analog.periphery()
-    if not isinstance(io.adc, Uniform | Clip | SelfRanging):
-        return
-    tiles = layer.analog.tiles(layer.kernel[...], layer.matrices, compensated=False)
-    keys = None
-    if key is not None:
-        keys = rng.streams(key, rng.Stage.TILE, jnp.arange(x.shape[0]))
-    sums = jax.vmap(lambda t, v, k: crossbar.column_sums(t, v, io, key=k))(
-        tiles, x, keys
-    )
-    adc = calibrate(io.adc, sums / scale, quantile=quantile, axis=axes)
-    bound = jnp.asarray(adc.bound) if axes is None else jnp.asarray(adc.bound)[0]
-    adc = replace(adc, bound=bound * scale)
-    io = layer.analog.io.get_value()
-    layer.analog.io.set_value(replace(io, adc=adc))
+def _set(side: Analog, ranges: Mapping[str, JArray]) -> None:
+    """Put ranges in, in the dtype that they have now."""
+    io = side.io.get_value()
+    ranges = {kind: jnp.asarray(value, float) for kind, value in ranges.items()}
+    if side.input_range is not None:
+        side.input_range.set_value(ranges.pop("input"))
+    side.io.set_value(with_ranges(io, ranges))

@@ -1,4 +1,4 @@
-"""From a digital network to one on tiles, and back.
+"""From a digital network of Flax to one on tiles, and back: a door to `anajax.analog`.
 
     rules = (
         Rule("embed|norm.*", digital=True),
@@ -9,55 +9,54 @@
 
 The converted model is a clone with the same parameters under the same paths and with
 the same call signature; `chip.perturb`, optimizers and checkpoints see no difference.
+Each layer with a product calls `anajax.analog` of itself. `anajax.analog` takes what is
+no layer of Flax, and `put_on_chip` of it the cells of a chip:
+
+    params, apply = functional(digital)
+    part = anajax.analog(apply, rules).put_on_chip(params, x, ...)
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from anajax import rng
 from anajax._core import checks
 from anajax._core.types import PRNGKey, PyTree
-from anajax.nn import layers, recurrent
-from anajax.nn.analog import Analog, named, retype
-from anajax.transformation.rules import Rule
+from anajax.nn import shapes
+from anajax.nn.analog import (
+    Analog,
+    CellOnTiles,
+    OnTiles,
+    analog_layers,
+    named,
+    on_tiles,
+    parameters,
+    path_name,
+    retype,
+    set_key,
+    with_parameters,
+)
+from anajax.transformation import ParameterReport, Rule
+from anajax.transformation import analog as transformed
 
 M = TypeVar("M", bound=nnx.Module)
 
-LAYERS: dict[type, type] = {
-    nnx.Linear: layers.AnalogLinear,
-    nnx.LoRALinear: layers.AnalogLoRALinear,
-    nnx.LinearGeneral: layers.AnalogLinearGeneral,
-    nnx.Einsum: layers.AnalogEinsum,
-    nnx.Conv: layers.AnalogConv,
-    nnx.ConvTranspose: layers.AnalogConvTranspose,
-}
-"""Layers with a product, and their analog form; matched by exact type."""
-CELLS: dict[type, type] = {
-    nnx.LSTMCell: recurrent.AnalogLSTMCell,
-    nnx.OptimizedLSTMCell: recurrent.AnalogOptimizedLSTMCell,
-    nnx.GRUCell: recurrent.AnalogGRUCell,
-    nnx.SimpleCell: recurrent.AnalogSimpleCell,
-}
-"""Cells made of such layers."""
+CELLS: tuple[type, ...] = (
+    nnx.LSTMCell,
+    nnx.OptimizedLSTMCell,
+    nnx.GRUCell,
+    nnx.SimpleCell,
+)
+"""Recurrent cells made of such layers."""
 DIGITAL: tuple[type, ...] = (
     nnx.Embed, nnx.BatchNorm, nnx.LayerNorm, nnx.RMSNorm, nnx.GroupNorm,
     nnx.InstanceNorm, nnx.LoRA,
 )  # fmt: skip
 """Layers that stay digital without a rule."""
-HOOKS: dict[type, dict[str, Any]] = {
-    nnx.Linear: {"dot_general": jax.lax.dot_general},
-    nnx.LoRALinear: {"dot_general": jax.lax.dot_general},
-    nnx.LinearGeneral: {"dot_general": None, "dot_general_cls": None},
-    nnx.Einsum: {"einsum_op": jnp.einsum},
-    nnx.Conv: {"conv_general_dilated": jax.lax.conv_general_dilated},
-    nnx.ConvTranspose: {},
-}
-"""Flax's own places for a product: what they hold in a layer that can be converted."""
 
 
 class LayerReport(NamedTuple):
@@ -148,7 +147,7 @@ def to_analog(model: nnx.Module, rules: Sequence[Rule]) -> Conversion:
     def swap(path: tuple, node: Any) -> Any:
         if not isinstance(node, nnx.Module):
             return node
-        if type(node) in CELLS:
+        if isinstance(node, CELLS):
             return _swap_cell(node)
         if not _holds_weights(node):
             return node
@@ -170,72 +169,72 @@ def _copy(model: M) -> M:
     return nnx.merge(graph, own)
 
 
-def path_name(path: tuple) -> str:
-    """`("blocks", 0, "conv")` as `"blocks/0/conv"`."""
-    return "/".join(map(str, path))
-
-
 def _holds_weights(node: nnx.Module) -> bool:
-    if type(node) in LAYERS or type(node) in DIGITAL:
+    if isinstance(node, shapes.LAYERS + DIGITAL):
         return True
     own = (v for v in vars(node).values() if isinstance(v, nnx.Param))
     return any(jnp.ndim(v.get_value()) >= 2 for v in own)
 
 
 def _swap_cell(node: nnx.Module) -> nnx.Module:
-    if any(isinstance(v, layers.AnalogLinear) for v in vars(node).values()):
-        return retype(node, CELLS[type(node)])
+    if any(isinstance(v, OnTiles) for v in vars(node).values()):
+        return retype(node, on_tiles(type(node), CellOnTiles))
     return node
 
 
 def _swap_layer(
     node: nnx.Module, name: str, rule: Rule | None
 ) -> tuple[nnx.Module, LayerReport]:
-    kind = type(node)
-    stays = LayerReport(name, kind.__name__, "" if rule is None else rule.path)
-    if kind in DIGITAL or (rule is not None and rule.digital):
+    kind = type(node).__name__
+    stays = LayerReport(name, kind, "" if rule is None else rule.path)
+    if isinstance(node, DIGITAL) or (rule is not None and rule.digital):
         return node, stays
-    if kind not in LAYERS:
-        _unsupported(name, kind.__name__)
+    if not isinstance(node, shapes.LAYERS):
+        _unsupported(name, kind)
     if rule is None:
         return node, stays
-    _check_convertible(node, name)
-    kernel = node.kernel.get_value()  # pyright: ignore[reportAttributeAccessIssue]
-    stack = _stack(node, kernel.shape, name)
-    analog = Analog(
-        rule.io,
-        tiles=rule.tiles,
-        normalize=rule.normalize,
-        name=name,
-        patches=rule.patches,
-        stack=stack,
-    )
-    new = retype(node, LAYERS[kind], drop=tuple(HOOKS[kind]), analog=analog)
-    if kind is nnx.LinearGeneral:
-        new.dot_general_cls = None
-    one = jax.ShapeDtypeStruct(kernel.shape[len(stack) :], kernel.dtype)
-    groups, rows, columns = jax.eval_shape(new.matrices, one).shape
-    groups *= math.prod(stack)
-    row_parts, column_parts = rule.tiles.parts(rows, columns)
-    tiles = groups * len(row_parts) * len(column_parts)
-    if rule.max_tiles is not None and tiles > rule.max_tiles:
-        got = f"{tiles} for {groups} matrices of {rows} x {columns} in {named(name)!r}"
+    stack = _stack(node, name)
+    analog = Analog(rule, name=name, stack=stack)
+    new = retype(node, on_tiles(type(node)), analog=analog)
+    entry = _entry(new, stays, rule, math.prod(stack))
+    if rule.max_tiles is not None and entry.tiles > rule.max_tiles:
+        size = f"{entry.groups} matrices of {entry.rows} x {entry.columns}"
+        got = f"{entry.tiles} for {size} in {named(name)!r}"
         remedy = "Allow more, take larger tiles, or keep the layer digital."
         checks.fail("max_tiles", f"allow {rule.max_tiles} tiles", got, remedy)
-    entry = stays._replace(
-        groups=groups, rows=rows, columns=columns, tiles=tiles, stack=math.prod(stack)
-    )
     return new, entry
 
 
-def _stack(node: Any, shape: tuple[int, ...], name: str) -> tuple[int, ...]:
+def _entry(layer: Any, stays: LayerReport, rule: Rule, count: int) -> LayerReport:
+    """The report on a layer, from the products of one call of it."""
+    kernel, *_ = found = _products(layer, rule, named(stays.path))
+    return stays._replace(
+        groups=kernel.groups * count,
+        rows=kernel.rows,
+        columns=kernel.columns,
+        tiles=sum(p.tiles for p in found) * count,
+        stack=count,
+    )
+
+
+def _products(layer: Any, rule: Rule, name: str) -> tuple[ParameterReport, ...]:
+    stack = len(layer.analog.stack)
+    given = parameters(layer)
+    params = {
+        n: jax.ShapeDtypeStruct(jnp.shape(v)[stack:], v.dtype) for n, v in given.items()
+    }
+    x = jax.ShapeDtypeStruct(shapes.of_input(layer), given["kernel"].dtype)
+
+    def apply(params: PyTree, x: Any) -> Any:
+        return with_parameters(layer, params[name])(x)
+
+    plain = Rule(".*", tiles=rule.tiles, fold=True)
+    return transformed(apply, plain).report({name: params}, x).analog
+
+
+def _stack(node: Any, name: str) -> tuple[int, ...]:
     """Leading axes of a kernel beyond those of its layer, as `nnx.vmap` makes them."""
-    if isinstance(node, nnx.Linear):
-        own = (node.in_features, node.out_features)
-    elif isinstance(node, nnx.LinearGeneral):
-        own = (*node.batch_axis.values(), *node.in_features, *node.out_features)
-    else:
-        own = tuple(node.kernel_shape)
+    shape, own = node.kernel.get_value().shape, shapes.of_kernel(node)
     extra = len(shape) - len(own)
     if extra and shape[extra:] != own:
         got = f"a kernel {shape} of a layer {own} at {named(name)!r}"
@@ -244,21 +243,12 @@ def _stack(node: Any, shape: tuple[int, ...], name: str) -> tuple[int, ...]:
     return shape[:extra]
 
 
-def _check_convertible(node: Any, name: str) -> None:
-    kind = type(node)
-    for hook, own in HOOKS[kind].items():
-        if getattr(node, hook) not in (None, own, jax.lax.dot_general):
-            _unsupported(name, f"{kind.__name__} with its own `{hook}`")
-    if kind is nnx.ConvTranspose and node.padding == "CIRCULAR":
-        _unsupported(name, "ConvTranspose with circular padding")
-
-
 def _unsupported(name: str, kind: str) -> None:
-    known = ", ".join(t.__name__ for t in LAYERS)
+    known = ", ".join(t.__name__ for t in shapes.LAYERS)
     rule = f"only meet layers that can be converted ({known})"
-    remedy = f"Keep it digital by Rule({name!r}, digital=True) before the others."
+    keep = f"Keep it digital by Rule({name!r}, digital=True) before the others"
     got = f"{kind} at {named(name)!r}, which holds weights"
-    checks.fail("rules", rule, got, remedy)
+    checks.fail("rules", rule, got, f"{keep}, or use `anajax.analog`.")
 
 
 def _check_of_layers(rules: Sequence[Rule]) -> None:
@@ -283,49 +273,23 @@ def _check_rules(rules: Sequence[Rule], paths: Sequence[str]) -> None:
 def to_digital(model: M) -> M:
     """A clone of a converted model with plain Flax layers.
 
-    The weights are those that the model holds now: of the digital network, or of a
-    chip after `on_chip.program_layers` (less its digital offset). Periphery, noise and
-    compensation are dropped.
+    The weights are those that the model holds now; periphery and noise are dropped.
 
     Example:
         >>> converted = anajax.to_analog(model, [anajax.Rule(".*")]).model
         >>> bool(jnp.all(anajax.to_digital(converted)(x) == model(x)))
         True
     """
-    back = {analog: digital for digital, analog in (LAYERS | CELLS).items()}
 
     def swap(path: tuple, node: Any) -> Any:
-        if type(node) not in back:
+        if not isinstance(node, OnTiles | CellOnTiles):
             return node
-        kind = back[type(node)]
-        if "analog" in vars(node) and node.analog.offset.get_value() is not None:
-            kernel = node.kernel[...]
-            offset = node.analog.offset.get_value().astype(kernel.dtype)
-            node.kernel[...] = kernel - offset
-        return retype(node, kind, drop=("analog",), **HOOKS.get(kind, {}))
+        return retype(node, node.digital, drop="analog")
 
     return nnx.recursive_map(swap, nnx.clone(model), graph=True)
 
 
 # --- use ----------------------------------------------------------------------------
-
-
-def analog_layers(model: nnx.Module) -> Iterator[tuple[str, Any]]:
-    """Path and layer of each analog layer of a model; `""` if it is one itself."""
-    for path, node in nnx.iter_modules(model):
-        if type(node) in LAYERS.values():
-            yield path_name(path), node
-
-
-def set_key(model: nnx.Module, key: PRNGKey | None) -> None:
-    """Give each analog layer its noise key, named by its path, in place.
-
-    One key is one realization of the noise for given inputs; take a new one for each
-    step or batch. Under a transform, call it on a model merged inside of it.
-    """
-    for path, layer in analog_layers(model):
-        own = None if key is None else rng.path_key(key, path)
-        layer.analog.key.set_value(None if own is None else layer.analog.own_key(own))
 
 
 def with_key(model: M, key: PRNGKey | None) -> M:
@@ -345,17 +309,25 @@ def with_key(model: M, key: PRNGKey | None) -> M:
 
 
 def functional(model: nnx.Module) -> tuple[dict, Callable[..., Any]]:
-    """Parameters as a nested dict, and `apply(params, *inputs, key=None)`.
+    """Parameters as a nested dict, and `apply(params, *inputs, key=None, **options)`.
 
     Pure in parameters and key, for any training loop; learned input ranges are among
-    the parameters, at `<layer>/analog/input_range`.
+    the parameters, at `<layer>/analog/input_range`. Of a digital model it is a function
+    for `anajax.analog`, and a key is not looked at.
     """
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
     constants = nnx.to_pure_dict(rest)
 
-    def apply(params: PyTree, *inputs: Any, key: PRNGKey | None = None) -> Any:
+    def noisy(
+        params: PyTree, *inputs: Any, key: PRNGKey | None = None, **options: Any
+    ) -> Any:
         merged = nnx.merge(graphdef, params, constants)
         set_key(merged, key)
-        return merged(*inputs)
+        return merged(*inputs, **options)
 
+    def digital(params: PyTree, *inputs: Any, **options: Any) -> Any:
+        options.pop("key", None)
+        return nnx.merge(graphdef, params, constants)(*inputs, **options)
+
+    apply = noisy if any(analog_layers(model)) else digital
     return nnx.to_pure_dict(params), apply

@@ -3,37 +3,17 @@
 from pathlib import Path
 
 from anajax import costs
+from anajax._core import checks
 from anajax.analysis.workload import Workload
 from anajax.chip import Strategies
-from anajax.costs.chips import CHIPS, AnyChip, ChipRecord
+from anajax.costs.chips import AnyChip
+from anajax.costs.known import CHIPS, CostOptions, find_chip
 from anajax.devices.base import Device
 from anajax.mapping.hand import lsp_first
 from anajax.studies import run
-from anajax.studies.config.study import devices_of
+from anajax.studies.config.study import StudyConfig, devices_of
 from anajax.studies.load import load_config
 from anajax.studies.plan import device_of
-
-ITEMS = 8
-"""Calibration inputs whose moments weigh the conductances."""
-
-
-def chip_named(name: str) -> AnyChip:
-    """A record by name or file, calibrated where it has published figures.
-
-    Raises:
-        ValueError: for an unknown name, or a file that is no record.
-    """
-    if name.endswith((".yaml", ".yml")):
-        return costs.load_chip(Path(name))
-    if name not in CHIPS:
-        known = ", ".join(CHIPS)
-        raise ValueError(
-            f"`--chip` must be one of {known}, or a .yaml file: got {name!r}. "
-            "Name one of these."
-        )
-    chip = CHIPS[name]()
-    own = isinstance(chip, ChipRecord) and chip.measured
-    return costs.calibrated(chip) if own else chip  # pyright: ignore[reportArgumentType]
 
 
 def network_costs(
@@ -45,15 +25,24 @@ def network_costs(
 ) -> costs.Costs:
     """The costs of a loaded network, programmed by a strategy."""
     return costs.costs(
-        work.apply, work.params, work.calibration[:ITEMS], chip=chip, device=device,
-        strategy=strategy, times=times, extrapolate=True,
+        work.apply, work.params, work.calibration[: CostOptions.inputs], chip=chip,
+        device=device, strategy=strategy, times=times, extrapolate=True,
     )  # fmt: skip
 
 
-def text(file: Path, chip: str, data: Path | None) -> str:
-    """Tables of all devices of a config, the weights as `lsp_first` programs them."""
+def text(file: Path, chip: str | None, data: Path | None) -> str:
+    """Tables of all devices of a config, the weights as `lsp_first` programs them.
+
+    Args:
+        file: the config.
+        chip: a name or file; that of the config by default, or HERMES.
+        data: folder with local data sets.
+
+    Raises:
+        ValueError: for an unknown name, or a file that is no record.
+    """
     config = load_config(file)
-    record = chip_named(chip)
+    record = _chip(config, chip)
     work = run.workload_of(config.workload, data)
     found = []
     for section in devices_of(config):
@@ -62,3 +51,13 @@ def text(file: Path, chip: str, data: Path | None) -> str:
         title = f"{work.name} on {device.name}, weights by lsp_first"
         found.append(f"{title}\n{got.table()}")
     return "\n\n".join(found)
+
+
+def _chip(config: StudyConfig, name: str | None) -> AnyChip:
+    if name is None:
+        asked = CostOptions() if config.costs is None else config.costs.record
+        return find_chip(asked.chip)
+    if name not in CHIPS and not CostOptions(chip=name).file:
+        known = f"be one of {', '.join(CHIPS)}, or a .yaml file"
+        checks.fail("--chip", known, name, "Name one of these.")
+    return find_chip(name)

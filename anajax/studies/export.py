@@ -18,11 +18,11 @@ from anajax.crossbar.tiling import TileRule
 from anajax.devices.base import Device
 from anajax.interop.image import Image, Product
 from anajax.studies import run
-from anajax.studies.config.study import ProgrammedConfig, StudyConfig
+from anajax.studies.config.study import ProgrammedConfig, StudyConfig, devices_of
 from anajax.studies.kinds.catalog import kinds
-from anajax.studies.kinds.strategies import Runner
 from anajax.studies.load import load_config, validate
-from anajax.studies.plan import deploy, network_of
+from anajax.studies.plan import case_of, network_of
+from anajax.studies.programs import Programs
 from anajax.studies.store import lock
 from anajax.studies.store.folder import MANIFEST, Folder
 from anajax.studies.store.parts import Parts
@@ -120,9 +120,7 @@ def _check_same(folder: Folder, work: Workload) -> None:
 
 
 def _labels(config: StudyConfig) -> list[str]:
-    if isinstance(config, ProgrammedConfig):
-        return [way.title for way in config.strategies]
-    return [getattr(config, "strategy").title]  # noqa: B009
+    return [way.title for way in config.ways]
 
 
 def _program(
@@ -139,14 +137,12 @@ def _program(
     label = strategy or labels[0]
     if label not in labels:
         checks.fail("--strategy", f"be one of {labels}", repr(label), "Choose one.")
-    if not isinstance(config, ProgrammedConfig):
-        found: Any = deploy(config, work)  # pyright: ignore[reportArgumentType]
-        return Program(params=work.params, layers=found.layers), found.device
-    study: Any = kinds()[config.study].prepare(config, work, None)
-    case = _case(study.cases, device)
-    way = next(way for way in config.strategies if way.title == label)
-    with _parts(folder) as parts:
-        program = Runner(study, case, parts).program(way)
+    kinds()[config.study].prepare(config, work, None)  # all that can fail
+    case = _case([case_of(config, each) for each in devices_of(config)], device)
+    way = next(way for way in config.ways if way.title == label)
+    alone = isinstance(config, ProgrammedConfig)  # or points have programs
+    with _parts(folder if alone else None) as parts:
+        program = Programs(config, network_of(config, work), case, parts).of(way)
     if not program.layers:
         checks.fail("--strategy", "put weights on chips", label, "Name another.")
     return program, case.device

@@ -1,7 +1,7 @@
 """From a config to devices, networks and sites: all that can fail, before any work."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.workload import Workload
 from anajax.devices.base import Device, check_device
 from anajax.devices.records import find_preset
+from anajax.studies.bill import Bill, bill
 from anajax.studies.config.on_hardware import HardwareConfig
 from anajax.studies.config.study import (
     DevicesConfig,
@@ -30,7 +31,8 @@ from anajax.studies.config.study import (
     StudyConfig,
     devices_of,
 )
-from anajax.studies.ways.site import Site
+from anajax.studies.ways.digital import need_labels
+from anajax.studies.ways.site import Program, Site
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,7 @@ def cases_of(config: ProgrammedConfig, work: Workload) -> list[Case]:
         ValueError: if a device is not valid, its source does not cover the times, two
             have the same name, or a strategy does not suit one.
     """
-    cases = [_case(config, section) for section in devices_of(config)]
+    cases = [case_of(config, section) for section in devices_of(config)]
     labels = [c.label for c in cases]
     twice = sorted({c for c in labels if labels.count(c) > 1})
     if twice:
@@ -68,7 +70,12 @@ def cases_of(config: ProgrammedConfig, work: Workload) -> list[Case]:
     return cases
 
 
-def _case(config: StudyConfig, section: DeviceSection) -> Case:
+def case_of(config: StudyConfig, section: DeviceSection) -> Case:
+    """The case of a device of a study.
+
+    Raises:
+        ValueError: if it is not valid, or its source does not cover the times.
+    """
     device = device_of(config, section)
     times = np.asarray(config.times)
     if isinstance(config, DevicesConfig) and not config.extrapolate:
@@ -98,9 +105,16 @@ def uncovered(config: StudyConfig, device: Device, times: np.ndarray) -> np.ndar
 
 
 def device_of(config: StudyConfig, section: DeviceSection) -> Device:
-    """The device of a section, with the faults of its study."""
+    """The device of a section, with the faults of its study.
+
+    Raises:
+        ValueError: if it is not valid, or of few levels where energy is to count.
+    """
     device = make_device(section)
     faults = config.faults
+    if device.levels is not None and config.optimizer.record.energy() is not None:
+        rule, remedy = "have no energy for a device of few levels", "Drop it."
+        checks.fail("optimizer", rule, device.name, remedy)
     return device if faults is None else replace(device, faults=faults.record)
 
 
@@ -139,40 +153,83 @@ def make_device(section: DeviceSection) -> Device:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Deployed:
-    """A network on its hardware, ready for chips."""
+    """A network on its hardware, before it is programmed."""
 
     network: AnalogNetwork
     hardware: Hardware
-    layers: dict[str, chip.LayerProgram]
-    device: Device
-    """With its texts."""
-    extrapolated: np.ndarray
-    """Which of the times the source of the device does not cover."""
+    """With ranges of converters that suit the network as given."""
+    case: Case
+    bill: Bill | None = None
+    """What it costs, where the config says on which chip."""
 
     @property
-    def w_max(self) -> dict[str, float]:
-        """Largest weight by path of the layer."""
-        return {path: float(np.max(layer.w_max)) for path, layer in self.layers.items()}
+    def device(self) -> Device:
+        """With its texts."""
+        return self.case.device
+
+    def placed(self, program: Program) -> "Placed":
+        """It with a program, and ranges of converters that suit its parameters."""
+        hardware = self.network.hardware(self.device, params=program.params)
+        return Placed(
+            network=self.network, hardware=hardware, program=program, bill=self.bill
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Placed:
+    """A program on hardware, ready for chips."""
+
+    network: AnalogNetwork
+    hardware: Hardware
+    program: Program
+    bill: Bill | None = None
+
+    @property
+    def layers(self) -> dict[str, chip.LayerProgram]:
+        """Targets by path."""
+        return self.program.layers
+
+    @property
+    def params(self) -> PyTree | None:
+        """Trained parameters; None for those of the network as given."""
+        same = self.program.params is self.network.work.params
+        return None if same else self.program.params
+
+    def costs(self, times: np.ndarray) -> dict[str, np.ndarray]:
+        """Arrays of what it costs; none where the config names no chip."""
+        if self.bill is None:
+            return {}
+        program, device = self.program, self.hardware.device
+        loop = program.expected_error is None
+        return self.bill(
+            program.layers, device, times, params=program.params, loop=loop
+        )
 
 
 def deploy(config: HardwareConfig, work: Workload) -> Deployed:
-    """Build devices, periphery and targets of a config.
+    """Build device and periphery of a config, and check the way to program.
 
     Raises:
         ValueError: if a value of the config is out of range, times are not covered, or
             a layer cannot be converted.
     """
-    device = device_of(config, config.device)
-    outside = uncovered(config, device, np.asarray(config.times))
+    case = case_of(config, config.device)
+    check_way(config, work, case.device)
     network = network_of(config, work)
-    hardware = network.hardware(device)
-    return Deployed(
-        network=network,
-        hardware=hardware,
-        layers=strategy_layers(config, network, hardware.device),
-        device=device,
-        extrapolated=outside,
-    )
+    hardware = network.hardware(case.device)
+    bill = bill_of(config, network)
+    return Deployed(network=network, hardware=hardware, case=case, bill=bill)
+
+
+def check_way(config: HardwareConfig, work: Workload, device: Device) -> None:
+    """Refuse a way to program that does not suit network or device.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    config.strategy.check(work, device)
+    if config.training is not None:
+        need_labels(config.training.record.goal, work)
 
 
 def network_of(config: StudyConfig, work: Workload) -> AnalogNetwork:
@@ -189,6 +246,18 @@ def network_of(config: StudyConfig, work: Workload) -> AnalogNetwork:
         normalize=config.normalize,
         raw=config.compensation.through == "periphery",
     )
+
+
+def bill_of(
+    config: StudyConfig, network: AnalogNetwork, periphery: Periphery | None = None
+) -> Bill | None:
+    """What the programs of a study cost, where its config has `costs`.
+
+    Raises:
+        ValueError: if the chip does not cover the bits of the periphery.
+    """
+    options = None if config.costs is None else config.costs.record
+    return bill(options, network, periphery)
 
 
 def periphery_of(config: StudyConfig) -> Periphery:
@@ -209,12 +278,9 @@ def engine_of(config: StudyConfig, mesh: Mesh | None) -> Engine:
 def measure(
     config: StudyConfig,
     engine: Engine,
-    network: AnalogNetwork,
-    hardware: Hardware,
-    layers: Mapping[str, chip.LayerProgram],
+    placed: Placed,
     times: Sequence[float] | np.ndarray,
     *,
-    params: PyTree = None,
     kept: Kept | None = None,
     notify: Callable[[Tally], None] = lambda tally: None,
 ) -> Tally:
@@ -223,20 +289,18 @@ def measure(
     Args:
         config: of the study.
         engine: how they are measured.
-        network: the network behind its periphery.
-        hardware: it is on.
-        layers: targets by path.
+        placed: what is on the chips.
         times: seconds since the first read.
-        params: trained parameters, those of the network by default.
         kept: where it is saved.
         notify: told of every call.
     """
+    network = placed.network
     point = network.point(
-        hardware,
-        dict(layers),
+        placed.hardware,
+        dict(placed.layers),
         filled(jnp.asarray(times, float)),
         network.items,
-        params=params,
+        params=placed.program.params,
         recalibrate=as_times(config.compensation.recalibrate),
     )
     if unwritten(point):
@@ -268,19 +332,12 @@ def _check_redrawn(config: StudyConfig, engine: Engine) -> None:
             checks.fail(name, rule, f"{asked!r:.60}", remedy)
 
 
-def strategy_layers(
-    config: HardwareConfig, network: AnalogNetwork, device: Device
-) -> dict[str, chip.LayerProgram]:
-    """Targets of all weights by the strategy of a config on a device.
-
-    The search for a strategy knows faults by the moments of the device.
-    """
-    site = site_of(config, network, device, np.asarray(config.times))
-    return site.layers(config.strategy.strategies(site))
-
-
 def site_of(
-    config: StudyConfig, network: AnalogNetwork, device: Device, times: np.ndarray
+    config: StudyConfig,
+    network: AnalogNetwork,
+    device: Device,
+    times: np.ndarray,
+    made: Bill | None = None,
 ) -> Site:
     """Where the ways of a study program.
 
@@ -289,6 +346,7 @@ def site_of(
         network: behind its periphery.
         device: without its texts.
         times: those of the config that the device is asked for.
+        made: what programs cost, where the study says.
     """
     options, each = config.optimizer.record, None
     if options.time_weights is not None:
@@ -303,4 +361,5 @@ def site_of(
         recalibrate=as_times(config.compensation.recalibrate),
         optimizer=options,
         time_weights=each,
+        met=None if made is None else made.loads,
     )

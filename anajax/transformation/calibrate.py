@@ -1,14 +1,17 @@
 """Input and ADC ranges from data, as an output of the function itself."""
 
+import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from anajax import crossbar
+from anajax import crossbar, rng
 from anajax._core import checks
-from anajax._core.types import JArray
+from anajax._core.types import JArray, PRNGKey
 from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange
 from anajax.crossbar.split import split_axis
 from anajax.crossbar.tiling import TileRule
@@ -31,12 +34,21 @@ Look = Callable[[Site, JArray, Any, IO], Any]
 pytree; `w` is a `Held` where the parameters are those of a chip."""
 
 
+Per = Literal["layer", "tile", "column"]
+AXES = {"layer": (0, 1, 2, 3, 4, 5, 6), "tile": (0, 2, 3, 5, 6), "column": (0, 2, 3)}
+"""Axes of column sums `[groups t slices batch k c g]` that share an ADC range."""
+
+
 def observer(
     within: float,
     outputs: float,
     *,
     vectors: int | None = None,
     by_column: bool | None = None,
+    per: Per = "layer",
+    whole: bool = False,
+    scales: Mapping[str, JArray] | None = None,
+    stacks: Mapping[str, int] | None = None,
 ) -> Callable[..., Any]:
     """What multiplies exactly, and sees what the ranges of a site must hold.
 
@@ -46,33 +58,64 @@ def observer(
         vectors: most input vectors of a product to look at, evenly spaced.
         by_column: whether the sums of each column count in its largest weight; unless
             `None`, those weights come along as `"columns"`.
+        per: what shares an ADC range: all of a `"layer"`, of a `"tile"`, or a
+            `"column"` of a tile.
+        whole: whether noise and lost voltage count among the sums.
+        scales: by site, digital scales of columns `[out]` that a range is shared
+            before.
+        stacks: by site, how many layers lie side by side as its groups: each has ranges
+            of its own.
     """
     for name, share in (("within", within), ("outputs", outputs)):
         if not 0 < share <= 1:
             checks.fail(name, "lie in (0, 1]", share, "1 fits every value.")
+    scales, stacks = scales or {}, stacks or {}
 
-    def observe(
-        site: Site, x: JArray, w: JArray, *, io: IO, masked: bool
-    ) -> tuple[JArray, dict]:
-        shape = *x.shape[:2], w.shape[-1]
+    def see(
+        site: Site, io: IO, masked: bool, x: JArray, w: JArray, key: PRNGKey | None
+    ) -> dict[str, JArray]:
         x = x[:, :: max(1, -(-x.shape[1] // (vectors or x.shape[1] or 1)))]
         counts = ~jnp.isnan(x) if masked else jnp.ones(x.shape, bool)
         found, scale = {}, jnp.ones((), x.dtype)
         columns = jnp.max(jnp.abs(w), (0, 1))
         if by_column is not None:
             found["columns"] = columns
-        io, x = inputs_alone(io), jnp.where(counts, x, 0)
+        io, x = io if whole else inputs_alone(io), jnp.where(counts, x, 0)
         if isinstance(io.scaling, LearnedRange | ConstantScale):
-            found["input"] = _share(x, counts, within)
+            found["input"] = _input_range(site.rule, x, counts, within)
             scale = _safe(found["input"])
             io = with_ranges(io, {"input": scale})
         if isinstance(site.rule.io.adc, RANGED):
-            sums = _sums(site.rule, io, x, w)
-            sums = sums / on_tiles(columns, site.rule.tiles) if by_column else sums
+            sums, back = _sums(site.rule, io, x, w, key), jnp.ones((), x.dtype)
+            if by_column:
+                sums = sums / on_tiles(columns, site.rule.tiles)
+            if site.name in scales:
+                back = on_tiles(scales[site.name], site.rule.tiles)
             met = jnp.any(counts, -1)[:, None, None, :, None, None, None]
             met = jnp.broadcast_to(met, sums.shape)
-            found["adc"] = _share(sums, met, outputs) * scale
-        return jnp.zeros(shape, x.dtype), found
+            adc = _shares(sums / back, met, outputs, AXES[per]) * back
+            found["adc"] = adc * _beside(adc, scale)
+        return found
+
+    def observe(
+        site: Site,
+        x: JArray,
+        w: JArray,
+        *,
+        io: IO,
+        masked: bool,
+        key: PRNGKey | None = None,
+    ) -> tuple[JArray, dict]:
+        count = stacks.get(site.name, 1)
+        one = functools.partial(see, site, io, masked)
+        if count == 1:
+            found = one(x, w, key)
+        else:
+            vectors, matrices = (a.reshape(count, -1, *a.shape[1:]) for a in (x, w))
+            number, stage = jnp.arange(count), rng.Stage.LAYER
+            keys = None if key is None else rng.streams(key, stage, number)
+            found = jax.vmap(one)(vectors, matrices, keys)
+        return jnp.zeros((*x.shape[:2], w.shape[-1]), x.dtype), found
 
     return observe
 
@@ -81,7 +124,7 @@ def looking(look: Look) -> Callable[..., Any]:
     """What multiplies exactly, and keeps what `look` finds of the inputs of a site."""
 
     def observe(
-        site: Site, x: JArray, w: Any, *, io: IO, masked: bool
+        site: Site, x: JArray, w: Any, *, io: IO, **_: Any
     ) -> tuple[JArray, Any]:
         found = look(site, x, w, io)
         columns = plain_value(w).shape[-1]
@@ -90,12 +133,14 @@ def looking(look: Look) -> Callable[..., Any]:
     return observe
 
 
-def _sums(rule: Rule, io: IO, x: JArray, w: JArray) -> JArray:
-    def one(x: JArray, w: JArray) -> JArray:
+def _sums(rule: Rule, io: IO, x: JArray, w: JArray, key: PRNGKey | None) -> JArray:
+    def one(x: JArray, w: JArray, key: PRNGKey | None) -> JArray:
         tiles = crossbar.from_weights(w, rule.tiles, normalize=rule.normalize)
-        return crossbar.column_sums(tiles, x, io)
+        return crossbar.column_sums(tiles, x, io, key=key)
 
-    return jax.vmap(one)(x, w)
+    numbers = jnp.arange(x.shape[0])
+    keys = None if key is None else rng.streams(key, rng.Stage.TILE, numbers)
+    return jax.vmap(one)(x, w, keys)
 
 
 def on_tiles(columns: JArray, tiles: TileRule) -> JArray:
@@ -118,6 +163,51 @@ def _share(values: JArray, counts: JArray, share: float) -> JArray:
     part = place - low.astype(size.dtype)
     bound = ordered[low] * (1 - part) + ordered[high] * part
     return jnp.where(number > 0, bound, 0)
+
+
+def _input_range(rule: Rule, x: JArray, counts: JArray, share: float) -> JArray:
+    """A range of inputs: one, or one per row tile where the rule has one per row tile.
+
+    It has the shape of the range that the rule has.
+    """
+    scaling = rule.io.scaling
+    now = scaling.range if isinstance(scaling, LearnedRange) else scaling.value  # pyright: ignore
+    if jnp.ndim(now) == 0:
+        return _share(x, counts, share)
+    cuts = np.cumsum(rule.tiles.parts(x.shape[-1], 1)[0])[:-1]
+    parts = zip(jnp.split(x, cuts, -1), jnp.split(counts, cuts, -1), strict=True)
+    found = [_share(part, own, share) for part, own in parts]
+    return jnp.stack(found).reshape(jnp.shape(now))
+
+
+def _shares(
+    values: JArray, counts: JArray, share: float, axes: tuple[int, ...]
+) -> JArray:
+    """`_share` over these axes; the others stay, behind the first."""
+    kept = tuple(i for i in range(values.ndim) if i not in axes)
+    if not kept:
+        return _share(values, counts, share)
+    sizes = [values.shape[i] for i in kept]
+
+    def rows(a: JArray) -> JArray:
+        return jnp.transpose(a, (*kept, *axes)).reshape(math.prod(sizes), -1)
+
+    found = jax.vmap(lambda v, c: _share(v, c, share))(rows(values), rows(counts))
+    shape = [n if i in kept else 1 for i, n in enumerate(values.shape)]
+    return found.reshape(shape[1:])
+
+
+def _beside(adc: JArray, inputs: JArray) -> JArray:
+    """Input ranges as they multiply ADC ranges `[...]`.
+
+    Or `[... k c 1]`, or `[... t 1 1 k c 1]`; layers of a stack come first in both.
+    """
+    own = 6 if adc.ndim >= 6 else 3 if adc.ndim >= 3 else 0
+    lead = adc.ndim - own
+    if own == 6:
+        return inputs.reshape(*inputs.shape[:lead], -1, 1, 1, 1, 1, 1)
+    largest = jnp.max(inputs, axis=tuple(range(lead, inputs.ndim)))
+    return largest.reshape(*largest.shape, *(1,) * own)
 
 
 def _safe(value: JArray) -> JArray:
@@ -156,7 +246,9 @@ def finished(seen: Seen) -> Ranges:
         if found:
             ranges[name] = {kind: _safe(value) for kind, value in found.items()}
         if "adc" in found and "input" in found:
-            ranges[name]["adc"] = _safe(found["adc"] / ranges[name]["input"])
+            ranges[name]["adc"] = _safe(
+                found["adc"] / _beside(found["adc"], ranges[name]["input"])
+            )
     return ranges
 
 

@@ -9,13 +9,13 @@ with an activation, and does it on tiles; everything else runs as it was. The re
 a pure function again, for `jit`, `grad`, `vmap`, `scan`, `checkpoint` and `shard_map`.
 """
 
-import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from anajax import rng
 from anajax._core import checks
 from anajax._core.types import JArray, PRNGKey, PyTree
 from anajax.chip import Strategies, encode_weights, path_name, program
@@ -35,7 +35,14 @@ from anajax.transformation.on_chip import (
 )
 from anajax.transformation.plan import Builder, Plan, run
 from anajax.transformation.report import Report, check_tiles, report
-from anajax.transformation.rules import Rule, as_rules, check_used, first
+from anajax.transformation.rules import (
+    Rule,
+    as_rules,
+    check_held,
+    check_signature,
+    check_used,
+    first,
+)
 from anajax.transformation.sites import Context, Site, plain_value
 
 HANDLERS = equations.HANDLERS | control.HANDLERS | sharded.HANDLERS
@@ -78,7 +85,7 @@ class AnalogFunction:
     def __init__(self, apply: Callable[..., Any], rules: Rule | Sequence[Rule]):
         self.apply, self.rules = apply, as_rules(rules)
         self.given = bool(rules)
-        _check_signature(apply)
+        check_signature(apply)
 
     def __call__(
         self,
@@ -116,7 +123,10 @@ class AnalogFunction:
         flat[: len(shapes)] = [
             held.get(path, array) for path, array in zip(shapes, flat, strict=False)
         ]
-        outs = run(plan, Context(key, ranges, digital=digital), flat)
+        names = [site.name for site in builder.sites]
+        keys = {} if key is None else rng.path_keys(key, names)
+        context = Context(key, ranges, digital=digital, keys=keys)
+        outs = run(plan, context, flat)
         return jax.tree.unflatten(tree, [plain_value(out) for out in outs])
 
     def sites(self, params: PyTree, *inputs: Any, **options: Any) -> tuple[Site, ...]:
@@ -192,13 +202,34 @@ class AnalogFunction:
         count in its largest weight; unless it is `None`, those weights come along as
         `"columns"`.
         """
-        how = {"vectors": vectors, "by_column": by_column}
-        observe = calibrate.observer(within, outputs, **how)
+        look = calibrate.observer(within, outputs, vectors=vectors, by_column=by_column)
+        seen = self.seen_by(look, params, *inputs, mask=mask, **options)
+        return jax.lax.pmax(seen, over) if over else seen
+
+    def seen_by(
+        self,
+        look: Callable[..., Any],
+        params: PyTree,
+        *inputs: Any,
+        mask: JArray | None = None,
+        key: PRNGKey | None = None,
+        **options: Any,
+    ) -> Seen:
+        """What an observer of `transformation.calibrate` sees at each product.
+
+        Args:
+            look: from `calibrate.observer`.
+            params: parameters.
+            *inputs: inputs.
+            mask: as of `calibrate`.
+            key: names the noise, where the observer counts it.
+            **options: keyword arguments of `apply`.
+        """
         plan, _, flat, _, _ = self._plan(params, inputs, options)
         mask = None if mask is None else jnp.asarray(mask, bool)
-        context = Context(None, {}, observer=observe, mask=mask)
+        context = Context(key, {}, observer=look, mask=mask)
         run(plan, context, flat)
-        return jax.lax.pmax(context.seen, over) if over else context.seen
+        return context.seen
 
     def tally(
         self,
@@ -269,7 +300,7 @@ class AnalogFunction:
             strategy: how weights become conductances; one for all, or one per path.
             key: one key is one chip.
             scope: the weights that share one compensation factor: those of a layer, of
-                a column, or `"none"` for no compensation.
+                a column, of a tile, or `"none"` for no compensation.
             normalize: whose largest |weight| fills the range, see `mapping.normalized`.
             combine: which devices of a weight share an ADC conversion: `"analog"`
                 (all), `"digital"` (one each), or the group of each device, such as
@@ -329,7 +360,7 @@ class AnalogFunction:
         marks += [None] * (len(arrays) - len(marks))
         plan = builder.walk(jaxpr, consts, marks)
         met = [path for site in builder.sites for path in site.layouts]
-        _check_held(held, met)
+        check_held(held, met)
         if self.given:
             check_used(self.rules, list(shapes), builder.products, met, builder.reasons)
             check_tiles(report(shapes, builder), self.rules)
@@ -353,29 +384,5 @@ def _shapes(named: list[tuple[str, Any]]) -> dict[str, tuple[int, ...]]:
     return dict(arrays)
 
 
-def _check_held(held: Collection[str], met: list[str]) -> None:
-    """Refuse a chip whose weights are not those of this function with these rules."""
-    missing = sorted(set(held) - set(met))
-    if missing or (held and not set(met) <= set(held)):
-        got = f"one of {sorted(held)}"
-        remedy = "Put them on a chip by this very function."
-        checks.fail("params", f"be a chip with the weights {met}", got, remedy)
-
-
 def _is_array(leaf: Any) -> bool:
     return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
-
-
-def _check_signature(apply: Callable[..., Any]) -> None:
-    try:
-        parameters = inspect.signature(apply).parameters
-    except (TypeError, ValueError):
-        return
-    for name in ("key", "ranges"):
-        found = parameters.get(name)
-        if found is not None and found.kind is found.KEYWORD_ONLY:
-            got = "an argument of that name for `apply` itself"
-            remedy = (
-                "Wrap it: lambda params, k, *inputs: apply(params, *inputs, key=k)."
-            )
-            checks.fail(name, "be left to the hardware", got, remedy)

@@ -30,9 +30,9 @@ from anajax.rng import Stage
 from anajax.transformation.sites import Held, Site, as_io, tiles_of
 
 Combine = str | tuple[int, ...]
-Scope = Literal["layer", "column", "none"]
+Scope = Literal["layer", "column", "tile", "none"]
 """Over which weights one factor of the drift compensation is shared."""
-PER = {"layer": "global", "column": "column"}
+PER = {"layer": "global", "column": "column", "tile": "tile"}
 
 
 @functools.partial(
@@ -212,13 +212,24 @@ class AnalogChip:
     def _factor(self, path: str, before: JArray, now: JArray) -> JArray:
         layout, shape = self._layout(path), self._layer(path).targets.shape[:-1]
         found = compensation.compensation_factor(before, now, per=PER[self.scope])
-        rows = jnp.broadcast_to(found[:, None], now.shape)
-        return layout.restored(rows, shape)
+        _, rows, columns = sizes = layout.sizes(shape)
+        if self.scope == "tile":
+            tiles = self.sites[path].rule.tiles
+            one = functools.partial(
+                crossbar.spread, rule=tiles, rows=rows, columns=columns
+            )
+            each = jax.vmap(one)(found)
+        else:
+            each = jnp.broadcast_to(found[:, None], sizes)
+        return layout.restored(each, shape)
 
     def _answers(
         self, t: Float[JArray, ""] | float, index: int | JArray
     ) -> dict[str, JArray]:
-        """By path, responses `[layers in out]` to one-hot inputs of full range."""
+        """By path, responses to one-hot inputs of full range.
+
+        `[layers in out]`; of each tile `[layers in t k c]` for factors of tiles.
+        """
         key = rng.stream(self.programmed.key, Stage.TIME, index)
         raw, digital = self._raw(t)
         return {
@@ -230,6 +241,7 @@ class AnalogChip:
         self, path: str, held: Held, digital: dict[str, JArray], key: PRNGKey
     ) -> JArray:
         layout, site = self._layout(path), self.sites[path]
+        product = crossbar.partial_sums if self.scope == "tile" else crossbar.mvm
         matrices = jax.tree.map(lambda w: layout.matrices(w, path), held)
         layers = matrices.value.shape[0]
         lead, given = len(site.loops), self.ranges.get(site.name, {})
@@ -249,7 +261,7 @@ class AnalogChip:
                 height = jnp.max(scaling.value)
             tiles = tiles_of(site.rule, w, digital[path])
             return compensation.read_out(
-                lambda x: crossbar.mvm(tiles, x * height, io, key=key) / height,
+                lambda x: product(tiles, x * height, io, key=key) / height,
                 tiles.rows,
                 dtype=w.value.dtype,
             )

@@ -79,7 +79,7 @@ class Dot:
         groups, rows, _ = self.sizes
         pairs = [[self.batch[s][i] for i in self.groups] for s in (0, 1)]
         copies = [[self.batch[s][i] for i in self.copies] for s in (0, 1)]
-        w = jax.tree.map(self._matrices, w)
+        w = jax.tree.map(self.matrices, w)
         order = (*pairs[0], *copies[0], *self._free(0), *self.rows[0])
         vectors = jnp.transpose(x, order).reshape(groups, -1, rows)
         y, more = multiply(vectors, w, None)
@@ -90,7 +90,8 @@ class Dot:
         want = [*sorted(batch), *free[self.weight_first], *free[not self.weight_first]]
         return jnp.transpose(y.reshape(shape), [have.index(n) for n in want]), more
 
-    def _matrices(self, w: JArray) -> JArray:
+    def matrices(self, w: JArray) -> JArray:
+        """A weight as its matrices `[groups in out]`."""
         for i in self.copies:
             w = jax.lax.slice_in_dim(w, 0, 1, axis=self.batch[1][i])
         pairs, copies = (
@@ -175,7 +176,7 @@ class Convolution:
     ) -> Any:
         """The product, its axes in the order of the convolution; what comes along."""
         groups, rows, columns = self.sizes
-        w = jax.tree.map(self._matrices, w)
+        w = jax.tree.map(self.matrices, w)
         x = jnp.transpose(x, (self.x_order[0], *self.x_order[2:], self.x_order[1]))
 
         def some(x: JArray, part: Any) -> Any:
@@ -188,10 +189,24 @@ class Convolution:
             return jnp.moveaxis(y, 0, 1).reshape(*outer, groups * columns), more
 
         y, more = in_parts(some, x, self._per_item(x), limit, over)
-        back = (self.y_order[0], *self.y_order[2:], self.y_order[1])
-        return jnp.transpose(y, [back.index(i) for i in range(y.ndim)]), more
+        return self.ordered(y), more
 
-    def _matrices(self, w: JArray) -> JArray:
+    def convolve(self, x: JArray, w: JArray) -> JArray:
+        """The convolution itself, `[batch *space channels]`."""
+        numbers = jax.lax.ConvDimensionNumbers(self.x_order, self.w_order, self.y_order)
+        strides, padding, spread, dilation = self.window
+        y = jax.lax.conv_general_dilated(
+            x, w, strides, padding, spread, dilation, numbers, self.groups
+        )
+        return jnp.transpose(y, (self.y_order[0], *self.y_order[2:], self.y_order[1]))
+
+    def ordered(self, y: JArray) -> JArray:
+        """A result `[batch *space channels]` with its axes as the convolution has."""
+        back = (self.y_order[0], *self.y_order[2:], self.y_order[1])
+        return jnp.transpose(y, [back.index(i) for i in range(y.ndim)])
+
+    def matrices(self, w: JArray) -> JArray:
+        """A kernel as its matrices `[groups in out]`."""
         groups, rows, columns = self.sizes
         w = jnp.transpose(w, (*self.w_order[2:], *self.w_order[1::-1]))
         return w.reshape(rows, groups, columns).swapaxes(0, 1)

@@ -1,8 +1,9 @@
 """Which weights become analog, and how: ordered rules on the paths of parameters."""
 
 import dataclasses
+import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from anajax._core import checks
@@ -126,6 +127,39 @@ def check_used(
             got = f"none for {rule.path!r}: {why}"
             remedy = "Correct the pattern, or drop the rule (`fold=True` takes folded)."
             checks.fail("rules", "each cover a weight in a product", got, remedy)
+
+
+def check_held(held: Collection[str], met: list[str]) -> None:
+    """Refuse a chip whose weights are not those of this function with these rules.
+
+    Raises:
+        ValueError: naming the weights.
+    """
+    missing = sorted(set(held) - set(met))
+    if missing or (held and not set(met) <= set(held)):
+        got = f"one of {sorted(held)}"
+        remedy = "Put them on a chip by this very function."
+        checks.fail("params", f"be a chip with the weights {met}", got, remedy)
+
+
+def check_signature(apply: Callable[..., Any]) -> None:
+    """Refuse a function that takes what the hardware takes.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    try:
+        parameters = inspect.signature(apply).parameters
+    except (TypeError, ValueError):
+        return
+    for name in ("key", "ranges"):
+        found = parameters.get(name)
+        if found is not None and found.kind is found.KEYWORD_ONLY:
+            got = "an argument of that name for `apply` itself"
+            remedy = (
+                "Wrap it: lambda params, k, *inputs: apply(params, *inputs, key=k)."
+            )
+            checks.fail(name, "be left to the hardware", got, remedy)
 
 
 EMPTY = "its product is empty"

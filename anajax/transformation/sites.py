@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 
 from anajax import crossbar, rng
 from anajax._core import checks
@@ -25,6 +26,7 @@ from anajax.crossbar.periphery import (
 )
 from anajax.crossbar.tiling import Scaling, TileRule
 from anajax.mapping.layout import Layout
+from anajax.transformation import direct
 from anajax.transformation._jax import bind, precision, varying, with_automatic_axes
 from anajax.transformation.products import Convolution, Dot
 from anajax.transformation.rules import Rule
@@ -111,6 +113,8 @@ class Context:
     """What the observer found, by site."""
     digital: Mapping[str, JArray] = dataclasses.field(default_factory=dict)
     """Factors behind the ADCs of the parts of weights on a chip, by path."""
+    keys: Mapping[str, rng.FirstRead] = dataclasses.field(default_factory=dict)
+    """Keys of sites that were derived together; the others follow from `key`."""
     adds: bool = False
     """Whether what the observer finds adds up over steps; else the largest counts."""
 
@@ -154,7 +158,7 @@ class Context:
         seen = jnp.where(jnp.isnan(x), jnp.inf, x)  # what went wrong is not left out
         return jnp.where(mask, seen, jnp.nan)
 
-    def key_of(self, site: Site, *operands: JArray) -> PRNGKey | None:
+    def key_of(self, site: Site, *operands: JArray) -> PRNGKey | rng.FirstRead | None:
         """The noise key of a site in this step of all loops around it.
 
         Inside a `shard_map` that keeps track of what differs between devices, devices
@@ -162,10 +166,13 @@ class Context:
         """
         if self.key is None:
             return None
-        key = rng.path_key(self.key, site.name)
+        known, axes = self.keys.get(site.name), varying(*operands)
+        if known is not None and not self.steps and not axes:
+            return known
+        key = rng.path_key(self.key, site.name) if known is None else known.key
         for _, step, _ in self.steps:
             key = jr.fold_in(rng.path_key(key, "step"), step)
-        for axis in varying(*operands):
+        for axis in axes:
             key = jr.fold_in(rng.path_key(key, axis), jax.lax.axis_index(axis))
         return key
 
@@ -218,11 +225,10 @@ def tiles_of(
     """The tiles of one matrix `[in, out]`; of a chip with the factors of its parts."""
     if not isinstance(w, Held):
         return crossbar.from_weights(w, rule.tiles, normalize=rule.normalize)
-    return crossbar.from_planes(
+    return crossbar.from_groups(
         jnp.stack(w.parts, -1),
         rule.tiles,
-        coefficients=jnp.ones(len(w.parts)) if digital is None else digital,
-        combine="digital",
+        digital=np.ones(len(w.parts)) if digital is None else digital,
         normalize=rule.normalize,
         variance=jnp.stack(w.variance, -1) if w.variance else None,
     )
@@ -249,7 +255,7 @@ def multiply(
     io: IO,
     x: JArray,
     w: JArray | Held,
-    key: PRNGKey | None,
+    key: PRNGKey | rng.FirstRead | None,
     digital: JArray | None,
 ) -> JArray:
     """The product of a site on tiles.
@@ -264,12 +270,20 @@ def multiply(
     """
 
     def product(x: JArray, w: Any, part: Any) -> tuple[JArray, None]:
-        own = key
-        if key is not None and part is not None:
-            own = jr.fold_in(rng.path_key(key, "part"), part)
+        own = key if part is None else of_part(key, part)
         return _in_groups(how, io, x, w, own, digital), None
 
-    return how.form.run(x, w, product, how.patches)[0]
+    form = how.form
+    if isinstance(form, Convolution) and not isinstance(w, Held):
+        if direct.fits(form, how.tiles, io):
+            return direct.convolved(form, how.tiles, how.normalize, io, x, w, key)
+    return form.run(x, w, product, how.patches)[0]
+
+
+def of_part(key: PRNGKey | rng.FirstRead | None, part: JArray | int) -> PRNGKey | None:
+    """The key of a part of a batch."""
+    key = key.key if isinstance(key, rng.FirstRead) else key
+    return None if key is None else jr.fold_in(rng.path_key(key, "part"), part)
 
 
 def _in_groups(
@@ -285,7 +299,7 @@ def _in_groups(
     def one(x: JArray, w: JArray | Held, key: PRNGKey | None) -> JArray:
         tiles = tiles_of(how, w, digital)
         if isinstance(w, Held) and w.factor is not None:
-            tiles = crossbar.rescale(tiles, jnp.max(w.factor, axis=0))
+            tiles = crossbar.rescale(tiles, crossbar.of_tiles(w.factor, how.tiles))
         y = crossbar.mvm(tiles, x, io, key=key)
         if not isinstance(w, Held) or w.offset is None:
             return y
@@ -359,10 +373,14 @@ class Product(Action):
 
     def _observe(self, context: Context, eqn: Any, x: JArray, w: Any) -> None:
         site, masked = self.site, context.mask is not None
+        if x.size and not masked:
+            checks.finite(f"inputs of {site.name}", x)
+        key = context.key_of(site, x, plain_value(w))
 
         def product(x: JArray, w: Any, part: Any) -> Any:
+            own = key if part is None else of_part(key, part)
             io = context.io_of(site)
-            return context.observer(site, x, w, io=io, masked=masked)
+            return context.observer(site, x, w, io=io, masked=masked, key=own)
 
         def whole(x: JArray, w: Any) -> Any:
             with precision(eqn):

@@ -20,6 +20,7 @@ from anajax.analysis.hardware import NON_IDEALITIES
 from anajax.analysis.periphery import Periphery
 from anajax.analysis.tolerance import FACTORS, RAY
 from anajax.chip import Scope
+from anajax.costs.known import CostOptions
 from anajax.devices.faults import Faults
 from anajax.studies.config.durations import parse_duration
 from anajax.studies.config.sections import (
@@ -34,7 +35,7 @@ from anajax.studies.config.sections import (
     refuse,
 )
 from anajax.studies.config.workload import WorkloadSection
-from anajax.studies.ways.base import DIGITAL
+from anajax.studies.ways.base import DIGITAL, Way
 from anajax.studies.ways.catalog import Entries, entries
 from anajax.studies.ways.digital import TrainingOptions
 from anajax.studies.ways.site import OptimizerOptions
@@ -223,6 +224,9 @@ class StudyConfig(Section):
     periphery: Options[Periphery] | None = None
     compensation: CompensationSection = CompensationSection()
     optimizer: Options[OptimizerOptions] = Options[OptimizerOptions]()
+    training: Options[TrainingOptions] | None = None
+    costs: Options[CostOptions] | None = None
+    """Energy, latency and area on a chip, in the results; null for none."""
     extrapolate: bool = Field(
         default=False, description="true to allow times that the source does not cover"
     )
@@ -238,6 +242,10 @@ class StudyConfig(Section):
                 changes[one] = getattr(self, one).with_file(find)
             elif hasattr(self, many):
                 changes[many] = [each.with_file(find) for each in getattr(self, many)]
+        if self.costs is not None and self.costs.record.file:
+            file = find(self.costs.record.chip, "costs.chip")
+            new = self.costs.model_dump() | {"chip": file}
+            changes["costs"] = type(self.costs).model_validate(new)
         return self.model_copy(update=changes)
 
     @model_validator(mode="after")
@@ -252,12 +260,33 @@ class StudyConfig(Section):
             )
         return self
 
+    @property
+    def ways(self) -> list[Way]:
+        """All ways to program that it names."""
+        one = getattr(self, "strategy", None)
+        return list(getattr(self, "strategies", [] if one is None else [one]))
+
+    @model_validator(mode="after")
+    def _trained(self) -> "StudyConfig":
+        asking = [e.title for e in self.ways if e.trained]
+        if asking and self.training is None:
+            raise ValueError(
+                f"`training` must be there for strategies with `trained`: got null for "
+                f"{asking}. Add the section `training`, which may be {{}}."
+            )
+        alike = [e.title for e in self.ways if e.family == DIGITAL]
+        if alike and self.training and self.training.record.goal == DIGITAL:
+            raise ValueError(
+                f"`training.goal` must be labels for {alike}: got digital, which is "
+                "where the digital network is already. Drop the entry."
+            )
+        return self
+
 
 class ProgrammedConfig(StudyConfig):
     """What studies that compare strategies share."""
 
     strategies: Entries
-    training: Options[TrainingOptions] | None = None
     required: RequiredSection | None = None
     save_every: int | None = Field(
         default=None,
@@ -265,22 +294,6 @@ class ProgrammedConfig(StudyConfig):
         description="chips, 1 or more, or null for several times a minute",
     )
     """Chips after which they are saved, besides several times a minute."""
-
-    @model_validator(mode="after")
-    def _trained(self) -> "ProgrammedConfig":
-        asking = [e.title for e in self.strategies if e.trained]
-        if asking and self.training is None:
-            raise ValueError(
-                f"`training` must be there for strategies with `trained`: got null for "
-                f"{asking}. Add the section `training`, which may be {{}}."
-            )
-        alike = [e.title for e in self.strategies if e.family == DIGITAL]
-        if alike and self.training and self.training.record.goal == DIGITAL:
-            raise ValueError(
-                f"`training.goal` must be labels for {alike}: got digital, which is "
-                "where the digital network is already. Drop the entry."
-            )
-        return self
 
     @model_validator(mode="after")
     def _listed(self) -> "ProgrammedConfig":

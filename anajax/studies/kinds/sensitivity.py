@@ -19,6 +19,7 @@ from anajax.analysis.impaired import ImpairedModel, greedy_order, grow, numbers
 from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.sharding import place
 from anajax.analysis.workload import Workload
+from anajax.studies.bill import labelled
 from anajax.studies.kinds import sensitivity_page as page
 from anajax.studies.kinds import sensitivity_results as arrays
 from anajax.studies.kinds.base import Kind
@@ -28,10 +29,11 @@ from anajax.studies.kinds.sensitivity_config import (
     LayersSection,
     SensitivityConfig,
 )
-from anajax.studies.plan import Deployed, deploy, engine_of
+from anajax.studies.plan import Deployed, Placed, deploy, engine_of
+from anajax.studies.programs import Programs
 from anajax.studies.report import results
 from anajax.studies.report.statistics import mean_and_error
-from anajax.studies.store.drafts import Draft
+from anajax.studies.store.drafts import Draft, drop_all
 from anajax.studies.store.parts import Parts
 
 BLOCK = 64
@@ -61,21 +63,48 @@ class Sensitivity:
         blocks = sum(-(-len(d.points) // BLOCK) for d in self.designs.values())
         layers = 0
         if self.config.layers is not None:
-            layers = len(self.deployed.layers) + 2
+            layers = len(self.paths) + 2
         gradients = self.config.gradients is not None
-        return len(self.names) + gradients + blocks + layers
+        return 1 + len(self.names) + gradients + blocks + layers
+
+    @property
+    def paths(self) -> list[str]:
+        """Of the layers."""
+        return [p.path for p in self.deployed.network.report.analog]
+
+    def run(self, parts: Parts, digital: np.ndarray) -> xr.Dataset:
+        """Do all parts that are not done.
+
+        Args:
+            parts: what is done; saves what is not.
+            digital: metric of the digital network `[items]`.
+        """
+        config, d = self.config, self.deployed
+        programs = Programs(config, d.network, d.case, parts, bill=d.bill)
+        placed = d.placed(programs.part(config.strategy))
+        return Runner(self, placed, parts).run(digital)
+
+
+class Runner:
+    """Measures a program on hardware that is worse, or on some layers alone."""
+
+    def __init__(self, study: Sensitivity, placed: Placed, parts: Parts):
+        self.config, self.work, self.engine = study.config, study.work, study.engine
+        self.study, self.placed, self.parts = study, placed, parts
+        self.paths = study.paths
 
     @functools.cached_property
     def shared(self) -> tuple[Any, ...]:
         """What all points have in common, on the mesh if there is one."""
-        d, mesh = self.deployed, self.engine.mesh
+        placed, mesh = self.placed, self.engine.mesh
         times = filled(jnp.asarray(self.config.times[-1:], float))
         held = as_times(self.config.compensation.recalibrate)
-        items, layers, rest = d.network.items, d.layers, (d.hardware, times, held)
+        items, rest = placed.network.items, (placed.hardware, times, held)
+        programmed = placed.layers, placed.params
         if mesh is not None:
-            items, layers = items.on(mesh), place(layers, mesh, cut="weights")
+            items, programmed = items.on(mesh), place(programmed, mesh, cut="weights")
             rest = place(rest, mesh)
-        return layers, items, *rest
+        return *programmed, items, *rest
 
     def measure(
         self, points: np.ndarray, chips: int, kept: Kept, *, stop: bool = False
@@ -91,76 +120,93 @@ class Sensitivity:
         engine = self.engine
         engine = engine if stop else dataclasses.replace(engine, stop_at_se=None)
         return engine.measure(
-            ImpairedModel(self.deployed.network),
+            ImpairedModel(self.placed.network),
             points,
             chip_keys(rng.key(self.config.seed), np.arange(chips)),
             self.shared,
             times=1,
             items=self.work.x.shape[0],
+            subsets=self.work.subsets,
             kept=kept,
         )
 
-    def run(self, parts: Parts, digital: np.ndarray) -> xr.Dataset:
+    def run(self, digital: np.ndarray) -> xr.Dataset:
         """Do all parts that are not done.
 
         Args:
-            parts: what is done; saves what is not.
             digital: metric of the digital network `[items]`.
         """
-        config, d = self.config, self.deployed
+        config, case = self.config, self.study.deployed.case
         tables = [
-            arrays.design(name, plan, self._designed(name, plan, parts))
-            for name, plan in self.designs.items()
+            arrays.design(name, plan, self._designed(name, plan))
+            for name, plan in self.study.designs.items()
         ]
         if config.one_at_a_time is not None:
-            grown = {n: self._grown(n, parts, digital) for n in self.names}
-            tables.append(arrays.one_at_a_time(config.one_at_a_time, d, grown))
-        if config.gradients is not None:
-            found = self._gradients(config.gradients, parts)
-            tables.append(arrays.gradients(found))
-        if config.layers is not None:
-            found = self._layers(config.layers, parts)
+            grown = {n: self._grown(n, digital) for n in self.study.names}
             tables.append(
-                arrays.layers(self.deployed.network, found, config.layers.order)
+                arrays.one_at_a_time(config.one_at_a_time, self.placed, grown)
             )
-        tables.append(results.devices({d.device.name: d.device}))
-        tables.append(results.times(config.times[-1:], d.extrapolated[-1:]))
+        if config.gradients is not None:
+            tables.append(arrays.gradients(self._gradients(config.gradients)))
+        if config.layers is not None:
+            found = self._layers(config.layers)
+            tables.append(
+                arrays.layers(self.placed.network, found, config.layers.order)
+            )
+        tables.append(results.devices({case.device.name: case.device}))
+        tables.append(results.times(config.times[-1:], case.extrapolated[-1:]))
+        drop_all(self.parts.folder)
         data = xr.merge(
             tables, compat="no_conflicts", join="outer", combine_attrs="no_conflicts"
         )
-        return data.assign_attrs(strategy=config.strategy.title)
+        data = data.assign_attrs(strategy=config.strategy.title)
+        spent = self.placed.costs(np.asarray(config.times[-1:]))
+        return labelled(data, self.placed.bill, spent)
 
-    def _grown(self, name: str, parts: Parts, digital: np.ndarray) -> Arrays:
+    def _grown(self, name: str, digital: np.ndarray) -> Arrays:
         section = self.config.one_at_a_time
         assert section is not None
         sign = 1.0 if self.work.higher_is_better else -1.0
-        layers = len(self.deployed.layers)
+        layers, subsets = len(self.paths), list(self.work.subsets.values())
 
         def compute(draft: Draft) -> dict[str, Any]:
-            def at(factor: float) -> tuple[np.ndarray, np.ndarray]:
-                """Metric of each chip and of each item."""
+            def at(factor: float) -> tuple[np.ndarray, ...]:
+                """Metric of each chip, of each item, and of each subset and chip."""
                 point = numbers(layers, {name: np.asarray([factor])})
                 kept = draft.section(f"{factor:.17g}")
                 found = self.measure(point, self.config.chips, kept, stop=True)
-                chips, items = found.metric[0, :, 0], found.item_metric[0, 0]
-                return chips.astype(float), items.astype(float)
+                of_subset = found.subset_metric[:, 0, :, 0]
+                several = found.metric[0, :, 0], found.item_metric[0, 0], of_subset
+                return tuple(v.astype(float) for v in several)
 
-            nominal = section.against == "nominal"
-            of_items = digital.astype(float)
-            reference, of_items = at(1.0) if nominal else (of_items.mean(), of_items)
+            items = digital.astype(float)
+            means = np.asarray([items[mask].mean() for mask in subsets])
+            reference = items.mean(), items, means.reshape(-1, 1)
+            if section.against == "nominal":
+                reference = at(1.0)
+            of_items, of_subsets = [], []
 
             def lost(factor: float) -> tuple[np.ndarray, float]:
-                chips, items = at(factor)
-                _, error = mean_and_error(of_items - items)
-                return sign * (reference - chips), float(error)
+                chips, each, subset = (
+                    sign * (r - v) for r, v in zip(reference, at(factor), strict=True)
+                )
+                of_items.append(each)
+                of_subsets.append(subset)
+                return chips, float(mean_and_error(each)[1])
 
             factors, gaps, errors = grow(lost, section.factors, section.gap)
-            return {"factors": factors, "gaps": gaps, "item_error": errors}
+            return {
+                "factors": factors,
+                "gaps": gaps,
+                "item_error": errors,
+                "item_gap": np.asarray(of_items, np.float32),
+                "subset_gap": np.asarray(of_subsets),
+            }
 
-        return parts.get(f"grown-{name}", compute, needs=("item_error",))
+        return self.parts.get(f"grown-{name}", compute, needs=("item_gap",))
 
-    def _gradients(self, section: GradientsSection, parts: Parts) -> Arrays:
-        d = self.deployed
+    def _gradients(self, section: GradientsSection) -> Arrays:
+        d = self.placed
 
         def compute(_: Draft) -> dict[str, Any]:
             found = elasticities(
@@ -171,16 +217,17 @@ class Sensitivity:
                 self.config.times[-1],
                 key=rng.key(self.config.seed),
                 chips=section.chips,
+                params=d.params,
                 recalibrate=self.config.compensation.recalibrate,
                 mesh=self.engine.mesh,
             )
             return vars(found)
 
-        return parts.get("gradients", compute)
+        return self.parts.get("gradients", compute)
 
-    def _designed(self, name: str, design: Design, parts: Parts) -> Arrays:
+    def _designed(self, name: str, design: Design) -> Arrays:
         section = getattr(self.config, name)
-        layers = len(self.deployed.layers)
+        layers = len(self.paths)
 
         def at(points: np.ndarray) -> np.ndarray:
             factors = dict(zip(design.names, 2.0**points.T, strict=True))
@@ -195,11 +242,11 @@ class Sensitivity:
                 every = {n: getattr(found, n)[:, :, 0] for n in sorted(MEASURES)}
                 return {n: np.mean(v, 1, dtype=float) for n, v in every.items()}
 
-            blocks.append(parts.get(f"{design.method}-{i:04d}", compute))
+            blocks.append(self.parts.get(f"{design.method}-{i:04d}", compute))
         return {n: np.concatenate([b[n] for b in blocks]) for n in sorted(MEASURES)}
 
-    def _layers(self, section: LayersSection, parts: Parts) -> Arrays:
-        paths = list(self.deployed.layers)
+    def _layers(self, section: LayersSection) -> Arrays:
+        paths, parts = self.paths, self.parts
 
         def measure(masks: np.ndarray, draft: Draft) -> Arrays:
             points = numbers(len(paths), {}, masks)

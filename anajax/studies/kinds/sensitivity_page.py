@@ -12,8 +12,15 @@ from anajax.analysis.hardware import NON_IDEALITIES
 from anajax.chip import Strategies
 from anajax.studies.config.durations import human
 from anajax.studies.kinds.tolerance import curves_figure as _curves_figure
-from anajax.studies.kinds.tolerance import factor_text, interval
+from anajax.studies.kinds.tolerance import (
+    factor_text,
+    interval,
+    of_subsets,
+    subsets_text,
+    tolerated,
+)  # fmt: skip
 from anajax.studies.report import assumptions as assumed
+from anajax.studies.report import costs
 from anajax.studies.report.blocks import (
     Block,
     Cell,
@@ -21,7 +28,7 @@ from anajax.studies.report.blocks import (
     cells,
     format_of,
     loss_unit,
-)
+)  # fmt: skip
 from anajax.studies.report.plots import (
     OPTIMIZED,
     Z90,
@@ -50,7 +57,8 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
         "variance_total": _variance,
         "alone_metric": _layers,
     }
-    return [make(data) for name, make in there.items() if name in data]
+    made = [make(data) for name, make in there.items() if name in data]
+    return [*made, *costs.blocks(data)]
 
 
 def assumptions(data: xr.Dataset) -> list[str]:
@@ -65,6 +73,7 @@ def assumptions(data: xr.Dataset) -> list[str]:
         "to.",
         "Morris and Sobol: outputs are means over the same chips at all points, so "
         "that shares are of the hardware's variance, not of chance.",
+        *costs.assumptions(data),
     ]
 
 
@@ -78,7 +87,10 @@ def _tolerance(data: xr.Dataset) -> Block:
         nominal = f"{float(one.amount_nominal):.3g} {one.unit.values}"
         factor = factor_text(one.largest_factor)
         head = str(one.title.values)
-        rows.append(cells(head, nominal, factor, interval(one), tolerated(one)))
+        subsets = [show.number(v) for v in of_subsets(one)]
+        rows.append(
+            cells(head, nominal, factor, interval(one), tolerated(one), *subsets)
+        )
     reference = {
         "digital": "the digital network",
         "nominal": "the same chips at factor 1",
@@ -92,8 +104,15 @@ def _tolerance(data: xr.Dataset) -> Block:
         "chips first passes what is accepted is the largest tolerated factor. "
         "Intervals: 90 %, bootstrap over chips, the same chips at all factors. The "
         f"standard error of a loss over test items is at most {worst}."
-        f"{assumed.stopping(data, 'factor')}",
-        header=["imperfection", "nominal", "factor", "90 % interval", "tolerated"],
+        f"{assumed.stopping(data, 'factor')}{subsets_text(data)}",
+        header=[
+            "imperfection",
+            "nominal",
+            "factor",
+            "90 % interval",
+            "tolerated",
+            *map(str, data.subset.values),
+        ],
         rows=rows,
         drawings=[
             Drawing(
@@ -120,16 +139,6 @@ def _accepted(data: xr.Dataset) -> str:
 def ranked(data: xr.Dataset) -> list[int]:
     """Indices of imperfections, the least tolerated first."""
     return [int(i) for i in np.argsort(data.largest_factor.values, kind="stable")]
-
-
-def tolerated(one: xr.Dataset) -> str:
-    """The tolerated value of an imperfection in its unit, as text."""
-    factor = float(one.largest_factor)
-    if factor == 0:
-        return "less than was tried"
-    if not np.isfinite(factor):
-        return "more than was tried"
-    return f"{float(one.amount_factor):.2g} {one.unit.values}"
 
 
 def tolerance_figure(data: xr.Dataset) -> Figure:

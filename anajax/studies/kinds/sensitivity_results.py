@@ -1,7 +1,7 @@
 """Results of a study of sensitivity as labelled arrays."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,23 +16,24 @@ from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.tolerance import requirement
 from anajax.studies.kinds import tolerance
 from anajax.studies.kinds.sensitivity_config import OneAtATimeSection
-from anajax.studies.plan import Deployed
+from anajax.studies.plan import Placed
 from anajax.studies.report.results import unit_of
 
 
 def one_at_a_time(
     section: OneAtATimeSection,
-    deployed: Deployed,
+    placed: Placed,
     found: Mapping[str, Arrays],
 ) -> xr.Dataset:
     """What each imperfection costs as it grows, and how far it may.
 
     Args:
         section: of the config.
-        deployed: the network on its hardware.
-        found: `factors`, `gaps` and `item_error` by imperfection.
+        placed: what was on the chips.
+        found: by imperfection `factors`, `gaps`, `item_error`, `item_gap` and
+            `subset_gap`.
     """
-    unit = unit_of(deployed.network.work)
+    unit = unit_of(placed.network.work)
     limits = [
         requirement(name, one["factors"], one["gaps"], section.gap)
         for name, one in found.items()
@@ -43,15 +44,16 @@ def one_at_a_time(
         np.asarray(section.factors),
         unit=unit,
     )
-    errors = np.full((len(found), len(section.factors)), np.nan)
-    for i, one in enumerate(found.values()):
-        errors[i, : len(one["item_error"])] = one["item_error"]
-    w_max = next(iter(deployed.w_max.values()))
+    every = {
+        name: _filled([one[name] for one in found.values()], len(section.factors))
+        for name in ("item_error", "item_gap", "subset_gap")
+    }
+    w_max = float(np.max(next(iter(placed.layers.values())).w_max))
 
     def amount(name: str, factor: float) -> float:
         if factor == 0 or not np.isfinite(factor):
             return np.nan
-        return value(deployed.hardware, name, factor, w_max)
+        return value(placed.hardware, name, factor, w_max)
 
     amounts = {
         f"amount_{end}": (
@@ -60,16 +62,35 @@ def one_at_a_time(
         )
         for end in ("nominal", "factor", "low", "high")
     }
-    comment = {"units": unit, "comment": "standard error of gap over items"}
+    names = {
+        "gap_item_error": ("item_error", (), "standard error of gap over items"),
+        "item_gap": ("item_gap", ("item",), "loss of a test item, mean over chips"),
+        "subset_gap": ("subset_gap", ("subset", "chip"), "loss of a subset"),
+    }
+    dims = ("imperfection", "factor")
     return (
-        data.assign(gap_item_error=(("imperfection", "factor"), errors, comment))
+        data.assign(
+            {
+                name: ((*dims, *more), every[key], {"units": unit, "comment": comment})
+                for name, (key, more, comment) in names.items()
+            }
+        )
         .assign(amounts)
         .assign_coords(
             chip=np.arange(data.sizes["chip"]),
+            subset=np.array(list(placed.network.work.subsets), dtype=str),
             unit=("imperfection", [NON_IDEALITIES[n].unit for n in found]),
         )
         .assign_attrs(gap=section.gap, against=section.against)
     )
+
+
+def _filled(rows: Sequence[np.ndarray], size: int) -> np.ndarray:
+    """Rows of unlike length as `[rows size ...]`; NaN where one ends before."""
+    every = np.full((len(rows), size, *rows[0].shape[1:]), np.nan, rows[0].dtype)
+    for i, row in enumerate(rows):
+        every[i, : len(row)] = row
+    return every
 
 
 def gradients(found: Arrays) -> xr.Dataset:

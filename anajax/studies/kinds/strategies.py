@@ -8,7 +8,6 @@ import numpy as np
 import xarray as xr
 from jax.sharding import Mesh
 
-from anajax import rng
 from anajax._core.types import PyTree
 from anajax.analysis.engine import Arrays, Engine, Kept, Tally
 from anajax.analysis.hardware import NOISE, Factors, Hardware, impair, present
@@ -17,6 +16,7 @@ from anajax.analysis.tolerance import RAY, Requirement, requirement
 from anajax.analysis.workload import Workload, evaluate, outputs
 from anajax.programming import strategy_file
 from anajax.programming.strategy_file import from_text, to_text
+from anajax.studies.bill import Bill
 from anajax.studies.config.study import (
     DevicesConfig,
     ProgrammedConfig,
@@ -27,18 +27,19 @@ from anajax.studies.kinds import strategies_results as arrays
 from anajax.studies.kinds.base import Kind
 from anajax.studies.plan import (
     Case,
+    Placed,
+    bill_of,
     cases_of,
     engine_of,
     measure,
     network_of,
-    site_of,
 )
+from anajax.studies.programs import Programs
 from anajax.studies.store.drafts import Draft, Saving, drop_all
 from anajax.studies.store.parts import Parts
-from anajax.studies.ways import kept as made
 from anajax.studies.ways.base import DIGITAL, Way
-from anajax.studies.ways.digital import need_labels, train
-from anajax.studies.ways.site import Program, Site
+from anajax.studies.ways.digital import need_labels
+from anajax.studies.ways.site import Program
 
 
 def prepare(
@@ -60,6 +61,7 @@ def prepare(
         network=network,
         cases=cases,
         engine=engine_of(config, mesh),
+        bill=bill_of(config, network),
     )
 
 
@@ -82,6 +84,8 @@ class StrategiesStudy:
     network: AnalogNetwork
     cases: list[Case]
     engine: Engine
+    bill: Bill | None = None
+    """What programs cost, where the config says on which chip."""
 
     @property
     def work(self) -> Workload:
@@ -118,6 +122,7 @@ class StrategiesStudy:
             found = {e.title: runner.measure(e) for e in config.strategies}
             exact = runner.exact_part(digital)
             table = arrays.of_case(config, self.work, case, found, exact)
+            table = arrays.with_costs(table, self.bill, found, exact)
             needs = {key: runner.require(*key, digital) for key in self.requirements}
             tables.append(arrays.with_required(table, needs, self.work))
             programs |= self._tables(case, found)
@@ -141,26 +146,22 @@ class Runner:
 
     def __init__(self, study: StrategiesStudy, case: Case, parts: Parts):
         self.study, self.case, self.parts = study, case, parts
-        self.folder = parts.folder
-        self.key = rng.key(study.config.seed)
-        self._programs: dict[str, Program] = {}
-        self._trained: dict[bool, PyTree] = {}
+        self.programs = Programs(
+            study.config, study.network, case, parts, bill=study.bill
+        )
 
     def measure(self, entry: Way) -> Arrays:
         """The results of a strategy on all chips."""
         title = f"{self.case.label}: {entry.title}"
         return self.parts.get(
-            self._name(entry),
+            self.programs.name(entry),
             lambda draft: self._part(entry, draft, title),
             title=title,
             needs=("loss",),
         )
 
-    def _name(self, entry: Way) -> str:
-        return f"{self.case.label}-{entry.title}"
-
     def _part(self, entry: Way, draft: Draft, title: str) -> dict[str, Any]:
-        program, config = self.program(entry), self.study.config
+        program, config = self.programs.of(entry), self.study.config
         if not program.layers:
             items = np.asarray(evaluate(self.study.work, program.params))
             return self.exact_part(items, program.params)
@@ -173,13 +174,23 @@ class Runner:
                 f"{title}, {tally.taken[0]} of {config.chips} chips", False
             ),
         )
-        tables = {entry.title: program.strategies} if program.strategies else {}
         none = np.full(self.case.times.size, np.nan)
         expected = program.expected_error
         return tally.of(0) | {
             "expected_rms_error": none if expected is None else expected,
-            "strategies": to_text(tables),
+            "strategies": self.programs.text(entry),
+            **self._costs(program),
         }
+
+    def _costs(self, program: Program) -> dict[str, Any]:
+        """What a program costs, where the study says on which chip."""
+        if self.study.bill is None:
+            return {}
+        loop = program.expected_error is None
+        return self.study.bill(
+            program.layers, self.case.bare, self.case.times, params=program.params,
+            loop=loop,
+        )  # fmt: skip
 
     def exact_part(self, items: np.ndarray, params: PyTree = None) -> dict[str, Any]:
         """The results of a digital network: the same on all chips and at all times.
@@ -198,6 +209,7 @@ class Runner:
             return np.broadcast_to(np.asarray(value, items.dtype), shape)
 
         means, every = [items[mask].mean() for mask in masks], (chips, times.size)
+        made = self.study.bill
         return {
             "metric": same(items.mean(), *every),
             "loss": same(loss, *every),
@@ -206,6 +218,7 @@ class Runner:
             "weight_rms_error": same(0, *every),
             "expected_rms_error": same(0, times.size),
             "strategies": to_text({}),
+            **({} if made is None else made.none(times.size)),
         }
 
     def _measure(
@@ -219,16 +232,11 @@ class Runner:
         """What all chips with a program give, factors on imperfections."""
         study, network = self.study, self.study.network
         hardware = network.hardware(self.case.device, params=program.params)
+        placed = Placed(
+            network=network, hardware=impair(hardware, factors), program=program
+        )
         return measure(
-            study.config,
-            study.engine,
-            network,
-            impair(hardware, factors),
-            program.layers,
-            times,
-            params=program.params,
-            kept=kept,
-            notify=notify,
+            study.config, study.engine, placed, times, kept=kept, notify=notify
         )
 
     def require(self, label: str, parameter: str, digital: np.ndarray) -> Requirement:
@@ -239,7 +247,7 @@ class Runner:
         sign = 1.0 if self.study.work.higher_is_better else -1.0
 
         def compute(draft: Draft) -> dict[str, Any]:
-            program, gaps = self.program(entry), []
+            program, gaps = self.programs.of(entry), []
             for i, factor in enumerate(config.required.factors):
                 scaled, last = dict.fromkeys(names, factor), self.case.times[-1:]
                 found = self._measure(program, scaled, last, draft.section(f"{i}"))
@@ -253,38 +261,6 @@ class Runner:
         title = f"{label}: {parameter} that would do"
         found = self.parts.get(name, compute, title=title)
         return Requirement(**found | {"parameter": parameter})  # pyright: ignore
-
-    # --- programs ---------------------------------------------------------------------
-
-    def program(self, entry: Way) -> Program:
-        """What is on the chips."""
-        if entry.title not in self._programs:
-            name = self._name(entry)
-            part = self.parts.find(name)
-            done = None if part is None else str(part["strategies"])
-            kept = made.Kept(folder=self.folder, name=name, done=done)
-            site = dataclasses.replace(self._site, kept=kept)
-            if entry.trained:
-                params = self._training(entry.through_noise)
-                site = dataclasses.replace(site, params=params)
-            self._programs[entry.title] = entry.build(site)
-        return self._programs[entry.title]
-
-    def _training(self, through_noise: bool) -> PyTree:
-        """Parameters after training; without noise the same for all devices."""
-        if through_noise not in self._trained:
-            name = self.case.label if through_noise else DIGITAL
-            kept = made.Kept(folder=self.folder, name=name)
-            site = dataclasses.replace(self._site, kept=kept)
-            options: Any = self.study.config.training
-            found = train(site, options.record, through_noise=through_noise)
-            self._trained[through_noise] = found
-        return self._trained[through_noise]
-
-    @property
-    def _site(self) -> Site:
-        study, case = self.study, self.case
-        return site_of(study.config, study.network, case.bare, case.times)
 
 
 KIND = Kind(

@@ -14,7 +14,7 @@ from anajax.chip import Strategies
 from anajax.mapping.strategy import Strategy, full_scale
 from anajax.studies.kinds import tolerance
 from anajax.studies.report import assumptions as assumed
-from anajax.studies.report import figures, plots
+from anajax.studies.report import costs, figures, plots
 from anajax.studies.report.blocks import (
     WEIGHT_ERROR,
     Block,
@@ -57,6 +57,7 @@ def blocks(data: xr.Dataset, tables: Mapping[str, Strategies]) -> list[Block]:
         _lost(data),
         *tolerance.blocks(data),
         _weight_error(data),
+        *costs.blocks(data),
         *_strategies(data, tables),
         *_device(data),
     ]
@@ -73,6 +74,7 @@ def assumptions(data: xr.Dataset) -> list[str]:
         "Standard errors of means are over chips, for these test items; they do not "
         "say how the metric would vary with other items.",
         *_training(assumed.config_of(data)),
+        *costs.assumptions(data),
     ]
 
 

@@ -12,6 +12,7 @@ from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.tolerance import Requirement
 from anajax.analysis.workload import Workload
 from anajax.devices.report import device_curves
+from anajax.studies.bill import ARRAYS, Bill, labelled
 from anajax.studies.config.study import ProgrammedConfig
 from anajax.studies.kinds import tolerance
 from anajax.studies.plan import Case
@@ -36,7 +37,7 @@ def of_case(
         exact: the digital network, which becomes the first strategy.
     """
     every = {DIGITAL: exact, **parts}
-    names = [n for n in exact if n != "strategies"]
+    names = [n for n in exact if n not in ("strategies", *ARRAYS)]
     arrays = {n: np.stack([p[n] for p in every.values()]) for n in names}
     expected = {"units": "1", "comment": "from exact moments, without samples"}
     data = results.measures(work, arrays, ("strategy",)).assign(
@@ -50,6 +51,20 @@ def of_case(
         family=("strategy", [DIGITAL, *(e.family for e in entries)]),
         trained=("strategy", [False, *(e.trained for e in entries)]),
     )
+
+
+def with_costs(
+    data: xr.Dataset,
+    made: Bill | None,
+    parts: Mapping[str, Arrays],
+    exact: Mapping[str, Any],
+) -> xr.Dataset:
+    """The results with what each program costs, where the study says on which chip."""
+    if made is None:
+        return data
+    every = [exact, *parts.values()]
+    found = {name: np.stack([part[name] for part in every]) for name in ARRAYS}
+    return labelled(data, made, found, "strategy")
 
 
 def with_required(

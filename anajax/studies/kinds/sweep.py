@@ -5,6 +5,7 @@ whatever its numbers are. Every point sees the same chips (common keys).
 """
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -15,33 +16,38 @@ import numpy as np
 import xarray as xr
 from jax.sharding import Mesh
 
-from anajax import chip, rng
+from anajax import rng
 from anajax._core.tree import replace
 from anajax._core.types import Array
-from anajax.analysis.engine import MEASURES, Arrays, Engine
+from anajax.analysis.engine import MEASURES, Arrays, Engine, Kept
 from anajax.analysis.evaluate import as_times
-from anajax.analysis.hardware import Hardware
 from anajax.analysis.impaired import VariantModel
+from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.sharding import place
 from anajax.analysis.workload import Workload
+from anajax.devices.base import Device
+from anajax.studies.bill import ARRAYS, Bill, labelled
 from anajax.studies.config.on_hardware import HardwareConfig
 from anajax.studies.kinds import sweep_page as page
 from anajax.studies.kinds.base import Kind
 from anajax.studies.kinds.sweep_config import Point, SweepConfig, point_config, settings
 from anajax.studies.plan import (
-    Deployed,
-    deploy,
-    device_of,
+    Case,
+    Placed,
+    bill_of,
+    case_of,
+    check_way,
     engine_of,
     network_of,
     periphery_of,
-    strategy_layers,
-    uncovered,
 )
+from anajax.studies.programs import Programs
 from anajax.studies.report import results
-from anajax.studies.store.drafts import Draft
+from anajax.studies.store.drafts import Draft, drop_all
 from anajax.studies.store.parts import Parts
+from anajax.studies.ways.base import Table
+from anajax.studies.ways.site import Program
 
 PART = 16
 """Points that are saved at once."""
@@ -50,24 +56,35 @@ PART_ARRAYS = (*MEASURES, "item_metric", "subset_metric")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Variant:
-    """One point of a sweep, ready for chips."""
+class Planned:
+    """One point of a sweep, before it is programmed."""
 
-    hardware: Hardware
-    layers: dict[str, chip.LayerProgram]
-    times: np.ndarray
-    recalibrate: Array | None
-    seed: int
-    extrapolated: np.ndarray
+    config: HardwareConfig
+    network: AnalogNetwork
+    case: Case
+    program: str
+    """Points of the same key have the same program, that of the first of them."""
+    bill: Bill | None = None
+    """What it costs, where the config says on which chip."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Group:
-    """Points of one structure: one trace."""
+class Variant:
+    """One point of a sweep, ready for chips."""
 
-    model: "VariantModel"
-    members: list[int]
-    """Indices of the points."""
+    placed: Placed
+    times: np.ndarray
+    recalibrate: Array | None
+    seed: int
+
+    @property
+    def structure(self) -> Any:
+        """What it shares with the points of its group."""
+        placed = self.placed
+        numbers = placed.hardware, placed.layers, placed.params, self.recalibrate
+        leaves, tree = jax.tree.flatten(numbers)
+        shapes = tuple((jnp.shape(v), jnp.result_type(v)) for v in leaves)
+        return placed.network, tree, shapes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,17 +93,23 @@ class Sweep:
 
     config: SweepConfig
     work: Workload
-    base: Deployed
+    base: Planned
     """The config without the changes."""
     points: list[Point]
-    variants: list[Variant]
-    groups: list[Group]
+    planned: list[Planned]
     engine: Engine
 
     @property
     def parts(self) -> int:
         """How many parts there are to do."""
-        return sum(-(-len(g.members) // PART) for g in self.groups)
+        return len(self.programs) + -(-len(self.planned) // PART)
+
+    @functools.cached_property
+    def programs(self) -> dict[str, Planned]:
+        """By key, the point whose program it is: the base where it has the same."""
+        wanted = {point.program for point in self.planned}
+        first = {p.program: p for p in (*self.planned[::-1], self.base)}
+        return {k: p for k, p in reversed(first.items()) if k in wanted}
 
     def run(self, parts: Parts, digital: np.ndarray) -> xr.Dataset:
         """Do all parts that are not done.
@@ -95,44 +118,71 @@ class Sweep:
             parts: what is done; saves what is not.
             digital: metric of the digital network `[items]`.
         """
-        points, times = len(self.points), len(self.config.times)
-        shape, subsets = (points, self.config.chips, times), len(self.work.subsets)
-        found = {n: np.full(shape, np.nan) for n in MEASURES}
-        found["item_metric"] = np.empty((points, times, digital.size), np.float32)
-        found["subset_metric"] = np.empty((subsets, *shape))
-        for i, group in enumerate(self.groups):
-            for start in range(0, len(group.members), PART):
-                some = group.members[start : start + PART]
-                arrays = parts.get(
-                    f"points-{i:02d}-{start:05d}",
-                    lambda draft, some=some, group=group: self._measure(
-                        group, some, draft
-                    ),
-                    needs=PART_ARRAYS,
-                )
-                for name, values in found.items():
-                    values[..., some, :, :] = arrays[name]
-        return self._labelled(found)
+        variants = self.variants(parts)
+        groups: dict[Any, list[int]] = {}
+        for i, variant in enumerate(variants):
+            groups.setdefault(variant.structure, []).append(i)
+        blocks = []
+        for start in range(0, len(variants), PART):
+            some = range(start, min(start + PART, len(variants)))
 
-    def _labelled(self, found: Arrays) -> xr.Dataset:
+            def compute(draft: Draft, some: range = some) -> dict[str, Any]:
+                found: dict[str, Any] = {}
+                for i, members in enumerate(groups.values()):
+                    own = [m for m in members if m in some]
+                    if own:
+                        size = min(PART, len(members))
+                        each = [variants[m] for m in own]
+                        values = self._measure(each, size, draft.section(f"{i}"))
+                        _enter(found, values, [m - some.start for m in own], len(some))
+                return found
+
+            name = f"points-{start:05d}"
+            priced = ARRAYS if self.planned[0].bill else ()
+            needs = (*PART_ARRAYS, *priced)
+            blocks.append(parts.get(name, compute, needs=needs))
+        drop_all(parts.folder)
+        found = {
+            n: np.concatenate([b[n] for b in blocks], axis=int(n == "subset_metric"))
+            for n in PART_ARRAYS
+        }
+        group = np.empty(len(variants), int)
+        for i, members in enumerate(groups.values()):
+            group[members] = i
+        data, made = self._labelled(found, group), self.planned[0].bill
+        if made is None:
+            return data
+        spent = {n: np.concatenate([b[n] for b in blocks]) for n in ARRAYS}
+        basis = "point", [p.bill.chip.basis for p in self.planned if p.bill]
+        return labelled(data, made, spent, "point").assign(costs_basis=basis)
+
+    def variants(self, parts: Parts) -> list[Variant]:
+        """All points with their programs, which are made where they are not there."""
+        made = {}
+        for i, (key, point) in enumerate(self.programs.items()):
+            case = dataclasses.replace(point.case, label=f"program-{i:03d}")
+            programs = Programs(
+                point.config, point.network, case, parts, bill=point.bill
+            )
+            made[key] = programs.part(point.config.strategy)
+        return [_variant(point, made[point.program]) for point in self.planned]
+
+    def _labelled(self, found: Arrays, group: np.ndarray) -> xr.Dataset:
         """Measures over (point, chip, time), and what each point sets."""
         of_subset = np.moveaxis(found["subset_metric"], 0, 1)
-        outside = np.stack([v.extrapolated for v in self.variants])
-        device, axes = self.base.device, self.config.sweep.axes
+        outside = np.stack([p.case.extrapolated for p in self.planned])
+        device, axes = self.base.case.device, self.config.sweep.axes
         data = results.measures(
             self.work, found | {"subset_metric": of_subset}, ("point",)
         )
         data = data.merge(results.times(self.config.times, outside, "point"))
         data = data.merge(results.devices({device.name: device}))
-        group = np.empty(len(self.points), int)
-        for i, g in enumerate(self.groups):
-            group[g.members] = i
         keys = list(self.points[0])
         return (
             data.assign(
                 seconds=(
                     ("point", "time"),
-                    np.stack([v.times for v in self.variants]),
+                    np.stack([p.case.times for p in self.planned]),
                     {"units": "s"},
                 ),
                 group=("point", group, {"comment": "one trace each"}),
@@ -149,25 +199,27 @@ class Sweep:
             )
         )
 
-    def _measure(self, group: Group, members: list[int], draft: Draft) -> Arrays:
-        variants = [self.variants[i] for i in members]
-        size = min(PART, len(group.members))
+    def _measure(self, variants: list[Variant], size: int, kept: Kept) -> Arrays:
         numbers, layer = _stacked(variants, size, self.engine.mesh)
-        items = group.model.network.items
+        network = variants[0].placed.network
+        items = network.items
         items = items if self.engine.mesh is None else items.on(self.engine.mesh)
         chips = np.arange(self.config.chips)
         keys = [chip_keys(rng.key(v.seed), chips) for v in variants]
         found = self.engine.measure(
-            group.model,
-            (np.arange(len(members)), np.asarray(layer)),
+            VariantModel(network),
+            (np.arange(len(variants)), np.asarray(layer)),
             jnp.stack(keys),
             (numbers, items),
             times=len(self.config.times),
             items=self.work.x.shape[0],
             subsets=self.work.subsets,
-            kept=draft,
+            kept=kept,
         )
-        return {n: getattr(found, n) for n in PART_ARRAYS}
+        spent = [v.placed.costs(v.times) for v in variants]
+        return {n: getattr(found, n) for n in PART_ARRAYS} | {
+            n: np.stack([s[n] for s in spent]) for n in spent[0]
+        }
 
 
 def column(values: list[Any]) -> np.ndarray:
@@ -181,12 +233,13 @@ def _stacked(
     variants: list[Variant], size: int, mesh: Mesh | None
 ) -> tuple[Any, list[int]]:
     """Numbers of variants, stacked and filled up; and which layers each of them has."""
-    distinct: list[dict] = []
+    distinct: list[Placed] = []
     layer = []
     for v in variants:
-        known = [i for i, d in enumerate(distinct) if d is v.layers]
+        program = v.placed.program
+        known = [i for i, d in enumerate(distinct) if d.program is program]
         layer += known or [len(distinct)]
-        distinct += [] if known else [v.layers]
+        distinct += [] if known else [v.placed]
     if len(distinct) > 1:
         distinct += distinct[-1:] * (size - len(distinct))
     full = variants + variants[-1:] * (size - len(variants))
@@ -194,15 +247,15 @@ def _stacked(
     def stack(*leaves: Any) -> Array:
         return jnp.stack([jnp.asarray(leaf) for leaf in leaves])
 
-    hardware = jax.tree.map(stack, *(v.hardware for v in full))
-    layers = jax.tree.map(stack, *distinct)
+    hardware = jax.tree.map(stack, *(v.placed.hardware for v in full))
+    programs = jax.tree.map(stack, *((d.layers, d.params) for d in distinct))
     every = [filled(jnp.asarray(v.times, float)) for v in full]
     times = jnp.stack([t for t, _ in every]), every[0][1]
     held = jax.tree.map(stack, *(v.recalibrate for v in full))
     if mesh is not None:
-        layers = place(layers, mesh, cut="weights")
+        programs = place(programs, mesh, cut="weights")
         hardware, times, held = place((hardware, times, held), mesh)
-    return (hardware, layers, times, held), layer
+    return (hardware, programs, times, held), layer
 
 
 # --- preparation ----------------------------------------------------------------------
@@ -223,71 +276,78 @@ def prepare(config: SweepConfig, work: Workload, mesh: Mesh | None) -> Sweep:
             f"`times` must be as many at every point: got {sorted(counts)}, and "
             f"{len(config.times)} without the sweep. Give lists of one length."
         )
-    base = deploy(config, work)
-    builder = Builder(config, work, base)
-    variants, structures = zip(*(builder.build(c) for c in configs), strict=True)
+    known: tuple[dict, dict] = {}, {}
+    base, *planned = (_planned(c, config, work, *known) for c in (config, *configs))
     return Sweep(
         config=config,
         work=work,
         base=base,
         points=points,
-        variants=list(variants),
-        groups=_groups(list(structures)),
+        planned=planned,
         engine=engine_of(config, mesh),
     )
 
 
-class Builder:
-    """Builds the variants of a sweep; what they have in common is built once."""
-
-    def __init__(self, config: SweepConfig, work: Workload, base: Deployed):
-        self.config, self.work = config, work
-        self.networks = {base.network: base.network}
-        programmed = self._program_key(config, base.hardware.device)
-        self.programs = {programmed: base.layers}
-
-    def build(self, config: HardwareConfig) -> tuple[Variant, tuple[Any, VariantModel]]:
-        """A point, and its structure: what it shares with its group, and the model."""
-        device = device_of(config, config.device)
-        times = np.asarray(config.times)
-        outside = uncovered(config, device, times)
-        network = network_of(config, self.work)
-        network = self.networks.setdefault(network, network)
-        hardware = network.hardware(device, periphery_of(config))
-        program = self._program_key(config, hardware.device)
-        if program not in self.programs:
-            self.programs[program] = strategy_layers(config, network, hardware.device)
-        variant = Variant(
-            hardware=hardware,
-            layers=self.programs[program],
-            times=times,
-            recalibrate=as_times(config.compensation.recalibrate),
-            seed=config.seed,
-            extrapolated=outside,
-        )
-        numbers = variant.hardware, variant.layers, variant.recalibrate
-        leaves, tree = jax.tree.flatten(numbers)
-        shapes = tuple((jnp.shape(v), jnp.result_type(v)) for v in leaves)
-        return variant, ((network, tree, shapes), VariantModel(network))
-
-    def _program_key(self, config: HardwareConfig, device: Any) -> str:
-        """Points of the same key have the same targets."""
-        sections = ["strategy", "optimizer", "compensation", "normalize"]
-        if self.config.sweep.program == "each":
-            sections += ["device", "faults", "times", "seed", "extrapolate"]
-        asked = config.model_dump(mode="json", include=set(sections))
-        levels = None if device.levels is None else np.asarray(device.levels).tolist()
-        span = [float(device.g_min), float(device.g_max), levels]
-        kind = str(jax.tree.structure(replace(device, faults=None)))
-        return json.dumps([asked, span, kind], sort_keys=True)
+def _planned(
+    config: HardwareConfig,
+    sweep: SweepConfig,
+    work: Workload,
+    networks: dict[AnalogNetwork, AnalogNetwork],
+    bills: dict[Any, Bill | None],
+) -> Planned:
+    """A point that is valid; equal networks are one, which is calibrated once."""
+    case = case_of(config, config.device)
+    check_way(config, work, case.device)
+    network = network_of(config, work)
+    network = networks.setdefault(network, network)
+    periphery = periphery_of(config)
+    network.hardware(case.device, periphery)
+    priced = network, periphery, config.costs
+    if priced not in bills:
+        bills[priced] = bill_of(config, network, periphery)
+    return Planned(
+        config=config,
+        network=network,
+        case=case,
+        program=_program_key(config, sweep, case.bare),
+        bill=bills[priced],
+    )
 
 
-def _groups(structures: list[tuple[Any, VariantModel]]) -> list[Group]:
-    groups: dict[Any, Group] = {}
-    for i, (structure, model) in enumerate(structures):
-        known = groups.setdefault(structure, Group(model=model, members=[]))
-        known.members.append(i)
-    return list(groups.values())
+def _program_key(config: HardwareConfig, sweep: SweepConfig, device: Device) -> str:
+    sections = ["strategy", "optimizer", "training", "compensation", "normalize"]
+    if sweep.sweep.program == "each":
+        sections += ["device", "faults", "times", "seed", "extrapolate"]
+        sections += [] if isinstance(config.strategy, Table) else ["periphery"]
+    asked = config.model_dump(mode="json", include=set(sections))
+    levels = None if device.levels is None else np.asarray(device.levels).tolist()
+    span = [float(device.g_min), float(device.g_max), levels]
+    kind = str(jax.tree.structure(replace(device, faults=None)))
+    return json.dumps([asked, span, kind], sort_keys=True)
+
+
+def _variant(point: Planned, program: Program) -> Variant:
+    config, network = point.config, point.network
+    hardware = network.hardware(
+        point.case.device, periphery_of(config), params=program.params
+    )
+    return Variant(
+        placed=Placed(
+            network=network, hardware=hardware, program=program, bill=point.bill
+        ),
+        times=point.case.times,
+        recalibrate=as_times(config.compensation.recalibrate),
+        seed=config.seed,
+    )
+
+
+def _enter(found: Arrays, values: Arrays, places: list[int], count: int) -> None:
+    """Values of some of `count` points, in place; subsets stand before points."""
+    for name, value in values.items():
+        axis = int(name == "subset_metric")
+        shape = (*value.shape[:axis], count, *value.shape[axis + 1 :])
+        every = found.setdefault(name, np.empty(shape, value.dtype))
+        every[(slice(None),) * axis + (places,)] = value
 
 
 KIND = Kind(

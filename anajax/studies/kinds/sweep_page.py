@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from anajax.chip import Strategies
 from anajax.studies.config.durations import human
 from anajax.studies.report import assumptions as assumed
+from anajax.studies.report import costs
 from anajax.studies.report.blocks import Block, Cell, Drawing, cells, format_of
 from anajax.studies.report.plots import (
     COLORS,
@@ -68,8 +69,18 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
                 )
             ],
             summary=True,
-        )
+        ),
+        *_costs(data),
     ]
+
+
+def _costs(data: xr.Dataset) -> list[Block]:
+    """What each point costs, where the study says on which chip."""
+    some = data.isel(point=slice(0, ROWS))
+    names = _keys(data)
+    heads = [[_text(v) for v in row] for row in
+             zip(*(some[f"set:{n}"].values for n in names), strict=True)]  # fmt: skip
+    return costs.blocks(some, _short(names), heads)
 
 
 def assumptions(data: xr.Dataset) -> list[str]:
@@ -85,6 +96,7 @@ def assumptions(data: xr.Dataset) -> list[str]:
         *assumed.hardware(data),
         program,
         "All points see the same chips (common random draws), unless the seed changes.",
+        *costs.assumptions(data),
     ]
 
 

@@ -64,10 +64,38 @@ def factor_text(value: xr.DataArray | float) -> str:
     return f"{value:.2f}" if np.isfinite(value) else "above tried"
 
 
+def tolerated(one: xr.Dataset) -> str:
+    """The tolerated value of an imperfection in its unit, as text."""
+    factor = float(one.largest_factor)
+    if factor == 0:
+        return "less than was tried"
+    if not np.isfinite(factor):
+        return "more than was tried"
+    return f"{float(one.amount_factor):.2g} {one.unit.values}"
+
+
 def interval(one: xr.Dataset) -> str:
     """The 90 % interval of a tolerated factor."""
     ends = [factor_text(one[f"largest_{end}"]) for end in ("low", "high")]
     return " to ".join(dict.fromkeys(ends))
+
+
+def subsets_text(data: xr.Dataset) -> str:
+    """What the columns of subsets in a table are; nothing where there are none."""
+    if not data.sizes["subset"]:
+        return ""
+    return (
+        " The last columns are the losses of subsets of the items "
+        f"({format_of(data).points}) at the largest factor tried that is tolerated."
+    )
+
+
+def of_subsets(one: xr.Dataset) -> np.ndarray:
+    """Losses `[subsets]` at the largest tolerated factor; NaN where there is none."""
+    within = np.flatnonzero(one.factor.values <= float(one.largest_factor))
+    last = int(within[-1]) if within.size else 0
+    mean = one.subset_gap.isel(factor=last).mean("chip").values
+    return mean if within.size else np.full_like(mean, np.nan)
 
 
 def blocks(data: xr.Dataset) -> list[Block]:

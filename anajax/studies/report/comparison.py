@@ -15,7 +15,8 @@ class Comparison:
 
     found: xr.Dataset
     """Mean difference of the metric `value [row time]` and its standard `error` over
-    chips; rows are strategies, device/strategy of many devices, or points of a sweep.
+    chips; rows are strategies, device/strategy of many devices, points of a sweep, or
+    imperfections and their factors.
     """
     unlike: list[str]
     """Why differences are not chip by chip: each thing that is not the same in both,
@@ -44,8 +45,8 @@ def compare(a: xr.Dataset, b: xr.Dataset) -> Comparison:
     if first is None or second is None:
         kinds = " and ".join(d.attrs["study"] for d in (a, b))
         raise ValueError(
-            f"`A` and `B` must be studies of strategies, devices or sweeps: got "
-            f"{kinds}. Compare runs of such configs."
+            "`A` and `B` must be studies with rows (strategies, points, or one "
+            f"imperfection at a time): got {kinds}. Compare runs of such configs."
         )
     rows = [r for r in first.row.values if r in second.row.values]
     times = np.intersect1d(a.time.values, b.time.values)
@@ -67,13 +68,10 @@ def compare(a: xr.Dataset, b: xr.Dataset) -> Comparison:
 
 
 def _by_row(data: xr.Dataset) -> xr.DataArray | None:
-    """The metric `[row chip time]`: of strategies, or of points of a sweep.
-
-    None for studies that have neither.
-    """
+    """The metric `[row chip time]`, up to a constant; None for studies without rows."""
     values = data.get(data.attrs["metric"])
     if values is None:
-        return None
+        return None if "gap" not in data else _grown(data)
     if "point" in values.dims:
         sets = {k: data[k].values for k in map(str, data.data_vars) if k[:4] == "set:"}
         names = [
@@ -86,6 +84,20 @@ def _by_row(data: xr.Dataset) -> xr.DataArray | None:
         names += [f"{device}/{s}" if data.sizes["device"] > 1 else s for s in labels]
     values = values.reset_coords(drop=True).stack(row=("device", "strategy"))
     return values.drop_vars(("row", "device", "strategy")).assign_coords(row=names)
+
+
+def _grown(data: xr.Dataset) -> xr.DataArray:
+    """The metric as imperfections grow, less what it is where nothing is lost."""
+    sign = -1.0 if data.attrs["better"] == "higher" else 1.0
+    names = [
+        f"{name} x {factor:g}, from {data.attrs['against']}"
+        for name in data.imperfection.values
+        for factor in data.factor.values
+    ]
+    values = (sign * data.gap).reset_coords(drop=True)
+    values = values.stack(row=("imperfection", "factor"))
+    values = values.drop_vars(("row", "imperfection", "factor"))
+    return values.expand_dims(time=data.time.values[-1:]).assign_coords(row=names)
 
 
 def _unlike(a: xr.Dataset, b: xr.Dataset) -> list[str]:

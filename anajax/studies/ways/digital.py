@@ -15,6 +15,7 @@ from anajax.analysis.workload import (
     training_inputs,
     training_labels,
 )
+from anajax.costs.objective import EnergyOptions, spending
 from anajax.programming import targets_file
 from anajax.studies.config.sections import refuse
 from anajax.studies.ways.base import DIGITAL, Way
@@ -28,7 +29,7 @@ GOALS = '"digital" or "labels"'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingOptions(training.TrainOptions):
+class TrainingOptions(training.TrainOptions, EnergyOptions):
     """Hardware-aware training through the device's noise, from the trained network.
 
     Chips are programmed by the tuned least-significant-first strategy, read at one of
@@ -98,18 +99,19 @@ def train(site: Site, options: TrainingOptions, *, through_noise: bool) -> PyTre
         goal = {"labels": training_labels(work), "loss": labels_loss(work)}
 
     def make() -> bytes:
+        spend, energy = None, options.energy(site.loads)
         if through_noise:
-            noise = training.device_noise(
-                site.device, START.strategies(site), site.times,
-                normalize=site.network.normalize, **site.which,
-            )  # fmt: skip
+            where = site.device, START.strategies(site), site.times
+            how = {"normalize": site.network.normalize, **site.which}
+            noise = training.device_noise(*where, **how)
+            spend = None if energy is None else spending(*where, energy, **how)
             apply, chosen = site.network.learned, options
         else:
             noise, apply = None, work.apply
             chosen = dataclasses.replace(options, chips=1)  # all are the same
         loop = training.trainer(
             apply, work.params, training_inputs(work), noise, chosen,
-            digital=work.apply, **goal,
+            digital=work.apply, energy=spend, **goal,
         )  # fmt: skip
         key = rng.path_key(site.key, targets_file.TRAINED)
         return targets_file.params_to_bytes(loop(key, site.kept.course("")))

@@ -15,6 +15,7 @@ from anajax.analysis.workload import (
     training_inputs,
     training_labels,
 )
+from anajax.costs.objective import EnergyOptions
 from anajax.devices.base import Device
 from anajax.programming import targets_file
 from anajax.programming.end_to_end.layer_by_layer import (
@@ -31,7 +32,7 @@ from anajax.studies.ways.tables import START
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TargetsOptions(LearnOptions):
+class TargetsOptions(LearnOptions, EnergyOptions):
     """How `targets` are learned, see `anajax.optimize_targets`."""
 
     by: Literal["network", "layer"] = option("network", '"network" or "layer"')
@@ -102,7 +103,8 @@ class Targets(Way):
             found = optimize_targets(
                 site.network.learned, *where, inputs, site.times,
                 steps=options.steps, digital=work.apply,
-                checkpoint=site.kept.course("-learn-000", options.steps), **shared,
+                checkpoint=site.kept.course("-learn-000", options.steps),
+                energy=options.energy(site.loads), **shared,
             )  # fmt: skip
         rest = chip.others(found.params, select=lambda path, _: path in found.layers)
         return found.layers, rest
@@ -127,6 +129,8 @@ class Targets(Way):
                 list(options.parts),
                 "Drop it, or learn by network.",
             )
+        if options.by == "layer" and options.energy() is not None:
+            refuse("have no energy by layer", "some", "Drop it, or learn by network.")
         if options.by == "layer" and options.goal == "labels":
             refuse("have the goal `digital` by layer", "labels", "Drop the goal.")
         return self

@@ -20,6 +20,8 @@ from anajax.analysis.expected import (
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.workload import Workload
 from anajax.chip import Strategies
+from anajax.costs.array import Loads
+from anajax.costs.objective import EnergyOptions
 from anajax.devices.base import Device
 from anajax.mapping.density import WeightDensity
 from anajax.mapping.layout import Layout
@@ -33,7 +35,7 @@ from anajax.transformation import second_moments
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OptimizerOptions(SearchOptions):
+class OptimizerOptions(SearchOptions, EnergyOptions):
     """The searches of a study, see `anajax.optimize_strategy`."""
 
     pairs: int = option(2, "1 to 8 pairs a weight", least=1, most=8)
@@ -88,6 +90,14 @@ class Site:
     """How much each of the times counts in searches."""
     kept: Kept = NOTHING_KEPT
     """What was made before the study was stopped, and where to keep more."""
+    met: Callable[[PyTree], Loads] | None = None
+    """What weights with these parameters meet, for the energy of learned targets and of
+    training; all alike if none. Tables take all weights alike."""
+
+    @property
+    def loads(self) -> Loads | None:
+        """What its weights meet, where that is known."""
+        return None if self.met is None else self.met(self.params)
 
     @property
     def work(self) -> Workload:

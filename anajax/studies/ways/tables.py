@@ -205,6 +205,7 @@ def _optimized(site: Site, density: WeightDensity, key: PRNGKey) -> Strategy:
         aggregate=options.aggregate,
         ceiling=least,
         compensation=site.compensation,
+        energy=options.energy(),
     ).strategy
 
 
@@ -219,6 +220,8 @@ def _by_hand(site: Site, density: WeightDensity) -> list[Strategy]:
 @functools.cache
 def _powers(count: int) -> Build:
     """Least-significant-first on `count` pairs whose factors are powers of one F."""
+    if count == 1:
+        return lambda device, *, f, k: hand.single_pair(device, k=k)
     if count == 2:
         return hand.lsp_first
 

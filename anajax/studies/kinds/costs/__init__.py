@@ -1,0 +1,1 @@
+"""Kinds of studies that ask what accuracy costs."""

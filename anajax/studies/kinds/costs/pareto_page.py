@@ -1,0 +1,204 @@
+"""What a report shows of accuracy against energy: points, their front, digital."""
+
+import textwrap
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from anajax.chip import Strategies
+from anajax.studies.config.durations import human
+from anajax.studies.report import assumptions as assumed
+from anajax.studies.report import costs
+from anajax.studies.report.blocks import Block, Drawing, cells, format_of
+from anajax.studies.report.plots import COLORS, Z90, panels
+from anajax.studies.report.statistics import over, sign
+
+BASE = "base"
+KNOBS = {
+    "weight": ("energy weight", COLORS[6], "o"),
+    "pairs": ("pairs", COLORS[2], "s"),
+    "dac_bits": ("DAC bits", COLORS[4], "v"),
+    "adc_bits": ("ADC bits", COLORS[5], "D"),
+    "tiles": ("tile lines", COLORS[1], "^"),
+    "strategy": ("strategy", COLORS[7], "P"),
+    BASE: (BASE, "black", "*"),
+}
+"""By knob, its name, color and marker."""
+GREY = "#BBBBBB"
+COLUMN = (2.8, 3.2)
+"""Of a figure that fits one of two columns, in inches."""
+
+
+def title(data: xr.Dataset) -> str:
+    """Of the page."""
+    on = f"{data.attrs['workload']} on {data.device.values[0]}"
+    return f"What accuracy costs: {on}, {_time(data)} after programming"
+
+
+def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
+    """The table of all points with the figures, and their costs by layer."""
+    show, last = format_of(data), data.isel(time=-1)
+    whole, *layers = costs.blocks(data, ["knob", "value"], _names(data))
+    return [
+        Block(
+            title=f"{show.title.capitalize()} and energy, one knob at a time, on "
+            f"{costs.basis(data)}",
+            text=f"Mean over chips ± standard error {_time(data)} after programming, "
+            "and paired chip by chip against the base; energy of one inference. On the "
+            "front: no other point is at least as good in both means, and better in "
+            f"one. {costs.basis(data)}. Area {costs.about(data)['area']}."
+            f"{assumed.stopping(data, 'point')}",
+            **_table(last),
+            drawings=[_drawing(data, "energy"), _drawing(data, "array")],
+            points=whole.points,
+            summary=True,
+        ),
+        *layers,
+    ]
+
+
+def assumptions(data: xr.Dataset) -> list[str]:
+    """What the numbers take for granted."""
+    return [
+        "At the base:",
+        *assumed.sources(data),
+        *assumed.hardware(data),
+        "Every point turns one knob and leaves all others at the base. A weight of "
+        "energy is one in the search for the strategy, for all weights alike. All "
+        "points see the same chips (common random draws).",
+        *costs.assumptions(data),
+    ]
+
+
+def front(energy: np.ndarray, metric: np.ndarray) -> np.ndarray:
+    """Which points no other one dominates: no more energy, no worse, one of them less.
+
+    Args:
+        energy: of each point.
+        metric: of each point, more is better.
+    """
+    no_more = energy[:, None] <= energy
+    no_worse = metric[:, None] >= metric
+    better = (energy[:, None] < energy) | (metric[:, None] > metric)
+    return ~np.any(no_more & no_worse & better, axis=0)
+
+
+def _on_front(last: xr.Dataset, energy: np.ndarray) -> np.ndarray:
+    mean = over(last[last.attrs["metric"]])["value"].values
+    return front(energy, sign(last) * mean)
+
+
+def _names(data: xr.Dataset) -> list[list[str]]:
+    """Name of the knob and its value, by point."""
+    pairs = zip(data["knob"].values, data["turned"].values, strict=True)
+    return [[KNOBS[str(knob)][0], str(value)] for knob, value in pairs]
+
+
+def _table(last: xr.Dataset) -> dict[str, Any]:
+    show, metric = format_of(last), last[last.attrs["metric"]]
+    found, paired = over(metric), over(metric - metric.isel(point=0))
+    energy, array = _energies(last)
+    whole, unit = costs.unit_of(energy)
+    small, of_array = costs.unit_of(array)
+    chosen = _on_front(last, energy)
+    rows = []
+    for i, names in enumerate(_names(last)):
+        difference = show.cell(
+            float(paired["value"][i]), float(paired["error"][i]), signed=True
+        )
+        area = float(last["area"][i])
+        rows.append(
+            cells(
+                *names,
+                show.cell(float(found["value"][i]), float(found["error"][i])),
+                "" if i == 0 else difference,
+                f"{energy[i] / whole:.4g}",
+                f"{array[i] / small:.3g}",
+                f"{float(last['tops_per_watt'][i]):.3g}",
+                f"{1e6 * float(last['latency'][i]):.4g}",
+                "" if np.isnan(area) else f"{area:.3g}",
+                "yes" if chosen[i] else "",
+            )
+        )
+    header = [
+        "knob", "value", f"{show.title} ({show.unit})", f"minus base ({show.points})",
+        f"energy ({unit})", f"array ({of_array})", "TOPS/W", "latency (us)", "mm2",
+        "front",
+    ]  # fmt: skip
+    return {"header": header, "rows": rows, "bold": list(np.flatnonzero(chosen))}
+
+
+def _energies(last: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Energy of an inference, and of the array in it, by point, uJ."""
+    array = last["part_energy"].sel(part="array").values
+    return last["energy"].values, array
+
+
+def _drawing(data: xr.Dataset, what: str) -> Drawing:
+    words = {"energy": "energy of an inference", "array": "energy of the array alone"}
+    name = {"energy": "pareto", "array": "pareto_array"}[what]
+    caption = (
+        f"{format_of(data).title.capitalize()} over the {words[what]}; gray: "
+        f"dominated; dashed: the digital network. {costs.basis(data)}"
+    )
+    return Drawing(name, caption, partial(figure, data, what))
+
+
+def figure(data: xr.Dataset, what: str = "energy") -> Figure:
+    """The metric over energy, with 90 % intervals; dominated points are gray.
+
+    Args:
+        data: results of the last time.
+        what: "energy" of the inference, or that of the "array" in it.
+    """
+    show, last = format_of(data), data.isel(time=-1)
+    energy = _energies(last)[0 if what == "energy" else 1]
+    size, unit = costs.unit_of(energy)
+    whole = {"energy": "energy of an inference", "array": "energy of the array"}[what]
+    return panels(
+        [("", partial(_draw, last, energy / size, _on_front(last, energy)))],
+        size=COLUMN,
+        xlabel=f"{whole} ({unit})",
+        ylabel=f"{show.title} ({show.unit})",
+        note=textwrap.fill(f"{costs.basis(data)}; {_time(data)}; 90 % intervals", 52),
+        legend=2,
+    )
+
+
+def _draw(last: xr.Dataset, x: np.ndarray, chosen: np.ndarray, axis: Axes) -> None:
+    show = format_of(last)
+    found = show.factor * over(last[last.attrs["metric"]])
+    y, half = found["value"].values, Z90 * found["error"].values
+    digital = show.factor * last.attrs["digital_metric"]
+    axis.axhline(digital, color="black", lw=1, ls="--", label="digital", zorder=0)
+    order = np.flatnonzero(chosen)[np.argsort(x[chosen])]
+    axis.plot(x[order], y[order], color="black", lw=0.8, zorder=1, label="front")
+    for knob, (name, color, marker) in KNOBS.items():
+        of_knob = last["knob"].values == knob
+        for kept, shade in ((True, color), (False, GREY)):
+            i = np.flatnonzero(of_knob & (chosen == kept))
+            bars: Any = {"fmt": marker, "ms": 8 if knob == BASE else 5, "lw": 1}
+            axis.errorbar(x[i], y[i], half[i], color=shade, capsize=2, **bars)
+        if of_knob.any():  # in its color, also where all of its points are gray
+            axis.plot([], [], marker, color=color, ms=5, label=name)
+    for side, i in enumerate(order):  # above on the left, below on the right, in turn
+        text = str(last["turned"].values[i])
+        below = side % 2 or len(text) > 6
+        axis.annotate(
+            text, (x[i], y[i]), fontsize=7,
+            xytext=(4, -9) if below else (-4, 4), textcoords="offset points",
+            ha="left" if below else "right",
+            color=KNOBS[str(last["knob"].values[i])][1],
+        )  # fmt: skip
+    axis.margins(x=0.12)
+    if x.min() > 0 and x.max() / x.min() > 10:
+        axis.set_xscale("log")
+
+
+def _time(data: xr.Dataset) -> str:
+    return human(float(data.time[-1]))

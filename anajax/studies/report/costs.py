@@ -1,0 +1,156 @@
+"""What a report shows of costs: never without the model that they rest on."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from anajax.studies.config.durations import human
+from anajax.studies.report.assumptions import config_of
+from anajax.studies.report.blocks import Block, Cell, cells
+
+UNITS = ((1e6, "J"), (1e3, "mJ"), (1.0, "uJ"), (1e-3, "nJ"), (1e-6, "pJ"))
+"""In uJ, by size."""
+
+
+def about(data: xr.Dataset) -> dict[str, Any]:
+    """What the costs of results rest on, see `anajax.studies.bill.Bill.text`."""
+    return json.loads(data.attrs["costs"])
+
+
+def basis(data: xr.Dataset) -> str:
+    """The chip and the model, as every figure has to say."""
+    found = about(data)
+    return f"{found['chip']}: {found['basis']}"
+
+
+def unit_of(values: np.ndarray) -> tuple[float, str]:
+    """The unit that energies (uJ) are shown in, and its size in uJ."""
+    largest = np.nanmax(values, initial=0.0)
+    return next((u for u in UNITS if largest >= u[0]), UNITS[-1])
+
+
+def blocks(
+    data: xr.Dataset,
+    header: Sequence[str] = (),
+    heads: Sequence[Sequence[str]] | None = None,
+) -> list[Block]:
+    """Costs of each program, and of its layers; nothing where there are none.
+
+    Args:
+        data: results.
+        header: names of what tells programs apart; the dimensions by default.
+        heads: what tells them apart, in order; the places by default.
+    """
+    if "costs" not in data.attrs:
+        return []
+    dims = [str(d) for d in data["energy"].dims if d != "time"]
+    names = [d for d in dims if d != "device" or data.sizes[d] > 1]
+    places = [
+        dict(zip(dims, place, strict=True))
+        for place in itertools.product(*(data[d].values for d in dims))
+    ]
+    shown = [[str(place[n]) for n in names] for place in places]
+    shown = shown if heads is None else [list(map(str, head)) for head in heads]
+    each = [
+        (head, one)
+        for head, one in zip(shown, map(data.sel, places), strict=True)
+        if one["energy"].notnull().any()
+    ]
+    names = list(header) or names
+    return [_whole(data, names, each), _layers(data, names, each)]
+
+
+def _whole(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
+    size, unit = unit_of(data["energy"].values)
+    points = [f"{'/'.join(h)}: {b}" for h, b in _own(each) if b != about(data)["basis"]]
+
+    def energy(one: xr.Dataset, t: int) -> Cell:
+        value = float(one["energy"].values[t])
+        if np.isnan(value):
+            return Cell("")
+        array = float(one["part_energy"].sel(part="array").values[t])
+        small = f"(array {array / size:.3g})" if array else ""
+        return Cell(f"{value / size:.4g}", small)
+
+    times = range(data.sizes["time"])
+    rows = [
+        cells(
+            *head,
+            *(energy(one, t) for t in times),
+            f"{_last(one['tops_per_watt']):.3g}",
+            f"{1e6 * float(one['latency']):.4g}",
+            f"{float(one['throughput']):.4g}",
+            "" if one["area"].isnull() else f"{float(one['area']):.3g}",
+        )
+        for head, one in each
+    ]
+    ages = [f"{unit} at {human(t)}" for t in data.time.values]
+    return Block(
+        title=f"Costs of an inference on {basis(data)}",
+        text="Energy of one inference, and in brackets that of the array in it, exact "
+        "for the expected conductances; TOPS/W at the last time, two operations for "
+        f"each weight and product. {basis(data)}. Area {about(data)['area']}.",
+        header=[*names, *ages, "TOPS/W", "latency (us)", "inferences/s", "mm2"],
+        rows=rows,
+        points=points,
+        summary=True,
+    )
+
+
+def _layers(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
+    """Energy by layer at the last time; rows are layers, columns are programs."""
+    size, unit = unit_of(data["layer_energy"].values)
+    labels = ["/".join(head) or unit for head, _ in each]
+    rows = [
+        cells(
+            str(layer),
+            *(f"{_last(one['layer_energy'][i]) / size:.3g}" for _, one in each),
+            f"{1e6 * float(each[0][1]['layer_latency'][i]):.4g}",
+        )
+        for i, layer in enumerate(data["cost_layer"].values)
+    ]
+    return Block(
+        title=f"Energy by layer ({unit} at the last time of each)",
+        text=f"{basis(data)}. Latency of {labels[0]}.",
+        header=["layer", *labels, "latency (us)"],
+        rows=rows,
+    )
+
+
+def _last(values: xr.DataArray) -> float:
+    """The value at the last time that there is one for."""
+    there = values.values[np.isfinite(values.values)]
+    return float(there[-1]) if there.size else float("nan")
+
+
+def _own(each: list[Any]) -> list[tuple[list[str], str]]:
+    """Programs with a basis of their own, such as points with other bits."""
+    return [(h, str(o["costs_basis"].values)) for h, o in each if "costs_basis" in o]
+
+
+def assumptions(data: xr.Dataset) -> list[str]:
+    """What costs take for granted; nothing where there are none."""
+    if "costs" not in data.attrs:
+        return []
+    found, config = about(data), config_of(data)
+    section = config["periphery"] or {}
+    said = [f"Costs are of {basis(data)}. Source: {found['source']}."]
+    if found["assumed"]:
+        said.append(f"Assumed of {found['chip']}: {'; '.join(found['assumed'])}.")
+    ideal = [k.upper() for k in ("dac", "adc") if section.get(f"{k}_bits") is None]
+    if ideal:
+        said.append(
+            f"The metric is of an ideal {' and '.join(ideal)}; costs are of those of "
+            f"{found['chip']}."
+        )
+    rows, columns = found["tiles"]
+    said.append(
+        f"Costs are of tiles of {rows} x {columns} weights, conductances of expected "
+        f"cells, and inputs as {config['costs']['inputs']} calibration inputs have "
+        "them. Buffers, interconnect and leakage are in them only as far as k is."
+    )
+    return said

@@ -34,17 +34,20 @@ from anajax.studies.config.study import Times
 from anajax.studies.kinds.base import Kind
 from anajax.studies.plan import (
     Deployed,
+    Placed,
     deploy,
     engine_of,
     measure,
     site_of,
     uncovered,
 )
+from anajax.studies.programs import Programs
 from anajax.studies.report import assumptions as assumed
 from anajax.studies.report import costs, plots, results
 from anajax.studies.report.blocks import Block, Drawing, cells, format_of
 from anajax.studies.report.statistics import over
 from anajax.studies.store.parts import Parts
+from anajax.studies.ways.base import Table
 
 
 def _days(*days: float) -> list[float]:
@@ -77,9 +80,11 @@ class UpkeepConfig(HardwareConfig):
         held = self.compensation.recalibrate is not None
         late = self.upkeep.reprogram[-1] > YEAR
         none = costs.pulse_energy is None
+        loop = not isinstance(self.strategy, Table)
         for key, rule, bad, remedy in (
             ("costs.pulse_energy", "be given in pJ", none, "No source has one."),
             ("compensation.recalibrate", "be null", held, "See upkeep.recalibrate."),
+            ("strategy", "be a table for all layers", loop, "Choose optimized."),
             ("optimizer.per_layer", "be false", optimizer.per_layer, "Drop it."),
             ("upkeep.reprogram", "be intervals of up to a year", late, "Drop longer."),
         ):
@@ -111,7 +116,7 @@ class Study:
     @property
     def parts(self) -> int:
         """How many parts there are to do."""
-        return len(self.held)
+        return 1 + len(self.held)
 
     def run(self, parts: Parts, digital: np.ndarray) -> xr.Dataset:
         """Measure what is not done, and compare all plans.
@@ -121,22 +126,25 @@ class Study:
             digital: metric of the digital network `[items]`.
         """
         found: list[Any] = []
+        d = self.deployed
+        made = Programs(self.config, d.network, d.case, parts, bill=d.bill)
+        placed = d.placed(made.part(self.config.strategy))
 
         def metric(ages: np.ndarray, last: np.ndarray) -> np.ndarray:
             name = f"held-{len(found)}"
-            found.append(parts.get(name, partial(self._measure, ages, last)))
+            found.append(parts.get(name, partial(self._measure, placed, ages, last)))
             sign = 1.0 if self.work.higher_is_better else -1.0
             return sign * np.nanmean(found[-1]["metric"], axis=0)
 
-        plans = self._plans(metric)
+        plans = self._plans(placed, metric)
         names = results.measures(self.work, self._stacked(found), ("recalibration",))
-        device = self.deployed.device
+        device = d.device
         data = names.merge(results.times(self.ages, self.extrapolated))
         data = data.merge(results.devices({device.name: device}))
         data = data.assign(_columns(plans, self.work.higher_is_better)).assign_coords(
             recalibration=self.held
         )
-        spent = self.bill(self.deployed.layers, self.deployed.device, self.ages)
+        spent = placed.costs(self.ages)
         return labelled(data, self.bill, spent).assign_attrs(
             required=self.config.upkeep.required,
             inferences=self.config.upkeep.inferences,
@@ -145,23 +153,24 @@ class Study:
     def _stacked(self, found: list[Any]) -> dict[str, np.ndarray]:
         return {n: np.stack([f[n] for f in found]) for n in found[0]}
 
-    def _measure(self, ages: np.ndarray, last: np.ndarray, draft: Any) -> Any:
+    def _measure(
+        self, placed: Placed, ages: np.ndarray, last: np.ndarray, draft: Any
+    ) -> Any:
         section = self.config.compensation
         times = list(map(float, recalibrations(ages, last)))
         held = section.model_copy(update={"recalibrate": times})
         config = self.config.model_copy(update={"compensation": held})
-        d, at = self.deployed, ages * (1 - BEFORE)
-        where = d.network, d.hardware, d.layers
-        return measure(config, self.engine, *where, at, kept=draft).of(0)
+        at = ages * (1 - BEFORE)
+        return measure(config, self.engine, placed, at, kept=draft).of(0)
 
-    def _plans(self, metric: Any) -> Upkeep:
+    def _plans(self, placed: Placed, metric: Any) -> Upkeep:
         section, d = self.config.upkeep, self.deployed
         site = site_of(self.config, d.network, d.device, self.ages)
-        table = self.config.strategy.strategies(site)
+        table = placed.program.strategies
         assert isinstance(table, Strategy)
         sign = 1.0 if self.work.higher_is_better else -1.0
         return upkeep(
-            self.bill.costs(d.layers, d.device, np.zeros(1)), d.device, table,
+            self.bill.costs(placed.layers, d.device, np.zeros(1)), d.device, table,
             site.error.density(), required=sign * section.required,
             inferences=section.inferences, reprogram=section.reprogram,
             recalibrate=self.held, metric=metric, ages=self.ages,

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from anajax import devices
 from anajax.cli import app
 from anajax.devices import measure
 from anajax.devices.files import load_device
+from anajax.studies.report.results import read_results
 
 RUNNER = CliRunner()
 
@@ -201,3 +203,25 @@ def test_nothing_slow_is_imported_before_it_is_needed(module, slow):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_results_leave_as_tables_and_figures(finished, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    out = tmp_path / "tables"
+    result = invoke("results", finished[0], "--csv", "--pdf", "--out", out)
+    assert result.exit_code == 0, result.output
+    frame = pandas.read_csv(out / "device-strategy-chip-time.csv")
+    data = read_results(finished[0])
+    assert len(frame) == data.accuracy.size
+    assert {"accuracy", "loss", "weight_rms_error", "family"} <= set(frame)
+    chosen = frame[(frame.strategy == "optimized") & (frame.chip == 1)]
+    want = data.accuracy.sel(strategy="optimized", chip=1).values.ravel()
+    np.testing.assert_allclose(chosen.sort_values("time").accuracy, want, rtol=1e-6)
+    assert (out / "accuracy.pdf").read_bytes()[:5] == b"%PDF-"
+    about = json.loads((out / "attributes.json").read_text())
+    assert about["study"]["metric"] == "accuracy" and about["units"]["time"] == "s"
+    assert "`--csv` must be given" in refused("results", finished[0])
+    pytest.importorskip("pyarrow")
+    invoke("results", finished[0], "--parquet", "--out", out)
+    again = pandas.read_parquet(out / "device-strategy-chip-time.parquet")
+    assert len(again) == len(frame)

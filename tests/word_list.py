@@ -27,6 +27,7 @@ from anajax.mapping.weight_error import (
     tabulated_error,
     weight_error,
 )
+from anajax.mapping.weight_table import weight_table
 from anajax.nn.calibration import calibrate_ranges
 from anajax.programming import (
     ExactError,
@@ -140,6 +141,9 @@ CALLS = {
         q=Constant(value=1.0), g_max=1.0, t0=1.0, t_read=1e-3, **w
     ),
     "mapping.strategy.normalized": lambda **w: mapping.normalized(W, **w),
+    "mapping.weight_table.weight_table": lambda **w: weight_table(
+        PAIR, TABLE, DENSITY, **w
+    ),
     "nn.calibration.calibrate_ranges": lambda **w: calibrate_ranges(NETWORK, [X], **w),
     "programming.search.certify.certify_strategy": lambda **w: certify_strategy(
         DEVICE, PAIR, DENSITY, [1.0], **w

@@ -67,3 +67,42 @@ def _tiles(text: str) -> tuple[int, int]:
     if not (rows.isdecimal() and columns.isdecimal() and int(rows) * int(columns)):
         fail(f"`--tiles` must be ROWSxCOLUMNS: got {text!r}. Write 512x512.")
     return int(rows), int(columns)
+
+
+@app.command()
+def measured(
+    place: Annotated[
+        Path, typer.Argument(metavar="DIR_OR_CSV", help="Conductances of a chip.")
+    ],
+    image: Annotated[
+        Path | None, typer.Option(help="Its image; by default in the same folder.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Config of the network, to measure it.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for maps, tables, and the next image.")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Read measured conductances back: accuracy of this chip, errors, a verdict."""
+    with mistakes():
+        require_folder(data)
+        with working("loading JAX and the network"):
+            from anajax.interop.image import measured as chips
+            from anajax.interop.image import read
+            from anajax.studies import measured as reports
+            from anajax.studies.load import load_config
+            from anajax.studies.run import workload_of
+
+            where = place if place.is_dir() else place.parent
+            found = read(where if image is None else image)
+            values = chips.read(place, found)
+            work = None
+            if config is not None:
+                work = workload_of(load_config(config).workload, data)
+            said = reports.look(found, values, work)
+        typer.echo(reports.text(said, work))
+        if out is not None:
+            for path in reports.write(said, found, values, out):
+                typer.echo(f"Written: {path}")

@@ -122,6 +122,28 @@ def report(
 
 
 @app.command()
+def results(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Of a study.")],
+    csv: Annotated[bool, typer.Option("--csv", help="Tables as CSV.")] = False,
+    parquet: Annotated[
+        bool, typer.Option("--parquet", help="Tables as Parquet.")
+    ] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Figures as PDF.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for them; out/tables by default.")
+    ] = None,
+) -> None:
+    """Write the results of a study as tables, and its figures as PDF."""
+    with mistakes():
+        from anajax.studies.report import tables
+
+        asked = {"csv": csv, "parquet": parquet, "pdf": pdf}
+        forms: Any = [name for name, wanted in asked.items() if wanted]
+        for path in tables.write(folder, out or Path("out/tables"), forms):
+            typer.echo(f"Written: {path}")
+
+
+@app.command()
 def overview(
     folders: Annotated[
         list[Path], typer.Argument(metavar="DIRS", help="Of studies, one a network.")

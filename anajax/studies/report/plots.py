@@ -47,14 +47,26 @@ _STYLE: Any = {
 }
 
 
-def render(draw: Callable[[], Figure]) -> dict[str, bytes]:
-    """The PNG and SVG of the figure that `draw` returns, without dates in them."""
+_UNDATED: dict[str, Any] = {
+    "png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None},
+}  # fmt: skip
+
+
+def render(
+    draw: Callable[[], Figure], kinds: Sequence[str] = ("png", "svg")
+) -> dict[str, bytes]:
+    """The files of the figure that `draw` returns, without dates in them.
+
+    Args:
+        draw: makes the figure.
+        kinds: of files: png, svg and pdf.
+    """
     with matplotlib.rc_context(_STYLE):
         figure = draw()
         contents = {}
-        for kind, note in (("png", {"Software": None}), ("svg", {"Date": None})):
+        for kind in kinds:
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, metadata=note)
+            figure.savefig(buffer, format=kind, metadata=_UNDATED[kind])
             contents[kind] = buffer.getvalue()
     return contents
 

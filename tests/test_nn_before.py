@@ -25,6 +25,8 @@ from anajax.nn.convert import functional
 from anajax.transformation import analog
 
 CASES = cases()
+SLOW = {n for n in CASES if n.endswith("/ideal")}  # `test_nn` has them, too
+SLOW |= {"optimized_lstm/steps", "gru/steps", "simple/steps"}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,9 @@ def same(got, expected):
         )
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CASES]
+)
 def test_outputs_and_gradients(name, before):
     same(outputs(*CASES[name]), before[name])
 

@@ -133,7 +133,7 @@ CALLS = {
     ).put_on_chip(PARAMS, X, device=DEVICE, strategy=PAIR, key=KEY, **w),
     "transformation.calibrate.observer": lambda **w: observer(1.0, 1.0, **w),
     "crossbar.tiling.from_groups": lambda **w: crossbar.from_groups(
-        W[..., None], TileRule(), digital=ONE, **w
+        W[..., None], crossbar.TileRule(), digital=ONE, **w
     ),
     "transformation.rules.Rule": lambda **w: Rule(".*", **w),
     "devices.models.pcm.pcm": lambda **w: devices.pcm(**w),

@@ -106,9 +106,9 @@ class FirstRead(NamedTuple):
     """`stream(key, Stage.PRODUCT, 0)`."""
 
 
-def path_keys(key: PRNGKey, paths: Sequence[str]) -> dict[str, FirstRead]:
-    """`path_key(key, path)` of each path, in one computation."""
-    if not paths:
+def path_keys(key: PRNGKey | None, paths: Sequence[str]) -> dict[str, FirstRead]:
+    """`path_key(key, path)` of each path, in one computation; none without a key."""
+    if key is None or not paths:
         return {}
     numbers = np.array([zlib.crc32(path.encode()) for path in paths], np.uint32)
     keys = jax.vmap(lambda n: jr.fold_in(key, n))(numbers)

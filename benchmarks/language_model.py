@@ -6,11 +6,12 @@
 
 `order`: on one chip with tabulated moments (`WeightTable`; the same draws for all), the
 gap of strategies by hand, some of which clip, beside the expected errors of weights and
-of outputs; rank correlations are printed. `gap`: chips by the per-device sampler, four
-pairs a weight: alike in all layers, chosen by layer, and by layer with one weight in
-two hundred kept digital. Gaps are in nats for each token, on windows of WikiText-2;
-tiles have 64 rows, and each of their columns a scale. Inputs are looked at on other
-text. Rows of `gap` that are there are not run again.
+of outputs, their mean and geometric mean over layers; prints rank correlations.
+`gap`: chips by the per-device sampler, four pairs a weight: alike in all layers, chosen
+by layer, and by layer with one weight in two hundred kept digital. Gaps are in nats for
+each token, on windows of WikiText-2; tiles have 64 rows, and each of their columns a
+scale. Inputs are looked at on other text. Rows of `gap` that are there are not run
+again.
 """
 
 import argparse
@@ -176,6 +177,9 @@ def order(setup, device=DEVICES["pcm"]):
     how = {"select": setup.report, "normalize": "tile"}
     normal = chip.normalized_weights(ideal, **how | {"select": lambda *_: True},
                                      layout=setup.report.layouts)  # fmt: skip
+    power = {
+        p: float(jnp.sum((w / jnp.max(jnp.abs(w))) ** 2)) for p, w in ideal.items()
+    }
     draw = jax.jit(lambda t, w, key: t.draw(w.u, time=0, key=key) * w.unit)
     for name, way in ways_to_order(device).items():
         noisy = {}
@@ -183,25 +187,23 @@ def order(setup, device=DEVICES["pcm"]):
             moments = weight_table(uniform(way), table, outputs.density(path))
             noisy[path] = draw(moments, w, anajax.rng.path_key(anajax.key(0), path))
         lost = setup.loss(chip.insert(setup.work.params, noisy)) - setup.digital
-        relative = [
-            float(weights.of_layer(p, way)[0]) / float(jnp.sum((w / w_max(w)) ** 2))
-            for p, w in ideal.items()
-        ]
-        rows.append({
-            "strategy": name, "gap": f"{lost:.4f}",
-            "output_error": f"{float(outputs(way)[0]):.5f}",
-            "weight_error": f"{np.sqrt(np.mean(relative)):.5f}",
+        by_layer = [float(outputs.of_layer(p, way)[0]) for p in ideal]
+        relative = [float(weights.of_layer(p, way)[0]) / power[p] for p in ideal]
+        rows.append({"strategy": name, "gap": f"{lost:.4f}"} | {
+            f"{kind}, {mean}": f"{np.sqrt(of(each)):.5f}"
+            for kind, each in (("outputs", by_layer), ("weights", relative))
+            for mean, of in (("mean", np.mean), ("geometric mean", geometric))
         })  # fmt: skip
         print(rows[-1], flush=True)
     write_csv("language_model_order.csv", rows)
-    for kind in ("output_error", "weight_error"):
+    for kind in list(rows[0])[2:]:
         both = [[float(r[n]) for r in rows] for n in ("gap", kind)]
         print(f"rank correlation of {kind}: {spearmanr(*both)[0]:.3f}")
 
 
-def w_max(w):
-    """The largest weight of a layer."""
-    return jnp.max(jnp.abs(w))
+def geometric(values):
+    """The geometric mean: each layer counts by ratios, however noisy it is."""
+    return np.exp(np.mean(np.log(values)))
 
 
 def cost(setup):

@@ -9,7 +9,7 @@ import numpy as np
 from anajax.crossbar.converters import Clip
 from anajax.crossbar.periphery import IO
 from anajax.transformation import analog
-from anajax.transformation.sites import no_periphery
+from anajax.transformation.multiply import no_periphery
 
 QUICK = {"xla_backend_optimization_level": 0}
 """Compiles fast; runs slowly."""

@@ -5,6 +5,7 @@ import jax
 import jax.random as jr
 import pytest
 
+os.environ["ANAJAX_CACHE"] = "off"  # nothing is left in the folder of the user
 jax.config.update("jax_default_matmul_precision", "highest")  # a GPU has TF32
 
 if os.environ.get("ANAJAX_TYPECHECK"):  # shapes and types of every call, on demand

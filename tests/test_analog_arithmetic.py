@@ -1,10 +1,13 @@
 """Adapters, arithmetic on weights, and what passes through untouched."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from analog_list import (
+    QUICK,
     assert_equal,
     close,
     everything,
@@ -14,10 +17,17 @@ from analog_list import (
     weights,
 )
 
+import anajax
+from anajax import devices
+from anajax._core.tree import replace
 from anajax.crossbar import periphery
 from anajax.crossbar.converters import uniform
 from anajax.crossbar.periphery import IO
 from anajax.transformation import Layout, Rule, analog
+
+PCM = devices.pcm()
+QUIET = replace(PCM, read=devices.NoReadNoise())
+LSP = anajax.strategies.lsp_first(PCM)
 
 
 def test_an_adapter_stays_digital_and_its_base_goes_on_the_chip():
@@ -76,6 +86,127 @@ def test_arithmetic_on_a_weight_keeps_it_digital_unless_a_rule_folds_it():
     folded = analog(weight_norm, Rule("v", fold=True)).report(params, x).analog
     assert [(p.path, p.groups, p.rows, p.columns) for p in folded] == [("v", 1, 4, 5)]
     assert_equal(weight_norm, params, x, Rule("v", fold=True))
+
+
+def quantized(w):
+    """Straight through to seven levels."""
+    steps = jnp.clip(jnp.round(w * 3), -3, 3) / 3
+    return w + jax.lax.stop_gradient(steps - w)
+
+
+MASK = jnp.asarray(np.arange(12).reshape(4, 3) % 3 > 0, jnp.float32)
+
+
+def compressed(p, x):
+    """A mask in each layer of a stack, a quantizer twice, weight norm, and a bias."""
+
+    def layer(h, w):
+        return jnp.tanh(h @ (w * jnp.eye(4)[::-1])), None
+
+    h = jax.lax.scan(layer, x, p["stack"])[0] @ (p["m"] * MASK)
+    q = quantized(p["q"])
+    h = jnp.tanh(h @ q) @ q + p["b"]
+    return h @ (p["v"] / jnp.linalg.norm(p["v"], axis=0) * p["g"])
+
+
+SHAPES = {"stack": (2, 4, 4), "m": (4, 3), "q": (3, 3), "b": (3,), "v": (3, 5)}
+FOLD = Rule("stack|m|q|v", fold=True)
+
+
+def test_folded_arrays_are_parameters_that_are_programmed(key):
+    params, x = weights(g=(5,), **SHAPES), vectors(3, 4)
+    why = {p.path: p.why for p in analog(compressed).report(params, x).parameters}
+    assert all(why[path].startswith("goes through `") for path in ("stack", "m", "v"))
+    both, plain = analog(compressed, FOLD).folded(params, x)
+    assert {p: a.shape for p, a in both["folded"].items()} == {
+        "stack": (2, 4, 4), "m": (4, 3), "q": (3, 3), "v": (3, 5),
+    }  # fmt: skip
+    np.testing.assert_array_equal(both["folded"]["m"], params["m"] * MASK)
+    close(plain(both, x), compressed(params, x))
+    hardware = on_tiles(plain, Rule("folded/.*"))
+    report = hardware.report(both, x)
+    layouts = report.layouts
+    assert layouts["folded/stack"] == Layout(stack=(0,), rows=(1,), columns=(2,))
+    assert {p.path: len(p.sites) for p in report.analog} == {
+        "folded/m": 1, "folded/q": 2, "folded/stack": 1, "folded/v": 1,
+    }  # fmt: skip
+    close(hardware(both, x), compressed(params, x))
+
+
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_chip_holds_the_folded_array(whole, key):
+    """`perturb` of the report, and the cells of a chip; what is folded is untouched."""
+    if whole:
+        apply, params, rule = compressed, weights(g=(5,), **SHAPES), FOLD
+    else:
+        apply, params = lambda p, x: x @ (p["m"] * MASK), weights(m=(4, 3))
+        rule = Rule("m", fold=True)
+    x = vectors(3, 4)
+    both, plain = analog(apply, rule).folded(params, x)
+    hardware = on_tiles(plain, Rule("folded/.*"))
+    report = hardware.report(both, x)
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    def run(key):
+        noisy = anajax.perturb(both, PCM, LSP, t=9e4, key=key, select=report)
+        part = hardware.put_on_chip(both, x, device=PCM, strategy=LSP, key=key)
+        return noisy, hardware(part.at(9e4), x, key=key)
+
+    noisy, y = run(key)
+    jax.tree.map(np.testing.assert_array_equal, noisy["params"], params)
+    for path, array in noisy["folded"].items():
+        error = jnp.std(array - both["folded"][path])
+        assert 1e-3 < error / jnp.std(array) < 0.3, path
+    exact = apply(params, x)
+    assert 0.01 < jnp.std(y - exact) / jnp.std(exact) < 1
+
+
+def test_folds_that_are_not_there_are_refused():
+    params, x = weights(w=(4, 4)), vectors(2, 4)
+    with pytest.raises(ValueError, match="`rules` must fold a weight: got none of 1"):
+        analog(lambda p, x: x @ p["w"]).folded(params, x)
+
+    def branch(p, x):
+        masked = lambda x: x @ (2 * p["w"])  # noqa: E731
+        return jax.lax.cond(x[0, 0] > 0, masked, lambda x: x, x)
+
+    with pytest.raises(ValueError, match="'w' in a branch or a loop of unknown"):
+        analog(branch, Rule("w", fold=True)).folded(params, x)
+
+
+def test_adapters_stay_digital_where_their_base_is_programmed(key):
+    """Also in a stack; `perturb` and a chip change the base alone."""
+
+    def apply(p, x):
+        def block(x, q):
+            return jnp.tanh(x @ (q["w"] + q["a"] @ q["b"])), None
+
+        x = jax.lax.scan(block, x, p["layers"])[0]
+        return x @ p["w"] + (x @ p["a"]) @ p["b"]
+
+    params = weights(w=(4, 5), a=(4, 2), b=(2, 5))
+    params["layers"] = weights(w=(3, 4, 4), a=(3, 4, 2), b=(3, 2, 4))
+    x = vectors(3, 4)
+    rules = Rule("(layers/)?w"), Rule("(layers/)?[ab]", digital=True)
+    f = analog(apply, rules)
+    report = f.report(params, x)
+    assert [p.path for p in report.analog] == ["layers/w", "w"]
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    def run(key):
+        noisy = anajax.perturb(
+            params, QUIET, LSP, t=9e4, key=key, select=report, scope="layer"
+        )
+        part = f.put_on_chip(params, x, device=QUIET, strategy=LSP, key=key)
+        return noisy, f(part.at(9e4), x), apply(noisy, x)
+
+    noisy, y, expected = run(key)
+    for tree, trained in ((noisy, params), (noisy["layers"], params["layers"])):
+        for name in "ab":
+            np.testing.assert_array_equal(tree[name], trained[name])
+        assert 1e-3 < jnp.std(tree["w"] - trained["w"]) / jnp.std(trained["w"]) < 0.3
+    assert jnp.std(y - apply(params, x)) > 1e-3
+    assert y.shape == expected.shape
 
 
 def test_a_product_of_parameters_alone_is_digital():

@@ -60,6 +60,12 @@ LINEN = {
         nn.ConvTranspose(4, (2, 3), strides=(3, 1), transpose_kernel=True),
         (2, 4, 5, 3),
     ),
+    "depthwise": (nn.Conv(8, (3, 3), feature_group_count=4), (2, 5, 5, 4)),
+    "conv3d": (nn.Conv(3, (2, 2, 2)), (1, 4, 3, 3, 2)),
+    "transposed_pads": (
+        nn.ConvTranspose(3, (3,), strides=(2,), padding=[(1, 2)], kernel_dilation=(2,)),
+        (2, 6, 2),
+    ),
     "attention": (nn.MultiHeadDotProductAttention(2), (2, 4, 6)),
     "lstm": (nn.RNN(nn.OptimizedLSTMCell(4)), (2, 5, 3)),
     "gru": (nn.RNN(nn.GRUCell(4)), (2, 5, 3)),
@@ -104,17 +110,21 @@ def test_an_empty_batch_gives_an_empty_array(name, key):
     assert f(params, x, key=key).shape == module.apply(params, x).shape
 
 
-@pytest.mark.parametrize("name", CELLS)
+QUICKLY = ("simple",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in QUICKLY else pytest.param(n, marks=pytest.mark.slow) for n in CELLS],
+)
 def test_recurrent_cells_of_nnx(name, key):
     rnn = nnx.RNN(CELLS[name](nnx.Rngs(0)), rngs=nnx.Rngs(1))
     apply, params = functional(rnn)
-    x = jr.normal(key, (2, 5, 3))
-    f = on_tiles(apply)
-    close(f(params, x), apply(params, x))
-    assert f.report(params, x).analog
+    assert assert_equal(apply, params, jr.normal(key, (2, 5, 3))).analog
 
 
-def test_a_recurrence_both_ways_with_lengths(key):
+@pytest.mark.parametrize("second", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_recurrence_both_ways_with_lengths(second, key):
     rnn = nn.Bidirectional(nn.RNN(nn.GRUCell(4)), nn.RNN(nn.OptimizedLSTMCell(4)))
     x, lengths = jr.normal(key, (2, 5, 3)), jnp.array([5, 2])
     params = drawn(rnn.init, key, x)
@@ -124,6 +134,10 @@ def test_a_recurrence_both_ways_with_lengths(key):
 
     def apply(params, x):
         return rnn.apply(params, x, seq_lengths=lengths)
+
+    if second:
+        assert_equal(apply, params, x)
+        return
 
     @jax.jit
     def both(params):

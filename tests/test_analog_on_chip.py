@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from analog_list import QUICK, norm, vectors, weights
 
-from anajax import chip, devices
+from anajax import chip, crossbar, devices
 from anajax._core.tree import replace
 from anajax.crossbar import periphery
+from anajax.crossbar.tiling import TileRule
+from anajax.crossbar.wires import Wires
+from anajax.devices import base
 from anajax.mapping import hand as strategies
 from anajax.transformation import Rule, analog
 
@@ -122,6 +125,25 @@ def test_gradients_reach_what_is_not_on_the_chip(key):
 
     expected = jnp.sum(V[:, :, None] * jnp.sum(p["v"], 1), 0)
     np.testing.assert_allclose(jax.grad(loss)(p["a"], p), expected, rtol=1e-4)
+
+
+def test_a_product_meets_what_wires_make_of_the_conductances(key):
+    wires, tiles = Wires(row=2.5, column=2.5), TileRule(rows=3)
+    f = analog(dense, Rule("w", tiles=tiles))
+
+    @fast
+    def run(x):
+        part = f.put_on_chip(W, x, device=QUIET, strategy=LSP, key=key, scope="none")
+        behind = lambda _, g: crossbar.through_wires(g, tiles, wires)  # noqa: E731
+        wired = dataclasses.replace(part, through=behind)
+        layer = part.programmed.layers["w"]
+        g = base.age(QUIET, part.programmed.cells["w"], t=9e4).g
+        w = behind("", g) @ layer.coefficients * layer.unit
+        return f(wired.at(9e4), x), x @ w, f(part.at(9e4), x)
+
+    got, expected, plain = run(V)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+    assert jnp.max(jnp.abs(got - plain)) > 1e-4
 
 
 def test_what_a_chip_cannot_hold_is_refused(key):

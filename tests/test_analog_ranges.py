@@ -54,6 +54,26 @@ def test_calibrated_hardware_is_near_the_function_and_default_ranges_are_not():
     assert error(f(p, x)) > 0.5
 
 
+def test_calibration_calls_nothing_back():
+    """It runs on a machine that has only a GPU; of layers of Flax as well."""
+    p, x = weights(w=(3, 5, 5)), vectors(4, 5)
+
+    def layers(p, x):
+        return jax.lax.scan(lambda x, w: (x @ w, None), x, p["w"])[0]
+
+    traced = str(jax.make_jaxpr(analog(layers, RULE).calibrate)(p, x))
+    assert "scan" in traced and "callback" not in traced
+    rnn = nnx.RNN(nnx.SimpleCell(5, 4, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(1))
+    model = to_analog(rnn, [RULE]).model
+
+    def ranges(x):
+        found = calibrate_ranges(model, [x[None]])
+        return found.cell.dense_i.analog.input_range[...]
+
+    traced = str(jax.make_jaxpr(ranges)(x))
+    assert "scan" in traced and "callback" not in traced
+
+
 def test_quantiles_leave_outliers_out():
     p, x = weights(w=(5, 3)), vectors(400, 5)
     found = analog(dense, RULE).calibrate(p, x, within=0.9)

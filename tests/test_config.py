@@ -45,7 +45,7 @@ MISTAKES = [
     ("strategies=[{name: targets, learn: {parts: []}}]", "must have entries"),
     ("strategies=[{name: lsp_first, f: -2}]", "`strategies.0.f.0` must be above 0"),
     ("strategies=[{name: lsp_first, label: a/b}]", "must have a `label` of letters"),
-    ("normalize=tile", "`normalize` must be 'layer' or 'column'"),
+    ("normalize=row", "`normalize` must be 'layer', 'column' or 'tile'"),
     ("compensation.scope=tile", "`compensation.scope` must be 'layer', 'network'"),
     (
         "optimizer.time_weights=[1, 2]",

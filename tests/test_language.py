@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from shared import ROOT, data
 
 from anajax import workloads
 from anajax.interop import gguf_file
 from anajax.transformation import Rule, analog
+from anajax.workloads import weights
 from anajax.workloads.language import Llama, Tokenizer, load_llama, smollm2
 from anajax.workloads.language.tokenizer import words
 
@@ -217,3 +219,22 @@ def test_smollm2_has_the_perplexity_of_its_port():
     losses = np.asarray(workloads.evaluate(work), float)
     for count, expected in ((4, 25.49), (6, 26.96), (8, 27.61)):
         assert np.exp(losses[:count].mean()) == pytest.approx(expected, abs=0.02)
+
+
+def tiny(items=None):
+    data("tinyshakespeare")
+    return workloads.load("tinyshakespeare_llama", data=ROOT / "data", items=items)
+
+
+def test_the_tiny_model_predicts_shakespeare():
+    work = tiny(40)
+    loss = float(np.mean(workloads.evaluate(work)))
+    assert loss == pytest.approx(1.6436, abs=2e-3)
+    assert not work.higher_is_better
+
+
+@pytest.mark.slow
+def test_the_tiny_model_has_the_recorded_loss():
+    _, notes = weights.read("tinyshakespeare_llama")
+    loss = float(np.mean(workloads.evaluate(tiny())))
+    assert loss == pytest.approx(float(notes["test_nats_per_character"]), abs=1e-3)

@@ -32,6 +32,7 @@ from anajax.mapping.weight_error import (
     tabulated_error,
     weight_error,
 )
+from anajax.mapping.weight_table import weight_table
 from anajax.nn.calibration import calibrate_ranges
 from anajax.programming import (
     ExactError,
@@ -60,6 +61,7 @@ from anajax.studies.ways.learned import TargetsOptions
 from anajax.studies.ways.site import OptimizerOptions
 from anajax.training import device_noise
 from anajax.transformation import Rule
+from anajax.transformation.calibrate import observer
 
 KEY = jr.key(0)
 DEVICE = devices.ideal()
@@ -137,12 +139,19 @@ CALLS = {
     "transformation.on_chip.AnalogChip": lambda **w: anajax.analog(
         UNIT.outputs
     ).put_on_chip(PARAMS, X, device=DEVICE, strategy=PAIR, key=KEY, **w),
+    "transformation.calibrate.observer": lambda **w: observer(1.0, 1.0, **w),
+    "crossbar.tiling.from_groups": lambda **w: crossbar.from_groups(
+        W[..., None], TileRule(), digital=ONE, **w
+    ),
     "transformation.rules.Rule": lambda **w: Rule(".*", **w),
     "devices.models.pcm.pcm": lambda **w: devices.pcm(**w),
     "devices.read_noise.FlickerRead": lambda **w: devices.FlickerRead(
         q=Constant(value=1.0), g_max=1.0, t0=1.0, t_read=1e-3, **w
     ),
     "mapping.strategy.normalized": lambda **w: mapping.normalized(W, **w),
+    "mapping.weight_table.weight_table": lambda **w: weight_table(
+        PAIR, TABLE, DENSITY, **w
+    ),
     "nn.calibration.calibrate_ranges": lambda **w: calibrate_ranges(NETWORK, [X], **w),
     "programming.search.certify.certify_strategy": lambda **w: certify_strategy(
         DEVICE, PAIR, DENSITY, [1.0], **w

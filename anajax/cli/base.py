@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import anajax
+from anajax._core.cache import turn_on
 from anajax._core.disk import WriteError
 
 app = typer.Typer(
@@ -40,8 +41,19 @@ _VERSION = typer.Option("--version", callback=_version, is_eager=True, help="Sho
 
 
 @app.callback()
-def options(version: Annotated[bool, _VERSION] = False) -> None:
+def options(
+    version: Annotated[bool, _VERSION] = False,
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|off",
+            envvar="ANAJAX_CACHE",
+            help="Where compiled programs are kept; your cache folder by default.",
+        ),
+    ] = None,
+) -> None:
     """Options of the command itself."""
+    turn_on(cache)
 
 
 def require_folder(data: Path | None) -> None:

@@ -21,6 +21,17 @@ class CostOptions:
     chip: str = option("hermes", "hermes, almaden, neurram, or a .yaml file")
     inputs: int = option(8, "1 calibration input or more", least=1)
     """Whose moments weigh the conductances."""
+    pulse_energy: float | None = option(None, "pJ above 0, or null", above=0)
+    """Of one programming pulse, pJ; no source has one."""
+    verify_energy: float | None = option(None, "pJ above 0, or null", above=0)
+    """Of one verify read, pJ."""
+
+    def finish(self, chip: AnyChip) -> AnyChip:
+        """The chip with these energies, which it then says are assumed."""
+        asked = {n: getattr(self, n) for n in ("pulse_energy", "verify_energy")}
+        asked = {n: v for n, v in asked.items() if v is not None}
+        words = (f"{n.replace('_', ' ')} {v:g} pJ" for n, v in asked.items())
+        return replace(chip, **asked, assumed=(*chip.assumed, *words))
 
     @property
     def file(self) -> bool:

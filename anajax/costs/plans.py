@@ -5,7 +5,7 @@ and less. A recalibration measures the drift compensation anew, and holds it unt
 next. More of either costs energy; less of either costs accuracy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -31,6 +31,11 @@ FIRST = 1.0
 """The first of them, s."""
 
 
+Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""`metric(ages, last)`: of the network just before each age (s), more is better, where
+drift was measured last at `last` (s; 0: never)."""
+
+
 class Plan(NamedTuple):
     """One way to keep a network up, for a year."""
 
@@ -46,6 +51,12 @@ class Plan(NamedTuple):
     """Energy of recalibrations in the year, uJ."""
     inference: float
     """Energy of all inferences in the year, uJ."""
+    metric: float | None = None
+    """Least value of the network's metric in that time, where it was measured."""
+
+    def keeps(self, required: float) -> bool:
+        """Whether the error stays within, or the metric above, what is required."""
+        return self.rms <= required if self.metric is None else self.metric >= required
 
     @property
     def total(self) -> float:
@@ -61,18 +72,27 @@ class Upkeep(NamedTuple):
     plans: tuple[Plan, ...]
     """All of them."""
     required: float
+    """Largest rms error, or the least metric where that was measured."""
     basis: str
     """The model behind the energies."""
 
     def table(self) -> str:
         """All plans that keep the error, the best first, and the model behind them."""
-        kept = sorted((p for p in self.plans if p.rms <= self.required), key=_total)
+        kept = sorted((p for p in self.plans if p.keeps(self.required)), key=_total)
         lines = [
-            f"programmed every {p.reprogram / DAY:.3g} d, recalibrated every "
-            f"{p.recalibrate / DAY:.3g} d: {p.total:.4g} uJ a year, rms {p.rms:.3g}"
+            f"programmed every {p.reprogram / DAY:.3g} d, {_recalibrated(p)}: "
+            f"{p.total:.4g} uJ a year, rms {p.rms:.3g}"
+            + ("" if p.metric is None else f", metric at least {p.metric:.4g}")
             for p in kept
         ]
-        return "\n".join([*(lines or ["no plan keeps the error"]), f"({self.basis})"])
+        lines = lines or ["no plan keeps what is required"]
+        return "\n".join([*lines, f"({self.basis})"])
+
+
+def _recalibrated(plan: Plan) -> str:
+    if np.isinf(plan.recalibrate):
+        return "never recalibrated"
+    return f"recalibrated every {plan.recalibrate / DAY:.3g} d"
 
 
 def upkeep(
@@ -85,53 +105,68 @@ def upkeep(
     inferences: float,
     reprogram: Sequence[float] = (DAY, 7 * DAY, 30 * DAY, 91 * DAY, YEAR),
     recalibrate: Sequence[float] = (3600.0, DAY, 30 * DAY, np.inf),
+    metric: Metric | None = None,
+    ages: Sequence[float] | np.ndarray | None = None,
     extrapolate: bool = False,
 ) -> Upkeep:
     """How often to program and to recalibrate for the least energy in a year.
 
     The error is exact (expected, of the weights), at 12 ages on a log scale and just
     before each programming; the factor held is that of the last recalibration before.
+    With a metric, such as `anajax.costs.held.held_metric` measures on chips, what is
+    required is of the network: its accuracy, at the same ages.
 
     Args:
         costs: of one inference at 0 s; its record needs a `pulse_energy`.
         device: the device model.
         strategy: what the weights are programmed by.
         density: how often each weight occurs.
-        required: largest rms error of weights, as a fraction of w_max.
+        required: largest rms error of weights, as a fraction of w_max; or the least
+            value of `metric`.
         inferences: in a day.
         reprogram: intervals to choose from, s; up to a year.
         recalibrate: intervals to choose from, s; infinite: never.
+        metric: of the network, in place of the error of weights.
+        ages: seconds at which either is looked at, besides each programming.
         extrapolate: whether ages may lie outside what the device's source covers.
 
     Raises:
         ValueError: if a number is not positive, an interval longer than a year, or the
             record has no `pulse_energy`.
     """
-    checks.positive("required", required)
+    if metric is None:
+        checks.positive("required", required)
+    checks.finite("required", required)
     checks.positive("inferences", inferences, strictly=False)
     _check("reprogram", reprogram, YEAR)
     _check("recalibrate", recalibrate, np.inf)
     given("pulse_energy", costs.chip.pulse_energy, of="upkeep", unit="pJ")
     density = as_density(density, "density")
-    ages = np.geomspace(FIRST, max(reprogram), AGES)
+    if metric is not None:
+        checks.function("metric", metric, "lambda ages, last: accuracy")
+    ages = np.geomspace(FIRST, max(reprogram), AGES) if ages is None else ages
     ages = np.unique(np.concatenate([ages, reprogram]))
     check_times(device, ages, extrapolate=extrapolate)
     past = {held: _last(ages, held) for held in recalibrate}
     course = _course(device, strategy, density, np.concatenate([ages, *past.values()]))
     each = {held: course.rms(ages, last) for held, last in past.items()}
     power = _inference(costs, course.share(ages))
+    found = {}
+    if metric is not None:
+        found = {held: np.asarray(metric(ages, last)) for held, last in past.items()}
     plans = tuple(
-        _plan(costs, ages, each[held], power, again, held, inferences)
+        _plan(costs, ages, each[held], power, again, held, inferences, found.get(held))
         for again in reprogram
         for held in recalibrate
     )
-    kept = [p for p in plans if p.rms <= required]
+    kept = [p for p in plans if p.keeps(required)]
     best = min(kept, key=_total) if kept else None
     return Upkeep(best, plans, required, costs.basis)
 
 
-def _total(plan: Plan) -> float:
-    return plan.total
+def _total(plan: Plan) -> tuple[float, float]:
+    """Of plans that take the same, the one with fewer recalibrations comes first."""
+    return plan.total, -plan.recalibrate
 
 
 class _Course(NamedTuple):
@@ -191,6 +226,7 @@ def _plan(
     again: float,
     held: float,
     inferences: float,
+    metric: np.ndarray | None,
 ) -> Plan:
     within = ages <= again * (1 + 1e-9)
     t, e = ages[within], power[within]
@@ -203,6 +239,7 @@ def _plan(
         programming=costs.programming * YEAR / again,
         recalibration=float(costs.recalibration[0]) * times * YEAR / again,
         inference=float(mean) * inferences * YEAR / DAY,
+        metric=None if metric is None else float(metric[within].min()),
     )
 
 

@@ -166,9 +166,8 @@ def from_planes(
     unit = _constant(unit, dtype)
     if variance is not None:
         if variance.shape != planes.shape:
-            text = f"have the shape of the matrix {planes.shape}"
-            remedy = "Give one variance per device."
-            checks.fail("variance", text, variance.shape, remedy)
+            text, got = f"have the shape of the matrix {planes.shape}", variance.shape
+            checks.fail("variance", text, got, "Give one variance per device.")
         variance = _mix(variance, (analog / unit) ** 2)
     return from_groups(
         _mix(planes, analog / unit),
@@ -370,10 +369,7 @@ def weights(tiles: Tiles) -> Float[JArray, "rows columns"]:
 
 
 def of_tiles(factor: Float[JArray, "rows columns"], rule: TileRule) -> JArray:
-    """Factors of tiles and columns `[t, k, c]` from those of their weights, all alike.
-
-    For `rescale`, where each weight says what its tile is multiplied by.
-    """
+    """Factors of tiles and columns `[t, k, c]` from those of their weights, alike."""
     return jnp.max(_tile(factor[..., None], rule), axis=(1, 4))
 
 
@@ -381,8 +377,8 @@ def spread(
     factor: Float[JArray, "t k #c"], rule: TileRule, rows: int, columns: int
 ) -> Float[JArray, "rows columns"]:
     """The factor of each weight from those of tiles; the inverse of `of_tiles`."""
-    high, broad = rule.parts(rows, columns)
-    shape = len(high), max(high), len(broad), max(broad)
+    (t, r), (k, c) = ((len(p), max(p)) for p in rule.parts(rows, columns))
+    shape = t, r, k, c
     whole = jnp.broadcast_to(factor[:, None], shape)
     return join(join(whole, columns, axis=2), rows, axis=0)
 
@@ -392,8 +388,7 @@ def rescale(tiles: Tiles, factor: Number) -> Tiles:
 
     Args:
         tiles: any tiles.
-        factor: one number, one per output column `[out]`, or one per tile and column
-            `[t, k, #c]`.
+        factor: a number, one per output column `[out]`, or one per tile `[t, k, #c]`.
     """
     factor = jnp.asarray(factor, tiles.scale.dtype)
     if factor.ndim == 1:

@@ -62,7 +62,19 @@ class Bill:
         params: PyTree = None,
         loop: bool = False,
     ) -> dict[str, np.ndarray]:
-        """The arrays of a program.
+        """The arrays of a program; arguments as of `costs`."""
+        return _arrays(self.costs(layers, device, times, params=params, loop=loop))
+
+    def costs(
+        self,
+        layers: Mapping[str, LayerProgram],
+        device: Device,
+        times: np.ndarray,
+        *,
+        params: PyTree = None,
+        loop: bool = False,
+    ) -> Costs:
+        """What a program costs.
 
         Args:
             layers: targets by path.
@@ -73,12 +85,11 @@ class Bill:
                 conductances.
         """
         params = self.network.work.params if params is None else params
-        found = costs(
+        return costs(
             self._function, params, self._x, chip=self.chip, device=device,
             layers=layers, times=times, met=self.loads(params), extrapolate=True,
             key=rng.key(0) if loop else None,
         )  # fmt: skip
-        return _arrays(found)
 
     def loads(self, params: PyTree) -> Loads:
         """What the weights meet; found once for one object."""
@@ -162,6 +173,7 @@ def bill(
     if isinstance(made, ChipRecord):
         made = adapted(made, **_smaller(made, periphery))
     efficiency(made)  # refuses what its models do not cover
+    made = options.finish(made)
     return Bill(chip=made, network=network, periphery=periphery, inputs=options.inputs)
 
 

@@ -15,11 +15,11 @@ from anajax._core.types import JArray, PRNGKey
 from anajax.crossbar.periphery import IO, ConstantScale, LearnedRange
 from anajax.crossbar.split import split_axis
 from anajax.crossbar.tiling import TileRule
+from anajax.transformation.multiply import inputs_alone
 from anajax.transformation.rules import Rule
 from anajax.transformation.sites import (
     RANGED,
     Site,
-    inputs_alone,
     plain_value,
     with_ranges,
 )
@@ -66,6 +66,7 @@ def observer(
         stacks: by site, how many layers lie side by side as its groups: each has ranges
             of its own.
     """
+    checks.word("per", per, Per)
     for name, share in (("within", within), ("outputs", outputs)):
         if not 0 < share <= 1:
             checks.fail(name, "lie in (0, 1]", share, "1 fits every value.")

@@ -1,4 +1,4 @@
-"""What is done with each equation: shape operations, sums, products.
+"""What is done with each equation: shape operations, sums, products, `shard_map`.
 
 A handler says what is done instead of an equation (nothing, where it stays as it is)
 and what its outputs are. Those of control flow stand in `control`.
@@ -15,18 +15,20 @@ import jax.numpy as jnp
 from anajax._core import checks
 from anajax.mapping.layout import Layout
 from anajax.transformation import shapes
-from anajax.transformation._jax import Literal, bind
+from anajax.transformation._jax import Literal, bind, opened
 from anajax.transformation.marks import (
     Constant,
     Folded,
     Mark,
+    Part,
     Sum,
     Weight,
     folded,
     paths_of,
     plain,
+    resized,
 )
-from anajax.transformation.plan import Action, Builder, Handler, ordinary
+from anajax.transformation.plan import Action, Builder, Handler, Plan, ordinary, run
 from anajax.transformation.products import Convolution, Dot, Roles, convolution, dot
 from anajax.transformation.rules import EMPTY, Rule, first
 from anajax.transformation.sites import Context, Held, plain_value
@@ -257,6 +259,7 @@ def _folded_site(builder: Builder, eqn: Any, side: int, mark: Folded) -> Action 
         loops=mark.loops,
         layouts=layouts,
         folded=True,
+        source=eqn.invars[side],
         vectors=_vectors(eqn, form),
     )
 
@@ -291,11 +294,74 @@ def _activation_site(builder: Builder, eqn: Any) -> Action | None:
     return builder.add(name, rule=rule, form=form, side=1, vectors=vectors)
 
 
+# --- parts of sharded arrays ----------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardMap(Action):
+    """A call on each part of sharded operands."""
+
+    plan: Plan
+
+    def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
+        """The outputs of the call."""
+        if any(isinstance(value, Held) for value in values):
+            got = "a weight on a chip inside of a shard_map of the function"
+            remedy = "Put the whole function into a shard_map, over items."
+            checks.fail("params", "stay in one piece on a chip", got, remedy)
+        names = ("mesh", "in_specs", "out_specs", "check_vma")
+        options = {name: eqn.params[name] for name in names}
+        axes = eqn.params.get("newly_manual_axes", eqn.params.get("manual_axes"))
+
+        options["out_specs"] = options["out_specs"], jax.sharding.PartitionSpec()
+
+        def body(*values: Any) -> Any:
+            inner = context.inside()
+            outs = run(self.plan, inner, values)
+            seen = jax.lax.pmax(inner.seen, tuple(axes)) if inner.seen else {}
+            return tuple(plain_value(out) for out in outs), seen
+
+        mapped = jax.shard_map(body, axis_names=set(axes), **options)
+        outs, seen = mapped(*(plain_value(value) for value in values))
+        context.seen.update(seen)
+        return list(outs)
+
+
+def shard_map(
+    builder: Builder, eqn: Any, marks: list[Mark]
+) -> tuple[Action | None, list[Mark]]:
+    """A call on each part of sharded operands: each holds a part of a weight."""
+    jaxpr, consts = opened(eqn.params["jaxpr"])
+    parts = [
+        _local(plain(mark), v.aval.shape)
+        for mark, v in zip(marks, jaxpr.invars, strict=True)
+    ]
+    with builder.repeated(builder.new_loop(), 0):
+        plan = builder.walk(jaxpr, consts, parts)
+    outs: list[Mark] = [None] * len(eqn.outvars)
+    return ShardMap(plan) if plan.active else None, outs
+
+
+def _local(mark: Mark, shape: Sequence[int]) -> Mark:
+    """A weight whose axes are cut to a part of it."""
+    if not isinstance(mark, Weight):
+        return mark
+    return Weight(tuple(_cut(part, shape) for part in mark.parts))
+
+
+def _cut(part: Part, shape: Sequence[int]) -> Part:
+    whole = [math.prod(atom.size for atom in dim) for dim in part.dims]
+    pairs = zip(part.dims, whole, shape, strict=True)
+    dims = tuple(dim if old == new else resized(dim, new) for dim, old, new in pairs)
+    return dataclasses.replace(part, dims=dims)
+
+
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(shapes.RULES, shape_operation),
     **dict.fromkeys(shapes.JOINS, join),
     **dict.fromkeys(shapes.ALONGSIDE, alongside),
     **dict.fromkeys(("add", "add_any", "sub"), add),
     **dict.fromkeys(("dot_general", "conv_general_dilated"), product),
+    "shard_map": shard_map,
 }
-"""What is done with equations without a jaxpr of their own; others stay."""
+"""What is done with equations that are no control flow; others stay."""

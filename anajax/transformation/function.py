@@ -18,12 +18,11 @@ import jax.numpy as jnp
 from anajax import rng
 from anajax._core import checks
 from anajax._core.types import JArray, PRNGKey, PyTree
-from anajax.chip import Strategies, encode_weights, path_name, program
+from anajax.chip import Strategies, encode_weights, program
 from anajax.crossbar.tiling import membership
 from anajax.devices.base import Device
 from anajax.mapping.strategy import Normalize
-from anajax.transformation import calibrate, control, equations, sharded
-from anajax.transformation._jax import trace
+from anajax.transformation import calibrate, control, equations
 from anajax.transformation.calibrate import Look, Ranges, Seen
 from anajax.transformation.marks import Folded, Mark, parameter
 from anajax.transformation.on_chip import (
@@ -33,11 +32,12 @@ from anajax.transformation.on_chip import (
     Scope,
     shifted,
 )
-from anajax.transformation.plan import Builder, Plan, run
+from anajax.transformation.plan import Builder, Plan, flattened, run
 from anajax.transformation.report import Report, check_tiles, report
 from anajax.transformation.rules import (
     Rule,
     as_rules,
+    check_folds,
     check_held,
     check_signature,
     check_used,
@@ -45,7 +45,7 @@ from anajax.transformation.rules import (
 )
 from anajax.transformation.sites import Context, Site, plain_value
 
-HANDLERS = equations.HANDLERS | control.HANDLERS | sharded.HANDLERS
+HANDLERS = equations.HANDLERS | control.HANDLERS
 
 
 def analog(
@@ -123,8 +123,7 @@ class AnalogFunction:
         flat[: len(shapes)] = [
             held.get(path, array) for path, array in zip(shapes, flat, strict=False)
         ]
-        names = [site.name for site in builder.sites]
-        keys = {} if key is None else rng.path_keys(key, names)
+        keys = rng.path_keys(key, [site.name for site in builder.sites])
         context = Context(key, ranges, digital=digital, keys=keys)
         outs = run(plan, context, flat)
         return jax.tree.unflatten(tree, [plain_value(out) for out in outs])
@@ -269,6 +268,42 @@ class AnalogFunction:
         run(plan, context, flat)
         return context.seen
 
+    def folded(
+        self, params: PyTree, *inputs: Any, **options: Any
+    ) -> tuple[PyTree, Callable[..., Any]]:
+        """Arrays that rules fold as parameters, and `apply` as a function of them.
+
+            both, plain = analog(apply, Rule("v", fold=True)).folded(params, x)
+            report = analog(plain).report(both, x)  # holds "folded/v"
+            noisy = anajax.perturb(both, device, strategy, select=report, ...)
+
+        A chip then holds what a mask, weight norm or quantizer makes of weights.
+
+        Args:
+            params: parameters.
+            *inputs: inputs.
+            **options: keyword arguments of `apply`.
+
+        Returns:
+            `{"params": params, "folded": arrays}`, arrays by site, of a stack with an
+            axis in front; and `plain(both, *inputs, **options)`, without hardware.
+
+        Raises:
+            ValueError: as the function itself; if no weight is folded, or one inside of
+                a branch or a loop of unknown length.
+        """
+        plan, builder, flat, _, _ = self._plan(params, inputs, options)
+        check_folds(builder.sites)
+        context = Context(None, {}, folded={})
+        run(plan, context, flat)
+
+        def plain(both: PyTree, *inputs: Any, **options: Any) -> Any:
+            plan, _, flat, tree, _ = self._plan(both["params"], inputs, options)
+            outs = run(plan, Context(None, {}, folded=both["folded"]), flat)
+            return jax.tree.unflatten(tree, [plain_value(out) for out in outs])
+
+        return {"params": params, "folded": context.seen}, plain
+
     def put_on_chip(
         self,
         params: PyTree,
@@ -343,18 +378,8 @@ class AnalogFunction:
         if isinstance(params, OnChip):
             remedy = "Pass `params.params`."
             checks.fail("params", "be as trained here", "those of a chip", remedy)
-        named, _ = jax.tree_util.tree_flatten_with_path(params)
-        leaves, form = jax.tree.flatten((params, inputs, options))
-        arrays = [leaf for leaf in leaves if _is_array(leaf)]
-
-        def flat(*arrays: Any) -> Any:
-            rest = iter(arrays)
-            whole = [next(rest) if _is_array(leaf) else leaf for leaf in leaves]
-            params, inputs, options = jax.tree.unflatten(form, whole)
-            return self.apply(params, *inputs, **options)
-
-        jaxpr, consts, shape = trace(flat, *arrays)
-        shapes = _shapes([(path_name(p), leaf) for p, leaf in named])
+        found = flattened(self.apply, params, inputs, options)
+        jaxpr, consts, shape, arrays, shapes = found
         builder = Builder(self.rules, HANDLERS, held)
         marks = [self._mark(builder, path, shapes[path]) for path in shapes]
         marks += [None] * (len(arrays) - len(marks))
@@ -373,16 +398,3 @@ class AnalogFunction:
         why = "no rule" if rule is None else "rule"
         builder.explain((path,), why)
         return Folded((path,), why)
-
-
-def _shapes(named: list[tuple[str, Any]]) -> dict[str, tuple[int, ...]]:
-    arrays = [(path, tuple(leaf.shape)) for path, leaf in named if _is_array(leaf)]
-    if len(dict(arrays)) < len(arrays):
-        paths = [path for path, _ in arrays]
-        got = sorted({path for path in paths if paths.count(path) > 1})
-        checks.fail("params", "have a path for each array", got, "Rename one.")
-    return dict(arrays)
-
-
-def _is_array(leaf: Any) -> bool:
-    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")

@@ -27,7 +27,8 @@ from anajax.devices.base import Device
 from anajax.devices.read_noise import NoReadNoise
 from anajax.mapping.layout import Layout
 from anajax.rng import Stage
-from anajax.transformation.sites import Held, Site, as_io, tiles_of
+from anajax.transformation.multiply import tiles_of
+from anajax.transformation.sites import Held, Site, as_io
 
 Combine = str | tuple[int, ...]
 Scope = Literal["layer", "column", "tile", "none"]

@@ -8,9 +8,14 @@ import collections
 import contextlib
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from anajax.transformation._jax import Literal, bind, last_uses
+import jax
+
+from anajax._core import checks
+from anajax._core.types import PyTree
+from anajax.mapping.selection import path_name
+from anajax.transformation._jax import Literal, bind, last_uses, trace
 from anajax.transformation.marks import Constant, Mark, Sum, Weight, folded, paths_of
 from anajax.transformation.rules import Rule
 from anajax.transformation.sites import Action as Action
@@ -18,6 +23,54 @@ from anajax.transformation.sites import Context, Product, Site, plain_value
 
 Handler = Callable[["Builder", Any, list[Mark]], tuple[Action | None, list[Mark]]]
 """What an equation is for these operands, and what its outputs are."""
+
+
+class Traced(NamedTuple):
+    """A function of arrays alone, and the arrays."""
+
+    jaxpr: Any
+    consts: list[Any]
+    out: Any
+    """Shapes of the output, as a pytree."""
+    arrays: list[Any]
+    """Those of the parameters come first."""
+    shapes: dict[str, tuple[int, ...]]
+    """Of the parameters, by path."""
+
+
+def flattened(
+    apply: Callable[..., Any], params: PyTree, inputs: tuple, options: dict[str, Any]
+) -> Traced:
+    """The jaxpr of `apply(params, *inputs, **options)`; other leaves stay as they are.
+
+    Raises:
+        ValueError: if two parameters have one path.
+    """
+    named, _ = jax.tree_util.tree_flatten_with_path(params)
+    leaves, form = jax.tree.flatten((params, inputs, options))
+    arrays = [leaf for leaf in leaves if _is_array(leaf)]
+
+    def flat(*arrays: Any) -> Any:
+        rest = iter(arrays)
+        whole = [next(rest) if _is_array(leaf) else leaf for leaf in leaves]
+        params, inputs, options = jax.tree.unflatten(form, whole)
+        return apply(params, *inputs, **options)
+
+    found = trace(flat, *arrays)
+    return Traced(*found, arrays, _shapes([(path_name(p), leaf) for p, leaf in named]))
+
+
+def _shapes(named: list[tuple[str, Any]]) -> dict[str, tuple[int, ...]]:
+    arrays = [(path, tuple(leaf.shape)) for path, leaf in named if _is_array(leaf)]
+    if len(dict(arrays)) < len(arrays):
+        paths = [path for path, _ in arrays]
+        got = sorted({path for path in paths if paths.count(path) > 1})
+        checks.fail("params", "have a path for each array", got, "Rename one.")
+    return dict(arrays)
+
+
+def _is_array(leaf: Any) -> bool:
+    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +135,7 @@ class Builder:
         self.loops = 0
         self.around: tuple[tuple[int, int], ...] = ()
         self._uses: collections.Counter[str] = collections.Counter()
+        self._arrays: dict[Any, str] = {}
 
     @property
     def activations(self) -> bool:
@@ -125,12 +179,13 @@ class Builder:
         for path in paths:
             self.reasons.setdefault(path, why)
 
-    def add(self, base: str, **fields: Any) -> Product:
-        """A new site of the weight named `base`."""
+    def add(self, base: str, *, source: Any = None, **fields: Any) -> Product:
+        """A new site of the weight named `base`; of a folded one its `source`."""
         count = self._uses[base]
         self._uses[base] += 1
         name = f"{base}#{count}" if count else base
-        site = Site(name=name, around=self.around, **fields)
+        array = "" if source is None else self._arrays.setdefault(source, name)
+        site = Site(name=name, around=self.around, array=array, **fields)
         self.sites.append(site)
         return Product(site)
 

@@ -76,7 +76,7 @@ class Report(NamedTuple):
         """
         folded = [p.path for p in self.analog if p.folded]
         if folded:
-            remedy = "Leave out `fold`, or pass the folded arrays as parameters."
+            remedy = "Take the parameters and the function that `folded` gives."
             got = f"arrays on tiles that are functions of {folded}"
             checks.fail("select", "choose parameters", got, remedy)
         return self.layouts

@@ -45,7 +45,8 @@ class Rule:
     are worked off in parts."""
     fold: bool = False
     """Take a weight that meets arithmetic before its product (a mask, weight norm, a
-    quantizer) as the array that results; otherwise it stays digital."""
+    quantizer) as the array that results; otherwise it stays digital. `folded` of an
+    analog function makes parameters of such arrays, to be programmed."""
     activations: bool = False
     """The rule is for products of two activations, which are named
     `"activations/0"`, `"activations/1"`, ... in the order of the computation. The first
@@ -140,6 +141,23 @@ def check_held(held: Collection[str], met: list[str]) -> None:
         got = f"one of {sorted(held)}"
         remedy = "Put them on a chip by this very function."
         checks.fail("params", f"be a chip with the weights {met}", got, remedy)
+
+
+def check_folds(sites: Sequence[Any]) -> None:
+    """Refuse to make parameters of folded arrays that are not there for all runs.
+
+    Raises:
+        ValueError: if there are none, or naming the first such array.
+    """
+    found = [site for site in sites if site.folded]
+    if not found:
+        remedy = "Pass a Rule with fold=True for what meets arithmetic."
+        checks.fail("rules", "fold a weight", f"none of {len(sites)} products", remedy)
+    for site in found:
+        if any(not length for _, length in site.around):
+            got = f"{site.name!r} in a branch or a loop of unknown length"
+            remedy = "Compute it before, or pass it as a parameter."
+            checks.fail("apply", "fold weights outside of these", got, remedy)
 
 
 def check_signature(apply: Callable[..., Any]) -> None:

@@ -2,32 +2,27 @@
 
 import abc
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 
-from anajax import crossbar, rng
+from anajax import rng
 from anajax._core import checks
 from anajax._core.tree import replace
 from anajax._core.types import JArray, PRNGKey
-from anajax.crossbar.converters import Clip, ContinuousBits, Ideal, SelfRanging, Uniform
+from anajax.crossbar.converters import Clip, ContinuousBits, SelfRanging, Uniform
 from anajax.crossbar.periphery import (
     IO,
     ConstantScale,
     LearnedRange,
-    NoIRDrop,
-    NoNoise,
-    NoScaling,
 )
-from anajax.crossbar.tiling import Scaling, TileRule
 from anajax.mapping.layout import Layout
-from anajax.transformation import direct
 from anajax.transformation._jax import bind, precision, varying, with_automatic_axes
+from anajax.transformation.multiply import Held as Held
+from anajax.transformation.multiply import How, multiply, no_periphery, of_part
 from anajax.transformation.products import Convolution, Dot
 from anajax.transformation.rules import Rule
 
@@ -53,6 +48,8 @@ class Site:
     """By path of each parameter in the weight, what its axes are."""
     folded: bool = False
     """Whether the weight is another function of the parameters."""
+    array: str = ""
+    """Name of the folded array; other products of one array have the same."""
     rows_joined: bool = False
     """Whether several parameters share its columns."""
     vectors: int = 0
@@ -68,21 +65,6 @@ class Sum(NamedTuple):
     value: JArray
     base: Any
     rest: JArray
-
-
-class Held(NamedTuple):
-    """At run time: weights that the cells of a chip hold; all arrays of one shape."""
-
-    value: JArray
-    """The weights as trained: what is not done on tiles meets these."""
-    parts: tuple[JArray, ...]
-    """The weights of the chip as parts with an ADC conversion each."""
-    variance: tuple[JArray, ...]
-    """Read-noise variance of each part, fresh at each product; or none at all."""
-    offset: JArray | None
-    """Subtracted digitally."""
-    factor: JArray | None
-    """Digital factor of the drift compensation."""
 
 
 def plain_value(value: Any) -> Any:
@@ -115,6 +97,9 @@ class Context:
     """Factors behind the ADCs of the parts of weights on a chip, by path."""
     keys: Mapping[str, rng.FirstRead] = dataclasses.field(default_factory=dict)
     """Keys of sites that were derived together; the others follow from `key`."""
+    folded: Mapping[str, JArray] | None = None
+    """Folded arrays by name in place of those that are computed; products are exact.
+    Those that it does not hold are noted in `seen`."""
     adds: bool = False
     """Whether what the observer finds adds up over steps; else the largest counts."""
 
@@ -181,10 +166,14 @@ class Context:
         given = self.ranges.get(site.name)
         if given is None:
             return site.rule.io
+        return as_io(site, self.at_step(site, given))
+
+    def at_step(self, site: Site, given: Any) -> Any:
+        """What belongs to a site in this step of the loops that pick its weight."""
         steps = {loop: step for loop, step, _ in self.steps}
         for loop in site.loops:
             given = jax.tree.map(lambda r, i=steps[loop]: r[i], given)
-        return as_io(site, given)
+        return given
 
 
 class Action(abc.ABC):
@@ -219,112 +208,6 @@ def with_ranges(io: IO, ranges: Mapping[str, JArray]) -> IO:
     return replace(io, scaling=scaling, adc=adc)
 
 
-def tiles_of(
-    rule: "Rule | How", w: JArray | Held, digital: JArray | None = None
-) -> crossbar.Tiles:
-    """The tiles of one matrix `[in, out]`; of a chip with the factors of its parts."""
-    if not isinstance(w, Held):
-        return crossbar.from_weights(w, rule.tiles, normalize=rule.normalize)
-    return crossbar.from_groups(
-        jnp.stack(w.parts, -1),
-        rule.tiles,
-        digital=np.ones(len(w.parts)) if digital is None else digital,
-        normalize=rule.normalize,
-        variance=jnp.stack(w.variance, -1) if w.variance else None,
-    )
-
-
-class How(NamedTuple):
-    """What sites share that do the same product: they share a trace as well."""
-
-    form: Dot | Convolution
-    rows: int | None
-    columns: int | None
-    normalize: Scaling
-    patches: int
-
-    @property
-    def tiles(self) -> TileRule:
-        """The largest tile."""
-        return TileRule(rows=self.rows, columns=self.columns)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def multiply(
-    how: How,
-    io: IO,
-    x: JArray,
-    w: JArray | Held,
-    key: PRNGKey | rng.FirstRead | None,
-    digital: JArray | None,
-) -> JArray:
-    """The product of a site on tiles.
-
-    Args:
-        how: the product and its tiles.
-        io: the periphery.
-        x: the activation.
-        w: the weight, or the cells that hold it.
-        key: names the noise.
-        digital: factors behind the ADCs of the parts of a weight on a chip.
-    """
-
-    def product(x: JArray, w: Any, part: Any) -> tuple[JArray, None]:
-        own = key if part is None else of_part(key, part)
-        return _in_groups(how, io, x, w, own, digital), None
-
-    form = how.form
-    if isinstance(form, Convolution) and not isinstance(w, Held):
-        if direct.fits(form, how.tiles, io):
-            return direct.convolved(form, how.tiles, how.normalize, io, x, w, key)
-    return form.run(x, w, product, how.patches)[0]
-
-
-def of_part(key: PRNGKey | rng.FirstRead | None, part: JArray | int) -> PRNGKey | None:
-    """The key of a part of a batch."""
-    key = key.key if isinstance(key, rng.FirstRead) else key
-    return None if key is None else jr.fold_in(rng.path_key(key, "part"), part)
-
-
-def _in_groups(
-    how: How,
-    io: IO,
-    x: JArray,
-    w: JArray | Held,
-    key: PRNGKey | None,
-    digital: JArray | None,
-) -> JArray:
-    """Products `[groups batch out]` of vectors `[groups batch in]` with matrices."""
-
-    def one(x: JArray, w: JArray | Held, key: PRNGKey | None) -> JArray:
-        tiles = tiles_of(how, w, digital)
-        if isinstance(w, Held) and w.factor is not None:
-            tiles = crossbar.rescale(tiles, crossbar.of_tiles(w.factor, how.tiles))
-        y = crossbar.mvm(tiles, x, io, key=key)
-        if not isinstance(w, Held) or w.offset is None:
-            return y
-        offset = crossbar.from_weights(w.offset, how.tiles)
-        return y - crossbar.mvm(offset, x, inputs_alone(io))
-
-    if x.shape[0] == 1:
-        return one(x[0], jax.tree.map(lambda a: a[0], w), key)[None]
-    numbers = jnp.arange(x.shape[0])
-    keys = None if key is None else rng.streams(key, rng.Stage.TILE, numbers)
-    return jax.vmap(one)(x, w, keys)
-
-
-def no_periphery(io: IO) -> bool:
-    """Whether a product with it is the digital one, however it is tiled and scaled."""
-    kinds = (NoScaling, Ideal, NoNoise, NoNoise, Ideal, NoIRDrop)
-    parts = (io.scaling, io.dac, io.weight_noise, io.noise, io.adc, io.drop)
-    return all(map(isinstance, parts, kinds))
-
-
-def inputs_alone(io: IO) -> IO:
-    """The way of the input alone: no noise, no ADC."""
-    return IO(scaling=io.scaling, dac=io.dac, slicing=io.slicing)
-
-
 @dataclasses.dataclass(frozen=True)
 class Product(Action):
     """The equation of a site, done on tiles."""
@@ -337,6 +220,8 @@ class Product(Action):
         What meets neither a periphery nor a chip stays the equation that it was, unless
         something is to be added up over it.
         """
+        if context.folded is not None:
+            return self._folded(context.folded, context, eqn, values)
         weight = values[self.site.side]
         weight = weight.base if isinstance(weight, Sum) else weight
         bare = no_periphery(self.site.rule.io) and not isinstance(weight, Held)
@@ -354,6 +239,19 @@ class Product(Action):
             return [y.astype(kind)]
         pair = (w.rest, x) if site.side == 0 else (x, w.rest)
         return [y.astype(kind) + bind(eqn, pair)[0]]
+
+    def _folded(
+        self, given: Mapping[str, JArray], context: Context, eqn: Any, values: list
+    ) -> list[Any]:
+        """The exact product, with a folded array that is given."""
+        site, operands = self.site, [plain_value(value) for value in values]
+        own = operands[site.side]
+        if site.folded and site.array in given:
+            array = context.at_step(site, given[site.array])
+            operands[site.side] = array.astype(own.dtype)
+        elif site.folded:
+            context.seen[site.array] = own
+        return bind(eqn, operands)
 
     def _multiplied(self, context: Context, eqn: Any, x: JArray, w: Any) -> JArray:
         site, rule = self.site, self.site.rule

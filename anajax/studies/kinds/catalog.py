@@ -5,9 +5,16 @@ import xarray as xr
 from anajax._core import checks
 from anajax.studies.kinds import sensitivity, strategies, sweep
 from anajax.studies.kinds.base import Kind
-from anajax.studies.kinds.costs import pareto
+from anajax.studies.kinds.costs import pareto, upkeep
 
-KINDS = (strategies.KIND, strategies.DEVICES, sensitivity.KIND, sweep.KIND, pareto.KIND)
+KINDS = (
+    strategies.KIND,
+    strategies.DEVICES,
+    sensitivity.KIND,
+    sweep.KIND,
+    pareto.KIND,
+    upkeep.KIND,
+)
 _kinds = {kind.name: kind for kind in KINDS}
 
 

@@ -14,7 +14,7 @@ import anajax
 from anajax.cli import app
 from anajax.studies.load import load_config, validate
 from anajax.studies.report import terminal
-from anajax.studies.run import prepare, run
+from anajax.studies.run import prepare
 
 RNG = np.random.default_rng(4)
 PARAMS = {"hidden": RNG.normal(size=(6, 12)) / 2, "out": {"w": RNG.normal(size=12) / 3}}
@@ -99,8 +99,7 @@ def test_a_config_names_its_file(tmp_path):
     asked = study.folder.identity["config"]["workload"]
     assert (asked["python"], asked["options"]) == ("my_net.py:load", {"scale": 0.5})
     assert study.work.x.shape == (40, 6)
-    data = run(study)
-    assert data.attrs["digital_metric"] > 0.01
+    assert float(anajax.workloads.evaluate(study.work).mean()) > 0.01
 
 
 def test_a_broken_loader_shows_its_own_lines(tmp_path):
@@ -237,9 +236,30 @@ def test_an_onnx_file_needs_no_code(iris):
         "import jax.numpy as jnp\n\ndef margin(outputs, y):\n"
         "    return jnp.take_along_axis(outputs, y[:, None], -1)[:, 0]\n"
     )
-    metric = ["workload.metric=my.py:margin", "workload.unit=V"]
-    data = anajax.run(iris / "config.yaml", changes=metric)
-    assert data.margin.attrs["units"] == "V" and data.attrs["better"] == "higher"
+    changes = ["workload.metric=my.py:margin", "workload.unit=V"]
+    study = prepare(load_config(iris / "config.yaml", changes), out=iris / "a")
+    assert (study.work.metric, study.work.unit, study.work.better) == (
+        "margin", "V", "higher",
+    )  # fmt: skip
+    assert {"my.py", "iris.onnx"} < set(study.folder.identity["device_files"])
+
+
+@pytest.mark.slow
+def test_from_a_file_to_a_page_in_four_commands(iris, monkeypatch):
+    """What a user of scikit-learn types, the export of the network apart."""
+    monkeypatch.chdir(iris)
+    (iris / "config.yaml").write_text(CONFIG)
+    for words in (
+        ["check", "config.yaml"],
+        ["run", "config.yaml", "--out", "out"],
+        ["export", "out", "--out", "image", "--tiles", "4x4"],
+        ["results", "out", "--csv", "--pdf", "--out", "tables"],
+    ):
+        found = CliRunner().invoke(app, words)
+        assert found.exit_code == 0, found.output
+    assert (iris / "out" / "report.html").is_file()
+    assert (iris / "image" / "manifest.json").is_file()
+    assert (iris / "tables" / "accuracy.pdf").is_file()
 
 
 def test_an_onnx_file_that_does_not_fit_is_named(iris):

@@ -27,8 +27,9 @@ from anajax.mapping.hand import lsp_first
 from anajax.mapping.layout import Layout
 from anajax.studies.export import export
 from anajax.studies.load import validate
-from anajax.studies.plan import measure, network_of
+from anajax.studies.plan import Placed, measure, network_of
 from anajax.studies.run import run
+from anajax.studies.ways.site import Program
 
 ASKED = {
     "strategies": ["single_pair", "lsp_first"], "times": ["1 h"], "chips": 2,
@@ -85,11 +86,12 @@ def test_chips_of_the_image_are_those_of_the_study(study, folder):
     """To the bit: nothing but the image says what is programmed."""
     back, config = image.read(folder), validate(tiny_study.CONFIG | ASKED)
     network = network_of(config, tiny_study._WORK)
-    hardware = network.hardware(back.device)
-    tally = measure(
-        config, Engine(), network, hardware, dict(back.layers), config.times,
-        params=back.insert(tiny_study._WORK.params),
+    params = back.insert(tiny_study._WORK.params)
+    placed = Placed(
+        network=network, hardware=network.hardware(back.device),
+        program=Program(params=params, layers=dict(back.layers)),
     )  # fmt: skip
+    tally = measure(config, Engine(), placed, config.times)
     of_study = study[1].accuracy.sel(strategy="lsp_first").values[0]
     assert np.array_equal(tally.metric[0], of_study)
     loss = study[1].loss.sel(strategy="lsp_first").values[0]

@@ -13,11 +13,17 @@ from anajax.analysis.designs import make_design
 from anajax.analysis.evaluate import evaluate
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.point import Point
+from anajax.analysis.workload import Metric
 from anajax.compensation import compensation_factor
 from anajax.costs import Energy, costs, hermes, neurram, spending
 from anajax.costs.array import loads
+from anajax.crossbar.tiling import TileRule
 from anajax.crossbar.wires import Wires
 from anajax.devices.curves import Constant
+from anajax.devices.fitting.judge import Judgement
+from anajax.interop import image
+from anajax.interop.image import storage
+from anajax.interop.image.measured import Measured
 from anajax.mapping import density
 from anajax.mapping import hand as strategies
 from anajax.mapping.selection import one_by_one
@@ -47,6 +53,8 @@ from anajax.programming.loops.product_descent import product_descent_layers
 from anajax.programming.search.gradient import SearchOptions
 from anajax.programming.search.objective import combine
 from anajax.studies import run
+from anajax.studies.measured import read_back
+from anajax.studies.report import tables
 from anajax.studies.store import hosts
 from anajax.studies.store.folder import check_resume, require_begun
 from anajax.studies.ways.digital import TrainingOptions, need_labels
@@ -79,6 +87,7 @@ def metric(params):
     return jnp.sum(params["w"])
 
 
+IMAGE = image.Image(layers={}, device=DEVICE)
 CALLS = {
     "chip.check_columns": lambda **w: chip.check_columns(LAYERS, **w),
     "mapping.density.weight_density": lambda **w: anajax.weight_density(PARAMS, **w),
@@ -212,6 +221,21 @@ CALLS = {
     ),
     "mapping.weight_error.error_of_moments": lambda **w: error_of_moments(
         MOMENTS, jnp.ones(2), jnp.ones(2) / 2, jnp.zeros(()), **w
+    ),
+    "analysis.workload.Metric": lambda **w: Metric("mine", metric, **w),
+    "devices.fitting.judge.Judgement": lambda **w: Judgement(
+        what="mean", measured=0.0, expected=0.0, error=1.0, **w
+    ),
+    "interop.image.files.write": lambda **w: image.write(IMAGE, Path("out"), **w),
+    "interop.image.image.Image": lambda **w: image.Image(layers={}, device=DEVICE, **w),
+    "interop.image.storage.pack": lambda **w: storage.pack({}, **w),
+    "studies.front.run": lambda **w: anajax.run({}, **w),
+    "studies.measured.read_back": lambda **w: read_back(
+        IMAGE, Measured(times=(0.0,), layers={}), **w
+    ),
+    "studies.report.tables.write": lambda **w: tables.write(Path("a"), Path("b"), **w),
+    "workloads.own.workload": lambda **w: anajax.workload(
+        UNIT.outputs, PARAMS, X, X, **w
     ),
     "crossbar.wires.Wires": lambda **w: Wires(row=1.0, column=1.0, **w),
 }  # fmt: skip

@@ -230,6 +230,9 @@ class Metric:
     better: Better = "higher"
     unit: str = "1"
 
+    def __post_init__(self) -> None:
+        checks.word("better", self.better, Better)
+
     @property
     def fields(self) -> dict[str, Any]:
         """What a workload holds of it."""

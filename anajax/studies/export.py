@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from anajax import chip
 from anajax._core import checks
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.workload import Workload
@@ -78,7 +79,7 @@ def export(
     )
     groups = {p.path: p.groups for p in network.report.analog if not p.layout.stack}
     return Image(
-        layers=program.layers, device=model, digital=rest, network=work.name,
+        layers=_written(program), device=model, digital=rest, network=work.name,
         strategy=label, seed=config.seed, tiles=tile,
         groups={p: n for p, n in groups.items() if n > 1 and p in program.layers},
         periphery=periphery, scope=config.compensation.scope, versions=versions(),
@@ -175,9 +176,17 @@ def _parts(folder: Folder | None) -> Iterator[Parts]:
             made.close()
 
 
-def _digital(program: Program) -> dict[str, np.ndarray]:
-    from anajax import chip
+def _written(program: Program) -> dict[str, chip.LayerProgram]:
+    """Targets by path; those of large networks are made when they are wanted."""
+    layers: dict[str, Any] = dict(program.layers)
+    kernels = chip.weights(program.params, select=lambda path, _: path in layers)
+    return {
+        path: layer.of(kernels[path]) if isinstance(layer, chip.Unwritten) else layer
+        for path, layer in layers.items()
+    }
 
+
+def _digital(program: Program) -> dict[str, np.ndarray]:
     rest = chip.others(program.params, select=lambda path, _: path in program.layers)
     return {path: np.asarray(v) for path, v in rest.items()}
 

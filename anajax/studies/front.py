@@ -16,7 +16,7 @@ from anajax.studies.config.study import StudyConfig
 from anajax.studies.config.workload import WorkloadSection
 from anajax.studies.load import load_config, read_config, validate
 from anajax.studies.report.report import write_report
-from anajax.studies.store.folder import Resume
+from anajax.studies.store.folder import Resume, check_resume
 
 Config = str | Path | Mapping[str, Any]
 
@@ -61,6 +61,7 @@ def run(
         >>> results.accuracy.dims
         ('device', 'strategy', 'chip', 'time')
     """
+    check_resume(resume)
     asked = _config(config, workload, changes)
     with _folder(out) as folder:
         study = studies.prepare(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from anajax import chip, rng
+from anajax._core import checks
 from anajax._core.disk import write_atomically
 from anajax._core.types import JArray, PyTree
 from anajax.analysis.workload import Workload, evaluate
@@ -58,7 +59,8 @@ def read_back(
         measured: what the chip reports.
         scope: the weights that share a compensation factor; the image's by default.
     """
-    scope = scope or image.scope
+    scope = image.scope if scope is None else scope
+    checks.word("scope", scope, chip.Scope)
     layers, every = dict(image.layers), []
     for i, t in enumerate(measured.times):
         g = {p: _filled(image, p, measured.layers[p][i], t) for p in layers}

@@ -83,6 +83,7 @@ def workload(
         >>> float(anajax.workloads.evaluate(work).mean())
         1.0
     """
+    checks.word("better", "higher" if better is None else better, Better)
     checks.function("apply", apply, "lambda params, x: x @ params['kernel']")
     chosen = _metric(metric, better, unit)
     if not re.fullmatch(r"[\w.+-]+", name):
@@ -137,7 +138,6 @@ def _metric(metric: Any, better: Better | None, unit: str | None) -> Metric:
         name = getattr(metric, "__name__", "metric")
         if not name.isidentifier():
             checks.fail("metric", "be a function with a name", name, "Write def.")
-        checks.word("better", better or "higher", Better)
         return Metric(name, metric, better or "higher", unit or "1")
     checks.word("metric", metric, tuple(METRICS))
     if better is not None or unit is not None:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from anajax import rng
+from anajax._core import checks
 from anajax._core.tree import replace
 from anajax._core.types import PRNGKey
 from anajax.devices.base import Device, age, program, read
@@ -39,6 +40,9 @@ class Judgement:
     expected: float
     error: float
     """Standard deviation of the number over chips of the model."""
+
+    def __post_init__(self) -> None:
+        checks.word("stage", self.stage, Stage)
 
     @property
     def z(self) -> float:

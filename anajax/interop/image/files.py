@@ -40,6 +40,7 @@ def write(image: Image, folder: str | Path, storage: Storage = "safetensors") ->
         ValueError: if the folder is not empty, or a layer cannot be written.
         WriteError: an OSError, if the disk does not take it.
     """
+    checks.word("storage", storage, Storage)
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         checks.fail("out", "be an empty folder", str(folder), "Name another.")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from anajax import chip
+from anajax._core import checks
 from anajax._core.types import JArray, PyTree
 from anajax.chip import LayerProgram, Scope
 from anajax.crossbar.tiling import TileRule
@@ -65,6 +66,9 @@ class Image:
     """Weights that share one drift compensation factor."""
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Of what made it."""
+
+    def __post_init__(self) -> None:
+        checks.word("scope", self.scope, Scope)
 
     def weights(self) -> dict[str, JArray]:
         """The weights that the targets stand for, before any error, by path."""

@@ -33,6 +33,8 @@ def write(folder: Path, out: Path, forms: Sequence[Form]) -> list[Path]:
         ValueError: if the results are damaged, or nothing is asked for.
         WriteError: an OSError, if the disk does not take them.
     """
+    for form in forms if isinstance(forms, list | tuple) else [forms]:
+        checks.word("forms", form, Form)
     if not forms:
         checks.fail("--csv", "be given, or --parquet or --pdf", "none", "Choose some.")
     data = results.read_results(folder)

@@ -18,7 +18,8 @@ from anajax.studies.load import validate
 from anajax.studies.ways import site
 from anajax.workloads.language import Llama
 
-NET = Llama(layers=2, width=32, inner=48, heads=4, kv_heads=2, vocabulary=17)
+NET = Llama(layers=2, width=32, inner=32, heads=4, kv_heads=4, vocabulary=17)
+"""All matrices of one shape: one trace."""
 CONFIG = {
     "study": "strategies", "workload": {"name": "digits", "items": 4},
     "device": {"name": "pcm"}, "times": ["1 h", "1 month"], "chips": 2,
@@ -80,14 +81,15 @@ def test_pairs_by_layer_keep_their_budget(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_chips_drawn_again_in_a_study_are_those_kept(tmp_path, monkeypatch):
     tiny_study.use(monkeypatch)
-    changes = {"strategies": ["single_pair", "lsp_first"]}
+    changes = {"strategies": ["lsp_first"]}  # one pair is padded where cells are kept
     kept = run.run(tiny_study.prepared(tmp_path / "kept", **changes))
     monkeypatch.setattr(site, "BUDGET", 0)
     again = run.run(tiny_study.prepared(tmp_path / "again", **changes))
-    for name in ("metric", "weight_rms_error"):
+    for name in ("accuracy", "weight_rms_error"):
         np.testing.assert_allclose(kept[name], again[name], atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -114,7 +116,7 @@ def test_a_forecast_counts_devices_and_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(forecast, "load", lambda name, **kwargs: WORK)
     monkeypatch.setattr(forecast, "SIDE", 32)
     found = forecast.forecast(validate(CONFIG))
-    block = 32 * 32 * 2 + 2 * 32 * 16 + 3 * 32 * 48
+    block = 7 * 32 * 32
     assert found.weights == 2 * block
     assert found.devices == 2 * block * 6
     assert found.read_outs == 2 * 2 * 2

@@ -275,7 +275,7 @@ def _every(seconds: float) -> str:
 def _answer(data: xr.Dataset, size: float, unit: str) -> str:
     if not data.best.any():
         return "No plan keeps what is required."
-    one = data.isel(plan=int(data.best.argmax()))
+    one = data.isel(plan=int(np.argmax(data.best.values)))
     again, held = _every(float(one.reprogram)), _every(float(one.recalibrate))
     return (
         f"The least energy: program {again}, recalibrate {held}: "

@@ -17,7 +17,6 @@ from anajax.analysis.workload import Metric
 from anajax.compensation import compensation_factor
 from anajax.costs import Energy, costs, hermes, neurram, spending
 from anajax.costs.array import loads
-from anajax.crossbar.tiling import TileRule
 from anajax.crossbar.wires import Wires
 from anajax.devices.curves import Constant
 from anajax.devices.fitting.judge import Judgement

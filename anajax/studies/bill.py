@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from anajax import rng
+from anajax._core.tree import replace
 from anajax._core.types import JArray, PyTree
 from anajax.analysis.cells import stacked
 from anajax.analysis.network import AnalogNetwork
@@ -85,6 +86,7 @@ class Bill:
                 conductances.
         """
         params = self.network.work.params if params is None else params
+        layers = layers if loop else {p: _used(v) for p, v in layers.items()}
         return costs(
             self._function, params, self._x, chip=self.chip, device=device,
             layers=layers, times=times, met=self.loads(params), extrapolate=True,
@@ -202,6 +204,19 @@ def labelled(
     coords = {"part": list(PARTS), "cost_layer": made.paths}
     found = data.assign(added).assign_coords(coords)
     return found.assign_attrs(costs=made.text)
+
+
+def _used(layer: LayerProgram) -> LayerProgram:
+    """The layer without devices that count 0, which studies add to share a trace."""
+    coefficients = np.asarray(layer.coefficients)
+    if coefficients.ndim != 1 or np.all(coefficients):
+        return layer
+    kept = np.flatnonzero(coefficients)
+    return replace(
+        layer,
+        targets=layer.targets[..., kept],
+        coefficients=layer.coefficients[kept],
+    )
 
 
 def _arrays(found: Costs) -> dict[str, np.ndarray]:

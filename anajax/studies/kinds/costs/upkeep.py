@@ -80,11 +80,11 @@ class UpkeepConfig(HardwareConfig):
         held = self.compensation.recalibrate is not None
         late = self.upkeep.reprogram[-1] > YEAR
         none = costs.pulse_energy is None
-        loop = not isinstance(self.strategy, Table)
+        loop = not isinstance(self.strategy, Table) or self.strategy.trained
         for key, rule, bad, remedy in (
             ("costs.pulse_energy", "be given in pJ", none, "No source has one."),
             ("compensation.recalibrate", "be null", held, "See upkeep.recalibrate."),
-            ("strategy", "be a table for all layers", loop, "Choose optimized."),
+            ("strategy", "be a table over weights as given", loop, "Choose another."),
             ("optimizer.per_layer", "be false", optimizer.per_layer, "Drop it."),
             ("upkeep.reprogram", "be intervals of up to a year", late, "Drop longer."),
         ):
@@ -125,26 +125,23 @@ class Study:
             parts: what is done; saves what is not.
             digital: metric of the digital network `[items]`.
         """
-        found: list[Any] = []
-        d = self.deployed
-        made = Programs(self.config, d.network, d.case, parts, bill=d.bill)
-        placed = d.placed(made.part(self.config.strategy))
+        d, found = self.deployed, []
+        programs = Programs(self.config, d.network, d.case, parts)
+        placed = d.placed(programs.of(self.config.strategy))
+        sign = 1.0 if self.work.higher_is_better else -1.0
 
         def metric(ages: np.ndarray, last: np.ndarray) -> np.ndarray:
-            name = f"held-{len(found)}"
-            found.append(parts.get(name, partial(self._measure, placed, ages, last)))
-            sign = 1.0 if self.work.higher_is_better else -1.0
+            compute = partial(self._measure, placed, ages, last)
+            found.append(parts.get(f"held-{len(found)}", compute))
             return sign * np.nanmean(found[-1]["metric"], axis=0)
 
-        plans = self._plans(placed, metric)
-        names = results.measures(self.work, self._stacked(found), ("recalibration",))
-        device = d.device
-        data = names.merge(results.times(self.ages, self.extrapolated))
-        data = data.merge(results.devices({device.name: device}))
-        data = data.assign(_columns(plans, self.work.higher_is_better)).assign_coords(
-            recalibration=self.held
-        )
-        spent = placed.costs(self.ages)
+        plans = self._plans(placed, metric, sign)
+        data = results.measures(self.work, self._stacked(found), ("recalibration",))
+        data = data.merge(results.times(self.ages, self.extrapolated))
+        data = data.merge(results.devices({d.device.name: d.device}))
+        data = data.assign(_columns(plans, sign))
+        data = data.assign_coords(recalibration=self.held)
+        spent = self.bill(placed.layers, d.device, self.ages)
         return labelled(data, self.bill, spent).assign_attrs(
             required=self.config.upkeep.required,
             inferences=self.config.upkeep.inferences,
@@ -163,12 +160,11 @@ class Study:
         at = ages * (1 - BEFORE)
         return measure(config, self.engine, placed, at, kept=draft).of(0)
 
-    def _plans(self, placed: Placed, metric: Any) -> Upkeep:
+    def _plans(self, placed: Placed, metric: Any, sign: float) -> Upkeep:
         section, d = self.config.upkeep, self.deployed
-        site = site_of(self.config, d.network, d.device, self.ages)
         table = placed.program.strategies
         assert isinstance(table, Strategy)
-        sign = 1.0 if self.work.higher_is_better else -1.0
+        site = site_of(self.config, d.network, d.device, self.ages)
         return upkeep(
             self.bill.costs(placed.layers, d.device, np.zeros(1)), d.device, table,
             site.error.density(), required=sign * section.required,
@@ -178,14 +174,14 @@ class Study:
         )  # fmt: skip
 
 
-def _columns(found: Upkeep, higher: bool) -> dict[str, Any]:
+def _columns(found: Upkeep, sign: float) -> dict[str, Any]:
     """What each plan keeps and takes, over the dimension plan; the best is 1."""
     year = {"units": "uJ", "comment": "in a year"}
 
     def of(name: str, about: dict[str, str]) -> Any:
         return "plan", [getattr(p, name) for p in found.plans], about
 
-    least = [(1 if higher else -1) * (p.metric or 0.0) for p in found.plans]
+    least = [sign * (p.metric or 0.0) for p in found.plans]
     return {
         "reprogram": of("reprogram", {"units": "s"}),
         "recalibrate": of("recalibrate", {"units": "s"}),
@@ -279,7 +275,7 @@ def _every(seconds: float) -> str:
 def _answer(data: xr.Dataset, size: float, unit: str) -> str:
     if not data.best.any():
         return "No plan keeps what is required."
-    one = data.isel(plan=int(data.best.argmax()))
+    one = data.isel(plan=int(np.argmax(data.best.values)))
     again, held = _every(float(one.reprogram)), _every(float(one.recalibrate))
     return (
         f"The least energy: program {again}, recalibrate {held}: "

@@ -148,12 +148,15 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["sweep", "sensitivity"])
+slow = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
-    "way",
+    ("way", "kind"),
     [
-        "trained",
-        *(pytest.param(w, marks=pytest.mark.slow) for w in WAYS if w[0] != "t"),
+        ("trained", "sweep"),
+        *(pytest.param(way, "sweep", marks=slow) for way in ("learned", "loop")),
+        *(pytest.param(way, "sensitivity", marks=slow) for way in WAYS),
     ],
 )
 def test_any_way_to_program(kind, way, tmp_path):

@@ -118,7 +118,7 @@ def test_what_is_learned_and_trained_spares_energy(tmp_path):
         asked = {
             "costs": {}, "training": {"steps": 40, "energy_weight": 10 * weight},
             "optimizer": {
-                "starts": 1, "steps": 40, "knots": 5, "energy_weight": 0.02 * weight
+                "starts": 1, "steps": 40, "knots": 5, "energy_weight": 0.03 * weight
             },
             "strategies": ["optimized", {"name": "targets", "learn": learn},
                            {"name": "lsp_first", "label": "hw", "trained": True}],

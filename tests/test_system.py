@@ -58,7 +58,7 @@ def test_noise_and_ranges_follow_columns_that_fill_their_conductances():
 def measure(network, hardware, points, key, chips=3, t=1e5):
     return Engine().measure(
         ImpairedModel(network), points, chip_keys(key, np.arange(chips)),
-        (LAYERS, network.items, hardware, filled(jnp.asarray([t])), None),
+        (LAYERS, None, network.items, hardware, filled(jnp.asarray([t])), None),
         times=1, items=64,
     )  # fmt: skip
 

@@ -51,7 +51,8 @@ from anajax.studies.ways.site import Program
 
 PART = 16
 """Points that are saved at once."""
-PART_ARRAYS = (*MEASURES, "item_metric", "subset_metric")
+ITEMS, SUBSETS = "item_metric", "subset_metric"
+PART_ARRAYS = (*MEASURES, ITEMS, SUBSETS)
 """What is saved of them."""
 
 
@@ -142,10 +143,10 @@ class Sweep:
             needs = (*PART_ARRAYS, *priced)
             blocks.append(parts.get(name, compute, needs=needs))
         drop_all(parts.folder)
-        found = {
-            n: np.concatenate([b[n] for b in blocks], axis=int(n == "subset_metric"))
-            for n in PART_ARRAYS
-        }
+        found = {}
+        for n in PART_ARRAYS:
+            every = np.concatenate([b[n] for b in blocks], axis=int(n == SUBSETS))
+            found[n] = every.astype(np.float32 if n == ITEMS else float)
         group = np.empty(len(variants), int)
         for i, members in enumerate(groups.values()):
             group[members] = i
@@ -344,7 +345,7 @@ def _variant(point: Planned, program: Program) -> Variant:
 def _enter(found: Arrays, values: Arrays, places: list[int], count: int) -> None:
     """Values of some of `count` points, in place; subsets stand before points."""
     for name, value in values.items():
-        axis = int(name == "subset_metric")
+        axis = int(name == SUBSETS)
         shape = (*value.shape[:axis], count, *value.shape[axis + 1 :])
         every = found.setdefault(name, np.empty(shape, value.dtype))
         every[(slice(None),) * axis + (places,)] = value

@@ -28,7 +28,7 @@ MISTAKES = [
     ("times=[]", "`times` must have entries, at least 1: got []"),
     ("times=1 s", "`times` must be a list: got '1 s'. Give a list of times"),
     ("device.name=pmc", "must be known: got 'pmc'. Did you mean 'pcm'? Known: ideal"),
-    ("device.options.gmax=3", "must have options of pcm only: got 'gmax'."),
+    ("device.options.gmax=3", "must have options of pcm_hermes only: got 'gmax'."),
     ("device.noise.read=-1", "`device.noise.read` must be at least 0"),
     ("device.noise.read=.nan", "`device.noise.read` must be finite: got nan"),
     ("device={file: no.json}", "`device.file` must be a file: got no.json"),
@@ -77,11 +77,10 @@ def test_quickstart_is_what_it_says():
     assert [human(t) for t in config.times] == ["1 s", "1 h", "1 d", "1 month", "1 y"]
     assert [s.title for s in config.strategies] == [
         "single_pair",
-        "msp_first",
         "lsp_first",
         "lsp_first_tuned",
-        "equal_split",
         "optimized",
+        "targets",
     ]
 
 

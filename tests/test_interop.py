@@ -90,7 +90,9 @@ def test_the_fields_of_onnx_are_those_of_its_own_definition():
                 assert field.message_type.name == form.removesuffix("*")
 
 
-@pytest.mark.parametrize("name", ["net.pt", "net.pth", "net.bin", "net.pkl"])
+@pytest.mark.parametrize(
+    "name", [f"net.{end}" for end in "pt pth bin ckpt pkl pickle joblib".split()]
+)
 def test_no_pickle_is_opened(name, tmp_path):
     class Trap:
         def __reduce__(self):

@@ -14,6 +14,7 @@ from anajax.analysis.workload import IGNORE, Workload, cross_entropy
 from anajax.chip import path_name
 from anajax.programming import strategy_file
 from anajax.studies import forecast, run
+from anajax.studies.config.workload import WorkloadSection
 from anajax.studies.load import validate
 from anajax.studies.ways import site
 from anajax.workloads.language import Llama
@@ -105,15 +106,33 @@ def test_large_chips_refuse_what_needs_their_cells(tmp_path, monkeypatch, change
         run.run(prepared)
 
 
-def test_loss_weights_need_the_objective_of_outputs(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_pairs_by_layer_do_not_depend_on_the_objective_of_searches(
+    tmp_path, monkeypatch
+):
+    """Loss is told by outputs in any case: the same choice, the same chips."""
     monkeypatch.setattr(run, "load", lambda name, **kwargs: WORK)
-    way = {"name": "pairs_per_layer"}
-    with pytest.raises(ValueError, match="`weigh` must be layers"):
-        study(tmp_path / "a", strategies=[way], optimizer={})
+    way = {"name": "pairs_per_layer", "pairs": 3, "items": 2}
+    found = [
+        study(tmp_path / f"{i}", strategies=[way], optimizer=options)
+        for i, options in enumerate(({}, CONFIG["optimizer"]))
+    ]
+    kept = [(tmp_path / f"{i}" / strategy_file.FILE).read_bytes() for i in range(2)]
+    assert kept[0] == kept[1]
+    np.testing.assert_array_equal(*(f["log_perplexity"] for f in found))
+
+
+def test_a_forecast_takes_a_network_of_ones_own(monkeypatch):
+    monkeypatch.setattr(run, "workload_of", lambda section, data: WORK)
+    monkeypatch.setattr(forecast, "SIDE", 32)
+    own = {"python": "my_net.py:load"}
+    section = WorkloadSection.model_construct(**own)
+    config = validate(CONFIG).model_copy(update={"workload": section})
+    assert forecast.forecast(config).weights == 2 * 7 * 32 * 32
 
 
 def test_a_forecast_counts_devices_and_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(forecast, "load", lambda name, **kwargs: WORK)
+    monkeypatch.setattr(run, "load", lambda name, **kwargs: WORK)
     monkeypatch.setattr(forecast, "SIDE", 32)
     found = forecast.forecast(validate(CONFIG))
     block = 7 * 32 * 32

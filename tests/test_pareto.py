@@ -7,7 +7,7 @@ import pytest
 import tiny_study
 
 from anajax.studies import run
-from anajax.studies.kinds.costs.pareto_page import GREY, figure, front
+from anajax.studies.kinds.costs.pareto_page import GRAY, figure, front
 from anajax.studies.load import load_config, validate
 from anajax.studies.report import report, terminal
 
@@ -68,7 +68,7 @@ def _look(data):
     assert line.get_ydata()[0] == 100 * data.attrs["digital_metric"]
     energy = data.energy.values[:, 0]
     kept = front(energy, data.accuracy.values.mean(1)[:, 0])
-    gray = [c for c in axis.containers if c[0].get_color() == GREY]
+    gray = [c for c in axis.containers if c[0].get_color() == GRAY]
     size = next(s for s in (1e-3, 1e-6) if energy.max() >= s)
     shown = np.concatenate([c[0].get_xdata() for c in gray]) * size
     np.testing.assert_allclose(np.sort(shown), np.sort(energy[~kept]), rtol=1e-5)

@@ -245,6 +245,7 @@ METRICS = {
     for metric in (
         Metric("accuracy", correct),
         Metric("bits_per_character", bits_per_character, "lower", "bit"),
+        Metric("log_perplexity", cross_entropy, "lower", "nat"),
         Metric("mean_squared_error", squared_error, "lower"),
         Metric("mean_absolute_error", absolute_error, "lower"),
     )

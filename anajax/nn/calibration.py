@@ -80,16 +80,13 @@ def calibrate_ranges(
             inputs, outputs, vectors=vectors, per=per, whole=True, **sites
         )
         for name, now in function.seen_by(observe, params, *given, key=key).items():
-            own = name.split("#")[0]
-            seen[own] = (
-                merged({own: seen[own]}, {own: now})[own] if own in seen else now
-            )
+            _add(seen, name.split("#")[0], now)
     for path, layer in layers.items():
         _set(layer.analog, _ranges(seen, path))
     return model
 
 
-def _merge(seen: Seen, name: str, now: dict[str, JArray]) -> None:
+def _add(seen: Seen, name: str, now: dict[str, JArray]) -> None:
     """Add what another batch, or another use of a layer, called for."""
     seen[name] = merged({name: seen.get(name, now)}, {name: now})[name]
 

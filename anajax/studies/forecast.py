@@ -23,11 +23,11 @@ from anajax.analysis.workload import Workload
 from anajax.devices.base import Device
 from anajax.mapping.hand import lsp_first
 from anajax.mapping.layout import IN_OUT
+from anajax.studies import run
 from anajax.studies.config.study import StudyConfig, devices_of
 from anajax.studies.plan import make_device, periphery_of
-from anajax.studies.ways.base import DIGITAL, Way
+from anajax.studies.ways.base import DIGITAL
 from anajax.transformation import Report, Rule, analog
-from anajax.workloads.catalog import load
 from anajax.workloads.language.checkpoints import hf_config
 from anajax.workloads.language.smollm2 import TIME
 
@@ -102,7 +102,7 @@ def forecast(
     """
     rules = [Rule(".*", tiles=periphery_of(config).tiles)]
     if sizes is None:
-        work = load(config.workload.name, data=data, items=config.workload.items)
+        work = run.workload_of(config.workload, data)
         params, x = work.params, work.x
         rules = [Rule(work.digital, digital=True)] * bool(work.digital) + rules
         found = analog(work.apply, rules).report(params, x[:1])
@@ -139,10 +139,10 @@ def _of(
     """
     sizes = [int(np.prod(p.shape)) for p in found.analog]
     weights, whole = sum(sizes), jax.tree.leaves(params)
-    ways: list[Any] = [w for w in _ways(config) if w.family != DIGITAL]
+    ways = [way for way in config.ways if way.family != DIGITAL]
     many = [devices_per_weight(way, config) for way in ways]
     sections = devices_of(config)
-    chips = getattr(config, "chips", 1)
+    chips = config.chips
     read_outs = len(ways) * len(sections) * chips * len(config.times)
     cells = FLOAT * (1 + HELD)
     redrawn = cells * weights * max(many) > BUDGET
@@ -163,12 +163,6 @@ def _of(
         network=read_outs * items,
         redrawn=redrawn,
     )
-
-
-def _ways(config: StudyConfig) -> list[Way]:
-    """The strategies of a study of any kind."""
-    one = getattr(config, "strategy", None)
-    return list(getattr(config, "strategies", [])) or [one]  # pyright: ignore
 
 
 def devices_per_weight(way: Any, config: StudyConfig) -> float:

@@ -65,8 +65,7 @@ def cases_of(config: ProgrammedConfig, work: Workload) -> list[Case]:
             f"`devices` must have distinct names: got {twice} twice. Drop one."
         )
     for case in cases:
-        for way in config.strategies:
-            way.check(work, case.device)
+        check_ways(config, work, case.device)
     return cases
 
 
@@ -214,20 +213,21 @@ def deploy(config: HardwareConfig, work: Workload) -> Deployed:
             a layer cannot be converted.
     """
     case = case_of(config, config.device)
-    check_way(config, work, case.device)
+    check_ways(config, work, case.device)
     network = network_of(config, work)
     hardware = network.hardware(case.device)
-    bill = bill_of(config, network)
-    return Deployed(network=network, hardware=hardware, case=case, bill=bill)
+    made = bill_of(config, network)
+    return Deployed(network=network, hardware=hardware, case=case, bill=made)
 
 
-def check_way(config: HardwareConfig, work: Workload, device: Device) -> None:
+def check_ways(config: StudyConfig, work: Workload, device: Device) -> None:
     """Refuse a way to program that does not suit network or device.
 
     Raises:
         ValueError: with the reason.
     """
-    config.strategy.check(work, device)
+    for way in config.ways:
+        way.check(work, device)
     if config.training is not None:
         need_labels(config.training.record.goal, work)
 

@@ -59,9 +59,10 @@ def workload(
         params: its trained parameters, a pytree of arrays.
         x: test inputs `[n ...]`.
         y: test labels `[n]` or `[n time]` (-1: not scored), or values `[n ...]`.
-        metric: "accuracy", "bits_per_character", "mean_squared_error",
-            "mean_absolute_error", or a JAX function `metric(outputs, y) -> [n]`, one
-            number per item; results carry its name, and the mean counts.
+        metric: "accuracy", "bits_per_character", "log_perplexity",
+            "mean_squared_error", "mean_absolute_error", or a JAX function
+            `metric(outputs, y) -> [n]`, one number per item; results carry its name,
+            and the mean counts.
         better: "higher" (the default) or "lower" values of a metric that is a function.
         unit: of a metric that is a function; "1" by default. A share in percent has the
             unit "%".

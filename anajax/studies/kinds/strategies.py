@@ -38,7 +38,6 @@ from anajax.studies.programs import Programs
 from anajax.studies.store.drafts import Draft, Saving, drop_all
 from anajax.studies.store.parts import Parts
 from anajax.studies.ways.base import DIGITAL, Way
-from anajax.studies.ways.digital import need_labels
 from anajax.studies.ways.site import Program
 
 
@@ -51,8 +50,6 @@ def prepare(
         ValueError: if a device, its times, or the periphery do not suit the network.
     """
     cases = cases_of(config, work)
-    if config.training is not None:
-        need_labels(config.training.record.goal, work)
     network = network_of(config, work)
     for case in cases:
         _check_required(config, network.hardware(case.device))

@@ -37,7 +37,7 @@ from anajax.studies.plan import (
     Placed,
     bill_of,
     case_of,
-    check_way,
+    check_ways,
     engine_of,
     network_of,
     periphery_of,
@@ -298,7 +298,7 @@ def _planned(
 ) -> Planned:
     """A point that is valid; equal networks are one, which is calibrated once."""
     case = case_of(config, config.device)
-    check_way(config, work, case.device)
+    check_ways(config, work, case.device)
     network = network_of(config, work)
     network = networks.setdefault(network, network)
     periphery = periphery_of(config)

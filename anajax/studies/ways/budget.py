@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 from pydantic import Field
 
-from anajax._core import checks
 from anajax._core.types import Array
 from anajax.analysis.expected import ExpectedError, OutputError
 from anajax.analysis.workload import Workload, training_inputs
@@ -37,8 +36,8 @@ class PairsPerLayer(Table):
     weigh: Literal["loss", "layers"] = Field(
         default="loss", description='"loss" or "layers"'
     )
-    """What the error of each layer counts: by the Fisher information of its weights, or
-    all alike. Loss needs the objective of outputs."""
+    """What the error of each layer counts: that of its outputs by the Fisher
+    information of its weights; or all alike, of what the searches make small."""
     items: Annotated[int, Field(ge=1)] = Field(
         default=4, description="1 input or more that the loss is looked at with"
     )
@@ -50,17 +49,15 @@ class PairsPerLayer(Table):
 
     def strategies(self, site: Site) -> Strategies:
         """The choice of each layer."""
-        error = site.searched
-        if self.weigh == "loss":
-            if not isinstance(error, OutputError):
-                rule, remedy = "be layers for the objective weight", "Set it."
-                checks.fail("weigh", rule, self.weigh, remedy)
-            inputs = training_inputs(site.work)[: self.items]
-            fisher = fisher_information(
-                site.work.apply, site.params, inputs, key=site.key, **site.which
-            )
-            error = error.by_loss(fisher)
+        error = site.searched if self.weigh == "layers" else self._of_loss(site)
         return within_budget(error, site.device, site.time_weights, self.pairs)
+
+    def _of_loss(self, site: Site) -> OutputError:
+        inputs = training_inputs(site.work)[: self.items]
+        fisher = fisher_information(
+            site.work.apply, site.params, inputs, key=site.key, **site.which
+        )
+        return site.outputs.by_loss(fisher)
 
 
 def within_budget(

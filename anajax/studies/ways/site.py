@@ -26,9 +26,7 @@ from anajax.devices.base import Device
 from anajax.mapping.density import WeightDensity
 from anajax.mapping.layout import Layout
 from anajax.mapping.strategy import Strategy, check_strategy
-from anajax.mapping.weight_error import (
-    Compensation,
-)
+from anajax.mapping.weight_error import Compensation
 from anajax.programming.search.gradient import SearchOptions
 from anajax.studies.ways.kept import NOTHING_KEPT, Kept
 from anajax.transformation import second_moments
@@ -129,11 +127,14 @@ class Site:
             recalibrate=self.recalibrate,
         )
 
-    @functools.cached_property
+    @property
     def searched(self) -> ExpectedError:
         """The exact error that searches make small."""
-        if self.optimizer.objective == "weight":
-            return self.error
+        return self.error if self.optimizer.objective == "weight" else self.outputs
+
+    @functools.cached_property
+    def outputs(self) -> OutputError:
+        """The exact error of the layers' outputs, from calibration inputs."""
         x, size = self.work.calibration, self.work.batch
         batches = [x[i : i + size] for i in range(0, len(x) - size + 1, size)] or [x]
         found = second_moments(self.network.function, self.params, batches)

@@ -13,7 +13,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from anajax.analysis.workload import IGNORE, Workload, cross_entropy
+from anajax.analysis.workload import IGNORE, METRICS, Workload, cross_entropy
 from anajax.interop import gguf_file
 from anajax.workloads import sources
 from anajax.workloads.language.checkpoints import load_llama
@@ -60,11 +60,8 @@ def load_smollm2(*, data: Path | None, items: int | None) -> Workload:
         x=jnp.asarray(x),
         y=jnp.asarray(y),
         calibration=jnp.asarray(other),
-        metric="log_perplexity",
-        better="lower",
-        unit="nat",
-        metric_fn=cross_entropy,
         loss_fn=cross_entropy,
+        **METRICS["log_perplexity"].fields,
         source={
             "data": sources.place(TEXT, data),
             "split": f"the first {count} windows of {TIME} tokens of the test text",

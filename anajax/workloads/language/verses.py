@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from anajax._core import checks
-from anajax.analysis.workload import Workload, cross_entropy, shuffled
+from anajax.analysis.workload import METRICS, Workload, cross_entropy, shuffled
 from anajax.chip import path_name
 from anajax.workloads import characters, weights
 from anajax.workloads.language.llama import Llama, Params
@@ -36,11 +36,8 @@ def load_verses(*, data: Path | None, items: int | None) -> Workload:
         x=jnp.asarray(splits.x[keep]),
         y=jnp.asarray(splits.y[keep]),
         calibration=jnp.asarray(splits.train_x[some]),
-        metric="log_perplexity",
-        better="lower",
-        unit="nat",
-        metric_fn=cross_entropy,
         loss_fn=cross_entropy,
+        **METRICS["log_perplexity"].fields,
         source={
             "data": splits.place,
             "split": splits.split,

@@ -41,10 +41,6 @@ KNOBS = {
     "strategy": ("strategy",),
 }
 """By knob, the keys of a config that it sets."""
-BASE = "base"
-"""The point where no knob is turned."""
-
-
 Weight = Annotated[float, Field(ge=0)]
 Pairs = Annotated[int, Field(ge=1, le=8)]
 Bits = Annotated[float, Field(ge=2, le=24)]
@@ -144,7 +140,7 @@ class Pareto:
             digital: metric of the digital network `[items]`.
         """
         data = self.sweep.run(parts, digital)
-        turns = [(BASE, ""), *self.config.pareto.turns]
+        turns = [(page.BASE, ""), *self.config.pareto.turns]
         knobs, values = zip(*turns, strict=True)
         return data.assign(
             knob=("point", list(knobs), {"comment": "what is turned from the base"}),

@@ -19,6 +19,7 @@ from anajax.studies.report.plots import COLORS, Z90, panels
 from anajax.studies.report.statistics import over, sign
 
 BASE = "base"
+"""The point where no knob is turned."""
 KNOBS = {
     "weight": ("energy weight", COLORS[6], "o"),
     "pairs": ("pairs", COLORS[2], "s"),
@@ -29,7 +30,7 @@ KNOBS = {
     BASE: (BASE, "black", "*"),
 }
 """By knob, its name, color and marker."""
-GREY = "#BBBBBB"
+GRAY = "#BBBBBB"
 COLUMN = (2.8, 3.2)
 """Of a figure that fits one of two columns, in inches."""
 
@@ -180,7 +181,7 @@ def _draw(last: xr.Dataset, x: np.ndarray, chosen: np.ndarray, axis: Axes) -> No
     axis.plot(x[order], y[order], color="black", lw=0.8, zorder=1, label="front")
     for knob, (name, color, marker) in KNOBS.items():
         of_knob = last["knob"].values == knob
-        for kept, shade in ((True, color), (False, GREY)):
+        for kept, shade in ((True, color), (False, GRAY)):
             i = np.flatnonzero(of_knob & (chosen == kept))
             bars: Any = {"fmt": marker, "ms": 8 if knob == BASE else 5, "lw": 1}
             axis.errorbar(x[i], y[i], half[i], color=shade, capsize=2, **bars)

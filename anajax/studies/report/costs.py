@@ -66,7 +66,7 @@ def blocks(
 
 def _whole(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
     size, unit = unit_of(data["energy"].values)
-    points = [f"{'/'.join(h)}: {b}" for h, b in _own(each) if b != about(data)["basis"]]
+    points = [f"{_name(h)}: {b}" for h, b in _own(each) if b != about(data)["basis"]]
 
     def energy(one: xr.Dataset, t: int) -> Cell:
         value = float(one["energy"].values[t])
@@ -104,7 +104,7 @@ def _whole(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
 def _layers(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
     """Energy by layer at the last time; rows are layers, columns are programs."""
     size, unit = unit_of(data["layer_energy"].values)
-    labels = ["/".join(head) or unit for head, _ in each]
+    labels = [_name(head) or unit for head, _ in each]
     rows = [
         cells(
             str(layer),
@@ -119,6 +119,11 @@ def _layers(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
         header=["layer", *labels, "latency (us)"],
         rows=rows,
     )
+
+
+def _name(head: list[str]) -> str:
+    """The cells that head a row as one name."""
+    return " ".join(filter(None, head))
 
 
 def _last(values: xr.DataArray) -> float:

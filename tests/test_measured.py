@@ -237,3 +237,27 @@ def test_the_command_says_it_all(made, tmp_path, key, monkeypatch):
     assert image.read(tmp_path / "o" / "next").strategy == "lsp_first, next round"
     found = CliRunner().invoke(app, ["measured", str(tmp_path)])
     assert found.exit_code == 2 and "name a file that can be read" in found.output
+
+
+@SLOW
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"programming": 1.3},
+        {"drift_mean": 1.3, "drift_spread": 1.3},
+        {"read": 1.3},
+    ],
+    ids=["none", "programming", "drift", "read"],
+)
+def test_a_stage_that_is_a_third_off_is_named_alone(wrong, tmp_path):
+    """On another device and network than the others here."""
+    device = devices.pcm_hermes()
+    weights = {"kernel": jr.normal(jr.key(7), (64, 48))}
+    layers = chip.encode_weights(weights, lsp_first(device))
+    large = Image(layers=layers, device=device, network="n", strategy="lsp_first")
+    chips = conductances(devices.scale_noise(device, **wrong), large, jr.key(11))
+    measured.write(tmp_path / "m.csv", large, chips)
+    found = reports.look(large, measured.read(tmp_path / "m.csv", large), seed=5)
+    off = {j.stage for j in found.judgements if not j.fits}
+    assert off == {name.partition("_")[0] for name in wrong}

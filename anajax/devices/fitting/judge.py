@@ -170,10 +170,10 @@ def _numbers(
 ) -> dict[tuple[Stage, str], float]:
     """What stages are told by: errors at first, changes since, and between reads.
 
-    With several reads at first, what they share is the error of programming; with one,
-    read noise is part of it.
+    With several reads, what the first and the last of a time share is the error of
+    programming, or what drift left; with one, read noise is part of both.
     """
-    first, last = reads[0][0], reads[-1][0]
+    first = reads[0][0]
     more = targets > np.min(targets)
     middle = np.median(targets[more]) if np.any(more) else 0.0
     band = np.where(more, np.where(targets < middle, 1, 2), 0)
@@ -194,13 +194,18 @@ def _numbers(
 
     add("programming", "error (uS)", first - targets, reads[0][-1] - targets)
     if len(reads) > 1:
-        large = first > 0.1 * np.nanmax(targets)
-        kept = np.where(large, last / np.where(large, first, 1), np.nan)
-        add("drift", "share kept", kept, kept)
+        kept = [_kept(reads[0][i], reads[-1][i], targets) for i in (0, -1)]
+        add("drift", "share kept", *kept)
     between = [r[1] - r[0] for r in reads if len(r) > 1]
     if between:
         add("read", "difference of two reads (uS)", between[0], between[0])
     return found
+
+
+def _kept(first: np.ndarray, last: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """The share of each conductance that is left; NaN where it is small."""
+    large = first > 0.1 * np.nanmax(targets)
+    return np.where(large, last / np.where(large, first, 1), np.nan)
 
 
 def verdict(found: Sequence[Judgement]) -> str:

@@ -52,7 +52,7 @@ SCALES = (1.0, 0.8, 0.65, 0.5, 0.35)
 """Of the tuned K."""
 WEIGHTS = (2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)
 """Of the relative energy, in w_max^2."""
-CHOOSE, JUDGE = np.arange(1000, 1096), np.arange(96)
+CHOOSE, JUDGE = np.arange(1000, 1096), np.arange(2000, 2096)
 """Chips that strategies are chosen on, and others that figures are of."""
 FIELDS = (
     "network", "device", "which", "strategy", "rms_percent", "accuracy", "accuracy_se",

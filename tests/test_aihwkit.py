@@ -11,7 +11,10 @@ from safetensors.numpy import save_file
 from shared import oracle
 
 from anajax import devices
-from anajax.interop import aihwkit
+from anajax.crossbar import periphery
+from anajax.crossbar.product import mvm
+from anajax.crossbar.tiling import from_weights
+from anajax.interop import aihwkit, aihwkit_names
 from anajax.mapping.hand import equal_split, lsp_first, offset_device, single_pair
 from anajax.mapping.strategy import Strategy, encode, pairs
 
@@ -153,3 +156,38 @@ def test_damaged_fusion_files_are_named(params, tmp_path):
             aihwkit.read_fusion(path)
     with pytest.raises(ValueError, match="`g_max` must be 10 to 40 uS: got 60"):
         aihwkit.write_fusion(path, params, g_max=60)
+
+
+NAMED = {  # bits in, bits out, bound, noise, reads again
+    "IOParameters": (7, 9, 12.0, 0.06, 4),
+    "PresetIOParameters": (7, 9, 20.0, 0.1, 4),
+    "StandardIOParameters": (8, 8, 10.0, 0.04, 5),
+}
+"""As its source has them: `inp_res`, `out_res`, `out_bound`, `out_noise`."""
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_names_of_its_parameters_are_peripheries(name, key):
+    """Steps, range and noise of what comes out."""
+    dac, adc, bound, noise, again = NAMED[name]
+    io = aihwkit_names.io(name)
+    assert io.bounds.max_halvings == again
+    x = jnp.linspace(-1, 1, 4001)[:, None]
+    assert np.unique(np.round(io.dac(x), 6)).size == 2**dac - 1
+    sums = np.asarray(io.adc(1.5 * bound * x))
+    assert np.unique(np.round(sums, 6)).size == 2**adc - 1
+    assert sums.max() == pytest.approx(bound)
+    tiles, ones = from_weights(jnp.zeros((1, 64))), jnp.ones((400, 1))
+    drawn = np.asarray(mvm(tiles, ones, io, key=key))
+    step = 2 * bound / (2**adc - 2)
+    want = np.sqrt(noise**2 + step**2 / 12)
+    assert drawn.std() == pytest.approx(want, rel=4 / np.sqrt(2 * drawn.size))
+
+
+def test_names_of_its_noise_models_are_devices():
+    """PCM of its tables; what has no counterpart is named."""
+    assert aihwkit_names.device("PCMLikeNoiseModel", g_max=40.0).g_max == 40.0
+    assert aihwkit_names.device("ReRamWan2022NoiseModel").name == "reram_wan"
+    assert aihwkit_names.io("FloatingPointPreset") == periphery.ideal()
+    with pytest.raises(ValueError, match=r"`name` must be one of .*got 'EcRamPreset'"):
+        aihwkit_names.io("EcRamPreset")

@@ -15,11 +15,14 @@ import tiny_study
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shared import ROOT
+from shared import data as data_of
 from typer.testing import CliRunner
 
-from anajax import chip, devices
+from anajax import analog, chip, devices, workloads
 from anajax.analysis.engine import Engine
 from anajax.cli import app
+from anajax.crossbar.periphery import stacked
 from anajax.crossbar.tiling import TileRule
 from anajax.interop import image
 from anajax.interop.image import Image
@@ -28,8 +31,9 @@ from anajax.mapping.layout import Layout
 from anajax.studies.export import export
 from anajax.studies.load import validate
 from anajax.studies.plan import Placed, measure, network_of
-from anajax.studies.run import run
+from anajax.studies.run import prepare, run
 from anajax.studies.ways.site import Program
+from anajax.workloads import images
 
 ASKED = {
     "strategies": ["single_pair", "lsp_first"], "times": ["1 h"], "chips": 2,
@@ -80,6 +84,31 @@ def test_image_network_image_are_the_same_bytes(made, storage, tmp_path):
     assert (back.network, back.strategy, back.seed) == ("digits", "lsp_first", 5)
     image.write(back, tmp_path / "b", storage)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_products_behind_the_converters_of_the_image(study, tmp_path):
+    """The image alone says what the network gives: the study's outputs, to the bit."""
+    found = export(study[0], "lsp_first")
+    assert found.tiles == TileRule(rows=4, columns=3)
+    image.write(found, tmp_path / "image")
+    back, work = image.read(tmp_path / "image"), tiny_study._WORK
+    params = back.insert(work.params)
+    config = validate(tiny_study.CONFIG | ASKED)
+    network = network_of(config, work)
+    want = network.apply(network.hardware(back.device).ios, params, work.x, None)
+    f = analog(work.apply, back.rules())
+    got = f(params, work.x, ranges=back.ranges())
+    assert np.array_equal(got, want)
+    assert not np.allclose(got, work.apply(params, work.x), atol=1e-3)
+
+
+def test_ranges_are_found_for_the_tiles_that_are_asked_for(study, made):
+    """Another size of tiles calls for other ranges of their ADCs."""
+    own = export(study[0], "lsp_first").ranges()
+    assert made.tiles == TileRule(rows=3, columns=2)
+    for name, io in made.ranges().items():
+        assert io.dac.codes == own[name].dac.codes == 31
+        assert not np.array_equal(io.adc.bound, own[name].adc.bound)
 
 
 def test_chips_of_the_image_are_those_of_the_study(study, folder):
@@ -260,6 +289,10 @@ def three(made, tmp_path_factory):
 @given(data=st.data(), storage=st.sampled_from(STORAGE))
 def test_damaged_images_end_in_a_message(three, data, storage, tmp_path_factory):
     """Any byte of any file, with digests made right again."""
+    damage(three, data, storage, tmp_path_factory)
+
+
+def damage(three, data, storage, tmp_path_factory):
     folder = tmp_path_factory.mktemp("damaged") / "image"
     shutil.copytree(three / storage, folder)
     files = sorted(p for p in folder.rglob("*") if p.is_file())
@@ -284,6 +317,46 @@ def test_damaged_images_end_in_a_message(three, data, storage, tmp_path_factory)
         image.read(folder)
     except ValueError as error:
         assert str(error).startswith("`")
+
+
+@pytest.mark.slow
+@settings(max_examples=1000, deadline=None)
+@given(data=st.data(), storage=st.sampled_from(STORAGE))
+def test_1000_damaged_images_end_in_a_message(three, data, storage, tmp_path_factory):
+    """The same, other damages at each run."""
+    damage(three, data, storage, tmp_path_factory)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fashion_resnet32", "fsdd_lstm"])
+def test_real_networks_read_back_are_those_of_the_study(name, tmp_path):
+    """Weights on every chip and their accuracy, from the image alone, to the bit."""
+    if name == "fsdd_lstm":
+        data_of("fsdd")
+    elif not images.FASHION_PACKAGE.is_dir():
+        pytest.skip("the Debian package dataset-fashion-mnist is not installed")
+    asked = {
+        "study": "strategies", "device": {"name": "pcm"}, "times": ["1 month"],
+        "workload": {"name": name, "items": 40}, "chips": 2, "normalize": "column",
+        "periphery": {"dac_bits": 8, "adc_bits": 8, "inputs": 0.999},
+        "compensation": {"norms": name == "fashion_resnet32"},
+        "strategies": ["lsp_first"],
+    }  # fmt: skip
+    config = validate(asked)
+    found = run(prepare(config, out=tmp_path / "run", data=ROOT / "data"))
+    image.write(export(tmp_path / "run", data=ROOT / "data"), tmp_path / "image")
+    back = image.read(tmp_path / "image")
+    work = workloads.load(name, data=ROOT / "data", items=40)
+    network = network_of(config, work)
+    params = back.insert(work.params)
+    same(back.ranges(), {n: stacked(io) for n, io in network.ios(params).items()})
+    placed = Placed(
+        network=network, hardware=network.hardware(back.device, params=params),
+        program=Program(params=params, layers=dict(back.layers)),
+    )  # fmt: skip
+    tally = measure(config, Engine(), placed, config.times)
+    assert np.array_equal(tally.metric[0], found.accuracy.values[0, 0])
+    assert np.array_equal(tally.loss[0], found.loss.values[0, 0])
 
 
 def invoke(*words):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import anajax
-from anajax import devices, periphery, strategies
+from anajax import analog, devices, periphery, strategies
 from anajax.interop import onnx
 
 library = pytest.importorskip("onnx")
@@ -115,6 +115,15 @@ def test_an_mlp_on_converters_and_on_a_chip(mlp, key):
     assert 0.005 < error < 0.3
 
 
+def test_inputs_are_standardized_as_scikit_learn_exports_them(tmp_path):
+    """The operator of another domain that stands before its networks."""
+    scaler = node("Scaler", "x", domain="ai.onnx.ml", offset=[1.0, 2.0], scale=[2.0])
+    path = saved(tmp_path / "scaler.onnx", [scaler], {})
+    apply, _ = onnx(path)
+    x = np.array([[1.0, 2.0], [3.0, 0.0]], np.float32)
+    assert apply({}, x).tolist() == [[0.0, 0.0], [4.0, -4.0]]
+
+
 def test_a_missing_operator_is_named_with_its_node(tmp_path):
     nodes = [node("Relu", "x", "a"), node("Det", "a", name="volume")]
     path = saved(tmp_path / "a.onnx", nodes, {})
@@ -204,6 +213,20 @@ def test_a_few_node_tests_of_onnx(tmp_path):
     assert {case.name for case in few} == FEW
     for case in few:
         node_cases.check(case, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "conv", "attention", "encoder"])
+def test_networks_exported_by_torch_are_what_torch_computes(name, tmp_path):
+    """From benchmarks/peers/torch_onnx.py, by the exporter that is torch's default."""
+    with np.load(Path(__file__).parent / "torch_onnx.npz") as found:
+        (tmp_path / "net.onnx").write_bytes(found[f"{name}/onnx"].tobytes())
+        x, want = found[f"{name}/x"], found[f"{name}/y"]
+    apply, params = onnx(tmp_path / "net.onnx")
+    np.testing.assert_allclose(apply(params, x), want, atol=1e-5)
+    assert len(analog(apply).report(params, x).analog) == MATRICES[name]
+
+
+MATRICES = {"lstm": 5, "gru": 3, "conv": 4, "attention": 4, "encoder": 4}
 
 
 @pytest.mark.slow

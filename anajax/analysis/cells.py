@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from anajax import chip
 from anajax._core.types import JArray, PyTree
-from anajax.crossbar.periphery import IO, ConstantScale
+from anajax.crossbar.periphery import IO, stacked
 from anajax.crossbar.tiling import through_wires
 from anajax.crossbar.wires import Wires
 from anajax.devices.base import Device
@@ -32,18 +32,6 @@ class Wired:
         acting = jnp.stack([one(p) for p in planes])
         back = jax.linear_transpose(shape, g[..., 0])
         return jax.vmap(lambda m: back(m)[0], -1, -1)(acting)
-
-
-def stacked(io: IO) -> IO:
-    """The periphery of a stack, each array led by the axis of its layers."""
-    assert isinstance(io.scaling, ConstantScale)
-    lead = jnp.shape(io.scaling.value)
-
-    def led(leaf: JArray) -> JArray:
-        there = leaf.shape[: len(lead)] == lead
-        return leaf if there else jnp.broadcast_to(leaf, (*lead, *leaf.shape))
-
-    return jax.tree.map(led, io)
 
 
 @dataclasses.dataclass(frozen=True)

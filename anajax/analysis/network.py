@@ -18,7 +18,7 @@ from anajax import chip, rng
 from anajax._core import checks
 from anajax._core.tree import Arrays, pytree
 from anajax._core.types import PRNGKey, PyTree
-from anajax.analysis.cells import Cells, Wired, stacked
+from anajax.analysis.cells import Cells, Wired
 from anajax.analysis.hardware import Hardware, bare, choose, without_periphery
 from anajax.analysis.periphery import Periphery
 from anajax.analysis.point import Point
@@ -26,7 +26,7 @@ from anajax.analysis.points import filled, first_of
 from anajax.analysis.sharding import place
 from anajax.analysis.workload import Workload, in_batches, pure
 from anajax.analysis.workload import outputs as digital_outputs
-from anajax.crossbar.periphery import IO
+from anajax.crossbar.periphery import IO, stacked
 from anajax.crossbar.wires import Wires
 from anajax.devices.base import Device
 from anajax.mapping.strategy import Normalize

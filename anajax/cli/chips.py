@@ -33,8 +33,9 @@ def export(
         str | None, typer.Option(help="Its label, where there are several.")
     ] = None,
     tiles: Annotated[
-        str, typer.Option(metavar="ROWSxCOLUMNS", help="The largest tile.")
-    ] = "512x512",
+        str | None,
+        typer.Option(metavar="ROWSxCOLUMNS", help="The largest tile, if another."),
+    ] = None,
     storage: Annotated[
         str,
         typer.Option("--format", metavar="safetensors|csv|hdf5", help="Of the arrays."),
@@ -46,7 +47,7 @@ def export(
 ) -> None:
     """Write the chip image of a strategy: target conductances by tile, and manifest."""
     with mistakes():
-        size = _tiles(tiles)
+        size = None if tiles is None else _tiles(tiles)
         if storage not in ("safetensors", "csv", "hdf5"):
             fail(f"`--format` must be safetensors, csv or hdf5: got {storage!r}.")
         if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -344,3 +344,19 @@ def training(input_range: Number = 1.0) -> IO:
         adc=uniform(8, 10.0),
         drop=IRDrop(),
     )
+
+
+def stacked(io: IO) -> IO:
+    """The periphery of a stack, each array led by the axis of its layers.
+
+    Args:
+        io: of one layer, or of a stack: its input scale is a number for each layer.
+    """
+    scaling = io.scaling
+    lead = jnp.shape(scaling.value) if isinstance(scaling, ConstantScale) else ()
+
+    def led(leaf: JArray) -> JArray:
+        there = jnp.shape(leaf)[: len(lead)] == lead
+        return leaf if there else jnp.broadcast_to(leaf, (*lead, *jnp.shape(leaf)))
+
+    return jax.tree.map(led, io)

@@ -15,7 +15,6 @@ import xarray as xr
 from anajax import rng
 from anajax._core.tree import replace
 from anajax._core.types import JArray, PyTree
-from anajax.analysis.cells import stacked
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.periphery import Periphery
 from anajax.chip import LayerProgram
@@ -24,7 +23,7 @@ from anajax.costs.chips import PARTS, AnyChip, ChipRecord, efficiency
 from anajax.costs.counts import count_report
 from anajax.costs.estimate import Costs, costs
 from anajax.costs.known import CostOptions, adapted, find_chip
-from anajax.crossbar.periphery import bits
+from anajax.crossbar.periphery import bits, stacked
 from anajax.crossbar.tiling import TileRule
 from anajax.devices.base import Device
 from anajax.transformation import AnalogFunction, Rule, analog

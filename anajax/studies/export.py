@@ -1,6 +1,7 @@
 """Chip images of studies: what a strategy puts on the chips, as files."""
 
 import contextlib
+import dataclasses
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,6 @@ from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.workload import Workload
 from anajax.crossbar.converters import ContinuousBits
 from anajax.crossbar.periphery import IO, ConstantScale, OutputNoise
-from anajax.crossbar.tiling import TileRule
 from anajax.devices.base import Device
 from anajax.interop.image import Image, Product
 from anajax.studies import run
@@ -30,15 +30,13 @@ from anajax.studies.store.parts import Parts
 from anajax.studies.store.versions import versions
 from anajax.studies.ways.site import Program
 
-TILES = (512, 512)
-
 
 def export(
     place: str | Path,
     strategy: str | None = None,
     *,
     device: str | None = None,
-    tiles: tuple[int | None, int | None] = TILES,
+    tiles: tuple[int | None, int | None] | None = None,
     workload: Workload | None = None,
     data: str | Path | None = None,
     files: str | Path = ".",
@@ -52,7 +50,8 @@ def export(
         place: folder of a study, or the path of a config.
         strategy: its label; not needed where there is one.
         device: label of a device, where there are several.
-        tiles: most rows and columns of a tile.
+        tiles: most rows and columns of a tile; those of the study by default. Ranges of
+            converters are found for them.
         workload: the network, in place of what the config names.
         data: folder with local data sets.
         files: folder of the files that the config of a folder names.
@@ -70,17 +69,13 @@ def export(
             _check_same(folder, work)
         with run.exact():
             program, model = _program(config, work, folder, strategy, device)
-            network = network_of(config, work)
+            network = _cut(network_of(config, work), tiles)
             periphery = _periphery(network, model, program.params)
-    rest = _digital(program)
-    label, tile = (
-        strategy or _labels(config)[0],
-        TileRule(rows=tiles[0], columns=tiles[1]),
-    )
+    rest, label = _digital(program), strategy or _labels(config)[0]
     groups = {p.path: p.groups for p in network.report.analog if not p.layout.stack}
     return Image(
         layers=_written(program), device=model, digital=rest, network=work.name,
-        strategy=label, seed=config.seed, tiles=tile,
+        strategy=label, seed=config.seed, tiles=network.periphery.tiles,
         groups={p: n for p, n in groups.items() if n > 1 and p in program.layers},
         periphery=periphery, scope=config.compensation.scope, versions=versions(),
     )  # fmt: skip
@@ -118,6 +113,16 @@ def _check_same(folder: Folder, work: Workload) -> None:
     if json.loads(json.dumps(work.source)) != was:
         got = f"{work.source}, not {was}"
         checks.fail("workload", "be that of the study", got, "Pass the same.")
+
+
+def _cut(
+    network: AnalogNetwork, tiles: tuple[int | None, int | None] | None
+) -> AnalogNetwork:
+    """The network on tiles of another size."""
+    if tiles is None:
+        return network
+    periphery = dataclasses.replace(network.periphery, rows=tiles[0], columns=tiles[1])
+    return dataclasses.replace(network, periphery=periphery)
 
 
 def _labels(config: StudyConfig) -> list[str]:

@@ -1,6 +1,7 @@
 """What goes on a chip: targets by layer, how they are read back, and around them."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,9 +12,12 @@ from anajax import chip
 from anajax._core import checks
 from anajax._core.types import JArray, PyTree
 from anajax.chip import LayerProgram, Scope
+from anajax.crossbar.converters import ContinuousBits
+from anajax.crossbar.periphery import IO, ConstantScale, OutputNoise, stacked
 from anajax.crossbar.tiling import TileRule
 from anajax.devices.base import Device
 from anajax.layer import combined
+from anajax.transformation import Rule
 
 NUMBERS = {
     "coefficients": "1/uS", "offset": "1", "w_max": "1", "column": "1", "drift": "1",
@@ -33,6 +37,23 @@ class Product:
     adc_bits: float | None = None
     arrays: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """`input_scale`, `dac_bound`, `adc_bound` and `output_noise`, where there are."""
+
+    def io(self) -> IO:
+        """What the product goes through."""
+        parts: dict[str, Any] = {}
+        if "input_scale" in self.arrays:
+            parts["scaling"] = ConstantScale(value=self._array("input_scale"))
+        for kind, bits in (("dac", self.dac_bits), ("adc", self.adc_bits)):
+            if bits is not None:
+                codes = 2.0 ** (bits - 1) - 1
+                bound = self._array(f"{kind}_bound")
+                parts[kind] = ContinuousBits(bound=bound, codes=codes)
+        if "output_noise" in self.arrays:
+            parts["noise"] = OutputNoise(sd=self._array("output_noise"))
+        return IO(**parts)
+
+    def _array(self, kind: str) -> JArray:
+        return jnp.asarray(self.arrays[kind])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,6 +102,24 @@ class Image:
         """Parameters of the network with those of the image in their places."""
         digital = {path: jnp.asarray(v) for path, v in self.digital.items()}
         return chip.insert(params, digital | self.weights())
+
+    def rules(self) -> list[Rule]:
+        """What puts the network on these tiles: `anajax.analog(apply, rules)`.
+
+        Its products meet the converters of the image where it is called with `ranges`.
+
+        Example:
+            >>> f = anajax.analog(apply, image.rules())
+            >>> y = f(image.insert(params), x, ranges=image.ranges())
+        """
+        paths = "|".join(re.escape(path) for path in self.layers)
+        io = self.periphery[0].io() if self.periphery else IO()
+        digital = Rule(rf"(?!(?:{paths})$).*", digital=True)
+        return [digital, Rule(".*", tiles=self.tiles, io=io)]
+
+    def ranges(self) -> dict[str, IO]:
+        """What each product goes through, by its name."""
+        return {product.name: stacked(product.io()) for product in self.periphery}
 
     def reference(self, path: str) -> np.ndarray:
         """Mean |analog part| that the targets of a layer give, or of each column."""

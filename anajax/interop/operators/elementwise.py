@@ -65,6 +65,15 @@ def _dropout(node: Node, x: Any, ratio: Any = None, training: Any = None) -> Any
     return x, library(x).ones(x.shape, bool)
 
 
+def _scaler(node: Node, x: Any) -> Any:
+    """Of the domain ai.onnx.ml: inputs standardized, as scikit-learn exports them."""
+    offset, scale = (np.asarray(node.get(n, 0.0), np.float32) for n in _SCALER)
+    return (x - offset) * scale
+
+
+_SCALER = ("offset", "scale")
+
+
 def _cast(node: Node, x: Any) -> Any:
     to = node.get("to")
     if not isinstance(to, np.dtype):
@@ -161,6 +170,7 @@ _ALIKE = {
 
 OPERATORS: dict[str, Operator] = {
     **{kind: _same(name) for kind, name in _ALIKE.items()},
+    "ai.onnx.ml.Scaler": _scaler,
     "Cast": _cast,
     "CastLike": lambda node, x, like: _converted(
         x, like.dtype, bool(node.get("saturate", 1))

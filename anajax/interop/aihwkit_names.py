@@ -1,0 +1,81 @@
+"""What names of aihwkit 1.2 mean here: parameters of tiles, presets, noise models."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from anajax import devices
+from anajax._core import checks
+from anajax.crossbar import periphery
+from anajax.crossbar.converters import uniform
+from anajax.crossbar.periphery import IO, AbsMax, BoundManagement, OutputNoise
+from anajax.devices.base import Device
+
+
+def _managed(
+    dac: int, adc: int, bound: float, noise: float, halvings: int
+) -> Callable[[], IO]:
+    """Inputs scaled to their largest magnitude, read again where an ADC overflows."""
+    return lambda: IO(
+        scaling=AbsMax(), dac=uniform(dac, 1.0), noise=OutputNoise(sd=noise),
+        adc=uniform(adc, bound), bounds=BoundManagement(max_halvings=halvings),
+    )  # fmt: skip
+
+
+_DEFAULT = _managed(7, 9, 12.0, 0.06, 4)
+_PRESET = _managed(7, 9, 20.0, 0.1, 4)
+IOS: Mapping[str, Callable[[], IO]] = {
+    "IOParameters": _DEFAULT,
+    "InferenceRPUConfig": _DEFAULT,
+    "PresetIOParameters": _PRESET,
+    "PCMPreset": _PRESET,
+    "StandardIOParameters": _managed(8, 8, 10.0, 0.04, 5),
+    "StandardHWATrainingPreset": lambda: periphery.training(3.0),
+    "FloatingPointPreset": periphery.ideal,
+}
+"""Peripheries of a forward pass. Inputs are halved while a quarter of the resolution of
+the DAC is left: four times at 7 bits, five times at 8."""
+DEVICES: Mapping[str, Callable[..., Device]] = {
+    "PCMLikeNoiseModel": devices.pcm,
+    "ReRamWan2022NoiseModel": devices.reram_wan,
+    "ReRamCMONoiseModel": devices.reram_cmo,
+}
+"""Devices of the papers that these noise models are of."""
+
+
+def io(name: str) -> IO:
+    """The periphery that a class of aihwkit stands for.
+
+    Args:
+        name: of parameters (`IOParameters`, `PresetIOParameters`,
+            `StandardIOParameters`) or of a preset. Presets for training on a chip
+            differ from `PCMPreset` in the update of weights, which has no counterpart.
+
+    Raises:
+        ValueError: for a name without a counterpart.
+
+    Example:
+        >>> f = anajax.analog(apply, anajax.Rule(".*", io=io("StandardIOParameters")))
+    """
+    return _named(IOS, name)()
+
+
+def device(name: str, **options: Any) -> Device:
+    """The device that a noise model of aihwkit stands for.
+
+    Args:
+        name: of the noise model.
+        **options: of the device, such as `g_max` in uS.
+
+    Raises:
+        ValueError: for a name without a counterpart.
+
+    Example:
+        >>> device("PCMLikeNoiseModel").name
+        'pcm'
+    """
+    return _named(DEVICES, name)(**options)
+
+
+def _named(known: Mapping[str, Any], name: str) -> Any:
+    checks.word("name", name, tuple(known))
+    return known[name]

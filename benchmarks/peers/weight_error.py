@@ -25,7 +25,7 @@ import anajax
 from anajax import devices, strategies
 from anajax.interop.aihwkit import custom_pair
 from anajax.mapping.strategy import decode, encode
-from anajax.programming.search import Bounds
+from anajax.programming.search.parameters import Bounds
 
 TIMES = {"1 s": 1.0, "1 h": 3600.0, "1 d": 86400.0, "30 d": 30 * 86400.0}
 CHIPS, WEIGHTS, NODES = 12, 20_000, 201

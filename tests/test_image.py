@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -351,9 +352,11 @@ def test_real_networks_read_back_are_those_of_the_study(name, tmp_path):
     work = workloads.load(name, data=ROOT / "data", items=40)
     network = network_of(config, work)
     params = back.insert(work.params)
-    same(back.ranges(), {n: stacked(io) for n, io in network.ios(params).items()})
+    as_arrays = partial(jax.tree.map, lambda v: jnp.asarray(v, jnp.float32))
+    ios = {name: stacked(io) for name, io in network.ios(work.params).items()}
+    same(as_arrays(back.ranges()), as_arrays(ios))
     placed = Placed(
-        network=network, hardware=network.hardware(back.device, params=params),
+        network=network, hardware=network.hardware(back.device, params=work.params),
         program=Program(params=params, layers=dict(back.layers)),
     )  # fmt: skip
     tally = measure(config, Engine(), placed, config.times)

@@ -4,8 +4,8 @@
 
 Each row has the first call (with its compiling), the median and the fastest of the
 next ones, the ratio of medians to the plain product, pass or step of the same rows
-(taken in turn), and a rate or an error. Needs no data and no network. Rows that are
-in the file already are not run again; no row is begun after `--seconds`.
+(taken in turn), and a rate or an error. Needs no data and no network. What was done is
+not done again with the same `--out`; no work is begun after `--seconds`.
 `benchmarks/gpu.sh` runs this and a part of the tests.
 """
 
@@ -31,11 +31,13 @@ from anajax.crossbar import periphery
 from anajax.crossbar import product as cb
 from anajax.mapping import density
 from anajax.nn.convert import functional, to_analog
+from anajax.programming import optimize_layers
 from anajax.transformation import Rule
 from anajax.workloads import resnet
 
 FIELDS = (
-    "case", "first_s", "median_ms", "fastest_ms", "ratio", "note", "device", "jax",
+    "work", "case", "first_s", "median_ms", "fastest_ms", "ratio", "note", "device",
+    "jax",
 )  # fmt: skip
 TIMES = np.array([1.0, 60.0, 3600.0, 86400.0, 604800.0, 2.6e6, 3.15e7])
 DEVICE = devices.pcm()
@@ -103,8 +105,12 @@ def _programming(size, side, pairs, strategy):
     layers = chip.encode_weights(params, strategy)
     write = jax.jit(lambda layers, key: chip.program(DEVICE, layers, key=key))
     look = jax.jit(lambda chip_: chip.read(DEVICE, chip_, t=86400.0, index=1))
-    part = write(layers, key)
+    made = []
     words = f"{pairs} pair{'s' * (pairs > 1)} a weight, {side} x {side}"
+
+    def program():
+        made[:] = [write(layers, key)]
+        return made
 
     def rate(ms):
         return f"{side * side / ms / 1e6:.3g} G weights/s"
@@ -113,8 +119,8 @@ def _programming(size, side, pairs, strategy):
         f"normals, as many as devices, {words}": jax.jit(
             lambda: anajax.rng.normal(key, (side, side, 2 * pairs))
         ),
-        f"program, {words}": lambda: write(layers, key),
-        f"drift and read, {words}": lambda: look(part),
+        f"program, {words}": program,
+        f"drift and read, {words}": lambda: look(made[0]),
     }
     yield from rows_of(cases, size.rounds, dict.fromkeys(cases, rate))
 
@@ -154,6 +160,7 @@ def study_mlp(size):
     params, apply["no converters"] = functional(model)
     _, apply["default converters"] = functional(to_analog(model, [rule]).model)
     chips, strategy = size.chips, strategies.single_pair(DEVICE)
+    chunk = 1 if jax.default_backend() == "cpu" else chips
 
     def accuracy(run, params, data, *key):
         def one(batch):
@@ -179,7 +186,7 @@ def study_mlp(size):
         )
         return lambda: anajax.evaluate(
             metric, params, DEVICE, strategy, TIMES, chips=chips, key=anajax.key(2),
-            keyed=keyed,
+            keyed=keyed, chunk=chunk,
         ).metric  # fmt: skip
 
     what = f"study of an MLP, {size.items} items, {chips} chips x 7 times, "
@@ -281,14 +288,30 @@ def search(size):
     return rows_of({"search of a strategy, 8 starts": found}, 3)
 
 
-CASES = {
+def search_layers(size):
+    """The searches of a network's layers, of normal weights of many deviations."""
+    deviations = np.geomspace(0.08, 0.4, 32)
+    layers = {f"{d:.4f}": density.gaussian(float(d)) for d in deviations}
+    warm = dict.fromkeys(layers, [strategies.lsp_first(DEVICE)])
+
+    def found():
+        every = optimize_layers(
+            DEVICE, layers, TIMES, warm=warm, key=jr.key(0), steps=size.steps
+        )
+        return [found.value for found in every.values()]
+
+    return rows_of({"search of 32 strategies, 16 hops": found}, 1)
+
+
+WORKS = {
     "bits": same_bits,
+    "mlp": study_mlp,
     "program": programming,
     "products": products,
-    "mlp": study_mlp,
     "step": steps,
-    "search": search,
     "resnet": study_resnet,
+    "layers": search_layers,
+    "search": search,
 }
 
 
@@ -298,36 +321,45 @@ def main() -> None:
     parser.add_argument("--name", default="gpu")
     parser.add_argument("--seconds", type=float, default=150)
     parser.add_argument("--tiny", action="store_true", help="to try the script")
-    parser.add_argument("--only", nargs="*", choices=CASES, default=list(CASES))
+    parser.add_argument("--only", nargs="*", choices=WORKS, default=list(WORKS))
     args = parser.parse_args()
     begin, path = time.monotonic(), args.out / f"{args.name}.csv"
+    done = path.with_suffix(".done")
     args.out.mkdir(parents=True, exist_ok=True)
     print(f"{kind()}, jax {jax.__version__}", flush=True)
-    known = {r["case"] for r in csv.DictReader(path.open())} if path.exists() else set()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        if not known:
+    for name in args.only:
+        if done.exists() and name in done.read_text().split():
+            continue
+        if time.monotonic() - begin > args.seconds:
+            print(f"no time for {name}", flush=True)
+            continue
+        if _write(path, name, Size(args.tiny)):
+            with done.open("a") as file:
+                file.write(f"{name}\n")
+
+
+def _write(path, name, size):
+    """The rows of one work, and whether they are all there; one that fails says why."""
+    rows = list(csv.DictReader(path.open())) if path.exists() else []
+    rows = [row for row in rows if row["work"] != name]
+
+    def write(row):
+        rows.append({"work": name} | row)
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
             writer.writeheader()
-        for name in args.only:
-            if time.monotonic() - begin > args.seconds:
-                print(f"no time for {name}", flush=True)
-                continue
-            _write(writer, file, name, Size(args.tiny), known)
+            writer.writerows(rows)
 
-
-def _write(writer, file, name, size, known):
-    """The rows of one work; what fails there leaves the others alone."""
     try:
-        for row in CASES[name](size):
-            row |= {"device": kind(), "jax": jax.__version__}
-            print(*(row.get(f, "") for f in FIELDS[:-2]), sep="  ", flush=True)
-            if row["case"] not in known:
-                writer.writerow(row)
-                file.flush()
-    except Exception as error:
-        print(f"{name} failed: {type(error).__name__} {error:.300}", flush=True)
-        writer.writerow({"case": name, "note": f"failed: {error!s:.200}"})
-        file.flush()
+        for row in WORKS[name](size):
+            write(row | {"device": kind(), "jax": jax.__version__})
+            print(*(row.get(f, "") for f in FIELDS[1:-2]), sep="  ", flush=True)
+    except Exception as error:  # the other works go on
+        text = f"failed: {type(error).__name__} {error!s:.300}"
+        print(f"{name} {text}", flush=True)
+        write({"case": name, "note": text.replace("\n", " ")})
+        return False
+    return True
 
 
 if __name__ == "__main__":

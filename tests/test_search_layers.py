@@ -1,5 +1,7 @@
 """Strategies of all layers by one program: hops between minima, and steps into them."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -71,8 +73,9 @@ def test_a_layer_has_the_same_strategy_among_any_others(monkeypatch):
 
 
 def test_threads_keep_order_and_precision():
+    config: Any = jax.config
     with jax.default_matmul_precision("highest"):
-        found = each(lambda x: (x, jax.config.jax_default_matmul_precision), range(9))
+        found = each(lambda x: (x, config.jax_default_matmul_precision), range(9))
     assert found == [(i, "highest") for i in range(9)] and each(abs, []) == []
 
 

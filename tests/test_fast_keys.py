@@ -143,3 +143,17 @@ def test_a_chip_is_the_same_among_any():
     assert not np.any(np.asarray(other) == np.asarray(many[0]))
     noisy = chip.perturb(params, device, how[1], t=1.0, key=KEY)
     assert noisy["a"].shape == (6, 4)
+
+
+def test_words_are_those_of_a_cpu():
+    """On a machine with a GPU: words to the bit, normals to rounding."""
+    if jax.default_backend() == "cpu":
+        pytest.skip("this is a CPU")
+    found = []
+    for device in (jax.devices()[0], jax.devices("cpu")[0]):
+        with jax.default_device(device):
+            here = rng.stream(rng.path_key(anajax.key(7), "a"), rng.Stage.READ, 3)
+            words = jr.bits(here, (300, 41), jnp.uint32)
+            found.append((np.asarray(words), np.asarray(normal(here, (300, 41)))))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=2e-6, atol=2e-6)

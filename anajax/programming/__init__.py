@@ -31,6 +31,7 @@ from anajax.programming.search.certify import Certificate as Certificate
 from anajax.programming.search.certify import certify_strategy as certify_strategy
 from anajax.programming.search.evolution import evolve_strategy as evolve_strategy
 from anajax.programming.search.gradient import optimize_strategy as optimize_strategy
+from anajax.programming.search.layers import optimize_layers as optimize_layers
 from anajax.programming.search.levels import enumerate_levels as enumerate_levels
 from anajax.programming.search.objective import ExactError as ExactError
 from anajax.programming.search.objective import SampledError as SampledError

@@ -148,7 +148,7 @@ def optimize_strategy(
             compensation=compensation,
             extrapolate=True,
         )
-    _check(cell, knots, starts, steps, warm)
+    check_search(cell, knots, starts, steps, warm)
     box = Bounds() if box is None else box
     objective = make_objective(
         device,
@@ -291,9 +291,10 @@ def _check_exact(samples: int | None, energy: Energy | None) -> None:
             checks.fail(name, rule, f"{value!r:.40}", "Leave it out.")
 
 
-def _check(
+def check_search(
     cell: UnitCell, knots: int, starts: int, steps: int, warm: Sequence[Strategy]
 ) -> None:
+    """Refuse options of a descent that are out of range, or do not fit its cell."""
     if not cell.paired:
         checks.fail("cell", "be made of pairs", cell.signs, "Use pairs(1), pairs(2).")
     for name, number, least in (("knots", knots, 3), ("steps", steps, 1)):

@@ -2,13 +2,16 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from anajax.mapping.strategy import Strategy
 from anajax.programming.strategy_file import from_text, to_text
 from anajax.studies.store.drafts import Course, Draft
 from anajax.studies.store.folder import Folder
+
+AT_ONCE = 32
+"""Layers that are searched together, and then kept."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,20 +24,27 @@ class Kept:
     done: str | None = None
     """Text of the strategies that were found, if all of them were."""
 
-    def strategy(self, path: str, search: Callable[[], Strategy]) -> Strategy:
-        """A strategy as it was found before the study was stopped, or a search.
+    def strategies(
+        self,
+        paths: Sequence[str],
+        search: Callable[[Sequence[str]], Mapping[str, Strategy]],
+    ) -> dict[str, Strategy]:
+        """Strategies as they were found before the study was stopped, or by a search.
 
         Args:
-            path: of its layer; "" for a strategy of all layers.
-            search: finds it.
+            paths: of layers; "" for a strategy of all layers.
+            search: finds those of some paths.
         """
         if self.folder is None:
-            return search()
-        if path not in self._found:
-            self._found[path] = search()
+            return dict(search(paths))
+        for start in range(0, len(paths), AT_ONCE):
+            some = paths[start : start + AT_ONCE]  # the same whenever it was stopped
+            if set(some) <= set(self._found):
+                continue
+            self._found.update(search(some))
             text = functools.partial(to_text, {self.name: self._found})
-            self._draft.save(lambda: text().encode())
-        return self._found[path]
+            self._draft.save(lambda text=text: text().encode())
+        return {path: self._found[path] for path in paths}
 
     def file(self, folder: str, make: Callable[[], bytes]) -> bytes:
         """A file that takes long to make: as it is in the study, or made and saved."""

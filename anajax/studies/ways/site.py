@@ -2,12 +2,12 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from anajax import chip, rng
+from anajax import chip
 from anajax._core.options import option
 from anajax._core.types import Array, PRNGKey, PyTree
 from anajax.analysis.evaluate import BUDGET, bytes_of_cells
@@ -151,25 +151,24 @@ class Site:
 
     def search(
         self,
-        find: Callable[[WeightDensity, PRNGKey], Strategy],
+        find: Callable[[Mapping[str, WeightDensity]], Mapping[str, Strategy]],
         error: ExpectedError | None = None,
     ) -> Strategies:
         """What `find` gives for all weights, or for each layer where that is asked for.
 
         Args:
-            find: the best strategy for a density of weights.
+            find: the best strategies for densities of weights, by path; "" for those
+                of all layers.
             error: gives the densities, by default as `optimizer.objective` says.
         """
         error = error or self.searched
         if not self.optimizer.per_layer:
-            return self.kept.strategy("", lambda: find(error.density(), self.key))
+            return self.kept.strategies([""], lambda _: find({"": error.density()}))[""]
 
-        def of_layer(path: str) -> Strategy:
-            return find(error.density(path), rng.path_key(self.key, path))
+        def of_layers(paths: Sequence[str]) -> Mapping[str, Strategy]:
+            return find({p: error.density(p) for p in paths})
 
-        return {
-            p: self.kept.strategy(p, functools.partial(of_layer, p)) for p in self.axes
-        }
+        return self.kept.strategies(list(self.axes), of_layers)
 
     def of_tables(self, strategies: Strategies) -> Program:
         """The program of a strategy for all layers, or of one for each."""

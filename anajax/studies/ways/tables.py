@@ -2,21 +2,22 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax.numpy as jnp
 from pydantic import BeforeValidator, Field
 
 from anajax._core import checks
-from anajax._core.types import Array, PRNGKey
+from anajax._core.threads import each
+from anajax._core.types import Array
 from anajax.analysis.workload import Workload, training_inputs
 from anajax.chip import Strategies
 from anajax.devices.base import Device
 from anajax.mapping import hand
 from anajax.mapping.density import WeightDensity
 from anajax.mapping.strategy import Strategy, pairs
-from anajax.programming import optimize_strategy
+from anajax.programming import optimize_layers, optimize_strategy
 from anajax.programming.end_to_end.fisher import fisher_information
 from anajax.programming.end_to_end.targets import distillation
 from anajax.studies.config.sections import Positive
@@ -98,7 +99,7 @@ class Tuned(Table):
     def strategies(self, site: Site) -> Strategies:
         """The best F and K."""
         by_hand = type(self).by_hand
-        return site.search(lambda density, _: tuned(by_hand, site, density))
+        return site.search(functools.partial(tuned, by_hand, site))
 
 
 class MspFirstTuned(Tuned):
@@ -173,48 +174,74 @@ START = LspFirstTuned()
 """What everything that is learned or trained starts from."""
 
 
-def tuned(build: Build, site: Site, density: WeightDensity) -> Strategy:
-    """F and K of a strategy by hand with the least expected weight error."""
-    return hand.tune_strategy(
-        site.device,
-        density,
-        site.times,
-        build=build,
-        time_weights=site.time_weights,
-        compensation=site.compensation,
-    ).strategy
+def tuned(
+    build: Build, site: Site, densities: Mapping[str, WeightDensity]
+) -> dict[str, Strategy]:
+    """F and K of a strategy by hand with the least expected weight error, by path."""
+
+    def one(density: WeightDensity) -> Strategy:
+        return hand.tune_strategy(
+            site.device,
+            density,
+            site.times,
+            build=build,
+            time_weights=site.time_weights,
+            compensation=site.compensation,
+        ).strategy
+
+    return dict(zip(densities, each(one, densities.values()), strict=True))
 
 
-def _optimized(site: Site, density: WeightDensity, key: PRNGKey) -> Strategy:
+def _optimized(
+    site: Site, densities: Mapping[str, WeightDensity]
+) -> Mapping[str, Strategy]:
     options = site.optimizer
     levels = site.device.levels is not None  # then nothing is descended
-    start = [] if levels and not options.never_worse else _by_hand(site, density)
-    least = site.searched.least(start, density) if options.never_worse else None
-    return optimize_strategy(
-        site.device,
-        density,
-        site.times,
-        cell=pairs(options.pairs),
-        key=key,
-        knots=options.knots,
-        starts=options.starts,
-        warm=() if levels else start,
-        steps=options.steps,
-        learning_rate=options.learning_rate,
-        time_weights=site.time_weights,
-        aggregate=options.aggregate,
-        ceiling=least,
-        compensation=site.compensation,
-        energy=options.energy(),
-    ).strategy
+    start, least = {}, None
+    if not levels or options.never_worse:
+        start = _by_hand(site, densities)
+    if options.never_worse:
+        least = {p: site.searched.least(start[p], d) for p, d in densities.items()}
+    how: Any = {
+        "cell": pairs(options.pairs),
+        "time_weights": site.time_weights,
+        "aggregate": options.aggregate,
+        "compensation": site.compensation,
+        "energy": options.energy(),
+    }
+    if options.per_layer and not levels:
+        found = optimize_layers(
+            site.device, densities, site.times, warm=start, key=site.key,
+            knots=options.knots, hops=2 * options.starts, steps=options.steps,
+            ceilings=least, **how,
+        )  # fmt: skip
+        return {path: of_layer.strategy for path, of_layer in found.items()}
+    return {
+        path: optimize_strategy(
+            site.device,
+            density,
+            site.times,
+            key=site.key,
+            knots=options.knots,
+            starts=options.starts,
+            warm=() if levels else start[path],
+            steps=options.steps,
+            learning_rate=options.learning_rate,
+            ceiling=None if least is None else least[path],
+            **how,
+        ).strategy
+        for path, density in densities.items()
+    }
 
 
-def _by_hand(site: Site, density: WeightDensity) -> list[Strategy]:
+def _by_hand(
+    site: Site, densities: Mapping[str, WeightDensity]
+) -> dict[str, list[Strategy]]:
     """Least-significant-first, tuned, and untuned where nothing may be worse."""
     build = _powers(site.optimizer.pairs)
     plain = [build(site.device, f=f, k=1.0) for f in (2.0, 4.0)]
-    found = [tuned(build, site, density)]
-    return found + plain if site.optimizer.never_worse else found
+    more = plain if site.optimizer.never_worse else []
+    return {p: [best, *more] for p, best in tuned(build, site, densities).items()}
 
 
 @functools.cache

@@ -34,14 +34,16 @@ from timing import machine, write_csv
 
 import anajax
 from anajax import chip, strategies
+from anajax._core.tree import replace
 from anajax.analysis.expected import ExpectedError, uniform
+from anajax.mapping.strategy import pairs
 from anajax.mapping.weight_error import moment_table
 from anajax.mapping.weight_table import weight_table
 from anajax.training import TrainOptions, distillation, table_noise, trainer
 from anajax.workloads.language.llama import ADAPTERS, KERNELS, stacked, unstacked
 
 HAND = {"pcm": 2.0, "pcm_hermes": 4.0}
-RANK, READS, FIRST, HELD = 8, 4, 8, 8
+RANK, FIRST, HELD, PAIRS, NOTHING = 8, 8, 8, 6, 1e-9
 SECONDS = {"weights": 45.0, "digital": 15.0, "each chip": 2.0}
 RATES = {"weights": (5e-5, 1.5e-4, 5e-4), "digital": (1e-3,), "each chip": (3e-4,)}
 TRIED = 40
@@ -110,33 +112,51 @@ class Learning:
         self.say("outliers found")
         return found
 
-    def drawn(self, params, name, way, key, gone, index=1):
-        """The weights of a chip by path, in one of its read-outs at a month."""
+    def program(self, params, name, way, gone):
+        """What draws chips: weights by path at a month, `draw(key, index)`."""
         setup, device = self.setup, self.setup.devices[name]
         params = {"blocks": unstacked(params)["blocks"]}
-        own = chip.weights(params, select=lambda path, _: path in setup.report.layouts)
-        kept = {p: jnp.where(gone[p], 0, w) for p, w in own.items()} if gone else own
         axes = dict(setup.report.layouts)
+        own = chip.weights(params, select=lambda path, _: path in axes)
+        kept = {p: jnp.where(gone[p], 0, w) for p, w in own.items()} if gone else own
         how = {"select": lambda *_: True, "normalize": "tile", "layout": axes}
-        layers = chip.unwritten(kept, way, **how)
+        ways = {path: self.padded(_way(way, path), device) for path in own}
+        layers = chip.unwritten(kept, ways, **how)
 
-        def one(path):
+        def one(path, key, index):
             given = {path: layers[path]}, {path: kept[path]}
             read = {"t": setup.month[0], "index": index, "key": key}
             return chip.drawn(device, *given, **read)[path]
 
-        kinds = {(w.shape, _way(way, p).cell.devices): p for p, w in kept.items()}
+        def draw(key, index=1):
+            found = {path: one(path, key, index) for path in kept}
+            return {p: jnp.where(gone[p], own[p], w) if gone else w
+                    for p, w in found.items()}  # fmt: skip
+
+        kinds = {(w.shape, ways[p].cell.devices): p for p, w in kept.items()}
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # each is compiled once
-            list(pool.map(one, kinds.values()))
-        found = {path: one(path) for path in kept}
-        return {p: jnp.where(gone[p], own[p], w) if gone else w
-                for p, w in found.items()}  # fmt: skip
+            list(pool.map(lambda p: one(p, anajax.key(0), 1), kinds.values()))
+        return draw
+
+    def padded(self, way, device):
+        """The same on six pairs, of which the last count nothing: one trace for all."""
+        way, missing = uniform(way), PAIRS - way.cell.factors
+        if not self.options.pad or missing <= 0:
+            return way
+        low = jnp.full((way.knots.shape[0], 2 * missing), device.g_min)
+        nothing = jnp.full(missing, NOTHING)
+        return replace(
+            way,
+            cell=pairs(PAIRS),
+            targets=jnp.concatenate([way.targets, low], 1),
+            significance=jnp.concatenate([way.significance, nothing]),
+        )
 
     def look(self, arm, name, way, params, gone, **about):
         """A row for each chip that nothing was learned on."""
+        draw = self.program(params, name, way, gone)
         for index in range(self.options.chips):
-            key = anajax.key(index)
-            found = self.drawn(params, name, way, key, gone)
+            found = draw(anajax.key(index))
             self.row(arm, name, way, gone, index, params, found, **about)
 
     def row(self, arm, name, way, gone, index, params, weights, **about):
@@ -160,20 +180,21 @@ class Learning:
 
     def noise(self, name, way, gone, through):
         """Of all chips."""
-        setup = self.setup
+        setup, device = self.setup, self.setup.devices[name]
         kept = chip.weights(setup.work.params, select=setup.report)
         if gone:
             kept = {p: jnp.where(gone[p], 0, w) for p, w in kept.items()}
         error = ExpectedError(
             params=chip.insert(setup.work.params, kept), layouts=setup.report.layouts,
-            device=setup.devices[name], times=setup.month, normalize="tile",
+            device=device, times=setup.month, normalize="tile",
         )  # fmt: skip
-        table = moment_table(setup.devices[name], jnp.asarray(setup.month))
+        table = moment_table(device, jnp.asarray(setup.month))
         tables, masks = {}, {}
         for kernel in KERNELS:
             paths = [f"blocks/{i}/{kernel}" for i in range(self.net.layers)]
             every = [
-                table_of(uniform(_way(way, p)), table, error.density(p)) for p in paths
+                table_of(self.padded(_way(way, p), device), table, error.density(p))
+                for p in paths
             ]
             tables[f"blocks/{kernel}"] = jax.tree.map(lambda *v: jnp.stack(v), *every)
             if gone:
@@ -245,14 +266,11 @@ class Learning:
     def of_each_chip(self, arm, name, way, params, gone, seconds):
         """The digital parameters of each chip, from its own read-outs."""
         steps, read_outs = None, self.options.reads
+        draw = self.program(params, name, way, gone)
         for index in range(self.options.chips):
             key = anajax.key(index)
-            reads = [
-                self.drawn(params, name, way, key, gone, index=2 + i)
-                for i in range(read_outs)
-            ]
+            found, *reads = (draw(key, 1 + i) for i in range(1 + read_outs))
             reads = self._together(reads)
-            found = self.drawn(params, name, way, key, gone)
             start = time.perf_counter()
             begin = jax.block_until_ready(measured(params, reads))
             took = {"seconds": f"{time.perf_counter() - start:.1f}"}
@@ -361,9 +379,9 @@ def arms(run):
     weights = functools.partial(shared, "weights")
     return {
         "untrained": untrained,
-        "each": functools.partial(each, first=True),
         "weights": weights,
         "weights_each": functools.partial(each, first=False),
+        "each": functools.partial(each, first=True),
         "digital": functools.partial(shared, "digital"),
         "straight": functools.partial(weights, through=False),
     }

@@ -14,6 +14,7 @@ from anajax.interop import gguf_file
 from anajax.transformation import Rule, analog
 from anajax.workloads import weights
 from anajax.workloads.language import Llama, Tokenizer, load_llama, smollm2
+from anajax.workloads.language.llama import ADAPTERS, stacked, unstacked
 from anajax.workloads.language.tokenizer import words
 
 NET = Llama(layers=2, width=16, inner=24, heads=4, kv_heads=2, vocabulary=11)
@@ -73,6 +74,23 @@ def test_every_matrix_of_a_block_is_a_site():
     sizes = {p.path: (p.groups, p.rows, p.columns) for p in report.analog}
     assert sizes["blocks/1/k"] == (1, 16, 8)
     assert sizes["blocks/0/down"] == (1, 24, 16)
+
+
+def test_adapters_change_nothing_at_first_and_stay_digital():
+    params = NET.init(jax.random.key(0))
+    rules = [Rule(f"embed|{ADAPTERS}", digital=True), Rule(".*")]
+    plain = NET.logits(params, TOKENS)
+    for given, count in ((params, 14), (stacked(params), 7)):
+        adapted = NET.adapted(given, 2, jax.random.key(1))
+        np.testing.assert_array_equal(NET.logits(adapted, TOKENS), plain)
+        report = analog(NET.logits, rules).report(adapted, TOKENS)
+        names = [p.path for p in report.analog]
+        assert len(names) == count and not any("digital" in n for n in names)
+    up = adapted["blocks"]["digital"]["q"]["up"] + 0.1
+    adapted["blocks"]["digital"]["q"]["up"] = up
+    moved = NET.logits(adapted, TOKENS)
+    assert np.max(np.abs(moved - plain)) > 1e-3
+    np.testing.assert_array_equal(NET.logits(unstacked(adapted), TOKENS), moved)
 
 
 def test_a_head_of_its_own_is_a_site_too():

@@ -6,7 +6,12 @@ import optax
 import pytest
 
 from anajax import chip, devices, training
+from anajax.analysis.expected import uniform
 from anajax.mapping import hand as strategies
+from anajax.mapping.density import from_weights
+from anajax.mapping.layout import Layout
+from anajax.mapping.weight_error import moment_table
+from anajax.mapping.weight_table import weight_table
 
 TIMES = [60.0, 86400.0]
 
@@ -116,3 +121,92 @@ BAD = {
 def test_bad_input_is_named(name):
     with pytest.raises(ValueError, match=f"`{name}`"):
         BAD[name]()
+
+
+@pytest.mark.slow
+def test_noise_by_tables_is_that_of_the_device_in_a_stack_too(params, key):
+    """Mean and deviation of the per-device draws, of each layer with its own table."""
+    device = devices.pcm()
+    ways = [strategies.lsp_first(device), strategies.single_pair(device)]
+    w = params["dense"]["kernel"]
+    both = {"w": jnp.stack([w, 2 * w])}
+    table = moment_table(device, jnp.asarray(TIMES[1:]))
+    density = from_weights(w / jnp.max(jnp.abs(w)))
+    tables = [weight_table(uniform(way), table, density) for way in ways]
+    stack = {"w": jax.tree.map(lambda *v: jnp.stack(v), *tables)}
+    axes = Layout(stack=(0,), rows=(1,), columns=(2,))
+    noise = training.table_noise(stack, {"w": axes})
+    run = jax.jit(lambda n, p, k: n(p, k))
+    found = jnp.stack([run(noise, both, k)["w"] for k in jr.split(key, 8)])
+    for i, way in enumerate(ways):
+        exact = training.device_noise(device, way, TIMES[1:], exact=True)
+        drawn = jnp.stack(
+            [exact({"w": both["w"][i]}, k)["w"] for k in jr.split(key, 8)]
+        )
+        one, two = ((v - both["w"][i]) / (i + 1) for v in (found[:, i], drawn))
+        assert abs(one.std() / two.std() - 1) < 0.03
+        assert abs(one.mean() - two.mean()) < 5 * two.std() * np.sqrt(2 / two.size)
+
+
+def test_gradients_go_through_tables_or_straight_past_them(params, key):
+    w = params["dense"]["kernel"]
+    device = devices.pcm()
+    table = moment_table(device, jnp.asarray(TIMES[1:]))
+    how = strategies.lsp_first(device), table, from_weights(w / jnp.max(jnp.abs(w)))
+    tables, axes = {"w": weight_table(*how)}, {"w": Layout(rows=(0,), columns=(1,))}
+    gone = np.zeros(w.shape, bool)
+    gone[3, 4] = True
+
+    def loss(w, **options):
+        options = {"normalize": "column", "digital": {"w": gone}} | options
+        noisy = training.table_noise(tables, axes, **options)({"w": w}, key)["w"]
+        return jnp.sum(noisy**2), noisy
+
+    straight, noisy = jax.jit(jax.grad(loss, has_aux=True))(w)
+    np.testing.assert_allclose(straight, 2 * noisy, rtol=1e-5)
+    assert noisy[3, 4] == w[3, 4] and np.sum(noisy == w) == 1
+    through = jax.jit(jax.grad(lambda w: loss(w, through=True)[0]))(w)
+    # everything scales with the largest weights: Euler's theorem, of degree two
+    np.testing.assert_allclose(jnp.sum(through * w), 2 * jnp.sum(noisy**2), rtol=1e-4)
+
+
+def linear(p, x):
+    return x @ (p["w"] + p["a"] @ p["b"])
+
+
+def test_what_is_not_learned_stays_and_batches_add_up(key):
+    """Adapters alone, towards a teacher with other parameters."""
+    w, a, b, x = (jr.normal(k, (4, 4)) for k in jr.split(key, 4))
+    params = {"w": w, "a": 0.1 * a[:, :2], "b": jnp.zeros((2, 4))}
+    teacher = params | {"b": b[:2]}
+    seen = []
+    options = training.TrainOptions(steps=40, chips=1, batch=4, accumulate=2, rate=0.05)
+    loop = training.trainer(
+        linear, params, x, None, options, learned=lambda path, _: path in "ab",
+        teacher=teacher, notify=seen.append,
+    )  # fmt: skip
+    done = loop(key)
+    np.testing.assert_array_equal(done["w"], w)
+    wanted = linear(teacher, x)
+    first, last = (
+        float(training.distillation(linear(p, x), wanted)) for p in (params, done)
+    )
+    assert last < 0.5 * first and seen == list(range(40))
+    np.testing.assert_array_equal(params["b"], 0)  # what was given is still there
+
+
+def test_two_batches_are_one_of_both(key):
+    """The mean gradient of batches that are alike is that of one."""
+    w, x = jr.normal(key, (4, 4)), jr.normal(jr.fold_in(key, 1), (1, 4))
+    params = {"w": w, "a": jnp.zeros((4, 2)), "b": jnp.zeros((2, 4))}
+    teacher = params | {"w": 2 * w}
+
+    def run(steps, accumulate):
+        options = training.TrainOptions(
+            steps=steps, chips=1, batch=1, rate=0.01, accumulate=accumulate
+        )
+        return training.trainer(linear, params, x, None, options, teacher=teacher)(key)
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), run(3, 1), run(3, 3)
+    )

@@ -45,20 +45,45 @@ def outliers(
     tiles = -(-rows // (layout.tile_rows or rows))
     ends = np.cumsum([0, *even_parts(rows, tiles)])
     counts = np.ones((layers, rows)) if importance is None else np.asarray(importance)
+    weight = np.add.reduceat(counts, ends[:-1], axis=1)[..., None]
+    parts = [
+        _largest(matrices[:, start:end], start)
+        for start, end in zip(ends, ends[1:], strict=False)
+    ]
+    top, place = (np.stack(v, 1) for v in zip(*parts, strict=True))
     gone = np.zeros(matrices.shape, bool)
+    went = np.zeros((layers, tiles, columns), int)
     each = int(share * matrices.size) // ROUNDS
     for _ in range(ROUNDS if each else 0):
-        left = np.where(gone, 0, matrices)
-        gain, place = [], []
-        for start, end in zip(ends, ends[1:], strict=False):
-            part = left[:, start:end]
-            two = np.partition(part, -2, axis=1)[:, -2:] if end - start > 1 else part
-            weight = counts[:, start:end].sum(1)[:, None]
-            gain.append(weight * (two[:, -1] ** 2 - two[:, 0] ** 2))
-            place.append(start + np.argmax(part, 1))
-        flat = np.concatenate(gain, 1).ravel()
-        first = np.argpartition(flat, -each)[-each:] if each < flat.size else ...
-        index = np.concatenate(place, 1).ravel()[first]
-        layer, column = np.divmod(np.arange(flat.size)[first], tiles * columns)
-        gone[layer, index, column % columns] = True
+        now, then = (_at(top, went + i) for i in (0, 1))
+        gain = (weight * (now**2 - then**2)).ravel()
+        first = np.argpartition(gain, -each)[-each:] if each < gain.size else ...
+        layer, tile, column = (v.ravel()[first] for v in np.indices(went.shape))
+        gone[layer, _at(place, went)[layer, tile, column], column] = True
+        went[layer, tile, column] += 1
     return np.asarray(layout.restored(jnp.asarray(gone), np.shape(w)))
+
+
+def _at(values: np.ndarray, index: np.ndarray) -> np.ndarray:
+    return np.take_along_axis(values, index[..., None], -1)[..., 0]
+
+
+def _largest(part: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest of each column of a tile, in order, and their rows.
+
+    Args:
+        part: magnitudes `[layers rows columns]`.
+        start: its first row in the matrix.
+
+    Returns:
+        Two arrays `[layers columns ROUNDS+1]`; zeros where there are fewer rows.
+    """
+    turned = np.ascontiguousarray(np.swapaxes(part, 1, 2))
+    rows = turned.shape[-1]
+    count = min(ROUNDS + 1, rows)
+    index = np.argpartition(turned, rows - count, -1)[..., rows - count :]
+    values = np.take_along_axis(turned, index, -1)
+    order = np.argsort(-values, -1, kind="stable")
+    index, values = (np.take_along_axis(v, order, -1) for v in (index, values))
+    missing = ((0, 0), (0, 0), (0, ROUNDS + 1 - count))
+    return np.pad(values, missing), np.pad(index + start, missing, mode="edge")

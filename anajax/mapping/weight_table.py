@@ -26,10 +26,29 @@ POINTS = 1025
 class WeightTable:
     """Moments of compensated weights over |u| from 0 to 1, at several times."""
 
-    mean: Float[JArray, "times points"]
+    mean: Float[JArray, "*layers times points"]
     """Mean of the normalized weight."""
-    sd: Float[JArray, "times points"]
+    sd: Float[JArray, "*layers times points"]
     """Its standard deviation."""
+
+    def moments(
+        self, u: Float[JArray, "*weights"], *, time: int | Int[JArray, ""]
+    ) -> tuple[Float[JArray, "*weights"], Float[JArray, "*weights"]]:
+        """Mean and deviation of normalized weights `u`, of the table of one layer.
+
+        Args:
+            u: normalized weights; beyond 1 as at 1.
+            time: index of the time.
+        """
+        place = jnp.clip(jnp.abs(u), 0, 1) * (self.mean.shape[-1] - 1)
+        low = jnp.minimum(place.astype(jnp.int32), self.mean.shape[-1] - 2)
+        part = place - low
+
+        def at(values: JArray) -> JArray:
+            own = values[time]
+            return own[low] * (1 - part) + own[low + 1] * part
+
+        return jnp.sign(u) * at(self.mean), at(self.sd)
 
     def draw(
         self,
@@ -45,16 +64,8 @@ class WeightTable:
             time: index of the time.
             key: consumed.
         """
-        place = jnp.clip(jnp.abs(u), 0, 1) * (self.mean.shape[-1] - 1)
-        low = jnp.minimum(place.astype(jnp.int32), self.mean.shape[-1] - 2)
-        part = place - low
-
-        def at(values: JArray) -> JArray:
-            own = values[time]
-            return own[low] * (1 - part) + own[low + 1] * part
-
-        noise = at(self.sd) * normal(key, u.shape, u.dtype)
-        return jnp.sign(u) * at(self.mean) + noise
+        mean, sd = self.moments(u, time=time)
+        return mean + sd * normal(key, u.shape, u.dtype)
 
 
 def weight_table(

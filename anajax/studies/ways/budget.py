@@ -1,5 +1,6 @@
 """Pairs where they count: a strategy by hand of its own for each layer."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import jax.numpy as jnp
@@ -19,10 +20,10 @@ from anajax.studies.ways.base import Table
 from anajax.studies.ways.site import Site
 
 CHOICES = (
-    (2,), (3,), (4, 2), (2, 2), (4, 2, 2), (2, 2, 2), (8, 4, 2), (4, 2, 2, 2),
+    (), (2,), (3,), (4, 2), (2, 2), (4, 2, 2), (2, 2, 2), (8, 4, 2), (4, 2, 2, 2),
     (8, 4, 2, 2), (4, 4, 2, 2), (4, 2, 2, 2, 2), (8, 4, 4, 2, 2),
 )  # fmt: skip
-"""Significance factors that a layer may have, of two to six pairs."""
+"""Significance factors that a layer may have beside 1, of one to six pairs."""
 
 
 class PairsPerLayer(Table):
@@ -30,8 +31,8 @@ class PairsPerLayer(Table):
 
     name: str = "pairs_per_layer"
     family = "hand"
-    pairs: Annotated[float, Field(ge=2, le=6)] = Field(
-        default=4.0, description="2 to 6 pairs of a weight, the mean over all"
+    pairs: Annotated[float, Field(ge=1, le=6)] = Field(
+        default=4.0, description="1 to 6 pairs of a weight, the mean over all"
     )
     weigh: Literal["loss", "layers"] = Field(
         default="loss", description='"loss" or "layers"'
@@ -71,13 +72,20 @@ def within_budget(
         time_weights: what each of its times counts; all alike by default.
         pairs: of a weight, in the mean.
     """
-    ways = [hand.lsp_first(device, f=[float(f) for f in each]) for each in CHOICES]
+    ways = [choice(device, factors) for factors in CHOICES]
     paths = list(error.layouts)
     errors = [[_mean(error, path, way, time_weights) for way in ways] for path in paths]
     sizes = [error.size(path) for path in paths]
     devices = [way.cell.devices for way in ways]
-    choice = allocate(np.array(errors), np.array(devices), sizes, budget=2 * pairs)
-    return {path: ways[i] for path, i in zip(paths, choice, strict=True)}
+    chosen = allocate(np.array(errors), np.array(devices), sizes, budget=2 * pairs)
+    return {path: ways[i] for path, i in zip(paths, chosen, strict=True)}
+
+
+def choice(device: Device, factors: Sequence[float]) -> Strategy:
+    """Least significant first, by the significance factors of a choice."""
+    if not factors:
+        return hand.single_pair(device)
+    return hand.lsp_first(device, f=[float(f) for f in factors])
 
 
 def _mean(

@@ -5,8 +5,9 @@ stream (Touvron et al., 2023). Several query heads share a key and a value head
 (Ainslie et al., 2023), positions are rotations of neighboring pairs (Su et al., 2021).
 
 Parameters are a nested dict: `embed [vocabulary width]`, `blocks`, a list of one dict
-for each block, `norm [width]`, and `head [width vocabulary]` unless the head is the
-embedding. Kernels are `[in out]`.
+for each block (or one dict of stacks, from `stacked`), `norm [width]`, and `head [width
+vocabulary]` unless the head is the embedding. Kernels are `[in out]`. A block may have
+a dict `digital`: by kernel what is done digitally beside the product, see `adapted`.
 """
 
 import dataclasses
@@ -89,7 +90,7 @@ class Llama:
         self, params: Params, tokens: Int[JArray, "n time"]
     ) -> Float[JArray, "n time width"]:
         """The normed stream that the head reads."""
-        blocks = jax.tree.map(lambda *w: jnp.stack(w), *params["blocks"])
+        blocks = stacked(params)["blocks"]
         turns = rotations(tokens.shape[1], self.head_width, self.theta)
 
         def step(h: JArray, block: Params) -> tuple[JArray, None]:
@@ -114,18 +115,19 @@ class Llama:
         """
         h = h + self._attention(block, rms_norm(h, block["norm1"], self.eps), turns)
         x = rms_norm(h, block["norm2"], self.eps)
-        return h + (jax.nn.silu(x @ block["gate"]) * (x @ block["up"])) @ block["down"]
+        inner = jax.nn.silu(product(block, "gate", x)) * product(block, "up", x)
+        return h + product(block, "down", inner)
 
     def _attention(
         self, block: Params, x: JArray, turns: tuple[JArray, JArray]
     ) -> JArray:
         n, time, _ = x.shape
-        q = (x @ block["q"]).reshape(n, time, self.heads, self.head_width)
-        k = (x @ block["k"]).reshape(n, time, self.kv_heads, self.head_width)
-        v = (x @ block["v"]).reshape(n, time, self.kv_heads, self.head_width)
+        q = product(block, "q", x).reshape(n, time, self.heads, self.head_width)
+        k = product(block, "k", x).reshape(n, time, self.kv_heads, self.head_width)
+        v = product(block, "v", x).reshape(n, time, self.kv_heads, self.head_width)
         q, k = rotated(q, turns), rotated(k, turns)
         mixed = jax.nn.dot_product_attention(q, k, v, is_causal=True)
-        return mixed.reshape(n, time, -1) @ block["o"]
+        return product(block, "o", mixed.reshape(n, time, -1))
 
     def shapes(self) -> Params:
         """The shape of each parameter, as `jax.ShapeDtypeStruct`."""
@@ -166,6 +168,67 @@ class Llama:
         params = jax.tree.unflatten(form, drawn)
         scale = (self.vocabulary / self.width) ** 0.5
         return params | {"embed": params["embed"] * scale}
+
+    def adapted(self, params: Params, rank: int, key: PRNGKey) -> Params:
+        """Parameters with what is learned digitally beside each kernel, to no effect.
+
+        y = scale (W x) + bias + B (A x), with `scale` and `bias` of each output and a
+        low-rank adapter of `down` (A) and `up` (B), which starts as zeros (Hu et al.,
+        2022). Keep them digital by a rule for `ADAPTERS`.
+
+        Args:
+            params: of this network.
+            rank: numbers between A and B.
+            key: draws A; consumed.
+
+        Raises:
+            ValueError: if `rank` is not positive.
+        """
+        checks.whole("rank", rank, least=1)
+        given = stacked(params)["blocks"]
+
+        def beside(name: str, key: PRNGKey) -> dict[str, JArray]:
+            layers, rows, columns = given[name].shape
+            down = jax.random.normal(key, (layers, rows, rank)) / rows**0.5
+            zeros = jnp.zeros((layers, columns))
+            up = jnp.zeros((layers, rank, columns))
+            return {"scale": zeros + 1, "bias": zeros, "down": down, "up": up}
+
+        keys = (jax.random.fold_in(key, i) for i in range(len(KERNELS)))
+        more = {n: beside(n, k) for n, k in zip(KERNELS, keys, strict=True)}
+        whole = params | {"blocks": given | {"digital": more}}
+        return whole if isinstance(params["blocks"], dict) else unstacked(whole)
+
+
+ADAPTERS = r"blocks/(\d+/)?digital/.*"
+"""The paths of what `Llama.adapted` adds."""
+
+
+def stacked(params: Params) -> Params:
+    """Parameters with one dict of stacks `[layers ...]` for all blocks."""
+    blocks = params["blocks"]
+    if isinstance(blocks, dict):
+        return params
+    return params | {"blocks": jax.tree.map(lambda *w: jnp.stack(w), *blocks)}
+
+
+def unstacked(params: Params) -> Params:
+    """Parameters with a list of one dict for each block."""
+    blocks = params["blocks"]
+    if not isinstance(blocks, dict):
+        return params
+    count = len(jax.tree.leaves(blocks)[0])
+    each = [jax.tree.map(lambda w, i=i: w[i], blocks) for i in range(count)]
+    return params | {"blocks": each}
+
+
+def product(block: Params, name: str, x: Float[JArray, "*n rows"]) -> JArray:
+    """Vectors times a kernel of a block, and what is digital beside it."""
+    y, beside = x @ block[name], block.get("digital", {}).get(name)
+    if beside is None:
+        return y
+    adapter = (x @ beside["down"]) @ beside["up"]
+    return beside["scale"] * y + beside["bias"] + adapter
 
 
 def rms_norm(

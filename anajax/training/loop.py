@@ -1,0 +1,188 @@
+"""A loop of training through chips, of all parameters or of those selected."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+
+from anajax import chip, rng
+from anajax._core import checks
+from anajax._core.options import option
+from anajax._core.tree import Arrays
+from anajax._core.types import JArray, PRNGKey, PyTree
+from anajax.costs.objective import Spend
+from anajax.programming.end_to_end.targets import (
+    Apply,
+    Checkpoint,
+    Loss,
+    distillation,
+)
+from anajax.training.bounds import clip_weights
+from anajax.training.noise import Noise
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """How `trainer` trains."""
+
+    steps: int = option(400, "1 gradient step or more", least=1)
+    chips: int = option(2, "1 chip a step or more", least=1)
+    batch: int = option(64, "1 input a step or more", least=1)
+    accumulate: int = option(1, "1 batch a step or more", least=1)
+    """Batches, each on chips of its own, whose mean gradient is a step."""
+    rate: float = option(0.01, "a number above 0", above=0)
+    """Of Adam, with a cosine to zero."""
+    clip: float | None = option(
+        None, "a bound of weights in standard deviations, or null", above=0
+    )
+
+    def __post_init__(self) -> None:
+        checks.words(self)
+
+
+Train = Callable[..., PyTree]
+"""`train(key, checkpoint=None)`: parameters after training; one trace for all keys. A
+`Checkpoint` is where it goes on from and is kept."""
+
+
+def trainer(
+    apply: Apply,
+    params: PyTree,
+    inputs: JArray | np.ndarray,
+    noise: Noise | None,
+    options: TrainOptions,
+    *,
+    digital: Apply | None = None,
+    labels: JArray | np.ndarray | None = None,
+    loss: Loss = distillation,
+    learned: chip.Select | None = None,
+    teacher: PyTree | None = None,
+    energy: Spend | None = None,
+    notify: Callable[[int], None] = lambda step: None,
+) -> Train:
+    """Training through noise, towards the digital network or towards labels.
+
+    Steps are a Python loop around one jitted step: convolutions inside a compiled loop
+    are many times slower on CPUs, and a loop can report. Gradients, and what Adam
+    keeps, are those of the learned arrays alone: low-rank adapters beside fixed weights
+    take next to no memory. Trainers of the same functions share a trace; noise that is
+    a pytree, such as `table_noise`, is data of it.
+
+    Args:
+        apply: `apply(params, x)` of the network on a chip.
+        params: where it starts from.
+        inputs: to learn on `[items ...]`.
+        noise: parameters as a chip holds them, such as `device_noise`; none for the
+            digital network.
+        options: steps, chips and inputs of each, rate, clip.
+        digital: the network whose outputs are met, `apply` by default.
+        labels: `[items ...]`, handed to `loss` in place of digital outputs.
+        loss: of outputs and digital outputs (distillation by default), or labels.
+        learned: which arrays are learned, by path and value; all by default.
+        teacher: parameters of the digital network; `params` by default.
+        energy: what the energy of the array adds, from `anajax.costs.spending`.
+        notify: told of every step.
+
+    Raises:
+        ValueError: if no array is learned.
+    """
+    how = _How(
+        apply=apply, goal=apply if digital is None else digital, loss=loss,
+        energy=energy, partly=learned is not None, chips=options.chips,
+        batch=min(options.batch, len(inputs)), accumulate=options.accumulate,
+        clip=options.clip,
+    )  # fmt: skip
+    y = None if labels is None else jnp.asarray(labels)
+    if noise is not None and jax.tree_util.all_leaves([noise]):
+        noise = jax.tree_util.Partial(noise)  # no pytree: structure
+    fixed = {
+        "params": Arrays(params),
+        "teacher": Arrays(params if teacher is None else teacher),
+        "x": jnp.asarray(inputs),
+        "y": y,
+        "noise": noise,
+    }
+    begin = params if learned is None else chip.weights(params, select=learned)
+    rate = optax.cosine_decay_schedule(options.rate, options.steps)
+
+    def train(key: PRNGKey, checkpoint: Checkpoint | None = None) -> PyTree:
+        own = jax.tree.map(jnp.array, begin)  # steps give their arrays away
+        now, done = (own, how.optimizer.init(own)), 0
+        if checkpoint is not None:
+            done, now = checkpoint.restore(now)
+        for i in range(done, options.steps * options.accumulate):
+            step, batch = divmod(i, options.accumulate)
+            now = _step(*now, fixed, key, jnp.asarray(i), rate(step), how=how)
+            if batch == options.accumulate - 1:
+                notify(step)
+            if checkpoint is not None:
+                jax.block_until_ready(now)  # else all steps would be under way
+                checkpoint.save(i + 1, now)
+        return how.whole(params, now[0])
+
+    return train
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _How:
+    """What of a training is structure of its steps."""
+
+    apply: Apply
+    goal: Apply
+    loss: Loss
+    energy: Spend | None
+    partly: bool
+    """Whether what is learned are arrays by path, not all parameters."""
+    chips: int
+    batch: int
+    accumulate: int
+    clip: float | None
+
+    @property
+    def optimizer(self) -> Any:
+        """Adam, of the mean gradient of several batches."""
+        adam = optax.scale_by_adam()
+        return adam if self.accumulate == 1 else optax.MultiSteps(adam, self.accumulate)
+
+    def whole(self, params: PyTree, now: PyTree) -> PyTree:
+        """All parameters."""
+        return chip.insert(params, now) if self.partly else now
+
+    def cost(self, now: PyTree, fixed: Any, rows: JArray, key: PRNGKey) -> JArray:
+        """The mean loss of chips on some inputs."""
+        x, y, noise = fixed["x"][rows], fixed["y"], fixed["noise"]
+        wanted = self.goal(fixed["teacher"].tree, x) if y is None else y[rows]
+        own = self.whole(fixed["params"].tree, now)
+        keys = rng.streams(key, rng.Stage.CHIP, jnp.arange(self.chips))
+        held = (own if noise is None else noise(own, k) for k in keys)
+        value = sum(self.loss(self.apply(p, x), wanted) for p in held) / self.chips
+        return value if self.energy is None else value + self.energy(own, value)
+
+
+@functools.partial(jax.jit, static_argnames="how", donate_argnums=(0, 1))
+def _step(
+    now: PyTree,
+    state: Any,
+    fixed: Any,
+    key: PRNGKey,
+    i: JArray,
+    rate: JArray,
+    *,
+    how: _How,
+) -> tuple[PyTree, Any]:
+    """The parameters and the optimizer after one more batch."""
+    k = rng.stream(key, rng.Stage.TRAIN, i)
+    items = fixed["x"].shape[0]
+    rows = jr.randint(rng.stream(k, rng.Stage.DATA), (how.batch,), 0, items)
+    grads = jax.grad(how.cost)(now, fixed, rows, k)
+    updates, state = how.optimizer.update(grads, state, now)
+    updates = jax.tree.map(lambda u: -rate.astype(u.dtype) * u, updates)
+    if how.clip is not None:
+        updates, _ = clip_weights(sigmas=how.clip).update(updates, (), now)
+    return optax.apply_updates(now, updates), state

@@ -157,7 +157,8 @@ def _toward(
 ) -> PyTree:
     """`params + strength (noisy - params)`, with the derivative of `params`."""
     new = {}
-    for path, w in chip.weights(params, select=select).items():
+    for path, given in chip.weights(params, select=select).items():
+        w = jnp.asarray(given)  # arrays of numpy may have a type that jax has not
         change = (noisy[path].astype(w.dtype) - w) * jnp.asarray(strength, w.dtype)
         new[path] = w + jax.lax.stop_gradient(change)
     return chip.insert(params, new)

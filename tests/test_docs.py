@@ -19,5 +19,6 @@ SLOW = {"index.md"}
 )  # fmt: skip
 def test_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     pages.run(page, tmp_path)

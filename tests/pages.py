@@ -14,7 +14,8 @@ from anajax.studies.load import load_config, validate
 
 ROOT = Path(__file__).parents[1]
 FENCE = re.compile(
-    r"^(?P<indent> *)```(?P<language>\w+)(?P<about>[^\n]*)\n(?P<code>.*?)^(?P=indent)```"
+    r"^(?P<indent> *)```(?P<language>\w+)(?P<about>[^\n]*)\n"
+    r"(?P<code>.*?)^(?P=indent)```"
     r"|^<!-- setup\n(?P<setup>.*?)^-->",
     re.M | re.S,
 )

@@ -4,9 +4,13 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
 
+import matplotlib.image
 import pages
 import pytest
+import test_browser
 
 import anajax
 
@@ -77,3 +81,79 @@ def test_links_of_files_beside_the_site_lead_somewhere():
     for page in (README, pages.ROOT / "CONTRIBUTING.md"):
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert (page.parent / link).exists(), link
+
+
+BOOKS = sorted((pages.ROOT / "notebooks").glob("*.py"))
+
+
+@pytest.mark.parametrize("book", BOOKS, ids=lambda p: p.stem)
+def test_a_notebook_has_its_page_with_the_same_code(book):
+    """The outputs are those of one run: `python docs/render.py NAME`."""
+    jupytext = pytest.importorskip("jupytext")
+    page = DOCS / "notebooks" / f"{book.stem}.md"
+    code = [b.code.strip() for b in pages.blocks(page) if b.language == "python"]
+    cells = jupytext.read(book).cells
+    assert code == [c.source.strip() for c in cells if c.cell_type == "code"]
+    for figure in re.findall(r"\]\((\w+\.png)\)", page.read_text()):
+        assert (page.parent / figure).stat().st_size < 400_000
+
+
+TWELVE = """
+import resource, runpy, sys
+runpy.run_path(sys.argv[1])
+print("cpu", resource.getrusage(resource.RUSAGE_SELF).ru_utime)
+"""
+
+
+@pytest.mark.slow
+def test_the_first_network_takes_a_minute(tmp_path):
+    """Twelve lines in a process of their own: processor time, and what they find."""
+    (code,) = (
+        b.code for b in pages.blocks(DOCS / "index.md") if b.language == "python"
+    )
+    (tmp_path / "first.py").write_text(code)
+    words = [sys.executable, "-c", TWELVE, "first.py"]
+    done = subprocess.run(
+        words, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout.split("cpu")[1]) < 90
+    found = dict(re.findall(r"(\w+) +2592000.0 +([\d.]+)", done.stdout))
+    assert float(found["trained_digital"]) > 88 and float(found["lsp_first"]) > 86
+    assert (tmp_path / "first" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_site_is_built_strictly_and_opens_from_the_disk(tmp_path):
+    """No warning, nothing from elsewhere, and a search finds a name."""
+    pytest.importorskip("mkdocs")
+    build = ("-m", "mkdocs", "build", "-q", "--strict", "-d", str(tmp_path / "site"))
+    subprocess.run([sys.executable, *build], cwd=pages.ROOT, check=True)
+    every = list((tmp_path / "site").rglob("*.html"))
+    assert len(every) > 40
+    for page in every:
+        asked = re.findall(r"<(?:script|img|link|iframe)\b[^>]*>", page.read_text())
+        assert not [tag for tag in asked if re.search(r"(?:src|href)=.https?:", tag)]
+    if test_browser.BROWSER is None:
+        pytest.skip("no Chromium or Chrome is installed")
+    page = tmp_path / "site" / "index.html"
+    for look in ("light", "dark"):
+        dark = ("--blink-settings=preferredColorScheme=0",) * (look == "dark")
+        picture = tmp_path / f"{look}.png"
+        _, log = test_browser.browse(
+            tmp_path, page, f"--screenshot={picture}", "--window-size=1300,900", *dark
+        )
+        assert "CONSOLE" not in log, log
+        corner = matplotlib.image.imread(picture)[-20:, :20, :3]
+        assert (corner.mean() < 0.5) == (look == "dark")
+    found = test_browser.browse(tmp_path, Searched(page), "--dump-dom")[0]
+    assert re.search(r"<mark[^>]*>perturb", found)
+
+
+class Searched:
+    """A page with a question to its search."""
+
+    def __init__(self, page):
+        self.page = page
+
+    def as_uri(self):
+        return f"{self.page.as_uri()}?q=perturb"

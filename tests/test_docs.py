@@ -18,7 +18,7 @@ DOCS = pages.ROOT / "docs"
 TEXT = [
     p for p in sorted(DOCS.rglob("*.md")) if p.parent.name not in ("api", "notebooks")
 ]
-SLOW = {"index.md"}
+SLOW = {"index.md", "choose.md", "concepts.md", "recipes.md"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@
 # ---
 
 # %% [markdown]
-# # An own retention law through the whole product
+# # Your own retention law, through the whole product
 #
 # A memory loses its charge by a stretched exponential, a law that no model of the
 # package has. It is written once, as a record with four methods. Then it is drawn,

@@ -26,6 +26,10 @@ BASE = {
 """What a fragment of a config is a part of."""
 
 
+OTHERS = ("equinox", "haiku")
+"""Libraries whose blocks are left out where they are not installed."""
+
+
 class Block(NamedTuple):
     """A block of code, and the file that it is, if it has a title."""
 
@@ -57,7 +61,11 @@ def run(page, folder):
         if block.language == "python":
             own = {"__name__": "file"} if block.title else names
             place = "\n" * block.line + block.code  # errors name the line of the page
-            exec(compile(place, str(page), "exec"), own)
+            try:
+                exec(compile(place, str(page), "exec"), own)
+            except ModuleNotFoundError as error:
+                if error.name not in OTHERS:
+                    raise
         elif block.language == "yaml":
             check_yaml(block, folder)
         elif block.language == "bash":

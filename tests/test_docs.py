@@ -11,6 +11,7 @@ import matplotlib.image
 import pages
 import pytest
 import test_browser
+import yaml
 
 import anajax
 
@@ -36,7 +37,7 @@ def test_blocks_run(page, tmp_path, monkeypatch):
     pages.run(page, tmp_path)
 
 
-README = pages.ROOT / "README.md"
+README, CHANGELOG = pages.ROOT / "README.md", pages.ROOT / "CHANGELOG.md"
 MODULES = [
     info.name
     for info in pkgutil.walk_packages(anajax.__path__, "anajax.")
@@ -74,6 +75,14 @@ def test_the_readme_is_short_and_the_first_network_too():
         if b.language == "python"
     ]
     assert [len(c.splitlines()) for c in code] == [12]
+
+
+def test_the_version_to_cite_is_this_one():
+    said = yaml.safe_load((pages.ROOT / "CITATION.cff").read_text())
+    assert said["version"] == anajax.__version__
+    assert f"## {anajax.__version__}" in CHANGELOG.read_text()
+    names = set(re.findall(r"\| `anajax\.(\w+)` \| 20", CHANGELOG.read_text()))
+    assert names == set(anajax._FORMER)
 
 
 def test_links_of_files_beside_the_site_lead_somewhere():

@@ -47,7 +47,7 @@ class Stage(enum.IntEnum):
     DATA = 10
     """Shuffling and augmentation of data."""
     INIT = 11
-    """Initial parameters, starts of an optimiser."""
+    """Initial parameters, starts of an optimizer."""
     TRAIN = 12
     """Index of a training step."""
     RECALIBRATE = 13

@@ -25,9 +25,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import anajax
-from anajax import devices
+from anajax import devices, strategies
 from anajax.devices.report import device_curves, time_grid
-from anajax.mapping import hand as strategies
 
 FAST = bool(os.environ.get("FAST"))  # a small size, for tests
 names = list(devices.presets())

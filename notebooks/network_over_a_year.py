@@ -25,8 +25,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import anajax
-from anajax import workloads
-from anajax.mapping import hand as strategies
+from anajax import strategies, workloads
 
 FAST = bool(os.environ.get("FAST"))  # a small size, for tests
 CHIPS = 2 if FAST else 25

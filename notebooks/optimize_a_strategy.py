@@ -25,7 +25,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import anajax
-from anajax.mapping import hand as strategies
+from anajax import strategies
 from anajax.mapping.weight_error import moment_table
 
 FAST = bool(os.environ.get("FAST"))  # a small size, for tests

@@ -20,14 +20,11 @@
 
 # %%
 import os
-from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 
-from anajax.studies import run
+import anajax
 from anajax.studies.kinds import sensitivity_page as draw
-from anajax.studies.load import validate
 
 FAST = bool(os.environ.get("FAST"))  # a small size, for tests
 
@@ -55,8 +52,7 @@ config = {
 }
 if FAST:
     config["one_at_a_time"]["factors"] = [1.0, 4.0, 16.0, 64.0]
-study = run.prepare(validate(config), out=Path(mkdtemp()) / "study")
-data = run.run(study)
+data = anajax.run(config)
 print(f"digital accuracy {100 * data.attrs['digital_metric']:.1f} %")
 
 # %% [markdown]

@@ -27,12 +27,8 @@ import numpy as np
 import optax
 
 import anajax
-from anajax import devices
-from anajax.devices.files import load_device, save_device
-from anajax.devices.fitting.fit import fit_device
-from anajax.devices.fitting.measurements import measure
+from anajax import devices, strategies
 from anajax.devices.report import device_curves
-from anajax.mapping import hand as strategies
 
 FAST = bool(os.environ.get("FAST"))  # a small size, for tests
 
@@ -46,7 +42,7 @@ truth = devices.reram_milo()
 low, high = float(truth.g_min), float(truth.g_max)
 cells = 200 if FAST else 2000
 targets = np.random.default_rng(0).uniform(low, high, cells)
-table = measure(truth, targets, (0.0,), key=jax.random.key(0))
+table = devices.measure(truth, targets, (0.0,), key=jax.random.key(0))
 print({name: column[:3] for name, column in table.items()})
 
 # %% [markdown]
@@ -57,14 +53,14 @@ print({name: column[:3] for name, column in table.items()})
 
 # %%
 form = devices.scale_noise(truth, programming=1.5)  # a start that is wrong by half
-fit = fit_device(table, form=form, name="mine")
+fit = anajax.fit_device(table, form=form, name="mine")
 for p in fit.parameters:
     print(f"{p.name:40} {p.value:10.4g} ± {p.se:.2g}")
 for test in fit.tests:
     print(f"{test.name:40} p = {test.p:.2g}")
 path = Path(tempfile.mkdtemp()) / "mine.json"
-save_device(fit.device, path)  # in a config: `device: {file: mine.json}`
-mine = load_device(path)
+devices.save_device(fit.device, path)  # in a config: `device: {file: mine.json}`
+mine = devices.load_device(path)
 
 # %% [markdown]
 # The spread of programming: dots are the standard deviation in bins of targets with

@@ -38,6 +38,16 @@ def test_gaussian_noise_has_its_deviation_and_a_straight_gradient(params, key):
     )
 
 
+def test_weights_of_numpy_in_double_precision_take_the_type_of_jax(params, key):
+    noise = training.gaussian_noise(0.1)
+    double = jax.tree.map(lambda v: np.asarray(v, np.float64), params)
+    found, want = noise(double, key), noise(params, key)
+    assert found["dense"]["kernel"].dtype == jnp.float32
+    np.testing.assert_allclose(
+        found["dense"]["kernel"], want["dense"]["kernel"], rtol=1e-6
+    )
+
+
 def test_moment_matched_noise_agrees_with_every_device_drawn(params, key):
     device = devices.pcm()
     strategy = strategies.lsp_first(device)

@@ -120,7 +120,7 @@ class MomentTable:
 
     Cubic between points that are uniform in the square root of the normalized target,
     where the moments of all devices curve most, with exact slopes: a table with kinks
-    would trap an optimiser at every point.
+    would trap an optimizer at every point.
     """
 
     g: Float[JArray, "points"]

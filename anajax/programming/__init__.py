@@ -1,4 +1,4 @@
-"""The search for the best way to program: objectives, optimisers, certificates.
+"""The search for the best way to program: objectives, optimizers, certificates.
 
 `end_to_end.layer_by_layer`, which needs flax, is imported by its own name.
 """

@@ -46,7 +46,7 @@ def run(
         mesh: devices that share the chips, from `make_mesh`.
 
     Returns:
-        The results: labelled arrays with units, and attributes that say what they are.
+        The results: labeled arrays with units, and attributes that say what they are.
 
     Raises:
         FileNotFoundError: for a file that is missing.

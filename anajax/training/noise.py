@@ -152,7 +152,8 @@ def toward(
         through: whether the derivative is that of `noisy`.
     """
     new = {}
-    for path, w in chip.weights(params, select=select).items():
+    for path, given in chip.weights(params, select=select).items():
+        w = jnp.asarray(given)  # arrays of numpy may have a type that jax has not
         change = (noisy[path].astype(w.dtype) - w) * jnp.asarray(strength, w.dtype)
         new[path] = w + (change if through else jax.lax.stop_gradient(change))
     return chip.insert(params, new)

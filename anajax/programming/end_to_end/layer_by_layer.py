@@ -1,4 +1,4 @@
-"""Layer by layer: targets for networks too big to be optimised end to end.
+"""Layer by layer: targets for networks too big to be optimized end to end.
 
 Each unit of the network (a layer, a block, a recurrent cell) learns to reproduce its
 own digital outputs on calibration inputs, under its own noise, given the noisy units

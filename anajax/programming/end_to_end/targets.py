@@ -1,4 +1,4 @@
-"""Optimise what counts: targets from the network's own loss, through the chip.
+"""Optimize what counts: targets from the network's own loss, through the chip.
 
 Descends the expected loss over chips and times of the network whose weights went
 through programming, drift, read and drift compensation. Any parts of a `Learnable` may

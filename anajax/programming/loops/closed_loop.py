@@ -2,7 +2,7 @@
 
 The most significant pair is programmed from a table over the weight, then measured;
 the next pair is programmed from a table over the residual, and so on. The tables, F
-and K are optimised by gradients through the drawn programming errors and verify reads
+and K are optimized by gradients through the drawn programming errors and verify reads
 (there are no moments of a loop), with fresh draws at every step.
 """
 
@@ -191,7 +191,7 @@ def optimize_closed_loop(
     box: Bounds | None = None,
     extrapolate: bool = False,
 ) -> Found:
-    """Optimise a policy by gradients through the drawn loop.
+    """Optimize a policy by gradients through the drawn loop.
 
     Args:
         device: the device model.

@@ -1,4 +1,4 @@
-"""Optimise a strategy by projected Adam from many vmapped starts, then a polish.
+"""Optimize a strategy by projected Adam from many vmapped starts, then a polish.
 
 The polish is a second round of the same program: the best start goes on from where it
 ended, at as many rates as there were starts, and the best of these is the result.
@@ -98,7 +98,7 @@ def optimize_strategy(
         cell: devices of a weight, in pairs (with levels, any); two pairs if `None`.
         key: draws the random starts (and the chips, with `samples`).
         knots: number of knots on |u|.
-        move_knots: whether their spacing is optimised as well.
+        move_knots: whether their spacing is optimized as well.
         starts: number of random starts.
         warm: strategies to start from as well, on the same cell.
         steps: Adam steps of each of the two rounds.

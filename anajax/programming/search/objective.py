@@ -1,6 +1,6 @@
-"""What an optimiser of strategies descends: exact by default, sampled when asked.
+"""What an optimizer of strategies descends: exact by default, sampled when asked.
 
-An objective is a function of a `Strategy` alone that returns one number; optimisers
+An objective is a function of a `Strategy` alone that returns one number; optimizers
 know nothing else of devices.
 """
 

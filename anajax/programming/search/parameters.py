@@ -1,4 +1,4 @@
-"""The coordinates in which strategies are optimised, and where searches start.
+"""The coordinates in which strategies are optimized, and where searches start.
 
 Targets are fractions y of the device's range at knots 0 = u_0 < ... < u_n = 1, whose
 spacing may move as well; F and K are logarithms, K relative to the full range.
@@ -38,7 +38,7 @@ class Bounds:
 
 @pytree
 class StrategyParameters:
-    """A mirrored strategy of pairs in the coordinates of the optimiser."""
+    """A mirrored strategy of pairs in the coordinates of the optimizer."""
 
     y: Float[JArray, "*starts knots devices"]
     """Targets as fractions of the range."""

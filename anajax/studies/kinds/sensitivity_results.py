@@ -1,4 +1,4 @@
-"""Results of a study of sensitivity as labelled arrays."""
+"""Results of a study of sensitivity as labeled arrays."""
 
 import math
 from collections.abc import Mapping, Sequence

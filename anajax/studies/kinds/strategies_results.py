@@ -1,4 +1,4 @@
-"""Results of a study of strategies as labelled arrays."""
+"""Results of a study of strategies as labeled arrays."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

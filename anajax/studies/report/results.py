@@ -1,4 +1,4 @@
-"""Results of a study on disk: labelled arrays in one layout for all kinds of studies.
+"""Results of a study on disk: labeled arrays in one layout for all kinds of studies.
 
 Attributes of a dataset say how to read it: `study`, `metric`, its `unit`, which of its
 values are `better` ("higher" or "lower"), `digital_metric`, and the identity of the

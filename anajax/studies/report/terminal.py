@@ -1,6 +1,6 @@
 """Tables in the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import xarray as xr
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from anajax.devices.base import Device
+from anajax.devices.fitting.choice import Trial
 from anajax.devices.fitting.fit import FitResult
 from anajax.studies.config.durations import human
 from anajax.studies.report import report
@@ -55,10 +56,32 @@ def parameters(found: FitResult) -> Table:
     """Estimates of a fitted device with standard errors and 95 % intervals."""
     rows = []
     for p in found.parameters:
-        interval = "{:.4g} to {:.4g}".format(*p.interval)
-        rows.append(cells(p.name, f"{p.value:.5g}", f"{p.se:.2g}", interval))
+        known = f"{p.se:.2g}", "{:.4g} to {:.4g}".format(*p.interval)
+        said = ("", "not determined") if p.undetermined else known
+        rows.append(cells(p.name, f"{p.value:.5g}", *said))
     title = f"Device {found.device.name}: parameters"
     header = ["parameter", "value", "standard error", "95 % interval"]
+    return _plain(Block(title=title, header=header, rows=rows))
+
+
+def forms(trials: Sequence[Trial]) -> Table:
+    """All forms that were tried, the best first, and how well they explain the data."""
+    rows, best = [], min(t.criterion for t in trials)
+    for trial in trials:
+        found = trial.found
+        if found is None:
+            rows.append(cells(trial.form, "", "", "", trial.reason))
+            continue
+        said = "rejected by the tests" if found.form_rejected else "not rejected"
+        said = said if found.converged else "not at a maximum"
+        rows.append(
+            cells(
+                trial.form, str(len(found.parameters)), f"{found.log_likelihood:.1f}",
+                f"{trial.criterion - best:.1f}", said,
+            )
+        )  # fmt: skip
+    header = ["form", "parameters", "log likelihood", "criterion - least", "verdict"]
+    title = "Forms, by Schwarz's criterion (less is better)"
     return _plain(Block(title=title, header=header, rows=rows))
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from anajax._core import checks
+from anajax._core.aligned import aligned
 from anajax._core.disk import write_atomically
 from anajax.analysis.evaluate import HELD
-from anajax.costs.counts import aligned
 from anajax.studies import run
 from anajax.studies.config.durations import human
 from anajax.studies.kinds.catalog import kinds

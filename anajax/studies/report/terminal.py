@@ -6,13 +6,14 @@ from typing import Any
 import xarray as xr
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from anajax.devices.base import Device
 from anajax.devices.fitting.choice import Trial
 from anajax.devices.fitting.fit import FitResult
 from anajax.studies.config.durations import human
 from anajax.studies.report import report
-from anajax.studies.report.blocks import Block, MetricFormat, cells, table
+from anajax.studies.report.blocks import Block, Cell, MetricFormat, cells, table
 from anajax.studies.report.comparison import Comparison
 
 
@@ -22,14 +23,18 @@ def console(*, error: bool = False) -> Console:
     return made if made.is_terminal else Console(stderr=error, width=150)
 
 
-def show(table: Table) -> None:
-    """Print a table."""
+def show(table: Table | Text) -> None:
+    """Print a table, or a sentence."""
     console().print(table)
 
 
-def summary(data: xr.Dataset) -> list[Table]:
-    """What the results of a study of any kind say in short."""
-    return [_plain(block) for block in report.summary(data)]
+def summary(data: xr.Dataset) -> list[Table | Text]:
+    """What the results of a study of any kind say in short: tables, and sentences."""
+    found: list[Table | Text] = []
+    for block in report.summary(data):
+        found.append(_plain(block))
+        found += [Text(point) for point in block.points]
+    return found
 
 
 def comparison(found: Comparison, show: MetricFormat) -> Table:
@@ -99,8 +104,13 @@ def _plain(block: Block, justify: Any = "right") -> Table:
     for i, name in enumerate(block.header):
         made.add_column(name, justify=justify if i else "left", overflow="fold")
     for row in block.rows:
-        made.add_row(*(f"{c.text} {c.small}".strip() for c in row))
+        made.add_row(*map(_shown, row))
     return made
+
+
+def _shown(cell: Cell) -> Text:
+    style = "bold" if cell.bold else ""
+    return Text(f"{cell.text} {cell.small}".strip(), style)
 
 
 def _range(device: Device) -> str:

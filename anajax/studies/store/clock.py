@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 ALREADY = 0.2
 """Seconds below which a part was there before: it tells nothing of the others."""
+CHIPS = "chips"
+"""The stage that every part with stages ends with."""
 FIRST_SHARE = 0.25
 """A pace from less of a stage than this is mixed with the one before."""
 
@@ -31,6 +33,7 @@ class Clock:
         self._paces: dict[str, float] = {}
         self._own: dict[str, list[tuple[float, float]]] = {}
         self._once: list[float] = []
+        self._steps: list[float] = []
         self._plain: list[float] = []
 
     def within(self, stage: str, share: float) -> None:
@@ -50,6 +53,7 @@ class Clock:
             self._plain.append(took)
             if paces:
                 self._once.append(max(took - sum(paces.values()), 0.0))
+                self._steps.append(_steps(paces))
         self._begun, self._own = self.now(), {}
 
     @property
@@ -81,36 +85,42 @@ class Clock:
 
     def _of_present(self) -> float:
         """Seconds that the present part still takes."""
-        passed = self.now() - self._begun
-        paces = self._paces | self._present()
-        if not paces:
-            return max(self._typical() - passed, 0.0)
-        left = 0.0
+        if not any(self._own.values()):
+            return max(self._typical() - (self.now() - self._begun), 0.0)
+        paces, left = self._paces | self._present(), 0.0
         for stage, pace in paces.items():
             told = self._own.get(stage)
             if told:
                 at, share = told[-1]
                 left += max(pace * (1 - share) - (self.now() - at), 0.0)
-            elif stage == "chips":
+            elif stage == CHIPS:
                 left += pace
-        if not any(self._own.values()):
-            left += max(self._once_typical() - passed, 0.0)
         return left
 
     def _typical(self) -> float:
         """Seconds of a part to come."""
         paces = self._paces | self._present()
-        if "chips" not in paces:
+        if CHIPS not in paces:
             later = self._plain[1:] or self._plain
-            return sum(later) / len(later) if later else 0.0
-        return paces["chips"] + self._once_typical()
+            return _mean(later)
+        steps = [*self._steps, *([_steps(self._present())] if self._own else [])]
+        return paces[CHIPS] + _mean(steps) + self._once_typical()
 
     def _once_typical(self) -> float:
-        """Seconds that a part takes before its chips are told of."""
+        """Seconds that a part takes before its stages, and between them."""
         later = list(self._once[1:])
         told = next((t for t in self._own.values() if t), None)
         if self.done and told:  # what the present part took before its first share
-            here = told[0][0] - self._begun
-            pace = (self._paces | self._present()).get("chips", 0.0)
+            here, stage = told[0][0] - self._begun, next(iter(self._own))
+            pace = (self._paces | self._present()).get(stage, 0.0)
             later.append(max(here - pace * told[0][1], 0.0))
-        return sum(later) / len(later) if later else 0.0
+        return _mean(later)
+
+
+def _steps(paces: dict[str, float]) -> float:
+    """Seconds of all stages but chips."""
+    return sum(paces.values()) - paces.get(CHIPS, 0.0)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
+from anajax._core import checks
 from anajax._core.normal import normal as normal
 from anajax._core.types import Array, PRNGKey
 from anajax._core.words import FAST
@@ -86,11 +87,13 @@ def stream(key: PRNGKey, stage: Stage, index: int | Array = 0) -> PRNGKey:
 
     Raises:
         TypeError: if `index` is not an integer.
+        ValueError: if `key` is a seed.
     """
     if isinstance(key, FirstRead):
         if stage is Stage.PRODUCT and isinstance(index, int) and index == 0:
             return key.product
         key = key.key
+    checks.key("key", key)
     return jr.fold_in(jr.fold_in(key, int(stage)), _check_index(index))
 
 

@@ -14,6 +14,7 @@ from anajax.studies.report import report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+DARK = "--blink-settings=preferredColorScheme=0"
 PROBE = """<script>
 addEventListener("load", () => {
   const found = [...document.images].map(i => {
@@ -24,6 +25,10 @@ addEventListener("load", () => {
   code.id = "probe";
   code.textContent = JSON.stringify(found);
   document.body.append(code);
+  const copied = document.createElement("pre");
+  copied.id = "copied";
+  copied.textContent = asText(document.querySelector("table"));
+  document.body.append(copied);
 });
 </script>"""
 
@@ -64,6 +69,14 @@ def test_page_opens_without_errors_and_shows_its_figures(tmp_path, monkeypatch):
     assert pixels.shape[1] == 1100
     rows = np.ptp(pixels.reshape(len(pixels), -1), axis=1) > 0.5
     assert rows.mean() > 0.2  # text and lines, not an empty page
+    assert np.median(pixels) > 0.95
+    _, log = browse(tmp_path, page, f"--screenshot={picture}", DARK)
+    assert "CONSOLE" not in log, log
+    pixels = matplotlib.image.imread(picture)[:, :1000, :3]
+    assert np.median(pixels) < 0.2 and np.mean(pixels > 0.95) < 0.05  # figures, too
+    paper = tmp_path / "page.pdf"
+    browse(tmp_path, page, f"--print-to-pdf={paper}")
+    assert paper.read_bytes()[:5] == b"%PDF-"
 
     probed = tmp_path / "probed.html"
     html = page.read_text()
@@ -71,7 +84,9 @@ def test_page_opens_without_errors_and_shows_its_figures(tmp_path, monkeypatch):
     dom, log = browse(tmp_path, probed, "--dump-dom")
     assert "CONSOLE" not in log, log
     found = json.loads(re.search(r'<pre id="probe">(.*?)</pre>', dom, re.S)[1])
+    copied = re.search(r'<pre id="copied">(.*?)</pre>', dom, re.S)[1]
     assert len(found) == html.count("<img") == 4
+    assert "lsp_first\t" in copied and "± " in copied.splitlines()[0]
     for image in found:
         assert min(image["own"], image["width"], image["height"]) > 200, image
 

@@ -12,7 +12,7 @@ import anajax
 from anajax import devices
 from anajax.cli import app
 from anajax.devices import measure
-from anajax.devices.files import load_device
+from anajax.devices.files import load_device, save_device
 from anajax.studies.report.results import read_results
 
 RUNNER = CliRunner()
@@ -129,13 +129,19 @@ def test_devices_are_listed_with_source_and_times():
     assert "Nandakumar" in result.output and "1 s to 2 d" in result.output
 
 
-def test_device_is_drawn(tmp_path):
+def test_device_is_drawn(tmp_path, monkeypatch):
     path = tmp_path / "d.png"
     result = invoke("devices", "reram_milo", "--plot", path)
+    save_device(devices.reram_milo(), tmp_path / "mine.json")
+    monkeypatch.chdir(tmp_path)
+    assert invoke("devices", "mine.json", "--plot").exit_code == 0
+    assert (tmp_path / "mine.png").read_bytes()[:4] == b"\x89PNG"
+    printed = json.loads(invoke("devices", "mine.json", "--json").output)
+    assert [d["name"] for d in printed] == ["mine"] and printed[0]["g_max_uS"] == 225
     assert result.exit_code == 0 and path.read_bytes()[:4] == b"\x89PNG"
     assert "must be a preset: got pmc" in refused("devices", "pmc")
     text = refused("devices", "pcm", "--plot", tmp_path / "d.jpg")
-    assert "`--plot` must end in .png or .svg" in text
+    assert "`--plot` must end in .png or .svg or .pdf" in text
     assert "must have a preset to draw" in refused("devices", "--plot", path)
 
 
@@ -147,9 +153,14 @@ def test_fit_device_writes_a_file_for_configs(tmp_path, key, config):
     rows = np.stack([np.asarray(v) for v in table.values()], -1)
     header = ",".join(table)
     np.savetxt(path, rows, delimiter=",", header=header, comments="")
-    result = invoke("fit-device", path, "--form", "reram_milo", "--out", out)
+    asked = ("fit-device", path, "--form", "reram_milo", "--out", out)
+    result = invoke(*asked, "--plot", tmp_path / "fit.pdf")
     assert result.exit_code == 0, result.output
     assert "not rejected" in result.output
+    assert (tmp_path / "fit.pdf").read_bytes()[:5] == b"%PDF-"
+    printed = json.loads(invoke(*asked, "--json").output)
+    assert printed["cells"] == 400 and printed["file"] == str(out)
+    assert all(p["standard_error"] > 0 for p in printed["parameters"])
     device = load_device(out)
     assert device.name == "my" and device.valid_times == (0.0, 0.0)
     sd = device.programming.sd(np.float32(0.5))
@@ -167,22 +178,24 @@ def test_fit_device_that_is_not_right_writes_no_file(tmp_path):
     columns = (np.arange(200.0), target, target + random.laplace(size=200) ** 2)
     rows = np.stack([*columns, np.zeros(200), columns[2]], -1)
     path, out = tmp_path / "data.csv", tmp_path / "mine.json"
+    tables = ("--form", "tables", "--knots", 2)
     header = "cell,target,programmed,time,read"
     np.savetxt(path, rows, delimiter=",", header=header, comments="")
-    result = invoke("fit-device", path, "--out", out, "--knots", 2)
+    result = invoke("fit-device", path, "--out", out, *tables)
     assert result.exit_code == 3 and not out.exists(), result.output
     assert "The data reject the form, most by the test of" in result.output
     assert "--force writes" in result.output
-    result = invoke("fit-device", path, "--out", out, "--knots", 2, "--force")
+    result = invoke("fit-device", path, "--out", out, *tables, "--force")
     assert result.exit_code == 0 and load_device(out).g_min > 20
     rows[:, [1, 2, 4]] *= 1e-6
     np.savetxt(path, rows, delimiter=",", header=header, comments="")
     assert "State the units" in refused("fit-device", path, "--out", out)
-    flags = ("--out", out, "--knots", 2, "--units", "S", "--force")
+    flags = ("--out", out, *tables, "--units", "S", "--force")
     assert invoke("fit-device", path, *flags).exit_code == 0
     assert 200 < load_device(out).g_max < 220
     np.savetxt(path, rows[:10], delimiter=",", header=header, comments="")
-    text = refused("fit-device", path, "--out", out, "--units", "S")
+    flags = ("--out", out, "--form", "tables", "--units", "S")
+    text = refused("fit-device", path, *flags)
     assert "at least 40 cells for tables: got 10" in text
 
 

@@ -219,7 +219,7 @@ def test_bad_measurements_are_named(tmp_path, key):
     loop = devices.write_verified(device, pulse=1.0, verify=1.0, band=1.0)
     with pytest.raises(ValueError, match="programming.*likelihood.*WriteVerify"):
         fit_device(good, form=loop)
-    for name, error in (("a.txt", ValueError), ("a.csv", FileNotFoundError)):
+    for name, error in (("a.xlsx", ValueError), ("a.csv", FileNotFoundError)):
         with pytest.raises(error, match=name.replace(".", r"\.")):
             fit_device(tmp_path / name, form=device)
     (tmp_path / "cut.parquet").write_bytes(b"PAR1")

@@ -4,11 +4,15 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
+import tomllib
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import yaml
 from flax import nnx
 
 import anajax
@@ -74,3 +78,20 @@ def test_former_names_say_what_to_call(name):
     for part in path:
         value = getattr(value, part)
     assert callable(value)
+
+
+def test_the_version_and_the_checks_stand_in_one_place():
+    """pyproject reads the version; pre-commit and nox run what CI runs."""
+    root = Path(anajax.__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    assert "version" not in project["project"]
+    where = project["tool"]["hatch"]["version"]
+    source = (root / where["path"]).read_text()
+    assert re.search(where["pattern"], source)["version"] == anajax.__version__
+    checked = (root / ".ci" / "run").read_text()
+    (repo,) = yaml.safe_load((root / ".pre-commit-config.yaml").read_text())["repos"]
+    for hook in repo["hooks"]:
+        assert hook["entry"].removesuffix(" --force-exclude") in checked
+    text, classifiers = (root / "noxfile.py").read_text(), project["project"]
+    named = re.findall(r"3\.1\d", "".join(classifiers["classifiers"]))
+    assert named and all(f'"{version}"' in text for version in named)

@@ -10,8 +10,8 @@ from anajax.devices.report import device_curves, time_grid
 from anajax.studies import run
 from anajax.studies.kinds import strategies_page
 from anajax.studies.load import validate
-from anajax.studies.report import figures, plots, report, results, statistics
-from anajax.studies.report.blocks import Block
+from anajax.studies.report import best, figures, plots, report, results, statistics
+from anajax.studies.report.blocks import Block, Drawing, format_of, table
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +78,66 @@ def test_verdict_counts_clear_differences(difference, better, text):
     assert re.search(text, strategies_page.verdict(gain, better))
 
 
+def ranked(values, better="higher"):
+    """Results of one device: a metric `[strategy chip time]`."""
+    names = [f"s{i}" for i in range(len(values))]
+    dims = ("device", "strategy", "chip", "time")
+    data = xr.Dataset(
+        {
+            "accuracy": (dims, np.asarray(values, float)[None]),
+            "item_accuracy": (
+                ("device", "strategy", "time", "item"),
+                np.full((1, len(values), 2, 3), 0.9),
+            ),
+            "digital_item_accuracy": ("item", np.full(3, 0.95)),
+            "family": ("strategy", ["hand"] * len(values)),
+            "trained": ("strategy", [False] * len(values)),
+        },
+        coords={"device": ["d"], "strategy": names, "time": [1.0, 3600.0]},
+        attrs={
+            "metric": "accuracy",
+            "better": better,
+            "digital_metric": 0.95,
+            "unit": "1",
+        },
+    )
+    return data.set_coords(("family", "trained"))
+
+
+def test_the_best_by_the_data_is_bold_and_ties_are_said():
+    """Ties are judged chip by chip: what chips share does not blur them."""
+    chips = np.array([[0.2, 0.0], [-0.2, 0.0], [0.1, 0.0], [-0.1, 0.0]])
+    noise = 0.02 * np.array([[1, 0], [-1, 0], [-1, 0], [1, 0]])
+    data = ranked([0.7 + chips, 0.69 + chips + noise, 0.65 + chips])
+    found = best.ranking(data)
+    assert found["best"].values[0].tolist() == [[True, True], [False] * 2, [False] * 2]
+    assert found["tied"].values[0].tolist() == [[False] * 2, [True, False], [False] * 2]
+    show = format_of(data)
+    (said,) = best.sentences(data, show)
+    assert said.startswith("Best accuracy by the data: s0 at all times. Within one")
+    assert "chip by chip: s1 at 1 s. At 1 h, s0 loses 25.00 ± 0.00 percentage" in said
+    rows = table(statistics.over(data.accuracy), show, best=found["best"])["rows"]
+    assert [[c.bold for c in row[1:]] for row in rows] == [[True] * 2] + 2 * [
+        [False] * 2
+    ]
+    html = report.html(
+        title="", lead="", warnings=[], drawn={},
+        blocks=[Block(title="", header=["", "1 s"], rows=rows[:1])],
+    )  # fmt: skip
+    assert b'<td class="bold">70.00 <small>' in html and b'class="copy" hidden' in html
+    less = best.ranking(ranked(-data.accuracy.values[0], better="lower"))
+    assert less["best"].equals(found["best"])
+
+
+def test_large_drawings_are_pixels_on_the_page():
+    drawn = {"a.svg": b"<svg>" + b" " * report.LARGEST, "a.png": b"png"}
+    block = Block(
+        title="", drawings=[Drawing("a", "A figure", lambda: None, alt="What")]
+    )
+    html = report.html(title="", lead="", warnings=[], blocks=[block], drawn=drawn)
+    assert b'alt="What" src="data:image/png;base64,' in html and len(html) < 20_000
+
+
 def test_page_escapes_what_it_shows():
     asked = {"lead": "", "warnings": [], "drawn": {}}
     html = report.html(title="<b>", blocks=[Block(title="&")], **asked)
@@ -134,7 +194,11 @@ def test_devices_are_evaluated_at_their_own_times(memories):
 
 def test_devices_page_has_every_device_and_its_best_strategy(memories):
     html = (memories / "report.html").read_text()
-    assert html.count("data:image/svg+xml;base64,") == 4
+    assert html.count("data:image/svg+xml;base64,") == 4 and len(html) < 2e6
+    assert "Best accuracy on reram_milo by the data:" in html
+    drawn = strategies_page.metric_figure(results.read_results(memories))
+    first, second = (axis.get_ylim() for axis in drawn.axes[:2])
+    assert first == second
     for text in (
         "state_independent",
         "reram_milo",

@@ -1,12 +1,13 @@
 """Messages for bad input: the argument, the rule, what came, the remedy."""
 
 import dataclasses
-import difflib
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
 import jax
 import numpy as np
 from jax.core import Tracer
+
+from anajax._core.nearest import nearest
 
 
 def concrete(*values: Any) -> bool:
@@ -44,8 +45,8 @@ def word(name: str, value: Any, known: Any) -> None:
     """Refuse a word that is not among the known ones: a tuple, or a `Literal`."""
     known = get_args(known) or tuple(known)
     if not isinstance(value, str) or value not in known:
-        close = difflib.get_close_matches(str(value), known, n=1) or known[:1]
-        fail(name, f"be one of {known}", repr(value), f'Use "{close[0]}".')
+        close = nearest(value, known) or known[0]
+        fail(name, f"be one of {known}", repr(value), f'Use "{close}".')
 
 
 def words(record: Any) -> None:
@@ -57,6 +58,12 @@ def words(record: Any) -> None:
         if get_origin(known) is Literal:
             for each in value if many else (value,):
                 word(field.name, each, known)
+
+
+def key(name: str, value: Any) -> None:
+    """Refuse a seed where a key must be."""
+    if isinstance(value, int | np.integer):
+        fail(name, "be a key", repr(value), f"Write jax.random.key({value}).")
 
 
 def function(name: str, value: Any, example: str) -> None:

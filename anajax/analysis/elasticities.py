@@ -19,6 +19,7 @@ from jaxtyping import Float
 
 from anajax import chip, rng
 from anajax._core import checks
+from anajax._core.aligned import aligned
 from anajax._core.tree import pytree, static
 from anajax._core.types import PRNGKey, PyTree
 from anajax.analysis.hardware import Hardware
@@ -54,6 +55,22 @@ class Elasticities:
     """Its standard error over chips."""
     output: Float[np.ndarray, "outputs chips"]
     """Loss and rms weight error of each chip."""
+
+    def table(self) -> str:
+        """All numbers with an effect as text, the largest on the loss first.
+
+        Elasticities are in % of the output per % of the parameter, with standard errors
+        over chips.
+        """
+        size = np.abs(self.elasticity)
+        order = [int(i) for i in np.lexsort((-size[1], -size[0])) if size[:, i].any()]
+        head = ("parameter", "value", "loss (%/%)", "+-", "weight error (%/%)", "+-")
+        rows = []
+        for i in order:
+            both = zip(self.elasticity[:, i], self.error[:, i], strict=True)
+            found = [t for v, e in both for t in (f"{v:+.3f}", f"{e:.3f}")]
+            rows.append((self.parameters[i], f"{self.value[i]:.4g}", *found))
+        return aligned(head, rows)
 
 
 def elasticities(

@@ -1,14 +1,18 @@
 """What all commands share: the command itself, its exit codes, and messages.
 
 Mistakes of the user (config, options, files) end with a message and exit code 2; all
-of them are looked for before any work is done. A disk that does not take a file ends
-with 4, Ctrl-C with 130, SIGTERM with 143: what was saved is whole, and goes on.
+of them are looked for before any work is done. A fit that is not right ends with 3, a
+disk that does not take a file with 4, Ctrl-C with 130, SIGTERM with 143: what was saved
+is whole, and goes on. What is told besides results goes to the standard error.
 """
 
 import contextlib
-from collections.abc import Iterator
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -17,17 +21,20 @@ from anajax._core.cache import turn_on
 from anajax._core.disk import WriteError
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Neural networks on analog memory: how to program them, and how well they do.",
-    epilog="Exit codes: 0 done; 2 a mistake in what was given; 4 a file could not be "
-    "written; 130 Ctrl-C; 143 SIGTERM.",
+    epilog="Exit codes: 0 done; 1 a fault of anajax; 2 a mistake in what was given; 3 "
+    "a fit that is not right; 4 a file could not be written; 130 Ctrl-C; 143 SIGTERM. "
+    "For scripts: --json prints results as JSON, --quiet prints errors alone; colors "
+    "need a terminal, and no NO_COLOR in the environment.",
 )
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replace a value, dotted key."),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors alone.")]
 Data = Annotated[Path | None, typer.Option(help="Folder with local data sets.")]
 
 
@@ -83,12 +90,42 @@ def writes() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def working(text: str) -> Iterator[None]:
-    """Say what is done while it is."""
+def working(text: str, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """Say what is done while it is; in the body a function says something else."""
     from anajax.studies.report import terminal
 
-    with terminal.console(error=True).status(text):
-        yield
+    if quiet:
+        yield lambda text: None
+        return
+    with terminal.console(error=True).status(text) as status:
+        yield status.update
+
+
+def tell(text: str, *, quiet: bool = False) -> None:
+    """Print a line of results, unless asked to be quiet."""
+    if not quiet:
+        typer.echo(text)
+
+
+def document(value: Any) -> None:
+    """Print JSON; what is not finite is null."""
+    typer.echo(json.dumps(_plain(value), indent=1, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    listed = getattr(value, "tolist", None)  # of arrays
+    if listed is not None:
+        return _plain(listed())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    known = value is None or isinstance(value, bool | int | str)
+    return value if known else str(value)
 
 
 def fail(text: str, *, code: int = 2) -> NoReturn:

@@ -5,24 +5,43 @@ from typing import Annotated
 
 import typer
 
-from anajax.cli.base import Data, app, fail, mistakes, require_folder, working
+from anajax.cli.base import (
+    Changes,
+    Data,
+    Json,
+    Quiet,
+    app,
+    document,
+    fail,
+    mistakes,
+    require_folder,
+    tell,
+    working,
+)
+from anajax.cli.command import Command
 
 
-@app.command()
+@app.command(cls=Command)
 def costs(
     config: Annotated[Path, typer.Argument(help="A YAML file of a study.")],
     chip: Annotated[str | None, typer.Option(help="A name, or a .yaml file.")] = None,
+    changes: Changes = None,
     data: Data = None,
+    as_json: Json = False,
 ) -> None:
     """Print energy, latency and area of the network of CONFIG on a chip."""
     with mistakes():
-        from anajax.studies.costs import text
+        from anajax.studies import costs as priced
 
         require_folder(data)
-        typer.echo(text(config, chip, data))
+        found = priced.of_config(config, chip, data, changes or [])
+        if as_json:
+            document(priced.summary(found))
+        else:
+            typer.echo(priced.text(found))
 
 
-@app.command()
+@app.command(cls=Command)
 def export(
     place: Annotated[
         Path, typer.Argument(metavar="RUN|CONFIG", help="Of a study, or its config.")
@@ -44,23 +63,27 @@ def export(
     files: Annotated[
         Path, typer.Option(help="Folder of the files that the config of RUN names.")
     ] = Path(),
+    quiet: Quiet = False,
 ) -> None:
     """Write the chip image of a strategy: target conductances by tile, and manifest."""
     with mistakes():
         size = None if tiles is None else _tiles(tiles)
         if storage not in ("safetensors", "csv", "hdf5"):
-            fail(f"`--format` must be safetensors, csv or hdf5: got {storage!r}.")
+            remedy = "Write --format csv."
+            fail(
+                f"`--format` must be safetensors, csv or hdf5: got {storage}. {remedy}"
+            )
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             fail(f"`--out` must be an empty folder: got {out}. Name another.")
         require_folder(data)
-        with working("loading JAX and the network"):
+        with working("loading JAX and the network", quiet=quiet):
             from anajax.interop import image
             from anajax.studies.export import export as image_of
 
             found = image_of(
                 place, strategy, device=device, tiles=size, data=data, files=files
             )
-        typer.echo(f"Image: {image.write(found, out, storage)}")
+        tell(f"Image: {image.write(found, out, storage)}", quiet=quiet)
 
 
 def _tiles(text: str) -> tuple[int, int]:
@@ -70,7 +93,7 @@ def _tiles(text: str) -> tuple[int, int]:
     return int(rows), int(columns)
 
 
-@app.command()
+@app.command(cls=Command)
 def measured(
     place: Annotated[
         Path, typer.Argument(metavar="DIR_OR_CSV", help="Conductances of a chip.")
@@ -85,6 +108,7 @@ def measured(
         Path | None, typer.Option(help="Folder for maps, tables, and the next image.")
     ] = None,
     data: Data = None,
+    as_json: Json = False,
 ) -> None:
     """Read measured conductances back: accuracy of this chip, errors, a verdict."""
     with mistakes():
@@ -103,7 +127,10 @@ def measured(
             if config is not None:
                 work = workload_of(load_config(config).workload, data)
             said = reports.look(found, values, work)
-        typer.echo(reports.text(said, work))
+        if as_json:
+            document(said)
+        else:
+            typer.echo(reports.text(said, work))
         if out is not None:
             for path in reports.write(said, found, values, out):
-                typer.echo(f"Written: {path}")
+                tell(f"Written: {path}", quiet=as_json)

@@ -1,14 +1,25 @@
 """The command that says beforehand what a study takes."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from anajax.cli.base import Changes, Data, app, mistakes, require_folder, working
+from anajax.cli.base import (
+    Changes,
+    Data,
+    Json,
+    app,
+    document,
+    mistakes,
+    require_folder,
+    working,
+)
+from anajax.cli.command import Command
 
 
-@app.command()
+@app.command(cls=Command)
 def plan(
     config: Annotated[Path, typer.Argument(help="A YAML file of a study.")],
     changes: Changes = None,
@@ -16,6 +27,7 @@ def plan(
         Path | None, typer.Option(help="config.json of a Llama, for its shapes.")
     ] = None,
     data: Data = None,
+    as_json: Json = False,
 ) -> None:
     """Say how many devices, how much memory and how long the study of CONFIG takes."""
     with mistakes():
@@ -24,6 +36,10 @@ def plan(
 
         asked = load_config(config, changes or [])
         require_folder(data)
-        with working("measuring this machine"):
+        with working("measuring this machine", quiet=as_json):
             found = forecast(asked, data=data, sizes=sizes)
-        typer.echo(str(found))
+        if as_json:
+            about = dataclasses.asdict(found)
+            document(about | {"seconds": found.seconds})
+        else:
+            typer.echo(str(found))

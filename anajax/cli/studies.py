@@ -4,18 +4,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from anajax.cli.base import (
     Changes,
     Data,
+    Json,
+    Quiet,
     app,
+    document,
     fail,
     mistakes,
     require_folder,
+    tell,
     working,
     writes,
 )
+from anajax.cli.command import Command
 from anajax.studies.store import stopping
 
 if TYPE_CHECKING:  # costs seconds to import
@@ -25,20 +29,7 @@ if TYPE_CHECKING:  # costs seconds to import
     from anajax.studies.store.folder import Resume
 
 
-class _Run(TyperCommand):
-    """Lets `--resume` stand alone or before `auto`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        words = []
-        for word in args:
-            if word == "auto" and words[-1:] == ["--resume=yes"]:
-                words[-1] = "--resume=auto"
-            else:
-                words.append("--resume=yes" if word == "--resume" else word)
-        return super().parse_args(ctx, words)
-
-
-@app.command(cls=_Run)
+@app.command(cls=Command)
 def run(
     config: Annotated[Path, typer.Argument(help="A YAML file, see configs/.")],
     changes: Changes = None,
@@ -67,6 +58,8 @@ def run(
             help="This is one of several processes, see anajax.studies.store.hosts.",
         ),
     ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run the study of CONFIG: results, figures and a report in a folder."""
     folder = Path("out") / config.stem if out is None else out
@@ -77,14 +70,14 @@ def run(
 
         asked = load_config(config, changes or [])
         require_folder(data)
-        with working("loading JAX and the network"):
+        with working("loading JAX and the network", quiet=quiet or as_json):
             from anajax.studies.run import prepare
 
             study = prepare(asked, out=folder, data=data, resume=going_on, mesh=mesh)
-    _work(study)
+    _work(study, quiet=quiet, as_json=as_json)
 
 
-@app.command()
+@app.command(cls=Command)
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
 ) -> None:
@@ -96,21 +89,26 @@ def init(
             typer.echo(f"Written: {path}")
 
 
-@app.command()
+@app.command(cls=Command)
 def check(
     config: Annotated[Path, typer.Argument(help="A YAML file of a study.")],
     changes: Changes = None,
     data: Data = None,
+    as_json: Json = False,
 ) -> None:
     """Check CONFIG and say what would run: layers, tiles, memory, parts."""
     with mistakes():
         from anajax.studies.begin import check as told
 
         require_folder(data)
-        typer.echo(told(config, changes or [], data))
+        found = told(config, changes or [], data)
+        if as_json:
+            document(found)
+        else:
+            typer.echo(str(found))
 
 
-@app.command()
+@app.command(cls=Command)
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Of a study.")],
 ) -> None:
@@ -121,7 +119,7 @@ def report(
         typer.echo(f"Report: {write_report(folder)}")
 
 
-@app.command()
+@app.command(cls=Command)
 def results(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Of a study.")],
     csv: Annotated[bool, typer.Option("--csv", help="Tables as CSV.")] = False,
@@ -132,18 +130,24 @@ def results(
     out: Annotated[
         Path | None, typer.Option(help="Folder for them; out/tables by default.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Write the results of a study as tables, and its figures as PDF."""
+    """Write the results of a study as tables, and its figures as PDF; or print them."""
     with mistakes():
         from anajax.studies.report import tables
+        from anajax.studies.report.results import read_results
 
+        if as_json:
+            document(tables.summary(read_results(folder)))
+            if not (csv or parquet or pdf):
+                return
         asked = {"csv": csv, "parquet": parquet, "pdf": pdf}
         forms: Any = [name for name, wanted in asked.items() if wanted]
         for path in tables.write(folder, out or Path("out/tables"), forms):
-            typer.echo(f"Written: {path}")
+            tell(f"Written: {path}", quiet=as_json)
 
 
-@app.command()
+@app.command(cls=Command)
 def overview(
     folders: Annotated[
         list[Path], typer.Argument(metavar="DIRS", help="Of studies, one a network.")
@@ -158,10 +162,11 @@ def overview(
             typer.echo(f"Overview: {path}")
 
 
-@app.command()
+@app.command(cls=Command)
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="Folder of a study.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Folder of another.")],
+    as_json: Json = False,
 ) -> None:
     """Print results of B minus those of A, chip by chip where both have the same."""
     with mistakes():
@@ -169,7 +174,10 @@ def compare(
 
         first, second = (results.read_results(path) for path in (a, b))
         difference = comparison.compare(first, second)
-        terminal.show(terminal.comparison(difference, blocks.format_of(first)))
+        if as_json:
+            document(comparison.summary(difference))
+        else:
+            terminal.show(terminal.comparison(difference, blocks.format_of(first)))
 
 
 def _mesh(devices: str, parts: int, cluster: str | None) -> "Mesh | None":
@@ -194,7 +202,7 @@ def _resume(word: str | None) -> "Resume":
     return known[word]
 
 
-def _work(study: "Prepared") -> None:
+def _work(study: "Prepared", *, quiet: bool = False, as_json: bool = False) -> None:
     from anajax.studies import run
     from anajax.studies.store import hosts, lock
 
@@ -206,35 +214,33 @@ def _work(study: "Prepared") -> None:
     stopping.say(how)
     try:
         with writes(), lock.held(folder):
-            _show(study)
+            data, page = _followed(study, quiet=quiet or as_json)
     except KeyboardInterrupt:  # where nobody listens to signals
         typer.echo(f"Interrupted. {how}", err=True)
         raise typer.Exit(130) from None
+    if as_json:
+        from anajax.studies.report import tables
+
+        document(tables.summary(data) | {"report": page})
+    elif not quiet:
+        _print(data)
+    tell(f"Report: {page}", quiet=quiet or as_json)
 
 
-def _show(study: "Prepared") -> None:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
+def _print(data: Any) -> None:
     from anajax.studies.report import terminal
+
+    for table in terminal.summary(data):
+        terminal.show(table)
+
+
+def _followed(study: "Prepared", *, quiet: bool) -> tuple[Any, Path]:
+    """Results and report of a study, and on the way how far it is."""
+    from anajax.cli.progress import follow
     from anajax.studies.report.report import write_report
     from anajax.studies.run import run as run_study
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=terminal.console(error=True)) as progress:
-        task = progress.add_task("begin", total=study.parts + 1)
-
-        def notify(text: str, done: bool) -> None:
-            progress.update(task, description=text, advance=int(done))
-
-        data = run_study(study, notify=notify)
-        progress.update(task, description="figures and report")
-        page = write_report(study.folder.path)
-        progress.update(task, description="done", advance=1)
-    for table in terminal.summary(data):
-        terminal.show(table)
-    typer.echo(f"Report: {page}")
+    with follow(study.parts, quiet=quiet) as (notify, within):
+        data = run_study(study, notify=notify, within=within)
+        notify("figures and report", False)
+        return data, write_report(study.folder.path)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anajax._core import checks
+from anajax._core.aligned import aligned as aligned
 from anajax._core.types import PyTree
 from anajax.crossbar.periphery import BitSlices
 from anajax.crossbar.tiling import membership
@@ -119,19 +120,6 @@ class Counts:
         rows = [(layer.path, *(getattr(layer, n) for n in names))
                 for layer in self.layers]  # fmt: skip
         return aligned(("layer", *names), [*rows, ("all", *map(self.total, names))])
-
-
-def aligned(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table as text: names left, numbers right."""
-    texts = [[str(cell) for cell in row] for row in (head, *rows)]
-    width = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(w) if i else cell.ljust(w)
-            for i, (cell, w) in enumerate(zip(row, width, strict=True))
-        ).rstrip()
-        for row in texts
-    )
 
 
 def count(

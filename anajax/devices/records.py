@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from anajax._core import checks, python
+from anajax._core.nearest import did_you_mean
 from anajax.devices import (
     curves,
     drift,
@@ -98,8 +99,8 @@ def find_preset(name: str) -> Preset:
     if python.names_a_place(name):
         return python.load(name, "my_memory.py:my_device")
     if name not in _presets:
-        known = ", ".join(_presets)
-        checks.fail("name", "be a preset", name, f"Known: {known}.")
+        known = f"{did_you_mean(name, _presets)}Known: {', '.join(_presets)}."
+        checks.fail("name", "be a preset", name, known)
     return _presets[name]
 
 

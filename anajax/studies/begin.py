@@ -1,19 +1,18 @@
 """Before a study: files to start from, and what a config asks for."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from anajax._core import checks
+from anajax._core.aligned import aligned
 from anajax._core.disk import write_atomically
 from anajax.analysis.evaluate import HELD
-from anajax.analysis.network import AnalogNetwork
-from anajax.analysis.workload import Workload
-from anajax.costs.counts import aligned
 from anajax.studies import run
 from anajax.studies.config.durations import human
-from anajax.studies.config.study import StudyConfig
 from anajax.studies.kinds.catalog import kinds
 from anajax.studies.load import load_config
 from anajax.studies.plan import network_of
@@ -42,7 +41,65 @@ def init(folder: Path) -> list[Path]:
     return [folder / name for name in FILES]
 
 
-def check(path: Path, changes: Sequence[str] = (), data: Path | None = None) -> str:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What the study of a config will do."""
+
+    study: str
+    parts: int
+    chips: int
+    times: list[float]
+    """Seconds since the first read."""
+    network: str
+    items: int
+    """Test items."""
+    shape: tuple[int, ...]
+    """Of one of them."""
+    metric: str
+    unit: str
+    first: int
+    """Items that the digital network was tried on."""
+    digital: float
+    """Its metric on them."""
+    layers: list[dict[str, Any]]
+    """What lies on tiles: path, groups, rows, columns, tiles and weights."""
+    tiles: int
+    weights: int
+    digital_parameters: int
+    bytes_per_device: int
+    """Memory of the cells of a chip, for each device of a weight."""
+
+    def __str__(self) -> str:
+        unit = "" if self.unit == "1" else f" {self.unit}"
+        times = ", ".join(map(human, self.times))
+        rows = [
+            (
+                v["path"], f"{v['groups']} x {v['rows']} x {v['columns']}",
+                v["tiles"], v["weights"],
+            )
+            for v in self.layers
+        ]  # fmt: skip
+        rows.append(("all", "", self.tiles, self.weights))
+        header = ("layer", "matrices x rows x columns", "tiles", "weights")
+        memory = f"{self.bytes_per_device / 2**20:.3g} MiB for each device of a weight"
+        return "\n".join(
+            [
+                f"Study: {self.study}, {self.parts} parts, {self.chips} chips at "
+                f"{times}",
+                f"Network: {self.network}, {self.items} test items of shape "
+                f"{self.shape}",
+                f"Digital {self.metric} of the first {self.first} items: "
+                f"{self.digital:.4g}{unit}",
+                "",
+                *aligned(header, rows).splitlines(),
+                "",
+                f"Digital: {self.digital_parameters} other parameters",
+                f"Memory: cells of a chip take {memory}, of two pairs four times that",
+            ]
+        )
+
+
+def check(path: Path, changes: Sequence[str] = (), data: Path | None = None) -> Checked:
     """What the study of a config will do, after the checks that a run begins with.
 
     Args:
@@ -57,39 +114,32 @@ def check(path: Path, changes: Sequence[str] = (), data: Path | None = None) -> 
     config = load_config(path, changes)
     work = run.workload_of(config.workload, data)
     study = kinds()[config.study].prepare(config, work, None)
-    network = network_of(config, work)
-    return "\n".join([*_study(config, work, study.parts), "", *_layers(network)])
-
-
-def _study(config: StudyConfig, work: Workload, parts: int) -> list[str]:
+    report = network_of(config, work).report
     few = min(work.batch, len(work.x))
     outputs = work.apply(work.params, work.x[:few])
-    value = float(np.mean(np.asarray(work.metric_fn(outputs, work.y[:few]))))
-    unit = "" if work.unit == "1" else f" {work.unit}"
-    times = ", ".join(map(human, config.times))
-    return [
-        f"Study: {config.study}, {parts} parts, {config.chips} chips at {times}",
-        f"Network: {work.name}, {len(work.x)} test items of shape {work.x.shape[1:]}",
-        f"Digital {work.metric} of the first {few} items: {value:.4g}{unit}",
-    ]
-
-
-def _layers(network: AnalogNetwork) -> list[str]:
-    """What lies on tiles, and the memory that its cells take."""
-    report, rows, weights = network.report, [], 0
-    for p in report.analog:
-        size = p.groups * p.rows * p.columns
-        weights += size
-        shape = f"{p.groups} x {p.rows} x {p.columns}"
-        rows.append((p.path, shape, p.tiles, size))
-    rows.append(("all", "", report.tiles, weights))
-    table = aligned(("layer", "matrices x rows x columns", "tiles", "weights"), rows)
-    digital = [p.path for p in report.parameters if not p.sites]
-    bytes_each = 4 * (1 + HELD)
-    memory = f"{weights * bytes_each / 2**20:.3g} MiB for each device of a weight"
-    return [
-        *table.splitlines(),
-        "",
-        f"Digital: {len(digital)} other parameters",
-        f"Memory: cells of a chip take {memory}, of two pairs four times that",
-    ]
+    layers = [
+        {
+            "path": p.path, "groups": p.groups, "rows": p.rows, "columns": p.columns,
+            "tiles": p.tiles, "weights": p.groups * p.rows * p.columns,
+        }
+        for p in report.analog
+    ]  # fmt: skip
+    weights = sum(v["weights"] for v in layers)
+    return Checked(
+        study=config.study,
+        parts=study.parts,
+        chips=config.chips,
+        times=list(config.times),
+        network=work.name,
+        items=len(work.x),
+        shape=tuple(work.x.shape[1:]),
+        metric=work.metric,
+        unit=work.unit,
+        first=few,
+        digital=float(np.mean(np.asarray(work.metric_fn(outputs, work.y[:few])))),
+        layers=layers,
+        tiles=report.tiles,
+        weights=weights,
+        digital_parameters=len([p for p in report.parameters if not p.sites]),
+        bytes_per_device=4 * (1 + HELD) * weights,
+    )

@@ -1,9 +1,14 @@
 """What the network of a config costs on a chip, without running the study."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from anajax import costs
 from anajax._core import checks
+from anajax._core.nearest import did_you_mean
 from anajax.analysis.workload import Workload
 from anajax.chip import Strategies
 from anajax.costs.chips import AnyChip
@@ -30,27 +35,65 @@ def network_costs(
     )  # fmt: skip
 
 
-def text(file: Path, chip: str | None, data: Path | None) -> str:
-    """Tables of all devices of a config, the weights as `lsp_first` programs them.
+def of_config(
+    file: Path,
+    chip: str | None,
+    data: Path | None,
+    changes: Sequence[str] = (),
+) -> dict[str, costs.Costs]:
+    """Costs on all devices of a config by title, the weights as by `lsp_first`.
 
     Args:
         file: the config.
         chip: a name or file; that of the config by default, or HERMES.
         data: folder with local data sets.
+        changes: `key=value` texts that replace values.
 
     Raises:
         ValueError: for an unknown name, or a file that is no record.
     """
-    config = load_config(file)
+    config = load_config(file, changes)
     record = _chip(config, chip)
     work = run.workload_of(config.workload, data)
-    found = []
+    found = {}
     for section in devices_of(config):
         device = device_of(config, section)
         got = network_costs(work, device, lsp_first(device), record, config.times)
-        title = f"{work.name} on {device.name}, weights by lsp_first"
-        found.append(f"{title}\n{got.table()}")
-    return "\n\n".join(found)
+        found[f"{work.name} on {device.name}, weights by lsp_first"] = got
+    return found
+
+
+def text(found: Mapping[str, costs.Costs]) -> str:
+    """Tables of costs below their titles."""
+    return "\n\n".join(f"{title}\n{got.table()}" for title, got in found.items())
+
+
+def summary(found: Mapping[str, costs.Costs]) -> list[dict[str, Any]]:
+    """Costs as plain values, for JSON."""
+    return [
+        {
+            "title": title,
+            "chip": got.chip.name,
+            "basis": got.basis,
+            "source": got.chip.source,
+            "times_s": got.times,
+            "energy_uJ": np.asarray(got.per_inference),
+            "energy_by_part_uJ": {
+                part: np.asarray(e).sum(0) for part, e in got.energy.items()
+            },
+            "layers": [
+                {"path": layer.path, "tiles": layer.tiles, "products": layer.products,
+                 "seconds": got.seconds[i]}
+                for i, layer in enumerate(got.counts.layers)
+            ],
+            "latency_s": got.latency,
+            "inferences_per_s": got.throughput,
+            "TOPS_per_W": np.asarray(got.tops_per_watt),
+            "area_mm2": got.area,
+            "chips": got.chips,
+        }
+        for title, got in found.items()
+    ]  # fmt: skip
 
 
 def _chip(config: StudyConfig, name: str | None) -> AnyChip:
@@ -59,5 +102,6 @@ def _chip(config: StudyConfig, name: str | None) -> AnyChip:
         return find_chip(asked.chip)
     if name not in CHIPS and not CostOptions(chip=name).file:
         known = f"be one of {', '.join(CHIPS)}, or a .yaml file"
-        checks.fail("--chip", known, name, "Name one of these.")
+        remedy = f"{did_you_mean(name, CHIPS)}Name one of these."
+        checks.fail("--chip", known, name, remedy)
     return find_chip(name)

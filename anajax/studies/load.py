@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from anajax._core.nearest import did_you_mean
 from anajax.studies.config.messages import message
 from anajax.studies.config.overrides import override
 from anajax.studies.config.sections import require_small
@@ -77,8 +78,8 @@ def validate(data: dict[str, Any], *, folder: Path = Path()) -> StudyConfig:
     name, known = data.get("study"), kinds()
     if not isinstance(name, str) or name not in known:
         raise ValueError(
-            f"`study` must name a kind of study: got {name!r}. Known: "
-            f"{', '.join(known)}."
+            f"`study` must name a kind of study: got {name!r}. "
+            f"{did_you_mean(name, known)}Known: {', '.join(known)}."
         )
     schema = known[name].config
     try:

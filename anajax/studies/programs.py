@@ -60,7 +60,7 @@ class Programs:
             name = self.name(way)
             part = self.parts.find(name)
             done = None if part is None else str(part["strategies"])
-            site = self._site(made.Kept(folder=self.parts.folder, name=name, done=done))
+            site = self._site(self._kept(name, way.title, done))
             if way.trained:
                 params = self._training(way.through_noise)
                 site = dataclasses.replace(site, params=params)
@@ -71,12 +71,16 @@ class Programs:
         """Parameters after training; without noise the same for all devices."""
         if through_noise not in self._trained:
             name = self.case.label if through_noise else DIGITAL
-            site = self._site(made.Kept(folder=self.parts.folder, name=name))
+            site = self._site(self._kept(name, "training"))
             assert self.config.training is not None
             options = self.config.training.record
             found = train(site, options, through_noise=through_noise)
             self._trained[through_noise] = found
         return self._trained[through_noise]
+
+    def _kept(self, name: str, title: str, done: str | None = None) -> made.Kept:
+        told = self.parts.told(f"{self.case.label}: {title}")
+        return made.Kept(folder=self.parts.folder, name=name, done=done, told=told)
 
     def _site(self, kept: made.Kept) -> Site:
         return dataclasses.replace(self._empty, kept=kept)

@@ -19,7 +19,7 @@ from anajax.studies.kinds.catalog import kinds
 from anajax.studies.report import results
 from anajax.studies.store import hosts
 from anajax.studies.store.folder import Folder, Resume, check_resume, require_begun
-from anajax.studies.store.parts import Notify, Parts
+from anajax.studies.store.parts import Notify, Parts, Within
 from anajax.studies.store.versions import versions
 from anajax.workloads.catalog import load
 
@@ -91,12 +91,18 @@ def workload_of(section: WorkloadSection, data: Path | None) -> Workload:
     return own.network(section)
 
 
-def run(prepared: Prepared, *, notify: Notify = lambda text, done: None) -> xr.Dataset:
+def run(
+    prepared: Prepared,
+    *,
+    notify: Notify = lambda text, done: None,
+    within: Within = lambda stage, share: None,
+) -> xr.Dataset:
     """Do all parts that are not done, write the results, and close the folder.
 
     Args:
         prepared: from `prepare`.
-        notify: told of every part that is begun and finished.
+        notify: told of every part that is begun, goes on, and is finished.
+        within: told how much of a stage of the present part is done.
 
     Returns:
         The results, as written to `results.nc`.
@@ -109,7 +115,7 @@ def run(prepared: Prepared, *, notify: Notify = lambda text, done: None) -> xr.D
     try:
         with exact():
             digital = np.asarray(evaluate(work))
-            data = prepared.study.run(Parts(folder, notify), digital)
+            data = prepared.study.run(Parts(folder, notify, within), digital)
         data = results.finished(data, config, work, digital, folder.identity)
         folder.write(results.RESULTS, results.to_netcdf(data))
         return data

@@ -1,38 +1,81 @@
 """A device from a table of measurements: which form, and how well it explains them."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from anajax._core import checks
+from anajax._core.nearest import did_you_mean
 from anajax._core.tree import replace
 from anajax.devices.base import Device
 from anajax.devices.drift import NoDrift
+from anajax.devices.fitting.choice import (
+    TABLES,
+    Trial,
+    candidates,
+    compare,
+    verdict,
+    widened,
+)
 from anajax.devices.fitting.fit import FitResult, fit_device, table_form
 from anajax.devices.fitting.measurements import (
-    COLUMNS,
     Measured,
     group,
-    read_measurements,
     without_repeats,
 )
+from anajax.devices.fitting.sheets import clean
+from anajax.devices.fitting.sheets.clean import Readings
 from anajax.devices.read_noise import NoReadNoise
 from anajax.devices.records import find_preset, presets
 
+AUTO = "auto"
+"""The form that the data choose."""
 CELLS_PER_KNOT = 20
 """Fewer cells do not determine a deviation better than by a sixth."""
 
 
-def fit(
-    path: Path, *, form: str, knots: int, name: str, units: str = "uS"
-) -> FitResult:
-    """Fit a form to the measurements in a file.
+@dataclass(frozen=True)
+class FileFit:
+    """The fit to a file, and the forms that it was chosen from."""
+
+    found: FitResult
+    trials: list[Trial]
+    """All forms, the best first; of one form that was named, that one."""
+    data: Measured
+    readings: Readings
+
+    @property
+    def notes(self) -> list[str]:
+        """What was made of the file, which form was chosen, and what is left open."""
+        said = list(self.readings.notes)
+        said += [verdict(self.trials)] if len(self.trials) > 1 else []
+        return said + unknown(self.found)
+
+
+def fit_file(
+    path: Path,
+    *,
+    form: str = AUTO,
+    knots: int = 6,
+    name: str,
+    units: str | None = None,
+    columns: str | None = None,
+    notify: Callable[[str, int], None] = lambda form, number: None,
+) -> FileFit:
+    """Fit a form, or the form that suits the measurements in a file best.
 
     Args:
-        path: .csv or .parquet, see `anajax.devices.fit_device`.
-        form: a preset, whose constants are a start of the search, or "tables".
+        path: see `anajax.devices.fitting.sheets.clean`.
+        form: a preset, whose constants are a start of the search, "tables", or "auto"
+            for the best of them all by Schwarz's criterion.
         knots: points of each table, at most; the range is that of the targets.
         name: of the fitted device.
         units: of the conductances, see `anajax.devices.fit_device`.
+        columns: headers in the file, such as "cell=die,read=G".
+        notify: told of each form that is begun, and its number from 0 on.
 
     Returns:
         The fit; its device is valid for the range and times that were measured.
@@ -42,20 +85,73 @@ def fit(
         ValueError: if the form is unknown or does not fit the data, or columns are
             missing or not valid.
     """
-    table = read_measurements(path)
-    missing = [c for c in COLUMNS if c not in table]
-    if missing:
-        raise ValueError(
-            f"`{path}` must have the columns {', '.join(COLUMNS)}: got none named "
-            f"{', '.join(missing)}. Add them; see `anajax.devices.fit_device`."
+    readings = clean.read(path, columns=columns, units=units)
+    data = group(readings.columns, units=readings.units)
+
+    def one(form: str) -> FitResult:
+        return fit_device(
+            readings.columns,
+            form=_form(form, data, knots),
+            name=name,
+            source=f"fitted to {path.name}, form {form}",
+            units=readings.units,
         )
-    return fit_device(
-        table,
-        form=_form(form, group(table, units=units), knots),
-        name=name,
-        source=f"fitted to {path.name}, form {form}",
-        units=units,
-    )
+
+    if form != AUTO:
+        notify(form, 0)
+        found = one(form)
+        trials = [Trial(form, int(data.target.size), found)]
+        return FileFit(found, trials, data, readings)
+    trials = compare(candidates(data), one, data, notify=notify)
+    best = trials[0].found
+    assert best is not None
+    return FileFit(best, trials, data, readings)
+
+
+def fit(
+    path: Path, *, form: str, knots: int, name: str, units: str | None = None
+) -> FitResult:
+    """Fit one form to the measurements in a file, see `fit_file`."""
+    return fit_file(path, form=form, knots=knots, name=name, units=units).found
+
+
+def unknown(found: FitResult) -> list[str]:
+    """What the data do not determine, a sentence for each reason."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in found.undetermined.items():
+        by_reason.setdefault(reason, []).append(name)
+    return [
+        f"The data do not determine {', '.join(names)}: {reason}. The file has the "
+        f"value{'s' * (len(names) > 1)} above."
+        for reason, names in by_reason.items()
+    ]
+
+
+def summary(made: FileFit) -> dict[str, Any]:
+    """A fit as plain values, for JSON."""
+    found = made.found
+    parameters = [
+        {"name": p.name, "value": p.value, "standard_error": p.se,
+         "undetermined": p.undetermined or None}
+        for p in found.parameters
+    ]  # fmt: skip
+    forms = [
+        {"form": t.form, "criterion": t.criterion, "reason": t.reason or None}
+        for t in made.trials
+    ]
+    return {
+        "device": found.device.name,
+        "form": made.trials[0].form,
+        "cells": made.trials[0].cells,
+        "log_likelihood": found.log_likelihood,
+        "converged": found.converged,
+        "form_rejected": found.form_rejected,
+        "problems": problems(found),
+        "notes": made.notes,
+        "parameters": parameters,
+        "tests": list(found.tests),
+        "forms": forms,
+    }
 
 
 def problems(found: FitResult) -> list[str]:
@@ -73,15 +169,17 @@ def problems(found: FitResult) -> list[str]:
 
 
 def _form(form: str, data: Measured, knots: int) -> Device:
-    if form == "tables":
+    if form == TABLES:
         return _tables(data, knots)
     known = presets()
     if ".py:" in form:
         return find_preset(form)()
     if form not in known:
-        names = f"Known: {', '.join(known)}."
-        raise ValueError(f"`--form` must be tables or a preset: got {form!r}. {names}")
-    return known[form]()
+        hint = did_you_mean(form, [AUTO, TABLES, *known])
+        rule = f"be {AUTO}, {TABLES} or a preset"
+        known = f"{hint}Known: {', '.join(known)}."
+        checks.fail("--form", rule, repr(form), known)
+    return widened(known[form](), data)
 
 
 def _tables(data: Measured, knots: int) -> Device:

@@ -95,7 +95,7 @@ def fit_device(
     name: str = "fitted",
     source: str = "fitted to measurements",
     steps: int = 60,
-    units: str = "uS",
+    units: str | None = None,
 ) -> FitResult:
     """Estimate the parameters of a device form from measurements.
 
@@ -106,7 +106,8 @@ def fit_device(
 
     Args:
         measurements: columns cell, target, programmed, time (s), read (one row per
-            read), as a mapping or the path of a CSV or Parquet file. `programmed` is
+            read), as a mapping or the path of a file, see
+            `anajax.devices.fitting.sheets.clean`. `programmed` is
             the conductance measured right after programming; reads at time 0 that
             repeat it are left out.
         form: a device; its constants are a start of the search, and those that are
@@ -115,7 +116,8 @@ def fit_device(
         name: name of the fitted device.
         source: where the measurements come from.
         steps: largest number of steps of each search; 0 takes the form as it is.
-        units: of the conductances: S, mS, uS, nS, or ohm for resistances.
+        units: of the conductances: S, mS, uS, nS, or ohm for resistances; those of
+            the headers of a file by default, or uS.
 
     Returns:
         The fitted device with uncertainty, residuals and tests of the form.

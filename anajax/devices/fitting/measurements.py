@@ -15,12 +15,9 @@ from anajax._core.tree import replace
 from anajax._core.types import PRNGKey
 from anajax.devices.base import Device, age, program, read
 from anajax.devices.fitting.likelihood import Measured
-from anajax.devices.models.tabulated import read_csv
+from anajax.devices.fitting.sheets import clean as sheets
+from anajax.devices.fitting.sheets.names import COLUMNS, CONDUCTANCES, UNITS
 
-COLUMNS = ("cell", "target", "programmed", "time", "read")
-CONDUCTANCES = ("target", "programmed", "read")
-UNITS = {"S": 1e6, "mS": 1e3, "uS": 1.0, "nS": 1e-3, "ohm": 1e6}
-"""uS in one of each unit; of ohm, uS times ohm."""
 PLAUSIBLE = (1e-3, 1e4)
 """Between these (uS) is the largest conductance of any memory cell: beyond, a cell of
 1 gigaohm is the best conductor, or one of 100 ohm is there, less than its wires."""
@@ -29,40 +26,36 @@ OFFSET = 0.1
 Table = Mapping[str, Sequence[float] | np.ndarray]
 
 
-def read_measurements(path: str | Path) -> dict[str, np.ndarray]:
-    """The columns of a CSV or Parquet file of measurements.
+def read_measurements(
+    path: str | Path, *, columns: str | Mapping[str, str] | None = None
+) -> dict[str, np.ndarray]:
+    """The columns cell, target, programmed, time (s) and read of a file.
+
+    Conductances are in uS where headers state their units, else as they are. See
+    `anajax.devices.fitting.sheets.clean` for what is made of a file that has no column
+    programmed, a column for each time, empty reads, or several writes of a cell.
+
+    Args:
+        path: of a text file (.csv, .tsv, .txt, .dat) or .parquet.
+        columns: headers in the file by what they are, such as "cell=die,read=G".
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is neither `.csv` nor `.parquet`, or not readable.
+        ValueError: if it is of another kind, not readable, or has no such columns.
         ImportError: if Parquet is asked for without pandas and pyarrow.
     """
-    path = Path(path)
-    if path.suffix == ".csv":
-        return read_csv(path)
-    if path.suffix != ".parquet":
-        checks.fail(str(path), "end in .csv or .parquet", path.suffix, "Convert it.")
-    if not path.is_file():
-        raise FileNotFoundError(f"No file {path}: give the path of a Parquet file.")
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError("Parquet needs `pip install anajax[fit]`.") from error
-    try:
-        frame = pandas.read_parquet(path)
-    except Exception as error:  # whatever the engine raises on a damaged file
-        checks.fail(str(path), "be a Parquet file", error, "Write it again.")
-    return {str(name): frame[name].to_numpy() for name in frame}
+    return sheets.read(path, columns=columns).columns
 
 
-def group(table: Table | str | Path, *, units: str = "uS") -> Measured:
+def group(table: Table | str | Path, *, units: str | None = None) -> Measured:
     """Measurements by cell from a table with one row per read.
 
     Args:
         table: columns cell (id), target, programmed, read and time (s), as a mapping
-            of equally long columns or the path of a CSV or Parquet file. Programmed
-            and read values somewhat below zero count as zero.
-        units: of target, programmed and read: S, mS, uS, nS, or ohm for resistances.
+            of equally long columns or the path of a file. Programmed and read values
+            somewhat below zero count as zero.
+        units: of target, programmed and read: S, mS, uS, nS, or ohm for resistances;
+            those of the headers of a file by default, or uS.
 
     Raises:
         ValueError: if a column is missing, lengths differ, a number is not finite,
@@ -70,7 +63,9 @@ def group(table: Table | str | Path, *, units: str = "uS") -> Measured:
             targets or programmed values; if the units are not known.
     """
     if isinstance(table, str | Path):
-        table = read_measurements(table)
+        found = sheets.read(table, units=units)
+        table, units = found.columns, found.units
+    units = units or "uS"
     missing = [c for c in COLUMNS if c not in table]
     if missing:
         rule = f"have columns {', '.join(COLUMNS)}"

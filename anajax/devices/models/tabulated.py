@@ -1,6 +1,5 @@
 """A device from measured tables: any of the three stages, from arrays or CSV files."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from anajax._core.tree import replace
 from anajax.devices.base import Device
 from anajax.devices.curves import Table
 from anajax.devices.drift import PowerLawDrift
+from anajax.devices.fitting.sheets.text import numbers, read_text
 from anajax.devices.models.ideal import ideal
 from anajax.devices.programming import GaussianProgramming
 from anajax.devices.read_noise import FlickerRead
@@ -75,7 +75,7 @@ def tabulated(
 
 
 def read_csv(path: str | Path) -> dict[str, np.ndarray]:
-    """The numeric columns of a CSV file with a header line.
+    """The numeric columns of a text file with a header; separators as they are.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -84,27 +84,13 @@ def read_csv(path: str | Path) -> dict[str, np.ndarray]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No file {path}: give the path of a CSV file.")
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file, skipinitialspace=True))
-    if not rows:
-        checks.fail(str(path), "have data rows", "none", "Add one row per point.")
-    return {
-        name: np.array(
-            [_number(path, i, name, row[name]) for i, row in enumerate(rows)]
-        )
-        for name in rows[0]
-        if name is not None
-    }
-
-
-def _number(path: Path, row: int, column: str, text: str | None) -> float:
-    try:
-        return float(text if text is not None else "")
-    except ValueError:
-        raise ValueError(
-            f"`{path}` must hold numbers: line {row + 2}, column {column!r} has "
-            f"{text!r}. Correct the entry."
-        ) from None
+    sheet = read_text(path)
+    columns = {name: numbers(sheet, name) for name in sheet.columns}
+    for name, values in columns.items():
+        for row in np.flatnonzero(np.isnan(values))[:1]:
+            got = f"none in line {sheet.lines[row]}, column {name!r}"
+            checks.fail(str(path), "hold a number in each row", got, "Fill it in.")
+    return columns
 
 
 def _curves(stage: str, source: Source, g_max: float) -> tuple[Table, Table]:

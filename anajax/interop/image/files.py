@@ -154,6 +154,11 @@ def read(path: str | Path) -> Image:
     path = Path(path)
     folder = path if path.is_dir() else path.parent
     file = folder / MANIFEST
+    if not file.is_file():
+        remedy = "Name the folder of an image that `anajax export` wrote."
+        checks.fail(
+            "--image", f"hold an image, {MANIFEST}", f"none in {folder}", remedy
+        )
     manifest = parse(file)
     check(manifest)
     arrays = unpack(folder, manifest)

@@ -1,10 +1,10 @@
 """What pydantic finds wrong in a config, said as anajax says it."""
 
-import difflib
 import inspect
 import reprlib
 from typing import Any
 
+from anajax._core.nearest import nearest
 from anajax.studies.config.sections import Section
 
 _RULES = {
@@ -47,8 +47,10 @@ def message(error: Any, model: type[Section]) -> str:
         return text if text.startswith("`") else f"`{key}` {text}"
     if kind == "extra_forbidden":
         known = list(_fields(model, location[:-1]))
-        close = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f"Did you mean `{close[0]}`? " if close else ""
+        below = dotted_keys(_model(model, location[:-1]))
+        close = nearest(location[-1], known) or below.get(str(location[-1]), "")
+        close = ".".join([*map(str, location[:-1]), close]) if "." in close else close
+        hint = f"Did you mean `{close}`? " if close else ""
         return (
             f"`{key}` must be a known key: got {_SHORT.repr(got)}. {hint}"
             f"Known here: {', '.join(known)}."
@@ -60,9 +62,37 @@ def message(error: Any, model: type[Section]) -> str:
     if kind == "literal_error":
         rule = f"be {error['ctx']['expected']}"
     came = "nothing" if kind == "missing" else _SHORT.repr(got)
-    return (
-        f"`{key}` must {rule or error['msg']}: got {came}. {_remedy(model, location)}"
-    )
+    remedy = _as_written(model, location, kind, got) or _remedy(model, location)
+    return f"`{key}` must {rule or error['msg']}: got {came}. {remedy}"
+
+
+def _as_written(
+    model: type[Section], location: list[Any], kind: str, got: object
+) -> str:
+    """What to write in place of a word that stands alone; "" for anything else."""
+    if not isinstance(got, str) or not location:
+        return ""
+    key = str(location[-1])
+    if kind == "list_type":
+        plain = _remedy(model, location).removesuffix(".")
+        return f"{plain}, as in {key}=[{got}]."
+    if kind in ("dict_type", "model_type", "model_attributes_type"):
+        named = "name" in _fields(model, location)
+        return f"Write {'.'.join(map(str, location))}.name={got}." if named else ""
+    if kind == "float_type":
+        return _as_number(got)
+    return ""
+
+
+def _as_number(text: str) -> str:
+    """How to write a number that YAML takes for text, as it does 1e-3; "" for words."""
+    try:
+        value = float(text)
+    except ValueError:
+        return ""
+    digits, letter, power = text.lower().partition("e")
+    written = f"{digits}.0e{power}" if letter and "." not in digits else f"{value!r}"
+    return f"Write {written}: YAML reads {text} as text."
 
 
 def _is_branch(part: object) -> bool:
@@ -80,17 +110,33 @@ def _remedy(model: type[Section], location: list[Any]) -> str:
     return f"Give {field.description}."
 
 
+def dotted_keys(model: type[Section] | None) -> dict[str, str]:
+    """Where the keys of a model's sections stand, by their last names."""
+    found: dict[str, str] = {}
+    for name, field in (model.known_fields() if model else {}).items():
+        inner = _section(field.annotation)
+        for below in inner.known_fields() if inner else {}:
+            found.setdefault(below, f"{name}.{below}")
+    return found
+
+
 def _fields(model: type[Section], location: list[Any]) -> dict[str, Any]:
     """Fields of the section at `location` of a model."""
+    found = _model(model, location)
+    return found.known_fields() if found else {}
+
+
+def _model(model: type[Section], location: list[Any]) -> type[Section] | None:
+    """The section at `location` of a model."""
     for part in location:
         if isinstance(part, int):
             continue
         field = model.known_fields().get(part)
         inner = None if field is None else _section(field.annotation)
         if inner is None:
-            return {}
+            return None
         model = inner
-    return model.known_fields()
+    return model
 
 
 def _section(annotation: Any) -> type[Section] | None:

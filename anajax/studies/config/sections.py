@@ -1,7 +1,6 @@
 """What all sections of a config are made of."""
 
 import dataclasses
-import difflib
 import functools
 from typing import (
     Annotated,
@@ -18,6 +17,7 @@ from typing import (
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
+from anajax._core.nearest import did_you_mean
 from anajax._core.tree import is_pytree
 
 T = TypeVar("T")
@@ -59,8 +59,7 @@ def one_source(section: Section, keys: tuple[str, ...], remedy: str) -> None:
 
 def closest(name: str, known: Any) -> str:
     """The question whether the closest of the known names was meant, if one is near."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"Did you mean {close[0]!r}? " if close else ""
+    return did_you_mean(name, known)
 
 
 def require_small(data: Any, *, most: int = 100_000) -> None:

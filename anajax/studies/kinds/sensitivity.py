@@ -173,7 +173,8 @@ class Runner:
             def at(factor: float) -> tuple[np.ndarray, ...]:
                 """Metric of each chip, of each item, and of each subset and chip."""
                 point = numbers(layers, {name: np.asarray([factor])})
-                kept = draft.section(f"{factor:.17g}")
+                share = 1 / len(section.factors)
+                kept = draft.section(f"{factor:.17g}", share)
                 found = self.measure(point, self.config.chips, kept, stop=True)
                 of_subset = found.subset_metric[:, 0, :, 0]
                 several = found.metric[0, :, 0], found.item_metric[0, 0], of_subset

@@ -197,7 +197,7 @@ def _gradients(data: xr.Dataset) -> Block:
         f"standard errors over {data.sizes['gradient_chip']} chips. One backward pass "
         "per chip; numbers of all layers' converters count together; those without any "
         "effect are left out.",
-        header=["parameter", "value", "of the loss", "of the weight error"],
+        header=["parameter", "value", "of the loss (%/%)", "of the weight error (%/%)"],
         rows=rows,
         drawings=[
             Drawing(
@@ -245,7 +245,8 @@ def _screening(data: xr.Dataset) -> Block:
         "Mean |elementary effect| on the metric over the range of each factor, and the "
         "spread of the effects: large where an effect depends on the others."
     )
-    columns = {"total": "mean |effect|", "spread": "spread"}
+    points = format_of(data).points
+    columns = {"total": f"mean |effect| ({points})", "spread": f"spread ({points})"}
     return _design(data, "screening", "Screening (Morris)", text, columns)
 
 
@@ -254,7 +255,7 @@ def _variance(data: xr.Dataset) -> Block:
         "Of the metric, where all factors are drawn evenly in their logarithm: what "
         "involves each, and what it explains alone. ± half 90 % intervals."
     )
-    columns = {"total": "total", "first": "alone"}
+    columns = {"total": "total (share)", "first": "alone (share)"}
     return _design(data, "variance", "Shares of the variance (Sobol)", text, columns)
 
 

@@ -1,7 +1,7 @@
 """Studies of strategies: one network on one device or many, programmed in many ways."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -152,12 +152,12 @@ class Runner:
         title = f"{self.case.label}: {entry.title}"
         return self.parts.get(
             self.programs.name(entry),
-            lambda draft: self._part(entry, draft, title),
+            lambda draft: self._part(entry, draft),
             title=title,
             needs=("loss",),
         )
 
-    def _part(self, entry: Way, draft: Draft, title: str) -> dict[str, Any]:
+    def _part(self, entry: Way, draft: Draft) -> dict[str, Any]:
         program, config = self.programs.of(entry), self.study.config
         if not program.layers:
             items = np.asarray(evaluate(self.study.work, program.params))
@@ -167,9 +167,6 @@ class Runner:
             {},
             self.case.times,
             Saving(draft, config.save_every),
-            lambda tally: self.parts.notify(
-                f"{title}, {tally.taken[0]} of {config.chips} chips", False
-            ),
         )
         none = np.full(self.case.times.size, np.nan)
         expected = program.expected_error
@@ -224,7 +221,6 @@ class Runner:
         factors: Factors,
         times: Any,
         kept: Kept,
-        notify: Callable[[Tally], None] = lambda tally: None,
     ) -> Tally:
         """What all chips with a program give, factors on imperfections."""
         study, network = self.study, self.study.network
@@ -232,9 +228,7 @@ class Runner:
         placed = Placed(
             network=network, hardware=impair(hardware, factors), program=program
         )
-        return measure(
-            study.config, study.engine, placed, times, kept=kept, notify=notify
-        )
+        return measure(study.config, study.engine, placed, times, kept=kept)
 
     def require(self, label: str, parameter: str, digital: np.ndarray) -> Requirement:
         """The largest factor on an imperfection that would do for a strategy."""
@@ -247,7 +241,8 @@ class Runner:
             program, gaps = self.programs.of(entry), []
             for i, factor in enumerate(config.required.factors):
                 scaled, last = dict.fromkeys(names, factor), self.case.times[-1:]
-                found = self._measure(program, scaled, last, draft.section(f"{i}"))
+                kept = draft.section(f"{i}", 1 / len(config.required.factors))
+                found = self._measure(program, scaled, last, kept)
                 found = found.metric[0, :, 0]
                 gaps.append(sign * (float(digital.mean()) - found.astype(float)))
             factors = np.asarray(config.required.factors)

@@ -15,6 +15,7 @@ from anajax.mapping.strategy import Strategy, full_scale
 from anajax.studies.kinds import tolerance
 from anajax.studies.report import assumptions as assumed
 from anajax.studies.report import costs, figures, plots
+from anajax.studies.report.best import ranking, sentences
 from anajax.studies.report.blocks import (
     WEIGHT_ERROR,
     Block,
@@ -105,18 +106,23 @@ def _metric(data: xr.Dataset) -> Block:
     found["error"] = found["error"].where(data.family != DIGITAL)
     if data.sizes["device"] > 1:
         found = found.drop_sel(strategy=DIGITAL)
+    title, best = show.title.capitalize(), ranking(data)["best"]
     return Block(
-        title=f"{show.title.capitalize()} ({show.unit})",
+        title=f"{title} ({show.unit})",
         text="Mean over chips ± standard error of that mean"
         + ", at the times that the source of each device covers"
         * (data.sizes["device"] > 1)
-        + f".{assumed.stopping(data, 'strategy')}",
-        **table(found, show, notes=notes),
+        + f"; bold: the best mean of each time.{assumed.stopping(data, 'strategy')}",
+        **table(found, show, notes=notes, best=best),
+        points=sentences(data, show),
         drawings=[
             Drawing(
                 data.attrs["metric"],
-                f"{show.title.capitalize()} over time; line: the digital network",
+                f"{title} over time; line: the digital network",
                 partial(metric_figure, data),
+                alt=f"{title} ({show.unit}) over time after programming, a line for "
+                f"each of {', '.join(strategies(data))}; the numbers are in the table "
+                "above.",
             )
         ],
         summary=True,
@@ -212,8 +218,10 @@ def _lost(data: xr.Dataset) -> Block:
     return Block(
         title=f"Loss against the digital network ({show.points})",
         text="On the same test items, ± standard error: of the mean over chips and of "
-        "the paired difference over items together.",
-        **table(lost(data).drop_sel(strategy=DIGITAL), show),
+        "the paired difference over items together; bold: the least.",
+        **table(
+            lost(data).drop_sel(strategy=DIGITAL), show, best=ranking(data)["best"]
+        ),
     )
 
 
@@ -321,12 +329,16 @@ def _device(data: xr.Dataset) -> list[Block]:
 def metric_figure(data: xr.Dataset) -> Figure:
     """One panel per device: the metric of each strategy, and the digital network."""
     show = format_of(data)
-    return _over_time(
+    figure = _over_time(
         data,
         partial(metric_panel, look=plots.styles(strategies(data))),
         ylabel=f"{show.title} ({show.unit})",
         note="bands: ± sd over chips",
+        sharey=True,
     )
+    low, high = figure.axes[0].get_ylim()
+    figure.axes[0].set_ylim(min(low, high - 0.02 * abs(high)), high)
+    return figure
 
 
 def metric_panel(axis: Axes, one: xr.Dataset, look: Look) -> None:
@@ -340,8 +352,6 @@ def metric_panel(axis: Axes, one: xr.Dataset, look: Look) -> None:
         line = found.sel(strategy=label)
         mean, sd = line["value"].values, line["sd"].values
         plots.band(axis, x, mean, sd, label, **look[label])
-    low, high = axis.get_ylim()
-    axis.set_ylim(min(low, high - 0.02 * abs(high)), high)
 
 
 def error_figure(data: xr.Dataset) -> Figure:

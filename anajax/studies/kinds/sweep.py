@@ -134,7 +134,8 @@ class Sweep:
                     if own:
                         size = min(PART, len(members))
                         each = [variants[m] for m in own]
-                        values = self._measure(each, size, draft.section(f"{i}"))
+                        kept = draft.section(f"{i}", len(own) / len(some))
+                        values = self._measure(each, size, kept)
                         _enter(found, values, [m - some.start for m in own], len(some))
                 return found
 

@@ -19,6 +19,7 @@ class Cell:
 
     text: str
     small: str = ""
+    bold: bool = False
 
 
 def cells(*values: str | Cell) -> list[Cell]:
@@ -34,6 +35,8 @@ class Drawing:
     """Of its files, without the ending."""
     caption: str
     draw: Callable[[], Figure]
+    alt: str = ""
+    """What it shows, for those who do not see it; the caption by default."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,7 +94,8 @@ class MetricFormat:
     def beside(self, cell: Cell, value: float) -> Cell:
         """A cell with another value behind it in brackets, if there is one."""
         aside = "" if np.isnan(value) else f"({self.number(value)})"
-        return Cell(cell.text, f"{cell.small} {aside}".strip())
+        small = f"{cell.small} {aside}".strip()
+        return dataclasses.replace(cell, small=small)
 
 
 UNITS = {"%": ("%", "percentage points", 1, 2), "bit": ("bit", "bit", 1, 4)}
@@ -146,6 +150,7 @@ def table(
     rows: Sequence[str] = ("device", "strategy"),
     signed: bool = False,
     notes: xr.DataArray | None = None,
+    best: xr.DataArray | None = None,
 ) -> dict[str, Any]:
     """Header and rows of a block: values with errors, a column for each time.
 
@@ -157,10 +162,11 @@ def table(
             without a value is left out.
         signed: whether values are differences.
         notes: behind the last name of a row.
+        best: which values stand out, true for them.
     """
     named = [d for d in rows if d != "device" or found.sizes[d] > 1]
     made: list[list[Cell]] = []
-    bold = []
+    known = set() if best is None else set(map(str, best["strategy"].values))
     for place in itertools.product(*(found[d].values for d in rows)):
         where = dict(zip(rows, place, strict=True))
         one = found.sel(where)
@@ -173,8 +179,12 @@ def table(
         row = [show.cell(v, e, signed=signed) for v, e in pairs]
         if "aside" in one:
             row = list(map(show.beside, row, one["aside"].values))
-        if one.coords.get("family", "") == "optimized":
-            bold.append(len(made))
+        if best is not None and str(where["strategy"]) in known:
+            marks = best.sel(where).values
+            row = [
+                dataclasses.replace(c, bold=bool(b))
+                for c, b in zip(row, marks, strict=True)
+            ]
         made.append([*head, *row])
     header = [*named, *map(human, found.time.values)]
-    return {"header": header, "rows": made, "bold": bold}
+    return {"header": header, "rows": made}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -65,6 +66,25 @@ def compare(a: xr.Dataset, b: xr.Dataset) -> Comparison:
     else:
         found = over(second - first)
     return Comparison(found=found, unlike=unlike)
+
+
+def summary(difference: Comparison) -> dict[str, Any]:
+    """Differences as plain values, for JSON."""
+    found = difference.found
+    return {
+        "paired": difference.paired,
+        "unlike": difference.unlike,
+        "times_s": found.time.values,
+        "rows": [
+            {
+                "name": str(row),
+                "mean": one["value"].values,
+                "error": one["error"].values,
+            }
+            for row in found.row.values
+            for one in [found.sel(row=row)]
+        ],
+    }
 
 
 def _by_row(data: xr.Dataset) -> xr.DataArray | None:

@@ -9,10 +9,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import norm
 
 from anajax.chip import Strategies
-from anajax.devices.fitting.fit import FitResult
 from anajax.mapping.strategy import Strategy, encode
 from anajax.studies.config.durations import human
 from anajax.studies.report.plots import COLORS, OPTIMIZED, SECOND, instants, panels
@@ -167,27 +165,3 @@ def _representative(value: Strategies) -> tuple[str, Strategy]:
         return "", value
     path = list(value)[-1]
     return path, value[path]
-
-
-def residual_figure(found: FitResult) -> Figure:
-    """Residuals of both stages: over the target, over time, and their quantiles."""
-    rest = found.residuals
-    figure = Figure(figsize=(9, 5.4), layout="constrained")
-    axes = figure.subplots(2, 3, sharey=True)
-    stages = {"programming": rest.programming, "read": rest.read}
-    for row, (stage, z) in zip(axes, stages.items(), strict=True):
-        known = np.isfinite(z)
-        values, target, time = z[known], rest.target[known], rest.time[known]
-        dots = {"s": 4, "color": OPTIMIZED, "alpha": 0.4, "lw": 0}
-        row[0].scatter(target, values, **dots)
-        row[0].set(xlabel="target (µS)", ylabel=f"{stage} residual (sd)")
-        row[1].scatter(np.maximum(time, 0.1), values, **dots)
-        row[1].set(xlabel="time (s; 0 s at 0.1)", xscale="log")
-        expected = norm.ppf((np.arange(values.size) + 0.5) / max(values.size, 1))
-        row[2].plot(expected, np.sort(values), ".", ms=3, color=OPTIMIZED)
-        row[2].plot([-4, 4], [-4, 4], color=COLORS[0], lw=1)
-        row[2].set(xlabel="standard normal quantile (sd)")
-        for axis in row[:2]:
-            axis.axhline(0, color=COLORS[0], lw=1)
-    figure.suptitle(f"Residuals of {found.device.name}", fontsize=11)
-    return figure

@@ -91,7 +91,7 @@ def figure(tables: Sequence[xr.Dataset]) -> Figure:
     for data in tables:
         known |= {k: v for k, v in strategies(data).items() if k not in known}
     look = plots.styles(known)
-    return plots.panels(
+    drawn = plots.panels(
         [
             (
                 f"{data.attrs['workload']}, {device}",
@@ -106,6 +106,17 @@ def figure(tables: Sequence[xr.Dataset]) -> Figure:
         note="bands: ± sd over chips",
         legend=min(6, 2 * len(tables)),
     )
+    for column in range(len(tables)):
+        _one_range(drawn.axes[column :: len(tables)])
+    return drawn
+
+
+def _one_range(axes: Sequence[Axes]) -> None:
+    """Give panels of one network, on several devices, the same range."""
+    shown = [axis for axis in axes if axis.axison]
+    ends = np.array([axis.get_ylim() for axis in shown])
+    for axis in shown:
+        axis.set_ylim(ends[:, 0].min(), ends[:, 1].max())
 
 
 def _panel(axis: Axes, data: xr.Dataset, device: str, look: Look) -> None:

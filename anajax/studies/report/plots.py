@@ -150,6 +150,9 @@ def band(
     """A line in a band of ± `half`."""
     style = {"color": OPTIMIZED, "lw": 1.4} | style
     color = style["color"]
+    if len(x) == 1:  # a band has no width
+        axis.errorbar(x, mean, half, label=label, capsize=2, **style)
+        return
     axis.fill_between(x, mean - half, mean + half, color=color, alpha=0.15, lw=0)
     axis.plot(x, mean, label=label, **style)
 

@@ -93,10 +93,23 @@ def html(
         trim_blocks=True,
     )
     template = environment.get_template("report.html.j2")
-    code = {name: base64.b64encode(content).decode() for name, content in drawn.items()}
+    code = {d.name: _image(d.name, drawn) for block in blocks for d in block.drawings}
     return template.render(
         title=title, lead=lead, warnings=warnings, blocks=blocks, drawn=code
     ).encode()
+
+
+LARGEST = 300_000
+"""Bytes of a drawing beyond which the page has it as pixels, to stay below 2 MB."""
+
+
+def _image(name: str, drawn: Mapping[str, bytes]) -> str:
+    """A figure as the page holds it: as a drawing, or as pixels where that is large."""
+    kind, mime = "svg", "svg+xml"
+    if len(drawn[f"{name}.svg"]) > LARGEST:
+        kind = mime = "png"
+    content = base64.b64encode(drawn[f"{name}.{kind}"]).decode()
+    return f"data:image/{mime};base64,{content}"
 
 
 def summary(data: xr.Dataset) -> list[Block]:

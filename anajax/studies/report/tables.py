@@ -1,5 +1,6 @@
 """Results as plain tables, one of each set of dimensions, and figures as PDF."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from anajax.programming import strategy_file
 from anajax.studies.kinds.catalog import kind_of
 from anajax.studies.report import results
 from anajax.studies.report.plots import render
+from anajax.studies.report.statistics import over
 
 Form = Literal["csv", "parquet", "pdf"]
 """What is written: tables, or figures."""
@@ -67,6 +69,33 @@ def tables(data: xr.Dataset) -> dict[str, Any]:
         else:
             found["study"] = xr.Dataset.to_pandas(data[names]).to_frame().T
     return found
+
+
+SMALL = 1000
+"""Entries of an array that a summary shows, at most."""
+
+
+def summary(data: xr.Dataset) -> dict[str, Any]:
+    """The results in short, for JSON: the metric over chips, and all small arrays."""
+    name, rows = str(data.attrs["metric"]), []
+    if name in data:
+        found, count = over(data[name]), data[name].notnull().sum("chip")
+        dims = list(map(str, found["value"].dims))
+        for place in itertools.product(*(range(found.sizes[d]) for d in dims)):
+            at = dict(zip(dims, place, strict=True))
+            one = found.isel(at)
+            if bool(one["value"].notnull()):
+                where = {d: found[d].values[i].item() for d, i in at.items()}
+                numbers = {"mean": one["value"].item(), "standard_error": one["error"]}
+                rows.append({**where, **numbers, "chips": count.isel(at).item()})
+    small = {
+        str(n): {"dims": list(map(str, v.dims)), "values": v.values}
+        for n, v in data.variables.items()
+        if v.size <= SMALL and not {"chip", "item"} & set(map(str, v.dims))
+    }
+    keys = ("study", "workload", "metric", "unit", "better", "digital_metric", "items")
+    about = {key: data.attrs[key] for key in (*keys, "seed")}
+    return {**about, "rows": rows, "arrays": small}
 
 
 def _parquet(frame: Any) -> bytes:

@@ -1,17 +1,19 @@
 """Tables in the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import xarray as xr
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from anajax.devices.base import Device
+from anajax.devices.fitting.choice import Trial
 from anajax.devices.fitting.fit import FitResult
 from anajax.studies.config.durations import human
 from anajax.studies.report import report
-from anajax.studies.report.blocks import Block, MetricFormat, cells, table
+from anajax.studies.report.blocks import Block, Cell, MetricFormat, cells, table
 from anajax.studies.report.comparison import Comparison
 
 
@@ -21,14 +23,18 @@ def console(*, error: bool = False) -> Console:
     return made if made.is_terminal else Console(stderr=error, width=150)
 
 
-def show(table: Table) -> None:
-    """Print a table."""
+def show(table: Table | Text) -> None:
+    """Print a table, or a sentence."""
     console().print(table)
 
 
-def summary(data: xr.Dataset) -> list[Table]:
-    """What the results of a study of any kind say in short."""
-    return [_plain(block) for block in report.summary(data)]
+def summary(data: xr.Dataset) -> list[Table | Text]:
+    """What the results of a study of any kind say in short: tables, and sentences."""
+    found: list[Table | Text] = []
+    for block in report.summary(data):
+        found.append(_plain(block))
+        found += [Text(point) for point in block.points]
+    return found
 
 
 def comparison(found: Comparison, show: MetricFormat) -> Table:
@@ -55,10 +61,32 @@ def parameters(found: FitResult) -> Table:
     """Estimates of a fitted device with standard errors and 95 % intervals."""
     rows = []
     for p in found.parameters:
-        interval = "{:.4g} to {:.4g}".format(*p.interval)
-        rows.append(cells(p.name, f"{p.value:.5g}", f"{p.se:.2g}", interval))
+        known = f"{p.se:.2g}", "{:.4g} to {:.4g}".format(*p.interval)
+        said = ("", "not determined") if p.undetermined else known
+        rows.append(cells(p.name, f"{p.value:.5g}", *said))
     title = f"Device {found.device.name}: parameters"
     header = ["parameter", "value", "standard error", "95 % interval"]
+    return _plain(Block(title=title, header=header, rows=rows))
+
+
+def forms(trials: Sequence[Trial]) -> Table:
+    """All forms that were tried, the best first, and how well they explain the data."""
+    rows, best = [], min(t.criterion for t in trials)
+    for trial in trials:
+        found = trial.found
+        if found is None:
+            rows.append(cells(trial.form, "", "", "", trial.reason))
+            continue
+        said = "rejected by the tests" if found.form_rejected else "not rejected"
+        said = said if found.converged else "not at a maximum"
+        rows.append(
+            cells(
+                trial.form, str(len(found.parameters)), f"{found.log_likelihood:.1f}",
+                f"{trial.criterion - best:.1f}", said,
+            )
+        )  # fmt: skip
+    header = ["form", "parameters", "log likelihood", "criterion - least", "verdict"]
+    title = "Forms, by Schwarz's criterion (less is better)"
     return _plain(Block(title=title, header=header, rows=rows))
 
 
@@ -76,8 +104,13 @@ def _plain(block: Block, justify: Any = "right") -> Table:
     for i, name in enumerate(block.header):
         made.add_column(name, justify=justify if i else "left", overflow="fold")
     for row in block.rows:
-        made.add_row(*(f"{c.text} {c.small}".strip() for c in row))
+        made.add_row(*map(_shown, row))
     return made
+
+
+def _shown(cell: Cell) -> Text:
+    style = "bold" if cell.bold else ""
+    return Text(f"{cell.text} {cell.small}".strip(), style)
 
 
 def _range(device: Device) -> str:

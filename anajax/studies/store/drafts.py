@@ -24,11 +24,20 @@ EVERY = 15.0
 """Seconds between two savings; more where they take over a tenth of the time."""
 
 
+Told = Callable[[str, float, str], None]
+"""`told(stage, share, text)`: how much of a stage is done, 0 to 1, and it in words."""
+
+
+def tell_nobody(stage: str, share: float, text: str) -> None:
+    """Nobody waits for what is done."""
+
+
 class Draft:
     """What there is of a part that is not done."""
 
-    def __init__(self, folder: Folder, name: str):
+    def __init__(self, folder: Folder, name: str, told: Told = tell_nobody):
         self.folder, self.file = folder, f"{FOLDER}/{name}"
+        self.told, self.shares = told, dict[str, float]()
         self._saved, self._took = time.monotonic(), 0.0
 
     def load(self) -> bytes | None:
@@ -51,12 +60,27 @@ class Draft:
         return {} if content is None else unpacked(content)
 
     def save_arrays(self, values: Mapping[str, Any], *, now: bool = False) -> None:
-        """`save` arrays by name."""
+        """`save` arrays by name, and tell how many chips are done."""
+        self.tell(values)
         self.save(lambda: packed(as_arrays(values)), now=now)
 
-    def section(self, mark: str) -> "Section":
-        """A measurement of several that are kept in this draft."""
-        return Section(self, f"{mark}:")
+    def section(self, mark: str, share: float = 1.0) -> "Section":
+        """A measurement of several that are kept in this draft.
+
+        Args:
+            mark: tells them apart.
+            share: of the whole part, as far as is known.
+        """
+        return Section(self, f"{mark}:", share)
+
+    def tell(self, values: Mapping[str, Any], mark: str = "", share: float = 1) -> None:
+        """Tell how many chips of a measurement are done."""
+        if "done" not in values:
+            return
+        done = np.asarray(values["done"])
+        self.shares[mark] = share * float(done.mean())
+        text = f"{int(done.sum())} of {done.size} chips"
+        self.told("chips", min(sum(self.shares.values()), 1.0), text)
 
     @functools.cached_property
     def known(self) -> Arrays:
@@ -71,8 +95,8 @@ class Draft:
 class Section:
     """Arrays by names that begin with a mark, among the others of a draft."""
 
-    def __init__(self, draft: Draft, mark: str):
-        self.draft, self.mark = draft, mark
+    def __init__(self, draft: Draft, mark: str, share: float = 1.0):
+        self.draft, self.mark, self.share = draft, mark, share
 
     def load_arrays(self) -> Arrays:
         """Arrays that were saved last, or none."""
@@ -81,8 +105,9 @@ class Section:
 
     def save_arrays(self, values: Mapping[str, Any]) -> None:
         """Save arrays beside those of other sections, if it is time to."""
+        self.draft.tell(values, self.mark, self.share)
         self.draft.known.update({f"{self.mark}{k}": v for k, v in values.items()})
-        self.draft.save_arrays(self.draft.known)
+        self.draft.save(lambda: packed(as_arrays(self.draft.known)))
 
 
 class Saving:
@@ -139,6 +164,9 @@ class Course:
             leaves = {f"{i}": v for i, v in enumerate(jax.tree.leaves(state))}
             return packed(as_arrays(leaves | {"step": step}))
 
+        if self.last:
+            text = f"step {step} of {self.last}"
+            self.draft.told("steps", step / self.last, text)
         self.draft.save(make, now=step == self.last)
 
 

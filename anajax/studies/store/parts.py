@@ -3,19 +3,36 @@
 from collections.abc import Callable, Collection, Mapping
 
 from anajax.analysis.engine import Arrays
-from anajax.studies.store.drafts import Draft, as_arrays, packed, unpacked
+from anajax.studies.store.drafts import Draft, Told, as_arrays, packed, unpacked
 from anajax.studies.store.folder import Folder
 
 Notify = Callable[[str, bool], None]
-"""`notify(text, done)`: a part was begun (`done` false) or finished."""
+"""`notify(text, done)`: a part was begun or goes on (`done` false), or is finished."""
+Within = Callable[[str, float], None]
+"""`within(stage, share)`: how much of a stage of the present part is done, 0 to 1."""
 
 
 class Parts:
     """The parts of a study in its folder, each saved as soon as it is done."""
 
-    def __init__(self, folder: Folder, notify: Notify):
+    def __init__(
+        self,
+        folder: Folder,
+        notify: Notify,
+        within: Within = lambda stage, share: None,
+    ):
         self.folder = folder
         self.notify = notify
+        self.within = within
+
+    def told(self, title: str) -> Told:
+        """What a part of that title tells while it goes on."""
+
+        def tell(stage: str, share: float, text: str) -> None:
+            self.within(stage, share)
+            self.notify(f"{title}, {text}", False)
+
+        return tell
 
     def get(
         self,
@@ -40,7 +57,7 @@ class Parts:
         self.notify(title, False)
         found = self.find(name)
         if found is None:
-            draft = Draft(self.folder, f"{name}.npz")
+            draft = Draft(self.folder, f"{name}.npz", self.told(title))
             content = packed(as_arrays(compute(draft)))
             self.folder.write(_file(name), content)
             draft.drop()

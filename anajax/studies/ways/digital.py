@@ -114,7 +114,9 @@ def train(site: Site, options: TrainingOptions, *, through_noise: bool) -> PyTre
             digital=work.apply, energy=spend, **goal,
         )  # fmt: skip
         key = rng.path_key(site.key, targets_file.TRAINED)
-        return targets_file.params_to_bytes(loop(key, site.kept.course("")))
+        return targets_file.params_to_bytes(
+            loop(key, site.kept.course("", chosen.steps))
+        )
 
     content = site.kept.file(targets_file.TRAINED, make)
     return targets_file.params_from_bytes(content, work.params)

@@ -7,7 +7,7 @@ from typing import Any
 
 from anajax.mapping.strategy import Strategy
 from anajax.programming.strategy_file import from_text, to_text
-from anajax.studies.store.drafts import Course, Draft
+from anajax.studies.store.drafts import Course, Draft, Told, tell_nobody
 from anajax.studies.store.folder import Folder
 
 AT_ONCE = 32
@@ -23,6 +23,8 @@ class Kept:
     """Of the device and the way, fit for a file name."""
     done: str | None = None
     """Text of the strategies that were found, if all of them were."""
+    told: Told = tell_nobody
+    """How far a descent is."""
 
     def strategies(
         self,
@@ -64,7 +66,8 @@ class Kept:
         """
         if self.folder is None:
             return None
-        return Course(Draft(self.folder, f"{self.name}{what}.npz"), last=steps)
+        draft = Draft(self.folder, f"{self.name}{what}.npz", self.told)
+        return Course(draft, last=steps)
 
     @functools.cached_property
     def _draft(self) -> Draft:

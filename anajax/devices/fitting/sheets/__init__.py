@@ -1,0 +1,1 @@
+"""Tables of measurements as laboratories keep them, made into plain columns."""

@@ -1,0 +1,126 @@
+"""How long a study will still take, told from what its parts have taken.
+
+A part begins with what is done once (a search, compiling) and has stages whose share is
+told: steps of a descent, chips. A stage goes on at its pace, the seconds of all of it
+but for what came before it was first told of. Parts to come take what parts before them
+took; of the first one, which compiles for all, only the paces count where there is
+another.
+"""
+
+import time
+from collections.abc import Callable
+
+ALREADY = 0.2
+"""Seconds below which a part was there before: it tells nothing of the others."""
+CHIPS = "chips"
+"""The stage that every part with stages ends with."""
+FIRST_SHARE = 0.25
+"""A pace from less of a stage than this is mixed with the one before."""
+
+
+class Clock:
+    """Keeps the times of a study.
+
+    Args:
+        parts: of the study.
+        now: seconds on some clock.
+    """
+
+    def __init__(self, parts: int, now: Callable[[], float] = time.monotonic):
+        self.parts, self.now = parts, now
+        self.done = 0
+        self._begun = now()
+        self._paces: dict[str, float] = {}
+        self._own: dict[str, list[tuple[float, float]]] = {}
+        self._once: list[float] = []
+        self._steps: list[float] = []
+        self._plain: list[float] = []
+
+    def within(self, stage: str, share: float) -> None:
+        """A stage of the present part is done to this share."""
+        told = self._own.setdefault(stage, [])
+        if told and share <= told[-1][1]:
+            told.clear()  # the stage began again
+        told.append((self.now(), share))
+
+    def finish(self) -> None:
+        """The present part is done."""
+        took = self.now() - self._begun
+        paces = self._present()
+        self._paces |= paces
+        self.done += 1
+        if took > ALREADY:
+            self._plain.append(took)
+            if paces:
+                self._once.append(max(took - sum(paces.values()), 0.0))
+                self._steps.append(_steps(paces))
+        self._begun, self._own = self.now(), {}
+
+    @property
+    def share(self) -> float:
+        """How much of the study is done, 0 to 1, parts counted alike."""
+        stages = [told[-1][1] for told in self._own.values() if told]
+        return min((self.done + (stages[-1] if stages else 0.0)) / self.parts, 1.0)
+
+    def left(self) -> float | None:
+        """Seconds that the study still takes; None while there is no telling."""
+        if not self._plain and not self._present():
+            return None
+        to_come = max(self.parts - self.done - 1, 0)
+        present = self._of_present() if self.done < self.parts else 0.0
+        return present + to_come * self._typical()
+
+    def _present(self) -> dict[str, float]:
+        """Paces of the stages of this part, as far as they can be told."""
+        found = {}
+        for stage, told in self._own.items():
+            if len(told) > 1:
+                (begun, low), (last, high) = told[0], told[-1]
+                pace, before = (last - begun) / (high - low), self._paces.get(stage)
+                weight = min((high - low) / FIRST_SHARE, 1.0)
+                if before is not None:
+                    pace = weight * pace + (1 - weight) * before
+                found[stage] = pace
+        return found
+
+    def _of_present(self) -> float:
+        """Seconds that the present part still takes."""
+        if not any(self._own.values()):
+            return max(self._typical() - (self.now() - self._begun), 0.0)
+        paces, left = self._paces | self._present(), 0.0
+        for stage, pace in paces.items():
+            told = self._own.get(stage)
+            if told:
+                at, share = told[-1]
+                left += max(pace * (1 - share) - (self.now() - at), 0.0)
+            elif stage == CHIPS:
+                left += pace
+        return left
+
+    def _typical(self) -> float:
+        """Seconds of a part to come."""
+        paces = self._paces | self._present()
+        if CHIPS not in paces:
+            later = self._plain[1:] or self._plain
+            return _mean(later)
+        steps = [*self._steps, *([_steps(self._present())] if self._own else [])]
+        return paces[CHIPS] + _mean(steps) + self._once_typical()
+
+    def _once_typical(self) -> float:
+        """Seconds that a part takes before its stages, and between them."""
+        later = list(self._once[1:])
+        told = next((t for t in self._own.values() if t), None)
+        if self.done and told:  # what the present part took before its first share
+            here, stage = told[0][0] - self._begun, next(iter(self._own))
+            pace = (self._paces | self._present()).get(stage, 0.0)
+            later.append(max(here - pace * told[0][1], 0.0))
+        return _mean(later)
+
+
+def _steps(paces: dict[str, float]) -> float:
+    """Seconds of all stages but chips."""
+    return sum(paces.values()) - paces.get(CHIPS, 0.0)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

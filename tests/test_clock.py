@@ -1,0 +1,124 @@
+"""The time left of a study: within 30 % from the second part on."""
+
+import io
+
+import numpy as np
+import pytest
+import tiny_study
+from rich.console import Console
+
+from anajax.cli import progress
+from anajax.studies import run
+from anajax.studies.report import terminal
+from anajax.studies.store.clock import Clock
+
+
+class Study:
+    """A study on a clock of its own: parts that search, learn in steps, measure chips.
+
+    Args:
+        parts: seconds of each: before anything is told, of its steps, and of its chips.
+        chips: that are told of one by one.
+        compiles: seconds before the first chip of the first part.
+    """
+
+    def __init__(self, parts, *, chips=10, compiles=20.0, seed=0):
+        self.time, self.parts, self.chips = 0.0, parts, chips
+        self.compiles, self.random = compiles, np.random.default_rng(seed)
+        self.clock = Clock(len(parts), lambda: self.time)
+
+    def run(self):
+        """Times, and what the clock says is left at them, from the second part on."""
+        told = []
+        for i, (once, steps, chips) in enumerate(self.parts):
+            self.time += once
+            for k in range(5 if steps else 0):
+                self.time += steps / 5 * self.random.uniform(0.9, 1.1)
+                self.clock.within("steps", (k + 1) / 5)
+                told.append((i, self.time, self.clock.left()))
+            self.time += self.compiles * (i == 0)
+            for k in range(self.chips):
+                self.time += chips / self.chips * self.random.uniform(0.8, 1.2)
+                self.clock.within("chips", (k + 1) / self.chips)
+                told.append((i, self.time, self.clock.left()))
+            self.clock.finish()
+            told.append((i, self.time, self.clock.left()))
+        return [(self.time - t, left) for i, t, left in told if i]
+
+
+ALIKE = {
+    "chips alone": [(0.0, 0.0, 30.0)] * 5,
+    "searches": [(12.0, 0.0, 30.0)] * 5,
+    "steps": [(0.0, 40.0, 30.0)] * 4,
+    "many short": [(0.1, 0.0, 1.0)] * 40,
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+@pytest.mark.parametrize("compiles", [0.0, 5.0, 60.0])
+def test_the_time_left_is_right_from_the_second_part_on(name, compiles):
+    for seed in range(5):
+        for true, left in Study(ALIKE[name], compiles=compiles, seed=seed).run():
+            whole = sum(map(sum, ALIKE[name]))
+            assert abs(left - true) < 0.3 * true + 0.02 * whole, (true, left)
+
+
+def test_nothing_is_said_before_anything_is_known():
+    study = Study(ALIKE["searches"])
+    assert study.clock.left() is None and study.clock.share == 0
+    study.time += 30
+    study.clock.within("chips", 0.1)
+    assert study.clock.left() is None  # what came before may not come again
+    study.time += 3
+    study.clock.within("chips", 0.2)
+    assert study.clock.left() == pytest.approx(30 * 0.8 + 4 * 30)
+    assert study.clock.share == pytest.approx(0.2 / 5)
+
+
+def test_parts_that_were_there_tell_nothing():
+    study = Study([(0.0, 0.0, 10.0)] * 4)
+    for _ in range(2):
+        study.time += 0.01
+        study.clock.finish()
+    assert study.clock.left() is None
+    study.time += 10
+    study.clock.finish()
+    assert study.clock.left() == pytest.approx(10)
+    study.time += 4
+    assert study.clock.left() == pytest.approx(6)
+
+
+def test_words_for_the_time_left():
+    clock = Clock(2, lambda: 0.0)
+    for left, words in (
+        (None, ""),
+        (0.2, "1 s"),
+        (80, "80 s"),
+        (1e3, "17 min"),
+        (1e4, "2.8 h"),
+    ):
+        clock.left = lambda left=left: left
+        assert progress.remaining(clock) == (f"about {words} left" if words else "")
+
+
+def test_a_study_tells_its_chips_and_a_log_has_a_line_a_part(
+    tmp_path, monkeypatch, capsys
+):
+    tiny_study.use(monkeypatch)
+    plain = Console(file=io.StringIO(), width=150)
+    monkeypatch.setattr(terminal, "console", lambda error=False: plain)
+    study, told = tiny_study.prepared(tmp_path / "out", strategies=["single_pair"]), []
+    with progress.follow(1) as (notify, within):
+
+        def note(text, done):
+            told.append((text, done))
+            notify(text, done)
+
+        run.run(study, notify=note, within=within)
+    name = "state_independent: single_pair"
+    chips = [(f"{name}, {i} of 3 chips", False) for i in (1, 2, 3)]
+    assert told == [(name, False), *chips, (name, True)]
+    assert capsys.readouterr().err.splitlines() == [f"1/1 {name}"]
+    with progress.follow(1, quiet=True) as (notify, within):
+        notify(name, True)
+    assert capsys.readouterr().err == ""

@@ -32,6 +32,14 @@ from anajax.devices.base import Device, check_times
 from anajax.mapping.layout import Layout
 from anajax.mapping.strategy import Normalize, check_strategy
 from anajax.mapping.weight_error import moment_table
+from anajax.programming.end_to_end.held_out import (
+    CHIPS,
+    Rate,
+    check_held,
+    check_rate,
+    learn,
+    number,
+)
 from anajax.programming.end_to_end.targets import Apply, Checkpoint, Loss
 from anajax.programming.end_to_end.targets import distillation as distillation
 from anajax.programming.end_to_end.task import noisy_weights
@@ -247,14 +255,23 @@ class TrainOptions:
     steps: int = option(400, "1 gradient step or more", least=1)
     chips: int = option(2, "1 chip a step or more", least=1)
     batch: int = option(64, "1 input a step or more", least=1)
-    rate: float = option(0.01, "a number above 0", above=0)
-    """Of Adam, with a cosine to zero."""
+    rate: Rate = option(0.01, 'a number above 0, or "auto"', above=0)
+    """Of Adam, with a cosine to zero; "auto" finds it with half of the steps."""
+    never_worse: bool = option(
+        False, "true to keep what is best on held-out inputs, the start included"
+    )
     clip: float | None = option(
         None, "a bound of weights in standard deviations, or null", above=0
     )
 
     def __post_init__(self) -> None:
         checks.words(self)
+        check_rate("rate", self.rate)
+
+    @property
+    def needs_held(self) -> bool:
+        """Whether training asks for inputs that nothing is learned on."""
+        return self.never_worse or self.rate == "auto"
 
 
 Train = Callable[..., PyTree]
@@ -273,6 +290,7 @@ def trainer(
     labels: JArray | np.ndarray | None = None,
     loss: Loss = distillation,
     energy: Spend | None = None,
+    held: tuple[Any, Any] | None = None,
     notify: Callable[[int], None] = lambda step: None,
 ) -> Train:
     """Training through noise, towards the digital network or towards labels.
@@ -291,41 +309,68 @@ def trainer(
         labels: `[items ...]`, handed to `loss` in place of digital outputs.
         loss: of outputs and digital outputs (distillation by default), or labels.
         energy: what the energy of the array adds, from `anajax.costs.spending`.
+        held: inputs that nothing is learned on, and their labels or None, to choose the
+            rate and what to keep with.
         notify: told of every step.
     """
     goal = apply if digital is None else digital
     x, y = jnp.asarray(inputs), None if labels is None else jnp.asarray(labels)
-    rate = optax.cosine_decay_schedule(options.rate, options.steps)
     clip = [] if options.clip is None else [clip_weights(sigmas=options.clip)]
-    optimizer = optax.chain(optax.adam(rate), *clip)
+    adam = optax.inject_hyperparams(optax.adam)(learning_rate=1.0)
+    optimizer = optax.chain(adam, *clip)
+    careful = check_held(held, number(options.rate), options.never_worse)
 
-    def cost(now: PyTree, rows: Any, key: PRNGKey) -> Any:
-        wanted = goal(params, x[rows]) if y is None else y[rows]
-        keys = rng.streams(key, rng.Stage.CHIP, jnp.arange(options.chips))
-        held = (now if noise is None else noise(now, k) for k in keys)
-        value = sum(loss(apply(p, x[rows]), wanted) for p in held) / options.chips
+    def cost(now: PyTree, x: Any, wanted: Any, keys: PRNGKey) -> Any:
+        some = (now if noise is None else noise(now, k) for k in keys)
+        value = sum(loss(apply(p, x), wanted) for p in some) / len(keys)
         return value if energy is None else value + energy(now, value)
 
     @jax.jit
-    def step(key: PRNGKey, now: PyTree, state: Any, i: Any) -> Any:
+    def step(key: PRNGKey, carry: Any, i: Any, rate: Any) -> Any:
+        now, state = carry
         k = rng.stream(key, rng.Stage.TRAIN, i)
         size = min(options.batch, x.shape[0])
         data = rng.stream(k, rng.Stage.DATA)
         rows = jr.randint(data, (size,), 0, x.shape[0])
-        grads = jax.grad(cost)(now, rows, k)
+        wanted = goal(params, x[rows]) if y is None else y[rows]
+        keys = rng.streams(k, rng.Stage.CHIP, jnp.arange(options.chips))
+        value, grads = jax.value_and_grad(cost)(now, x[rows], wanted, keys)
+        state[0].hyperparams["learning_rate"] = rate
         updates, state = optimizer.update(grads, state, now)
-        return optax.apply_updates(now, updates), state
+        return (optax.apply_updates(now, updates), state), value
+
+    one_loss = jax.jit(lambda now, x, wanted, key: cost(now, x, wanted, key[None]))
+
+    def judge(key: PRNGKey) -> Callable[[PyTree], Any]:
+        assert held is not None
+        inputs = jnp.asarray(held[0])
+        wanted = goal(params, inputs) if y is None else jnp.asarray(held[1])
+        apart = rng.path_key(key, "held_out")
+        keys = rng.streams(apart, rng.Stage.CHIP, jnp.arange(CHIPS))
+        return lambda now: jnp.mean(
+            jnp.stack([one_loss(now, inputs, wanted, k) for k in keys])
+        )
 
     def train(key: PRNGKey, checkpoint: Checkpoint | None = None) -> PyTree:
-        now, done = (params, optimizer.init(params)), 0
+        carry, done = (params, optimizer.init(params)), 0
+        if careful:
+            return learn(
+                carry,
+                lambda carry, i, rate, share: step(key, carry, i, rate * share),
+                judge(key), steps=options.steps, rate=number(options.rate),
+                never_worse=options.never_worse, checkpoint=checkpoint,
+                notify=lambda i, _: notify(i),
+            )[0]  # fmt: skip
+        rate: Any = options.rate
+        schedule = optax.cosine_decay_schedule(rate, options.steps)
         if checkpoint is not None:
-            done, now = checkpoint.restore(now)
+            done, carry = checkpoint.restore(carry)
         for i in range(done, options.steps):
-            now = step(key, *now, jnp.asarray(i))
+            carry, _ = step(key, carry, jnp.asarray(i), schedule(i))
             notify(i)
             if checkpoint is not None:
-                jax.block_until_ready(now)  # else all steps would be under way
-                checkpoint.save(i + 1, now)
-        return now[0]
+                jax.block_until_ready(carry)  # else all steps would be under way
+                checkpoint.save(i + 1, carry)
+        return carry[0]
 
     return train

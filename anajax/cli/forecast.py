@@ -15,6 +15,10 @@ def plan(
     sizes: Annotated[
         Path | None, typer.Option(help="config.json of a Llama, for its shapes.")
     ] = None,
+    error: Annotated[
+        float | None,
+        typer.Option(help="Standard error of the loss: a pilot finds what it takes."),
+    ] = None,
     data: Data = None,
 ) -> None:
     """Say how many devices, how much memory and how long the study of CONFIG takes."""
@@ -27,3 +31,14 @@ def plan(
         with working("measuring this machine"):
             found = forecast(asked, data=data, sizes=sizes)
         typer.echo(str(found))
+        if error is not None:
+            from anajax.studies.power import pilot
+
+            with working("measuring a few chips"):
+                seen = pilot(asked, data=data)
+            chips, items = seen.needed(error)
+            typer.echo(
+                f"standard error      {error:g} takes {chips} chips and {items} of "
+                f"{seen.most} items (pilot: {seen.of_chips:.2g} from chip to chip, "
+                f"{seen.of_items:.2g} from item to item)"
+            )

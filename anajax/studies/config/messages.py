@@ -67,6 +67,8 @@ def message(error: Any, model: type[Section]) -> str:
 
 def _is_branch(part: object) -> bool:
     """Whether a part of a location is pydantic's name for a branch of a union."""
+    if part == "constrained-float":
+        return True
     return isinstance(part, str) and ("[" in part or "(" in part)
 
 

@@ -16,8 +16,9 @@ from anajax.costs.objective import layers_share, strategy_share
 from anajax.mapping import density
 from anajax.mapping.weight_error import moment_table
 from anajax.programming import make_objective, optimize_strategy, optimize_targets
+from anajax.programming.end_to_end.descent import chip_loss
 from anajax.programming.end_to_end.learnable import start_from
-from anajax.programming.end_to_end.targets import chip_loss, distillation
+from anajax.programming.end_to_end.targets import distillation
 from anajax.programming.end_to_end.task import make_task
 from anajax.programming.search.parameters import from_strategy, to_strategy
 

@@ -17,10 +17,9 @@ from anajax.mapping.strategy import normalized
 from anajax.mapping.weight_error import moment_table
 from anajax.programming import Bounds
 from anajax.programming.end_to_end import task
+from anajax.programming.end_to_end.descent import _step, chip_loss
 from anajax.programming.end_to_end.learnable import chain, learned, start_from
 from anajax.programming.end_to_end.targets import (
-    _step,
-    chip_loss,
     distillation,
     finish,
     optimize_targets,

@@ -50,6 +50,8 @@ class Tally:
     item_sum: np.ndarray
     """Metric of each item `[points times items]`, the sum over chips one by one: the
     same bits however chips are cut."""
+    loss_sum: np.ndarray
+    """The same of the loss."""
     subset_metric: np.ndarray
     """`[subsets points chips times]`, the mean over the items of a subset."""
 
@@ -66,6 +68,7 @@ class Tally:
         return cls(
             done=np.zeros((points, chips), bool),
             item_sum=np.zeros((points, times, items)),
+            loss_sum=np.zeros((points, times, items)),
             subset_metric=np.full((subsets, *shape), np.nan, np.float32),
             **{n: np.full(shape, np.nan, np.float32) for n in MEASURES},
         )
@@ -78,8 +81,15 @@ class Tally:
     @property
     def item_metric(self) -> np.ndarray:
         """`[points times items]`, the mean over chips."""
-        mean = self.item_sum / self.taken[:, None, None]
-        return mean.astype(self.metric.dtype)
+        return self._of_items(self.item_sum)
+
+    @property
+    def item_loss(self) -> np.ndarray:
+        """The same of the loss."""
+        return self._of_items(self.loss_sum)
+
+    def _of_items(self, total: np.ndarray) -> np.ndarray:
+        return (total / self.taken[:, None, None]).astype(self.metric.dtype)
 
     def of(self, point: int) -> Arrays:
         """What is known of a point: `MEASURES`, and of items and their subsets."""
@@ -96,6 +106,7 @@ class Tally:
         self.loss[p, c] = one["loss"].mean(-1)
         self.weight_rms_error[p, c] = one["weight_rms_error"]
         self.item_sum[p] += one["metric"]
+        self.loss_sum[p] += one["loss"]
         for s, mask in enumerate(masks):
             self.subset_metric[s, p, c] = one["metric"][:, mask].mean(-1)
 

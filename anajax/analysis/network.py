@@ -16,15 +16,14 @@ from jaxtyping import Array as JArray
 
 from anajax import chip, rng
 from anajax._core import checks
-from anajax._core.tree import Arrays, pytree
+from anajax._core.tree import Arrays
 from anajax._core.types import PRNGKey, PyTree
 from anajax.analysis.cells import Cells, Wired
 from anajax.analysis.hardware import Hardware, bare, choose, without_periphery
 from anajax.analysis.periphery import Periphery
-from anajax.analysis.point import Point
-from anajax.analysis.points import filled, first_of
-from anajax.analysis.sharding import place
-from anajax.analysis.workload import Workload, in_batches, pure
+from anajax.analysis.point import Items, Point, batched
+from anajax.analysis.points import first_of
+from anajax.analysis.workload import Workload, pure
 from anajax.analysis.workload import outputs as digital_outputs
 from anajax.crossbar.periphery import IO, stacked
 from anajax.crossbar.wires import Wires
@@ -50,22 +49,6 @@ VECTORS = 4096
 """Most input vectors of a product that ranges are found from."""
 _DIVERGED = "Find the layer that diverged."
 IDEAL = Periphery()
-
-
-@pytree
-class Items:
-    """Test items in batches `[batches items ...]`, `filled` up."""
-
-    x: JArray
-    y: JArray
-    reference: JArray
-    """Outputs of the digital network."""
-    count: JArray
-    """How many batches count."""
-
-    def on(self, mesh: Any) -> "Items":
-        """The same on a mesh, the items of a batch cut among its parts."""
-        return place(self, mesh, cut="items")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -295,11 +278,29 @@ class AnalogNetwork:
 
     def first_items(self, count: int) -> Items:
         """The first test items; any number of whole batches shares a trace."""
-        work, size = self.work, min(self.work.batch, self.work.x.shape[0])
-        every = work.x, work.y, self._reference
-        x, y, reference = (in_batches(v[:count], size) for v in every)
-        (x, batches), (y, _), (reference, _) = filled(x), filled(y), filled(reference)
-        return Items(x=x, y=y, reference=reference, count=batches)
+        every = self.work.x, self.work.y, self._reference
+        return batched(*(v[:count] for v in every), size=self._size)
+
+    def held_items(self, count: int) -> Items:
+        """The first of the inputs that were set aside; they share the trace of `items`.
+
+        Raises:
+            ValueError: if none were, see `set_aside`.
+        """
+        work = self.work
+        if work.held_x is None:
+            remedy = "Name the way in the `strategy` or `strategies` of the config."
+            checks.fail("workload", "have inputs that were set aside", "none", remedy)
+        x = jnp.asarray(work.held_x[:count])
+        y = jnp.broadcast_to(work.y[:1], (len(x), *work.y.shape[1:]))
+        y = y if work.held_y is None else jnp.asarray(work.held_y[:count])
+        outputs = digital_outputs(dataclasses.replace(work, x=x))
+        least = self.items.x.shape[0]
+        return batched(x, y, outputs, size=self._size, least=least)
+
+    @property
+    def _size(self) -> int:
+        return min(self.work.batch, self.work.x.shape[0])
 
     @functools.cached_property
     def _reference(self) -> JArray:

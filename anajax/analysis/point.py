@@ -15,9 +15,48 @@ from anajax import chip, rng
 from anajax._core import checks
 from anajax._core.tree import Arrays, pytree, replace, static
 from anajax._core.types import PRNGKey
-from anajax.analysis.points import first_of
+from anajax.analysis.points import filled, first_of
 from anajax.analysis.sharding import Cut, place
+from anajax.analysis.workload import in_batches
 from anajax.devices.base import Device
+
+
+@pytree
+class Items:
+    """Items in batches `[batches items ...]`, `filled` up."""
+
+    x: JArray
+    y: JArray
+    reference: JArray
+    """Outputs of the digital network."""
+    count: JArray
+    """How many batches count."""
+
+    def on(self, mesh: Mesh) -> "Items":
+        """The same on a mesh, the items of a batch cut among its parts."""
+        return place(self, mesh, cut="items")
+
+
+def batched(
+    x: JArray, y: JArray, reference: JArray, *, size: int, least: int = 0
+) -> Items:
+    """Items in batches.
+
+    Args:
+        x: inputs `[n ...]`.
+        y: labels `[n ...]`.
+        reference: outputs of the digital network `[n ...]`.
+        size: of a batch.
+        least: batches that there are at least, those that count or not.
+    """
+    found = []
+    for v in (in_batches(v, size) for v in (x, y, reference)):
+        full, count = filled(v)
+        more = max(0, least - len(full))
+        full = jnp.concatenate([full, jnp.repeat(full[:1], more, axis=0)])
+        found.append((full, count))
+    (x, batches), (y, _), (reference, _) = found
+    return Items(x=x, y=y, reference=reference, count=batches)
 
 
 @pytree

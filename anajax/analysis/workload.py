@@ -63,6 +63,10 @@ class Workload:
     """Training inputs `[k ...]` on the host, where there is a training split."""
     train_y: np.ndarray | None = None
     """Training labels `[k]` or `[k time]`."""
+    held_x: Any = None
+    """Inputs `[h ...]` that nothing is learned on, to choose with; see `set_aside`."""
+    held_y: Any = None
+    """Their labels, where there is a training split."""
     digital: str = ""
     """Regular expression for paths of parameters that stay digital, see `Rule`."""
     subsets: dict[str, Array] = dataclasses.field(default_factory=dict)
@@ -268,6 +272,43 @@ def shuffled(n: int, items: int | None) -> np.ndarray:
 
 LEARNED_ON = 16384
 """Training inputs that are learned on, at most."""
+
+
+def set_aside(work: Workload, most: int) -> Workload:
+    """The workload with inputs to choose with, which nothing is learned on.
+
+    They are the last ones of the training split in a random order, a fifth of it at
+    most; without a training split, a quarter of the calibration inputs at most.
+
+    Args:
+        work: the workload.
+        most: how many at most; 0 for none.
+
+    Raises:
+        ValueError: if there are too few inputs.
+    """
+    given = work.calibration if work.train_x is None else work.train_x
+    count = min(most, len(given) // (4 if work.train_x is None else 5))
+    if most and count < 2:
+        rule, remedy = "have 10 inputs or more to choose with", "Add some as `train`."
+        checks.fail("workload", rule, len(given), remedy)
+    if not most:
+        return work
+    first = work.calibration[: len(given) - count]  # of built-in ones, none held
+    if work.train_x is None:
+        held = work.calibration[-count:]
+        return dataclasses.replace(work, calibration=first, held_x=held)
+    order = shuffled(len(given), None)
+    kept, held = order[: min(len(given) - count, LEARNED_ON)], order[-count:]
+    labels: Any = work.train_y
+    return dataclasses.replace(
+        work,
+        calibration=first,
+        train_x=work.train_x[kept],
+        train_y=None if labels is None else labels[kept],
+        held_x=work.train_x[held],
+        held_y=None if labels is None else labels[held],
+    )
 
 
 def training_inputs(work: Workload, most: int = LEARNED_ON) -> Any:

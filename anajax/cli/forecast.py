@@ -26,6 +26,10 @@ def plan(
     sizes: Annotated[
         Path | None, typer.Option(help="config.json of a Llama, for its shapes.")
     ] = None,
+    error: Annotated[
+        float | None,
+        typer.Option(help="Standard error of the loss: a pilot finds what it takes."),
+    ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -38,8 +42,21 @@ def plan(
         require_folder(data)
         with working("measuring this machine", quiet=as_json):
             found = forecast(asked, data=data, sizes=sizes)
+        seen = None
+        if error is not None:
+            from anajax.studies.power import pilot
+
+            with working("measuring a few chips", quiet=as_json):
+                seen = pilot(asked, data=data)
         if as_json:
-            about = dataclasses.asdict(found)
-            document(about | {"seconds": found.seconds})
-        else:
-            typer.echo(str(found))
+            about = dataclasses.asdict(found) | {"seconds": found.seconds}
+            document(about if seen is None else about | {"pilot": seen.needed(error)})
+            return
+        typer.echo(str(found))
+        if seen is not None:
+            chips, items = seen.needed(error)
+            typer.echo(
+                f"standard error      {error:g} takes {chips} chips and {items} of "
+                f"{seen.most} items (pilot: {seen.of_chips:.2g} from chip to chip, "
+                f"{seen.of_items:.2g} from item to item)"
+            )

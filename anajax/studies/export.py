@@ -13,7 +13,7 @@ import numpy as np
 from anajax import chip
 from anajax._core import checks
 from anajax.analysis.network import AnalogNetwork
-from anajax.analysis.workload import Workload
+from anajax.analysis.workload import Workload, set_aside
 from anajax.crossbar.converters import ContinuousBits
 from anajax.crossbar.periphery import IO, ConstantScale, OutputNoise
 from anajax.devices.base import Device
@@ -65,6 +65,7 @@ def export(
     with _opened(place) as folder:
         config = _config(place, folder, Path(files), workload)
         work = workload or run.workload_of(config.workload, data and Path(data))
+        work = set_aside(work, config.held_out)
         if folder is not None:
             _check_same(folder, work)
         with run.exact():

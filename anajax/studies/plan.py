@@ -18,7 +18,7 @@ from anajax.analysis.hardware import Hardware, bare
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.periphery import Periphery
 from anajax.analysis.point import drawn_of, of_point, unwritten
-from anajax.analysis.points import chip_keys, filled
+from anajax.analysis.points import filled
 from anajax.analysis.workload import Workload
 from anajax.devices.base import Device, check_device
 from anajax.devices.records import find_preset
@@ -31,6 +31,7 @@ from anajax.studies.config.study import (
     StudyConfig,
     devices_of,
 )
+from anajax.studies.sample import Sample, of_study
 from anajax.studies.ways.digital import need_labels
 from anajax.studies.ways.site import Program, Site
 
@@ -226,7 +227,7 @@ def check_ways(config: StudyConfig, work: Workload, device: Device) -> None:
     Raises:
         ValueError: with the reason.
     """
-    for way in config.ways:
+    for way in config.programs:
         way.check(work, device)
     if config.training is not None:
         need_labels(config.training.record.goal, work)
@@ -281,6 +282,7 @@ def measure(
     placed: Placed,
     times: Sequence[float] | np.ndarray,
     *,
+    sample: Sample | None = None,
     kept: Kept | None = None,
     notify: Callable[[Tally], None] = lambda tally: None,
 ) -> Tally:
@@ -291,15 +293,17 @@ def measure(
         engine: how they are measured.
         placed: what is on the chips.
         times: seconds since the first read.
+        sample: chips and items; those of the study by default.
         kept: where it is saved.
         notify: told of every call.
     """
     network = placed.network
+    sample = sample or of_study(config.seed, config.chips, network)
     point = network.point(
         placed.hardware,
         dict(placed.layers),
         filled(jnp.asarray(times, float)),
-        network.items,
+        sample.items,
         params=placed.program.params,
         recalibrate=as_times(config.compensation.recalibrate),
     )
@@ -309,11 +313,11 @@ def measure(
     return engine.measure(
         of_point,
         np.zeros(1),
-        chip_keys(rng.key(config.seed), np.arange(config.chips)),
+        sample.keys,
         point if engine.mesh is None else point.on(engine.mesh, cut="items"),
         times=len(times),
-        items=network.work.x.shape[0],
-        subsets=network.work.subsets,
+        items=sample.count,
+        subsets=sample.subsets,
         kept=kept,
         notify=notify,
     )

@@ -11,12 +11,12 @@ import numpy as np
 import xarray as xr
 from jax.sharding import Mesh
 
-from anajax.analysis.workload import Workload, evaluate
+from anajax.analysis.workload import Workload, evaluate, set_aside
 from anajax.studies import own
 from anajax.studies.config.study import StudyConfig
 from anajax.studies.config.workload import WorkloadSection
 from anajax.studies.kinds.catalog import kinds
-from anajax.studies.report import results
+from anajax.studies.report import choices, results
 from anajax.studies.store import hosts
 from anajax.studies.store.folder import Folder, Resume, check_resume, require_begun
 from anajax.studies.store.parts import Notify, Parts, Within
@@ -73,6 +73,7 @@ def prepare(
         if hosts.is_main_process():
             require_begun(out, resume)
         work = workload or workload_of(config.workload, data)
+        work = set_aside(work, config.held_out)
         study = kind.prepare(config, work, mesh)
         asked = identity(config, work)
     folder = hosts.open_folder(out, asked, resume=resume)
@@ -115,7 +116,9 @@ def run(
     try:
         with exact():
             digital = np.asarray(evaluate(work))
-            data = prepared.study.run(Parts(folder, notify, within), digital)
+            parts = Parts(folder, notify, within)
+            data = prepared.study.run(parts, digital)
+            data = choices.beside(data, parts.choices)
         data = results.finished(data, config, work, digital, folder.identity)
         folder.write(results.RESULTS, results.to_netcdf(data))
         return data

@@ -17,6 +17,15 @@ from anajax._core.options import option
 from anajax._core.tree import Arrays
 from anajax._core.types import JArray, PRNGKey, PyTree
 from anajax.costs.objective import Spend
+from anajax.programming.end_to_end.held_out import (
+    CHIPS,
+    Rate,
+    Step,
+    check_held,
+    check_rate,
+    learn,
+    number,
+)
 from anajax.programming.end_to_end.targets import (
     Apply,
     Checkpoint,
@@ -36,14 +45,23 @@ class TrainOptions:
     batch: int = option(64, "1 input a step or more", least=1)
     accumulate: int = option(1, "1 batch a step or more", least=1)
     """Batches, each on chips of its own, whose mean gradient is a step."""
-    rate: float = option(0.01, "a number above 0", above=0)
-    """Of Adam, with a cosine to zero."""
+    rate: Rate = option(0.01, 'a number above 0, or "auto"', above=0)
+    """Of Adam, with a cosine to zero; "auto" finds it with half of the steps."""
+    never_worse: bool = option(
+        False, "true to keep what is best on held-out inputs, the start included"
+    )
     clip: float | None = option(
         None, "a bound of weights in standard deviations, or null", above=0
     )
 
     def __post_init__(self) -> None:
         checks.words(self)
+        check_rate("rate", self.rate)
+
+    @property
+    def needs_held(self) -> bool:
+        """Whether training asks for inputs that nothing is learned on."""
+        return self.never_worse or self.rate == "auto"
 
 
 Train = Callable[..., PyTree]
@@ -64,6 +82,7 @@ def trainer(
     learned: chip.Select | None = None,
     teacher: PyTree | None = None,
     energy: Spend | None = None,
+    held: tuple[Any, Any] | None = None,
     notify: Callable[[int], None] = lambda step: None,
 ) -> Train:
     """Training through noise, towards the digital network or towards labels.
@@ -87,11 +106,14 @@ def trainer(
         learned: which arrays are learned, by path and value; all by default.
         teacher: parameters of the digital network; `params` by default.
         energy: what the energy of the array adds, from `anajax.costs.spending`.
+        held: inputs that nothing is learned on, and their labels or None, to choose the
+            rate and what to keep with.
         notify: told of every step.
 
     Raises:
-        ValueError: if no array is learned.
+        ValueError: if no array is learned, or `held` is needed and not there.
     """
+    careful = check_held(held, number(options.rate), options.never_worse)
     how = _How(
         apply=apply, goal=apply if digital is None else digital, loss=loss,
         energy=energy, partly=learned is not None, chips=options.chips,
@@ -109,22 +131,31 @@ def trainer(
         "noise": noise,
     }
     begin = params if learned is None else chip.weights(params, select=learned)
-    rate = optax.cosine_decay_schedule(options.rate, options.steps)
 
     def train(key: PRNGKey, checkpoint: Checkpoint | None = None) -> PyTree:
         own = jax.tree.map(jnp.array, begin)  # steps give their arrays away
-        now, done = (own, how.optimizer.init(own)), 0
+        carry = own, how.optimizer.init(own)
+        if careful:
+            found, *_ = learn(
+                carry, _steps(fixed, key, how, options.accumulate),
+                _judge(fixed, held, key, how), steps=options.steps,
+                rate=number(options.rate), never_worse=options.never_worse,
+                checkpoint=checkpoint, notify=lambda i, _: notify(i),
+            )  # fmt: skip
+            return how.whole(params, found)
+        rate = optax.cosine_decay_schedule(float(options.rate), options.steps)
+        done = 0
         if checkpoint is not None:
-            done, now = checkpoint.restore(now)
+            done, carry = checkpoint.restore(carry)
         for i in range(done, options.steps * options.accumulate):
             step, batch = divmod(i, options.accumulate)
-            now = _step(*now, fixed, key, jnp.asarray(i), rate(step), how=how)
+            carry, _ = _step(*carry, fixed, key, jnp.asarray(i), rate(step), how=how)
             if batch == options.accumulate - 1:
                 notify(step)
             if checkpoint is not None:
-                jax.block_until_ready(now)  # else all steps would be under way
-                checkpoint.save(i + 1, now)
-        return how.whole(params, now[0])
+                jax.block_until_ready(carry)  # else all steps would be under way
+                checkpoint.save(i + 1, carry)
+        return how.whole(params, carry[0])
 
     return train
 
@@ -166,8 +197,7 @@ class _How:
         return value if self.energy is None else value + self.energy(own, value)
 
 
-@functools.partial(jax.jit, static_argnames="how", donate_argnums=(0, 1))
-def _step(
+def _next(
     now: PyTree,
     state: Any,
     fixed: Any,
@@ -176,14 +206,53 @@ def _step(
     rate: JArray,
     *,
     how: _How,
-) -> tuple[PyTree, Any]:
-    """The parameters and the optimizer after one more batch."""
+) -> tuple[tuple[PyTree, Any], JArray]:
+    """The parameters and the optimizer after one more batch, and its loss."""
     k = rng.stream(key, rng.Stage.TRAIN, i)
     items = fixed["x"].shape[0]
     rows = jr.randint(rng.stream(k, rng.Stage.DATA), (how.batch,), 0, items)
-    grads = jax.grad(how.cost)(now, fixed, rows, k)
+    value, grads = jax.value_and_grad(how.cost)(now, fixed, rows, k)
     updates, state = how.optimizer.update(grads, state, now)
     updates = jax.tree.map(lambda u: -rate.astype(u.dtype) * u, updates)
     if how.clip is not None:
         updates, _ = clip_weights(sigmas=how.clip).update(updates, (), now)
-    return optax.apply_updates(now, updates), state
+    return (optax.apply_updates(now, updates), state), value
+
+
+_step = jax.jit(_next, static_argnames="how", donate_argnums=(0, 1))
+_step_beside = jax.jit(_next, static_argnames="how")
+"""The same, where what it starts from is needed again."""
+
+
+@functools.partial(jax.jit, static_argnames="how")
+def _loss(now: PyTree, fixed: Any, key: PRNGKey, *, how: _How) -> JArray:
+    """The mean loss on all inputs."""
+    return how.cost(now, fixed, jnp.arange(fixed["x"].shape[0]), key)
+
+
+def _steps(fixed: Any, key: PRNGKey, how: _How, accumulate: int) -> Step:
+    """A step of all its batches."""
+
+    def step(carry: Any, i: JArray, rate: JArray, share: JArray) -> tuple[Any, JArray]:
+        value = jnp.zeros(())
+        for batch in range(accumulate):
+            number = i * accumulate + batch
+            carry, value = _step_beside(
+                *carry, fixed, key, number, rate * share, how=how
+            )
+        return carry, value
+
+    return step
+
+
+def _judge(
+    fixed: Any, held: Any, key: PRNGKey, how: _How
+) -> Callable[[PyTree], JArray]:
+    """The mean loss on held-out inputs, on chips of their own, one after the other."""
+    x, y = held
+    apart = fixed | {"x": jnp.asarray(x), "y": y if y is None else jnp.asarray(y)}
+    alone = dataclasses.replace(how, chips=1)
+    keys = rng.streams(rng.path_key(key, "held_out"), rng.Stage.CHIP, jnp.arange(CHIPS))
+    return lambda now: jnp.mean(
+        jnp.stack([_loss(now, apart, k, how=alone) for k in keys])
+    )

@@ -21,13 +21,13 @@ from anajax._core.tree import pytree, replace, static
 from anajax._core.types import PRNGKey, PyTree
 from anajax.devices.base import Device, check_times
 from anajax.mapping.strategy import Normalize, Strategy, check_strategy
+from anajax.programming.end_to_end.descent import descend
 from anajax.programming.end_to_end.learnable import chain, start_from
 from anajax.programming.end_to_end.targets import (
     Apply,
     Checkpoint,
     LearnOptions,
     OptimizedTargets,
-    descend,
     finish,
 )
 from anajax.programming.end_to_end.task import check, check_columns, first_of, make_task

@@ -23,6 +23,7 @@ from anajax._core.tree import pytree, replace
 from anajax._core.types import PyTree
 from anajax.devices.base import FIRST_READ, Device
 from anajax.mapping.strategy import Normalized, Strategy, UnitCell
+from anajax.programming.end_to_end.held_out import Rate, check_rate
 from anajax.programming.search.parameters import (
     Bounds,
     StrategyParameters,
@@ -50,14 +51,24 @@ class LearnOptions:
     batch: int = option(64, "1 input a step or more", least=1)
     learning_rate: float = option(0.01, "a number above 0", above=0)
     """Of strategies, column scales and drift correction."""
-    weight_rate: float = option(0.002, "a number above 0", above=0)
+    weight_rate: Rate = option(0.002, 'a number above 0, or "auto"', above=0)
     """Of shifts (in units of w_max) and digital parameters.
 
     On held-out data small networks chose 0.001 to 0.01, deep ones less: 0.0003 for
-    ResNet-20 and ResNet-32, 0.00001 for MiniLM."""
+    ResNet-20 and ResNet-32, 0.00001 for MiniLM. "auto" finds it with half of the
+    steps."""
+    never_worse: bool = option(
+        False, "true to keep what is best on held-out inputs, the start included"
+    )
 
     def __post_init__(self) -> None:
         checks.words(self)
+        check_rate("weight_rate", self.weight_rate)
+
+    @property
+    def needs_held(self) -> bool:
+        """Whether learning asks for inputs that nothing is learned on."""
+        return self.never_worse or self.weight_rate == "auto"
 
 
 @pytree
@@ -178,6 +189,26 @@ def chain(
         optax.scale_by_adam(),
         optax.GradientTransformation(lambda _: (), scale),
         optax.scale_by_schedule(optax.cosine_decay_schedule(1.0, steps)),
+        keep_inside(cell, box),
+    )
+
+
+@functools.cache
+def paced(cell: UnitCell, box: Bounds) -> optax.GradientTransformation:
+    """Adam whose rates are given at each update, as a `Learnable` of numbers: `rates`.
+
+    One trace serves all rates and schedules.
+    """
+
+    def scale(
+        updates: Learnable, state: tuple, params: PyTree = None, *, rates: Learnable
+    ) -> tuple:
+        del params
+        return _by_part(lambda r, u: -r * u, rates, updates), state
+
+    return optax.chain(
+        optax.scale_by_adam(),
+        optax.GradientTransformationExtraArgs(lambda _: (), scale),  # pyright: ignore
         keep_inside(cell, box),
     )
 

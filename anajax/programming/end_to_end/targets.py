@@ -12,29 +12,37 @@ with the exact mean and variance of its devices at that time. Numbers to report 
 from the per-device sampler, see `anajax.evaluate`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 import optax
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
-from anajax import chip, rng
+from anajax import chip
 from anajax._core import checks
 from anajax._core.tree import pytree, replace, static
 from anajax._core.types import PRNGKey, PyTree
-from anajax.costs.objective import Energy, as_energy, layers_share
+from anajax.costs.objective import Energy, as_energy
 from anajax.devices.base import Device, check_times
 from anajax.mapping.strategy import Normalize, Strategy, UnitCell, check_strategy
+from anajax.programming.end_to_end.descent import Apply as Apply
+from anajax.programming.end_to_end.descent import Loss as Loss
+from anajax.programming.end_to_end.descent import Notify, descend, descend_by_held_out
+from anajax.programming.end_to_end.held_out import Checkpoint as Checkpoint
+from anajax.programming.end_to_end.held_out import (
+    Rate,
+    check_held,
+    check_rate,
+    number,
+)
 from anajax.programming.end_to_end.learnable import (
     Learnable,
     LearnOptions,
-    admissible,
     chain,
     start_from,
 )
@@ -44,29 +52,8 @@ from anajax.programming.end_to_end.task import (
     check_columns,
     first_of,
     make_task,
-    noisy_weights,
 )
 from anajax.programming.search.parameters import Bounds
-
-Apply = Callable[[PyTree, JArray], JArray]
-Loss = Callable[[JArray, JArray], JArray]
-"""`loss(outputs, reference)`: one number; the reference is the digital network's
-outputs, or the labels that were given."""
-Notify = Callable[[int, JArray], None]
-"""`notify(step, loss)` after each step; reading the loss waits for it."""
-
-
-@runtime_checkable
-class Checkpoint(Protocol):
-    """Where a descent is kept: an interrupted one continues from there."""
-
-    def restore(self, like: PyTree) -> tuple[int, PyTree]:
-        """The latest step and state; `(0, like)` if there is none."""
-        ...
-
-    def save(self, step: int, state: PyTree) -> Any:
-        """Save `state` after `step` steps, if it is due."""
-        ...
 
 
 @pytree
@@ -82,6 +69,8 @@ class OptimizedTargets:
     history: Float[JArray, "steps"]
     """Mean loss over the chips of each step."""
     learned: tuple[str, ...] = static(default=())
+    weight_rate: float = static(default=0.0)
+    """At which shifts and digital parameters were learned."""
 
 
 def distillation(
@@ -117,7 +106,9 @@ def optimize_targets(
     chips: int = LearnOptions.chips,
     batch: int = LearnOptions.batch,
     learning_rate: float = LearnOptions.learning_rate,
-    weight_rate: float = LearnOptions.weight_rate,
+    weight_rate: Rate = LearnOptions.weight_rate,
+    never_worse: bool = LearnOptions.never_worse,
+    held: tuple[Any, Any] | None = None,
     jitter: float = 0.0,
     optimizer: optax.GradientTransformation | None = None,
     select: chip.Select = chip.default_select,
@@ -149,7 +140,11 @@ def optimize_targets(
         chips: chips per step, one after the other (memory does not grow with them).
         batch: inputs per step.
         learning_rate: of strategies, column scales and drift correction.
-        weight_rate: of the shifts (in units of w_max) and digital parameters.
+        weight_rate: of the shifts (in units of w_max) and digital parameters; "auto":
+            chosen on held-out inputs, by half of the steps.
+        never_worse: whether to keep the best program on held-out inputs of several on
+            the way, the one that the search starts from among them.
+        held: inputs that nothing is learned on, and their labels or None.
         jitter: deviation of noise on the inputs, relative to that of the inputs.
         optimizer: of a `Learnable`, in place of `learnable.chain`;
             gradients of parts that are not learned are 0.
@@ -182,6 +177,7 @@ def optimize_targets(
     check_times(device, times, extrapolate=extrapolate)
     check_strategy(strategy, device)
     checks.word("normalize", normalize, Normalize)
+    check_rate("weight_rate", weight_rate)
     check(times, learn, inputs, labels, steps=steps, chips=chips, batch=batch)
     one = first_of(strategy, device, learn)
     which: Any = {"select": select, "layout": layout}
@@ -191,19 +187,27 @@ def optimize_targets(
     task = make_task(params, ideal, device, inputs, labels, times, learn, key)
     if energy is not None:
         task = replace(task, energy=_checked(energy, ideal))
-    if optimizer is None:
-        optimizer = chain(
-            one.cell,
-            Bounds() if box is None else box,
-            rate=learning_rate,
-            weight_rate=weight_rate,
-            steps=steps,
+    bounds = Bounds() if box is None else box
+    shared: Any = {
+        "apply": apply, "loss": loss, "cell": one.cell, "steps": steps, "chips": chips,
+        "batch": batch, "jitter": jitter, "digital": digital, "notify": notify,
+        "checkpoint": checkpoint,
+    }  # fmt: skip
+    rate: Any = number(weight_rate)
+    if check_held(held, rate, never_worse):
+        if optimizer is not None:
+            remedy = "Leave it out: rates are those of `chain`."
+            checks.fail("optimizer", "be None with held-out inputs", "one", remedy)
+        assert held is not None
+        end, history, rate = descend_by_held_out(
+            task, begin, held, box=bounds, learning_rate=learning_rate,
+            weight_rate=rate, never_worse=never_worse, **shared,
+        )  # fmt: skip
+    else:
+        optimizer = optimizer or chain(
+            one.cell, bounds, rate=learning_rate, weight_rate=rate, steps=steps
         )
-    end, history = descend(
-        task, begin, apply=apply, loss=loss, cell=one.cell, optimizer=optimizer,
-        steps=steps, chips=chips, batch=batch, jitter=jitter, digital=digital,
-        notify=notify, checkpoint=checkpoint,
-    )  # fmt: skip
+        end, history = descend(task, begin, optimizer=optimizer, **shared)
     found, layers = finish(task, end, one.cell)
     return OptimizedTargets(
         params=chip.insert(params, end.digital),
@@ -211,45 +215,8 @@ def optimize_targets(
         strategies=found,
         history=history,
         learned=tuple(learn),
+        weight_rate=rate,
     )
-
-
-def chip_loss(
-    program: Learnable,
-    task: Task,
-    x: JArray,
-    reference: JArray,
-    key: PRNGKey,
-    *,
-    apply: Apply,
-    loss: Loss,
-    cell: UnitCell,
-) -> Float[JArray, ""]:
-    """Loss of one chip at one drawn time, differentiable in program and task.
-
-    With the device's moments in `task.table` computed from a device, this is also
-    differentiable in every parameter of the device.
-    """
-    late = task.table.cubic.shape[-1]
-    index = jr.randint(rng.stream(key, rng.Stage.TIME), (), 1, late)
-    layers = program.layers(task.ideal, task.device, cell, t0=task.t0)
-    layers |= task.fixed or {}
-    new = {
-        path: noisy_weights(
-            layer,
-            task.table,
-            index,
-            key=rng.path_key(key, path),
-            t=task.times[index - 1],
-        )
-        for path, layer in layers.items()
-    }
-    params = chip.insert(chip.insert(task.params.tree, program.digital), new)
-    value = loss(apply(params, x), reference)
-    if task.energy is None:
-        return value
-    share = layers_share(layers, task.table, index, task.energy.loads)
-    return value + task.energy.cost(share, value)
 
 
 def _checked(energy: Any, ideal: dict[str, Any]) -> Energy:
@@ -259,124 +226,6 @@ def _checked(energy: Any, ideal: dict[str, Any]) -> Energy:
         remedy = "Pass the loads of this network."
         checks.fail("energy.loads", "have all weights", f"none for {missing}", remedy)
     return energy
-
-
-def descend(
-    task: Task,
-    begin: Learnable,
-    *,
-    apply: Apply,
-    loss: Loss,
-    cell: UnitCell,
-    optimizer: optax.GradientTransformation,
-    steps: int,
-    chips: int,
-    batch: int,
-    jitter: float,
-    digital: Apply | None = None,
-    notify: Notify = lambda step, loss: None,
-    checkpoint: Checkpoint | None = None,
-) -> tuple[Learnable, JArray]:
-    """The program after `steps` steps, and the loss of each.
-
-    Steps are a Python loop around one jitted step: convolutions inside a compiled loop
-    are many times slower on CPUs, and a loop can report.
-    """
-    carry, history = (begin, _init(optimizer, begin)), []
-    done, losses = 0, jnp.zeros(steps)
-    if checkpoint is not None:
-        done, (carry, losses) = checkpoint.restore((carry, losses))
-        history = list(losses[:done])
-    for i in range(done, steps):
-        carry, value = _step(
-            task, carry, jnp.asarray(i), apply=apply, loss=loss, cell=cell,
-            optimizer=optimizer, chips=chips, batch=batch, jitter=jitter,
-            digital=digital or apply,
-        )  # fmt: skip
-        history.append(value)
-        notify(i, value)
-        if checkpoint is not None:
-            jax.block_until_ready(history[max(0, i - _AHEAD)])
-            losses = losses.at[i].set(value)
-            checkpoint.save(i + 1, (carry, losses))
-    return carry[0], jnp.stack(history)
-
-
-_AHEAD = 4
-"""Steps under way at once where they are kept: a checkpoint must not wait for all."""
-
-
-@partial(jax.jit, static_argnums=0)
-def _init(optimizer: optax.GradientTransformation, begin: Learnable) -> Any:
-    return optimizer.init(begin)  # pyright: ignore[reportArgumentType]
-
-
-@partial(
-    jax.jit,
-    static_argnames=(
-        "apply",
-        "loss",
-        "cell",
-        "optimizer",
-        "chips",
-        "batch",
-        "jitter",
-        "digital",
-    ),  # fmt: skip
-)
-def _step(
-    task: Task,
-    carry: tuple[Learnable, Any],
-    i: JArray,
-    *,
-    apply: Apply,
-    loss: Loss,
-    cell: UnitCell,
-    optimizer: optax.GradientTransformation,
-    chips: int,
-    batch: int,
-    jitter: float,
-    digital: Apply,
-) -> tuple[tuple[Learnable, Any], JArray]:
-    """One gradient step; the forward pass of each chip is repeated for its gradient.
-
-    A few chips are unrolled, more are a loop, so that memory does not grow with them.
-    """
-    program, state = carry
-    key = rng.stream(task.key, rng.Stage.TRAIN, i)
-    x, y = _draw(task, key, digital, batch, jitter)
-
-    def expected(program: Learnable) -> JArray:
-        one = jax.checkpoint(
-            lambda k: chip_loss(
-                program, task, x, y, k, apply=apply, loss=loss, cell=cell
-            )
-        )
-        keys = rng.streams(key, rng.Stage.CHIP, jnp.arange(chips))
-        if chips <= _UNROLLED:
-            return jnp.mean(jnp.stack([one(keys[i]) for i in range(chips)]))
-        return jnp.mean(jax.lax.map(one, keys))
-
-    value, grads = jax.value_and_grad(expected)(program)
-    grads = admissible(grads, task.parts, cell)
-    updates, state = optimizer.update(grads, state, program)  # pyright: ignore
-    return (optax.apply_updates(program, updates), state), value  # pyright: ignore
-
-
-_UNROLLED = 4
-
-
-def _draw(
-    task: Task, key: PRNGKey, digital: Apply, batch: int, jitter: float
-) -> tuple[JArray, JArray]:
-    pick = rng.stream(key, rng.Stage.DATA)
-    rows = jr.randint(pick, (batch,), 0, task.inputs.shape[0])
-    x = task.inputs[rows]
-    if jitter:
-        spread = jitter * jnp.std(task.inputs)
-        x = x + spread * jr.normal(rng.stream(key, rng.Stage.DATA, 1), x.shape)
-    y = digital(task.params.tree, x) if task.labels is None else task.labels[rows]
-    return x, y
 
 
 @partial(jax.jit, static_argnames="cell")

@@ -97,6 +97,8 @@ def _as_number(text: str) -> str:
 
 def _is_branch(part: object) -> bool:
     """Whether a part of a location is pydantic's name for a branch of a union."""
+    if part == "constrained-float":
+        return True
     return isinstance(part, str) and ("[" in part or "(" in part)
 
 

@@ -2,11 +2,13 @@
 
 import dataclasses
 import functools
+import operator
 from typing import (
     Annotated,
     Any,
     ClassVar,
     Generic,
+    Literal,
     NoReturn,
     Optional,
     TypeVar,
@@ -105,6 +107,7 @@ def _section_of(record: Any) -> type[Options]:
         about, hint = dict(field.metadata["option"]), hints[field.name]
         if is_pytree(record) and not field.metadata["static"]:
             hint = float
+        hint, about = _or_word(hint, about)
         several, hint = _as_list(hint, about)
         default = list(field.default) if field.default and several else field.default
         about = {"description": about["description"]} if several else about
@@ -113,6 +116,18 @@ def _section_of(record: Any) -> type[Options]:
     made = create_model(record.__name__, __base__=Options, __doc__=doc, **fields)
     made.made = record
     return made
+
+
+def _or_word(hint: Any, about: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """A number with bounds or a word: the bounds are the number's alone."""
+    parts = get_args(hint)
+    words = [part for part in parts if get_origin(part) is Literal]
+    bounds = {k: v for k, v in about.items() if k != "description"}
+    if not words or not bounds:
+        return hint, about
+    numbers = [Annotated[p, Field(**bounds)] for p in parts if p not in words]
+    joined = functools.reduce(operator.or_, [*numbers, *words])
+    return joined, {"description": about["description"]}
 
 
 def _as_list(hint: Any, about: dict[str, Any]) -> tuple[bool, Any]:

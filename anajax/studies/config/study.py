@@ -23,6 +23,7 @@ from anajax.chip import Scope
 from anajax.costs.known import CostOptions
 from anajax.devices.faults import Faults
 from anajax.studies.config.durations import parse_duration
+from anajax.studies.config.rivals import rivals
 from anajax.studies.config.sections import (
     Factor,
     Factors,
@@ -37,7 +38,8 @@ from anajax.studies.config.sections import (
 from anajax.studies.config.workload import WorkloadSection
 from anajax.studies.ways.base import DIGITAL, Way
 from anajax.studies.ways.catalog import Entries, entries
-from anajax.studies.ways.digital import TrainingOptions
+from anajax.studies.ways.digital import HELD, TrainingOptions
+from anajax.studies.ways.recommended import Recommended
 from anajax.studies.ways.site import OptimizerOptions
 
 Seconds = Annotated[
@@ -266,9 +268,27 @@ class StudyConfig(Section):
         one = getattr(self, "strategy", None)
         return list(getattr(self, "strategies", [] if one is None else [one]))
 
+    @property
+    def programs(self) -> list[Way]:
+        """All ways that it programs by, those that are only chosen among included."""
+        named = {way.title: way for way in self.ways}
+        for way in self.ways:
+            if isinstance(way, Recommended):
+                named = {e.title: e for e in rivals(way, self.ways)} | named
+        return list(named.values())
+
+    @property
+    def held_out(self) -> int:
+        """Inputs to choose with, which nothing is learned on."""
+        each = [way.held_out for way in self.programs]
+        trained = any(way.trained for way in self.programs)
+        if trained and self.training and self.training.record.needs_held:
+            each.append(HELD)
+        return max(each, default=0)
+
     @model_validator(mode="after")
     def _trained(self) -> "StudyConfig":
-        asking = [e.title for e in self.ways if e.trained]
+        asking = [e.title for e in self.programs if e.trained]
         if asking and self.training is None:
             raise ValueError(
                 f"`training` must be there for strategies with `trained`: got null for "

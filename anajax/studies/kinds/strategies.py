@@ -38,6 +38,7 @@ from anajax.studies.programs import Programs
 from anajax.studies.store.drafts import Draft, Saving, drop_all
 from anajax.studies.store.parts import Parts
 from anajax.studies.ways.base import DIGITAL, Way
+from anajax.studies.ways.recommended import Recommended
 from anajax.studies.ways.site import Program
 
 
@@ -149,16 +150,26 @@ class Runner:
 
     def measure(self, entry: Way) -> Arrays:
         """The results of a strategy on all chips."""
+        if isinstance(entry, Recommended):
+            self.programs.choice(entry)  # so that results have it
+        return self._found(entry)
+
+    def _found(self, entry: Way, *, counts: bool = True) -> Arrays:
         title = f"{self.case.label}: {entry.title}"
         return self.parts.get(
             self.programs.name(entry),
             lambda draft: self._part(entry, draft),
             title=title,
             needs=("loss",),
+            counts=counts,
         )
 
     def _part(self, entry: Way, draft: Draft) -> dict[str, Any]:
         program, config = self.programs.of(entry), self.study.config
+        twin = self.programs.twin(entry)
+        if twin is not None:
+            same = self._found(twin, counts=False)
+            return same | {"strategies": self.programs.text(entry)}
         if not program.layers:
             items = np.asarray(evaluate(self.study.work, program.params))
             return self.exact_part(items, program.params)

@@ -9,10 +9,11 @@ import jinja2
 import xarray as xr
 import yaml
 
+from anajax.chip import Strategies
 from anajax.programming import strategy_file
 from anajax.studies.config.durations import human
 from anajax.studies.kinds.catalog import kind_of
-from anajax.studies.report import results
+from anajax.studies.report import choices, results
 from anajax.studies.report.assumptions import config_of
 from anajax.studies.report.blocks import Block, format_of
 from anajax.studies.report.plots import render
@@ -44,12 +45,17 @@ def write_report(path: Path) -> Path:
         file, tables = path / strategy_file.FILE, {}
         if file.is_file():
             tables = strategy_file.load_strategies(file)
-        blocks = kind_of(data).blocks(data, tables)
+        blocks = every_block(data, tables)
         drawn = draw(blocks)
         page = build(data, blocks, drawn)
         for name, content in drawn.items():
             folder.write(f"figures/{name}", content)
         return folder.write(PAGE, page)
+
+
+def every_block(data: xr.Dataset, tables: Mapping[str, Strategies]) -> list[Block]:
+    """The sections of a kind of study, and which programs were recommended."""
+    return [*kind_of(data).blocks(data, tables), *choices.blocks(data)]
 
 
 def draw(blocks: Sequence[Block]) -> dict[str, bytes]:
@@ -114,7 +120,7 @@ def _image(name: str, drawn: Mapping[str, bytes]) -> str:
 
 def summary(data: xr.Dataset) -> list[Block]:
     """What the terminal shows of a study of any kind."""
-    return [block for block in kind_of(data).blocks(data, {}) if block.summary]
+    return [block for block in every_block(data, {}) if block.summary]
 
 
 def lead(data: xr.Dataset) -> str:

@@ -24,6 +24,8 @@ class Parts:
         self.folder = folder
         self.notify = notify
         self.within = within
+        self.choices: dict[str, Arrays] = {}
+        """What was chosen, and why, by the name of the program."""
 
     def told(self, title: str) -> Told:
         """What a part of that title tells while it goes on."""
@@ -41,6 +43,7 @@ class Parts:
         *,
         title: str | None = None,
         needs: Collection[str] = (),
+        counts: bool = True,
     ) -> Arrays:
         """The arrays of a part: from the folder, or computed and saved there.
 
@@ -49,6 +52,7 @@ class Parts:
             compute: makes arrays by name; keeps what is half done in a draft.
             title: what is notified, the name by default.
             needs: names of arrays that must be there.
+            counts: whether it is one of the parts that a study says it has.
 
         Raises:
             ValueError: if the folder has the part, but not all of them.
@@ -68,7 +72,8 @@ class Parts:
                 "`--resume` must go on with parts that this anajax wrote: got "
                 f"{_file(name)} without {missing}. Begin again with another --out."
             )
-        self.notify(title, True)
+        if counts:
+            self.notify(title, True)
         return found
 
     def find(self, name: str) -> Arrays | None:

@@ -1,6 +1,7 @@
 """A way to program: one class is one kind of entry of `strategies:` in a config."""
 
 import abc
+import enum
 import functools
 import operator
 import re
@@ -19,6 +20,23 @@ from anajax.studies.ways.site import Program, Site
 DIGITAL = "digital"
 Family = Literal["hand", "optimized", "digital"]
 """What a program is compared as: by hand, the best by some measure, or no program."""
+
+
+class Effort(enum.IntEnum):
+    """What a program takes, in the order of its cost."""
+
+    HAND = 0
+    """Written down, or a grid of F and K."""
+    OPTIMUM = 1
+    """A search for tables on expected errors."""
+    LOOP = 2
+    """Reads while it programs."""
+    TARGETS = 3
+    """Learned targets of the weights as given."""
+    TRAINING = 4
+    """Other weights, from training."""
+    JOINT = 5
+    """Targets, weights and what stays digital, learned together."""
 
 
 class Way(Section):
@@ -81,6 +99,23 @@ class Way(Section):
                 device.name,
                 "Use `optimized`: it enumerates codes.",
             )
+
+    @property
+    def effort(self) -> Effort:
+        """What it takes; of two programs that are as good the cheaper one is chosen."""
+        if self.trained:
+            return Effort.TRAINING
+        return Effort.HAND if self.family == "hand" else Effort.OPTIMUM
+
+    @property
+    def labels(self) -> bool:
+        """Whether it learns labels, where its weights are not trained."""
+        return False
+
+    @property
+    def held_out(self) -> int:
+        """How many inputs it chooses with, none of which is learned on."""
+        return 0
 
     @property
     def title(self) -> str:

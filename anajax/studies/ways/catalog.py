@@ -17,7 +17,14 @@ from pydantic import (
 
 from anajax._core import checks, python
 from anajax.studies.config.sections import closest, one_of, refuse
-from anajax.studies.ways import budget, digital, learned, loops, tables
+from anajax.studies.ways import (
+    budget,
+    digital,
+    learned,
+    loops,
+    recommended,
+    tables,
+)
 from anajax.studies.ways.base import Family, Way
 
 WAYS: tuple[type[Way], ...] = (
@@ -26,6 +33,7 @@ WAYS: tuple[type[Way], ...] = (
     *learned.WAYS,
     *loops.WAYS,
     *digital.WAYS,
+    *recommended.WAYS,
 )
 EXAMPLE = "my_way.py:MyWay"
 
@@ -98,7 +106,8 @@ def as_way(entry: Any, info: ValidationInfo) -> Way:
     for option in data:
         if option not in cls.model_fields:
             _not_an_option(name_of(cls), str(option), data[option])
-    return cls.model_validate(data)
+    context = {**(info.context or {}), recommended.ENTRY: as_way}
+    return cls.model_validate(data, context=context)
 
 
 def _named(data: dict[str, Any]) -> type[Way]:

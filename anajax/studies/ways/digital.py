@@ -39,6 +39,10 @@ class TrainingOptions(training.TrainOptions, EnergyOptions):
     goal: Goal = option(DIGITAL, GOALS)
 
 
+HELD = 256
+"""Held-out inputs that a rate, and what is kept, are chosen with."""
+
+
 class Digital(Way):
     """The digital network after as many steps as the others, without noise."""
 
@@ -109,9 +113,13 @@ def train(site: Site, options: TrainingOptions, *, through_noise: bool) -> PyTre
         else:
             noise, apply = None, work.apply
             chosen = dataclasses.replace(options, chips=1)  # all are the same
+        held = None
+        if options.needs_held:
+            labels = work.held_y if options.goal == "labels" else None
+            held = work.held_x[:HELD], None if labels is None else labels[:HELD]
         loop = training.trainer(
             apply, work.params, training_inputs(work), noise, chosen,
-            digital=work.apply, energy=spend, **goal,
+            digital=work.apply, energy=spend, held=held, **goal,
         )  # fmt: skip
         key = rng.path_key(site.key, targets_file.TRAINED)
         return targets_file.params_to_bytes(

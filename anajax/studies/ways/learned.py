@@ -1,6 +1,7 @@
 """Targets of every weight from the network's own loss, through the chip."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -15,6 +16,7 @@ from anajax.analysis.workload import (
     training_inputs,
     training_labels,
 )
+from anajax.chip import Strategies
 from anajax.costs.objective import EnergyOptions
 from anajax.devices.base import Device
 from anajax.programming import targets_file
@@ -25,8 +27,9 @@ from anajax.programming.end_to_end.layer_by_layer import (
 from anajax.programming.end_to_end.learnable import LearnOptions
 from anajax.programming.end_to_end.targets import optimize_targets
 from anajax.studies.config.sections import Options, refuse
-from anajax.studies.ways.base import DIGITAL, Way
-from anajax.studies.ways.digital import GOALS, Goal, need_labels
+from anajax.studies.ways.base import DIGITAL, Effort, Way
+from anajax.studies.ways.digital import GOALS, HELD, Goal, need_labels
+from anajax.studies.ways.recommended import Recommended
 from anajax.studies.ways.site import Program, Site
 from anajax.studies.ways.tables import START
 
@@ -49,10 +52,31 @@ class Targets(Way):
         default=None, description="options of `targets`, or null for the defaults"
     )
 
+    start: list[str] | None = Field(
+        default=None, min_length=1, description="labels of strategies, or null"
+    )
+    """What learning starts from: of these the recommended one, by held-out inputs and
+    chips; programs that follow tables. By default least-significant-first, tuned."""
+
     @property
     def options(self) -> TargetsOptions:
         """How they are learned."""
         return TargetsOptions() if self.learn is None else self.learn.record
+
+    @property
+    def effort(self) -> Effort:
+        """With what stays digital, learning is joint."""
+        return Effort.JOINT if DIGITAL in self.options.parts else Effort.TARGETS
+
+    @property
+    def held_out(self) -> int:
+        """How many inputs the rate, and what is kept, are chosen with."""
+        return HELD if self.options.needs_held or self.start else 0
+
+    @property
+    def labels(self) -> bool:
+        """Whether labels are its goal."""
+        return self.options.goal == "labels"
 
     def check(self, work: Workload, device: Device) -> None:
         """Refuse a memory of few levels, and a network without labels to learn."""
@@ -66,13 +90,29 @@ class Targets(Way):
         """Learned targets, read from the study's folder if they are there."""
 
         def make() -> bytes:
-            return targets_file.to_bytes(*self._learn(site))
+            return targets_file.to_bytes(*self._learn(site, tables()))
 
+        site, tables = self._begun(site)
         content = site.kept.file(targets_file.FOLDER, make)
         return site.of_layers(*targets_file.from_bytes(content))
 
+    def _begun(self, site: Site) -> tuple[Site, Callable[[], Strategies]]:
+        """Where it starts: the parameters, and the tables once they are wanted."""
+        if self.start is None:
+            return site, lambda: START.strategies(site)
+        if site.choose is None:
+            remedy = "Leave it out, or run a study."
+            checks.fail("start", "be null outside of a study", self.start, remedy)
+        way = Recommended(label=f"{self.title}-start", among=list(self.start))
+        begin = site.choose(way)
+        tables = begin.strategies
+        if tables is None:
+            remedy = "Leave out learned targets and loops."
+            checks.fail("start", "name programs that follow tables", "others", remedy)
+        return dataclasses.replace(site, params=begin.params), lambda: tables
+
     def _learn(
-        self, site: Site
+        self, site: Site, tables: Strategies
     ) -> tuple[dict[str, chip.LayerProgram], dict[str, Array]]:
         """Targets, and what stays digital, by path."""
         work, options = site.work, self.options
@@ -89,7 +129,7 @@ class Targets(Way):
         }
         if options.goal == "labels":
             shared |= {"labels": training_labels(work), "loss": labels_loss(work)}
-        where = site.params, site.device, START.strategies(site)
+        where = site.params, site.device, tables
         if options.by == "layer":
             units = units_of(work.model, inputs)
             steps = max(1, options.steps // len(units))
@@ -100,9 +140,17 @@ class Targets(Way):
             )  # fmt: skip
         else:
             shared = {"loss": work.divergence_fn} | shared
+            if options.needs_held:
+                labels = work.held_y if options.goal == "labels" else None
+                labels = None if labels is None else labels[:HELD]
+                shared["held"] = work.held_x[:HELD], labels
+                shared["never_worse"] = options.never_worse
+            digital = work.apply
+            if site.params is not work.params:  # the goal stays the network as given
+                digital = _fixed(work)
             found = optimize_targets(
                 site.network.learned, *where, inputs, site.times,
-                steps=options.steps, digital=work.apply,
+                steps=options.steps, digital=digital,
                 checkpoint=site.kept.course("-learn-000", options.steps),
                 energy=options.energy(site.loads), **shared,
             )  # fmt: skip
@@ -129,6 +177,12 @@ class Targets(Way):
                 list(options.parts),
                 "Drop it, or learn by network.",
             )
+        if options.by == "layer" and options.needs_held:
+            refuse(
+                "have a rate, and no `never_worse`, by layer",
+                "them",
+                "Learn by network.",
+            )
         if options.by == "layer" and options.energy() is not None:
             refuse("have no energy by layer", "some", "Drop it, or learn by network.")
         if options.by == "layer" and options.goal == "labels":
@@ -137,3 +191,8 @@ class Targets(Way):
 
 
 WAYS = (Targets,)
+
+
+def _fixed(work: Workload) -> Callable[[Any, Any], Any]:
+    """The digital network as given, whatever parameters it is called with."""
+    return lambda params, x: work.apply(work.params, x)

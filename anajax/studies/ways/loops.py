@@ -15,7 +15,7 @@ from anajax.programming.loops.product_descent import (
     product_descent_layers,
 )
 from anajax.studies.config.sections import Options
-from anajax.studies.ways.base import Way
+from anajax.studies.ways.base import Effort, Way
 from anajax.studies.ways.site import Program, Site
 from anajax.studies.ways.tables import START
 
@@ -24,6 +24,11 @@ class Loop(Way):
     """A loop is no table, and nothing is known of its error before it runs."""
 
     family = "optimized"
+
+    @property
+    def effort(self) -> Effort:
+        """It reads while it programs, the weights as given or after training."""
+        return max(Effort.LOOP, super().effort)
 
     def check(self, work: Workload, device: Device) -> None:
         """Refuse a memory of few levels."""

@@ -1,10 +1,12 @@
 """What a way to program may use: a network on a device, and its exact errors."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+import jax
 import numpy as np
 
 from anajax import chip
@@ -49,6 +51,20 @@ class OptimizerOptions(SearchOptions, EnergyOptions):
     )
 
 
+def on_host() -> contextlib.AbstractContextManager[Any]:
+    """Small computations run on the CPU beside an accelerator.
+
+    A search of tables takes longer to compile than to run, and compiles several times
+    faster for a CPU.
+    """
+    if jax.default_backend() == "cpu":
+        return contextlib.nullcontext()
+    try:
+        return jax.default_device(jax.local_devices(backend="cpu")[0])
+    except RuntimeError:  # there is none beside it
+        return contextlib.nullcontext()
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Program:
     """What goes on the chips."""
@@ -91,6 +107,10 @@ class Site:
     met: Callable[[PyTree], Loads] | None = None
     """What weights with these parameters meet, for the energy of learned targets and of
     training; all alike if none. Tables take all weights alike."""
+
+    choose: Callable[[Any], Program] | None = None
+    """The program that a way which chooses among others takes; None outside of a
+    study."""
 
     @property
     def loads(self) -> Loads | None:
@@ -163,7 +183,12 @@ class Site:
         """
         error = error or self.searched
         if not self.optimizer.per_layer:
-            return self.kept.strategies([""], lambda _: find({"": error.density()}))[""]
+
+            def of_all(_: Sequence[str]) -> Mapping[str, Strategy]:
+                with on_host():
+                    return find({"": error.density()})
+
+            return self.kept.strategies([""], of_all)[""]
 
         def of_layers(paths: Sequence[str]) -> Mapping[str, Strategy]:
             return find({p: error.density(p) for p in paths})

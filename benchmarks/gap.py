@@ -1,0 +1,471 @@
+"""The gap to the digital network, with errors smaller than the gains, and what to use.
+
+For each network on each memory: hand strategies, the optimum of the weight error,
+learned targets, what `recommended` takes of them (on validation data and chips, by a
+rule that stands beforehand), and a single pair; on 25 chips and the whole test set,
+after an hour, a month and a year. One process for each network and memory, so that
+programs compile beside each other; rows are written as they are known, and what is done
+in --out is not done again.
+
+    python benchmarks/gap.py pack --data DIR --to SMALL      # the data that this reads
+    python benchmarks/gap.py run --data SMALL --out DIR [--limit-s 240] [--jobs 12]
+    python benchmarks/gap.py pilot --data DIR --out DIR      # chips and items it takes
+    python benchmarks/gap.py table --out DIR                 # Markdown
+
+`run --quick` is a try on a CPU. Rows (DIR/gap.csv): the mean metric, what is lost
+against the digital network on the same items with its standard errors over chips and
+over items, and the 95 % interval of both together, in % (or bits).
+"""
+
+import argparse
+import csv
+import dataclasses
+import gzip
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+MONTH = "1 month"
+TIMES = ["1 h", MONTH, "1 y"]
+DEVICES = ("pcm", "pcm_hermes")
+HANDS = [
+    {"name": "lsp_first", "label": "lsp_first_f2", "f": 2},
+    {"name": "lsp_first", "label": "lsp_first_f4", "f": 4},
+    "lsp_first_tuned",
+]
+FIELDS = (
+    "network", "device", "strategy", "chosen", "time_s", "metric", "digital", "mean",
+    "loss", "loss_se_chips", "loss_se_items", "low", "high", "chips", "items",
+    "seconds", "card",
+)  # fmt: skip
+Z95 = 1.96
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """How one network is measured and learned, and what of the data it reads."""
+
+    steps: int
+    rate: float
+    goal: str = "digital"
+    batch: int = 64
+    """Inputs a step."""
+    chunk: int = 5
+    """Chips at once."""
+    at_once: int = 2048
+    """Items that are pushed through at once."""
+    norms: bool = False
+    per_layer: bool = True
+    target: float = 0.3
+    """Standard error of the loss that a pilot is to find chips and items for."""
+    reads: tuple[str, ...] = ()
+
+
+NETWORKS = {
+    "digits": Network(400, 0.01, chunk=1),
+    "fsdd_lstm": Network(300, 0.001, reads=("fsdd",)),
+    "kws_lstm_s_speakers": Network(
+        400, 0.003, goal="labels", reads=("speech_commands_test",)
+    ),
+    "tinyshakespeare_lstm": Network(
+        300, 0.001, batch=32, at_once=256, target=0.005, reads=("tinyshakespeare",)
+    ),
+    "kws_lstm_l_speakers": Network(
+        200, 0.0015, goal="labels", reads=("speech_commands_test",)
+    ),
+    "fashion_resnet32": Network(
+        100, 0.0003, batch=32, chunk=1, at_once=1000, norms=True, per_layer=False,
+        reads=("fashion-mnist",),
+    ),
+    "cifar10_resnet20": Network(
+        100, 0.0003, batch=32, chunk=1, at_once=1000, norms=True, per_layer=False,
+        reads=("cifar-10-batches-bin", "cifar10_resnet_weights"),
+    ),
+}  # fmt: skip
+"""By name, in the order of their value here."""
+DEFAULT = [name for name in NETWORKS if "cifar" not in name]
+
+
+def study_of(name: str, device: str, args) -> dict:
+    """The config of the study of a network on a memory."""
+    net = NETWORKS[name]
+    steps = 2 if args.quick else args.steps or net.steps
+    learn = {
+        "parts": ["strategy", "columns", "weights", "digital"],
+        "steps": steps, "batch": net.batch, "chips": 1, "weight_rate": net.rate,
+        "goal": net.goal, "never_worse": True,
+    }  # fmt: skip
+    ways = [*HANDS, "optimized", {"name": "targets", "learn": learn}]
+    among = ["lsp_first_f2", "lsp_first_f4", "lsp_first_tuned", "optimized", "targets"]
+    chosen = {"name": "recommended", "among": among, "chips": 2 if args.quick else 10}
+    quick = {"starts": 1, "steps": 2, "knots": 5} if args.quick else {}
+    made = {
+        "study": "devices", "workload": {"name": name, "items": args.items},
+        "devices": [device], "times": TIMES, "chips": args.chips, "save_every": 5,
+        "seed": args.seed, "normalize": "column", "chunk": net.chunk,
+        "periphery": {"dac_bits": 8, "adc_bits": 8, "inputs": 0.999, "outputs": 0.999},
+        "optimizer": {"per_layer": net.per_layer, "never_worse": True} | quick,
+        "strategies": [*ways, chosen, "single_pair"],
+    }  # fmt: skip
+    return made | ({"compensation": {"norms": True}} if net.norms else {})
+
+
+# --- one network on one memory --------------------------------------------------------
+
+
+class Clock:
+    """Says what is done, with the seconds since the process began."""
+
+    def __init__(self, name: str):
+        self.name, self.start, self.last = name, time.monotonic(), 0.0
+
+    def say(self, text: str) -> float:
+        """Print it; seconds since it spoke last."""
+        now = time.monotonic() - self.start
+        took, self.last = now - self.last, now
+        print(f"{now:6.1f} s  {took:6.1f} s  {self.name}: {text}", flush=True)
+        return took
+
+
+def worker(args) -> None:
+    """Measure one network on one memory; rows are written as they are known."""
+    clock = Clock(f"{args.network} on {args.device}")
+    import jax
+
+    from anajax import workloads
+    from anajax.analysis.workload import evaluate
+    from anajax.studies import run
+    from anajax.studies.load import validate
+
+    card = jax.devices()[0].device_kind
+    clock.say(f"jax {jax.__version__} on {card}")
+    work = workloads.load(args.network, data=args.data, items=args.items)
+    most = NETWORKS[args.network].at_once
+    batch = min(most, len(work.x))
+    work = dataclasses.replace(work, batch=-(-len(work.x) // -(-len(work.x) // batch)))
+    config = validate(study_of(args.network, args.device, args))
+    out = args.out / "studies" / f"{args.network}-{args.device}"
+    study = run.prepare(config, out=out, resume="auto", workload=work)
+    with run.exact():
+        digital = np.asarray(evaluate(study.work))
+    clock.say(f"{len(work.x)} items, digital {digital.mean():.4f}")
+    table = args.out / "rows" / f"{args.network}-{args.device}.csv"
+    table.parent.mkdir(parents=True, exist_ok=True)
+    table.write_text(",".join(FIELDS) + "\n")
+
+    def notify(text: str, done: bool) -> None:
+        took = clock.say(f"{text}{', done' * done}")
+        if done:
+            label = text.rpartition(": ")[2]
+            part = study.folder.content(f"parts/{args.device}-{label}.npz")
+            rows = rows_of(label, part, digital, study, args)
+            with table.open("a", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerows([*row, f"{took:.1f}", card] for row in rows)
+
+    run.run(study, notify=notify)
+    clock.say("finished")
+
+
+def rows_of(label: str, part: bytes, digital, study, args):
+    """Rows of one strategy: all times."""
+    from anajax.studies.store.drafts import unpacked
+
+    arrays, work = unpacked(part), study.work
+    factor = 100.0 if work.metric == "accuracy" else 1.0
+    sign = factor * (1 if work.higher_is_better else -1)
+    chosen = label
+    if label == "recommended":
+        choice = f"parts/choice-{args.device}-recommended.npz"
+        chosen = str(unpacked(study.folder.content(choice))["chosen"])
+    metric = arrays["metric"].astype(float)
+    metric = metric[~np.isnan(metric[:, 0])]
+    lost = sign * (digital - arrays["item_metric"].astype(float))
+    for j, seconds in enumerate(study.config.times):
+        of_chips = sign * (digital.mean() - metric[:, j])
+        se_chips = of_chips.std(ddof=1) / np.sqrt(len(of_chips))
+        se_items = lost[j].std(ddof=1) / np.sqrt(lost.shape[1])
+        mean, half = of_chips.mean(), Z95 * np.hypot(se_chips, se_items)
+        values = [
+            factor * digital.mean(), factor * metric[:, j].mean(), mean, se_chips,
+            se_items, mean - half, mean + half,
+        ]  # fmt: skip
+        yield [
+            args.network, args.device, label, chosen, f"{seconds:g}", work.metric,
+            *(f"{v:.4f}" for v in values), len(metric), lost.shape[1],
+        ]  # fmt: skip
+
+
+# --- all of them ----------------------------------------------------------------------
+
+
+def run_all(args) -> None:
+    """A process for each network and memory, some at once, until the time is over."""
+    begin, waiting = time.monotonic(), []
+    for name in args.networks:
+        waiting += [(name, device) for device in args.devices]
+    running: dict[tuple[str, str], subprocess.Popen] = {}
+    args.out.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    left = True
+    while (waiting or running) and left:
+        while waiting and len(running) < args.jobs:
+            name, device = waiting.pop(0)
+            command = [sys.executable, __file__, "worker", *forward(args)]
+            command += ["--network", name, "--device", device]
+            running[name, device] = subprocess.Popen(command, env=environment)
+        time.sleep(0.5)
+        for place, process in list(running.items()):
+            if process.poll() is not None:
+                print(f"{place}: exit {process.returncode}", flush=True)
+                del running[place]
+        merge(args.out)
+        left = time.monotonic() - begin < args.limit_s
+    for process in running.values():
+        process.send_signal(signal.SIGTERM)
+    for place, process in running.items():
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        print(f"{place}: cut at {args.limit_s} s", flush=True)
+    merge(args.out)
+    print(f"{time.monotonic() - begin:.0f} s in all; not begun: {waiting}", flush=True)
+    table(args)
+
+
+def forward(args) -> list[str]:
+    """Options of a worker."""
+    given = {
+        "--data": args.data, "--out": args.out, "--chips": args.chips,
+        "--items": args.items, "--steps": args.steps, "--seed": args.seed,
+    }  # fmt: skip
+    named = [(k, str(v)) for k, v in given.items() if v is not None]
+    return [word for pair in named for word in pair] + ["--quick"] * args.quick
+
+
+def merge(out: Path) -> None:
+    """All rows that are known, in one file."""
+    lines = [",".join(FIELDS)]
+    for path in sorted((out / "rows").glob("*.csv")):
+        lines += path.read_text().splitlines()[1:]
+    new = out / "gap.csv.new"
+    new.write_text("\n".join(lines) + "\n")
+    new.replace(out / "gap.csv")
+
+
+def table(args) -> None:
+    """What is lost, as Markdown, and how `recommended` did."""
+    with (args.out / "gap.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    every = list(dict.fromkeys(r["strategy"] for r in rows))
+    print("| network, memory, time |", " | ".join(every), "| regret | digital |")
+    print("|---" * (len(every) + 3) + "|")
+    places = dict.fromkeys((r["network"], r["device"], r["time_s"]) for r in rows)
+    for place in places:
+        here = {
+            r["strategy"]: r
+            for r in rows
+            if (r["network"], r["device"], r["time_s"]) == place
+        }
+        cells = [said(here[s]) if s in here else "" for s in every]
+        least = min(float(r["loss"]) for r in here.values())
+        mine, one = here.get("recommended"), next(iter(here.values()))
+        regret = "" if mine is None else f"{float(mine['loss']) - least:.2f}"
+        cells += [regret, f"{float(one['digital']):.2f}"]
+        print(f"| {place[0]}, {place[1]}, {float(place[2]):g} s |", " | ".join(cells))
+    behind(rows, places)
+
+
+def said(row: dict) -> str:
+    """A loss with its error, and what was chosen."""
+    se = np.hypot(float(row["loss_se_chips"]), float(row["loss_se_items"]))
+    note = f" ({row['chosen']})" if row["chosen"] != row["strategy"] else ""
+    return f"{float(row['loss']):.2f} ± {se:.2f}{note}"
+
+
+def behind(rows: list[dict], places) -> None:
+    """How often the upper ends of intervals are within the bars of the issue."""
+    for name, bars in (("1 month", (2.592e6, 1.0, 1.5)), ("1 y", (3.1536e7, 2.0, 3.0))):
+        seconds, most, upper = bars
+        here = [
+            r for r in rows
+            if r["strategy"] == "recommended" and float(r["time_s"]) == seconds
+        ]  # fmt: skip
+        good = [
+            f"{r['network']} on {r['device']}"
+            for r in here
+            if 100 * float(r["loss"]) / float(r["digital"]) <= most
+            and 100 * float(r["high"]) / float(r["digital"]) < upper
+        ]
+        print(
+            f"{name}: at most {most:g} % of the digital metric, upper end below "
+            f"{upper:g} %: {len(good)} of {len(here)} ({'; '.join(good)})"
+        )
+
+
+# --- before a run ---------------------------------------------------------------------
+
+
+def pilot(args) -> None:
+    """Chips and items for the standard error that is asked for, from a small run."""
+    import jax
+
+    from anajax import workloads
+    from anajax.studies.load import validate
+    from anajax.studies.power import pilot as measure
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / "pilot.csv"
+    fields = (
+        "network", "device", "time", "pilot_chips", "pilot_items", "sd_chips",
+        "sd_items", "target", "chips", "items", "seconds",
+    )  # fmt: skip
+    if not path.exists():
+        path.write_text(",".join(fields) + "\n")
+    for name in args.networks:
+        work = workloads.load(name, data=args.data, items=args.items)
+        for device in args.devices:
+            begin = time.monotonic()
+            asked = study_of(name, device, args) | {"times": [MONTH]}
+            config = validate(asked | {"strategies": ["lsp_first_tuned"]})
+            found = measure(config, workload=work, chips=args.chips)
+            net = NETWORKS[name]
+            unit = 0.01 if work.metric == "accuracy" else 1.0
+            chips, items = found.needed(net.target * unit)
+            row = [
+                name, device, MONTH, found.chips, found.items,
+                f"{found.of_chips / unit:.4f}", f"{found.of_items / unit:.4f}",
+                net.target, chips, items, f"{time.monotonic() - begin:.0f}",
+            ]  # fmt: skip
+            print(*row, f"jax {jax.__version__}", flush=True)
+            with path.open("a", newline="") as file:
+                csv.writer(file).writerow(row)
+
+
+def pack(args) -> None:
+    """A data folder of less than 25 MB: whole test sets, parts of training splits."""
+    args.to.mkdir(parents=True, exist_ok=True)
+    if (args.data / "tinyshakespeare").is_dir():
+        to = args.to / "tinyshakespeare"
+        to.mkdir(exist_ok=True)
+        shutil.copy(args.data / "tinyshakespeare" / "input.txt.gz", to)
+    for folder, make in (
+        ("fsdd", pack_fsdd),
+        ("speech_commands_test", pack_keywords),
+        ("fashion-mnist", pack_fashion),
+    ):
+        if (args.data / folder).is_dir():
+            (args.to / folder).mkdir(exist_ok=True)
+            make(args.data / folder, args.to / folder)
+    sizes = {
+        path.name: sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) / 1e6
+        for path in sorted(args.to.iterdir())
+    }
+    print(json.dumps({k: round(v, 2) for k, v in sizes.items()}), "MB")
+    print(f"{sum(sizes.values()):.1f} MB in all")
+
+
+TAKES = 13
+"""Recordings of each speaker and digit; the first 5 are the test set."""
+
+
+def pack_fsdd(given: Path, to: Path) -> None:
+    """The first takes of each speaker and digit."""
+    with np.load(given / "fsdd_8k.npz") as file:
+        clips = np.split(file["audio"], file["offset"][1:-1])
+        keep = np.flatnonzero(file["index"] < TAKES)
+        some = [clips[i] for i in keep]
+        np.savez_compressed(
+            to / "fsdd_8k.npz",
+            audio=np.concatenate(some),
+            offset=np.cumsum([0, *map(len, some)]),
+            label=file["label"][keep],
+            index=file["index"][keep],
+        )
+
+
+TRAINING_CLIPS = 1400
+
+
+def pack_keywords(given: Path, to: Path) -> None:
+    """All clips of the test speakers, some of the others, and the two networks."""
+    import zlib
+
+    with np.load(given / "gsc_v2_test_logmel40.npz") as file:
+        data = dict(file)
+    speakers = [
+        str(n).rpartition("/")[2].partition("_nohash_")[0] for n in data["name"]
+    ]
+    train = np.array([zlib.crc32(s.encode()) % 2 == 0 for s in speakers])
+    order = np.random.default_rng(0).permutation(np.flatnonzero(train))
+    keep = np.sort([*np.flatnonzero(~train), *order[:TRAINING_CLIPS]])
+    some = {k: v[keep] if len(v) == len(train) else v for k, v in data.items()}
+    np.savez_compressed(to / "gsc_v2_test_logmel40.npz", **some)
+    for name in ("lstm_s.npz", "lstm_l.npz"):
+        shutil.copy(given / name, to / name)
+
+
+IMAGES = {"train": 2000, "t10k": 5000}
+
+
+def pack_fashion(given: Path, to: Path) -> None:
+    """The first images of both parts, in the format of the files."""
+    for part, count in IMAGES.items():
+        for kind, header, each in (("images-idx3", 16, 784), ("labels-idx1", 8, 1)):
+            name = f"{part}-{kind}-ubyte.gz"
+            data = gzip.decompress((given / name).read_bytes())
+            head = bytearray(data[:header])
+            head[4:8] = count.to_bytes(4, "big")
+            content = bytes(head) + data[header : header + count * each]
+            (to / name).write_bytes(gzip.compress(content, 9, mtime=0))
+
+
+# --- options --------------------------------------------------------------------------
+
+
+def options() -> argparse.ArgumentParser:
+    """What each command takes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--data", type=Path)
+    shared.add_argument("--out", type=Path, required=True)
+    shared.add_argument("--chips", type=int, default=25)
+    shared.add_argument("--items", type=int, help="test items, all by default")
+    shared.add_argument("--steps", type=int, help="of learning")
+    shared.add_argument("--seed", type=int, default=0)
+    shared.add_argument("--quick", action="store_true", help="a try: few of everything")
+    one = commands.add_parser("worker", parents=[shared])
+    one.add_argument("--network", required=True)
+    one.add_argument("--device", required=True)
+    for name in ("run", "pilot"):
+        many = commands.add_parser(name, parents=[shared])
+        many.add_argument("--networks", nargs="+", default=DEFAULT, choices=NETWORKS)
+        many.add_argument("--devices", nargs="+", default=list(DEVICES))
+        many.add_argument("--limit-s", type=float, default=240.0)
+        many.add_argument("--jobs", type=int, default=12, help="processes at once")
+    commands.add_parser("table").add_argument("--out", type=Path, required=True)
+    small = commands.add_parser("pack")
+    small.add_argument("--data", type=Path, required=True)
+    small.add_argument("--to", type=Path, required=True)
+    return parser
+
+
+def main() -> None:
+    args = options().parse_args()
+    if getattr(args, "quick", False):
+        args.chips, args.items = 2, args.items or 40
+    commands = {"run": run_all, "worker": worker, "table": table}
+    (commands | {"pilot": pilot, "pack": pack})[args.command](args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,415 @@
+"""When does the gradient through the device matter? Four kinds of noise, equal steps.
+
+What is learned (the weights before they are encoded; the targets of all cells; the
+tables of strategies; what stays digital) goes down the network's loss, one month after
+programming, with the noise of the device in four ways:
+
+    full      the reparametrized chain: programming, drift, read and compensation by
+              their exact moments, differentiated
+    ideal     the same noise forward, the gradient of ideal cells backward: the
+              straight-through claim of arXiv 2508.11940 and of most training
+    gaussian  additive noise of the same size in each layer, from no device
+    still     the moments of the first read: no drift
+
+All see the same batches, chips and steps; of three rates each has the one with the
+least loss on held-out inputs and chips, by `full` noise. What is reported is measured
+by the per-device sampler on test items and 25 other chips: the divergence from the
+digital network and the metric, and by how much the divergence is larger than that of
+`full` (paired, chip by chip). Rows go to benchmarks/results/gradients.csv as they are
+known; what is there is not run again.
+
+    python benchmarks/gradients.py [--data DIR] [--at-once 48] [--limit-s 600]
+    python benchmarks/gradients.py --quick --out quick.csv     # a try
+    python benchmarks/gradients.py --table                     # Markdown
+"""
+
+import argparse
+import csv
+import dataclasses
+import functools
+import itertools
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+
+from anajax import chip, devices, rng, workloads
+from anajax._core.normal import normal16
+from anajax._core.tree import replace
+from anajax.analysis.evaluate import evaluate
+from anajax.analysis.workload import set_aside, training_inputs
+from anajax.mapping import density, hand
+from anajax.programming.end_to_end.learnable import (
+    admissible,
+    learned,
+    paced,
+    start_from,
+)
+from anajax.programming.end_to_end.task import layer_moments, make_task, noisy_weights
+from anajax.programming.search.parameters import Bounds
+
+MONTH = jnp.array([30 * 86400.0])
+OUT = Path(__file__).parent / "results" / "gradients.csv"
+NETWORKS = {"digits": 360, "fsdd_lstm": 300, "fashion_resnet8": 500}
+"""Test items by network."""
+DEVICES = {"pcm": devices.pcm, "pcm_hermes": devices.pcm_hermes}
+ARMS = ("full", "ideal", "gaussian", "still")
+RATES = {
+    "weights": (1e-3, 3e-3, 1e-2),
+    "targets": (1e-3, 3e-3, 1e-2),
+    "strategy": (3e-3, 1e-2, 3e-2),
+    "digital": (1e-3, 3e-3, 1e-2),
+}
+"""By what is learned: in units of w_max, of the range, of tables, of the parameters."""
+HELD, HELD_CHIPS, BATCH = 256, 8, 64
+FIELDS = (
+    "network", "device", "noise", "seed", "learned", "arm", "rate", "steps", "loss",
+    "loss_se", "beyond_full", "beyond_full_se", "metric", "metric_se", "digital",
+    "chips", "items", "seconds", "card",
+)  # fmt: skip
+
+
+# --- a program, and its noise in four ways --------------------------------------------
+
+
+def layers_of(unknown, task, cell):
+    """Layers of a program, targets moved by shares of the range and kept within."""
+    made = unknown["program"].layers(task.ideal, task.device, cell, t0=task.t0)
+    low, high = task.device.g_min, task.device.g_max
+
+    def moved(path, layer):
+        far = layer.targets + (high - low) * unknown["cells"][path]
+        inside = far + jax.lax.stop_gradient(jnp.clip(far, low, high) - far)
+        return replace(layer, targets=inside)
+
+    return {path: moved(path, layer) for path, layer in made.items()}
+
+
+def drawn(layer, task, key, arm):
+    """Weights of a chip, by the arm `[4]`: 1 for the one that counts."""
+    stop, one = jax.lax.stop_gradient, jnp.asarray(1)
+    full = noisy_weights(layer, task.table, one, key=key, t=task.times[0])
+    still = noisy_weights(layer, task.table, 0 * one, key=key)
+    plain = layer.targets @ layer.coefficients
+    exact = chip.finish(layer, plain)
+    w, alpha = layer_moments(layer, task.table, task.times)
+    square = alpha[0] ** 2 * w.var[0] + (alpha[0] * w.mean[0] - plain) ** 2
+    size = stop(jnp.sqrt(jnp.mean(square)))
+    gaussian = chip.finish(layer, plain + size * normal16(key, plain.shape))
+    every = full, exact + stop(full - exact), gaussian, still
+    return sum(m * v for m, v in zip(arm, every, strict=True))
+
+
+def loss_of(unknown, task, x, reference, key, arm, *, work, cell):
+    """The divergence of one chip."""
+    new = {
+        path: drawn(layer, task, rng.path_key(key, path), arm)
+        for path, layer in layers_of(unknown, task, cell).items()
+    }
+    params = chip.insert(task.params.tree, unknown["program"].digital)
+    outputs = work.apply(chip.insert(params, new), x)
+    return work.divergence_fn(outputs, reference)
+
+
+_layers = jax.jit(layers_of, static_argnums=2)
+
+
+# --- runs -----------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Descents:
+    """All that is learned on one network, on any device: one trace."""
+
+    work: object
+    cell: object
+    steps: int
+
+    @functools.cached_property
+    def optimizers(self):
+        """Of the program, and of the cells."""
+        return paced(self.cell, Bounds()), optax.scale_by_adam()
+
+    @functools.cached_property
+    def metric(self):
+        """Divergence and metric on the test items; one object for one trace."""
+        work = self.work
+        reference = jax.jit(work.apply)(work.params, work.x)
+
+        def metric(params):
+            outputs = work.apply(params, work.x)
+            mean = jnp.mean(work.metric_fn(outputs, work.y))
+            return jnp.stack([work.divergence_fn(outputs, reference), mean])
+
+        return metric
+
+    @functools.cached_property
+    def step(self):
+        """One step of several runs `[runs]` with the same batch and chips."""
+
+        @jax.jit
+        def steps(task, carry, i, what):
+            runs = jax.vmap(lambda c, w: self._one(task, c, i, w))
+            return runs(carry, what)
+
+        return steps
+
+    def _one(self, task, carry, i, what):
+        unknown, (state, state_cells) = carry
+        key = rng.stream(task.key, rng.Stage.TRAIN, i)
+        pick = rng.stream(key, rng.Stage.DATA)
+        rows = jr.randint(pick, (BATCH,), 0, task.inputs.shape[0])
+        x = task.inputs[rows]
+        reference = self.work.apply(task.params.tree, x)
+        drawn_chip = rng.stream(key, rng.Stage.CHIP)
+
+        def value(unknown):
+            return loss_of(
+                unknown, task, x, reference, drawn_chip, what["arm"], work=self.work,
+                cell=self.cell,
+            )  # fmt: skip
+
+        grads = jax.grad(value)(unknown)
+        share = 0.5 * (1 + jnp.cos(jnp.pi * i / self.steps)) * what["rate"]
+        tied = admissible(grads["program"], what["parts"], self.cell)
+        rates = jax.tree.map(lambda _: share, learned(()))
+        program, cells = self.optimizers
+        up, state = program.update(tied, state, unknown["program"], rates=rates)
+        moved, state_cells = cells.update(grads["cells"], state_cells)
+        new = {
+            "program": optax.apply_updates(unknown["program"], up),
+            "cells": jax.tree.map(
+                lambda c, u: c - what["cells"] * share * u, unknown["cells"], moved
+            ),
+        }
+        return new, (state, state_cells)
+
+    @functools.cached_property
+    def judge(self):
+        """Held-out loss of several runs on one chip, by full noise."""
+
+        @jax.jit
+        def losses(task, unknown, x, key):
+            reference = self.work.apply(task.params.tree, x)
+            arm = jnp.eye(len(ARMS))[0]
+
+            def one(u):
+                return loss_of(
+                    u, task, x, reference, key, arm, work=self.work, cell=self.cell
+                )
+
+            return jax.vmap(one)(unknown)
+
+        return losses
+
+    def run(self, task, begin, runs, at_once):
+        """Programs of runs, and their held-out losses."""
+        found, losses = [], []
+        for first in range(0, len(runs), at_once):
+            some = runs[first : first + at_once]
+            full = some + some[-1:] * (min(at_once, len(runs)) - len(some))
+            what = jax.tree.map(lambda *v: jnp.stack(v), *map(settings, full))
+            start = (
+                begin,
+                (
+                    self.optimizers[0].init(begin["program"]),
+                    self.optimizers[1].init(begin["cells"]),
+                ),
+            )
+            carry = copies(start, len(full))
+            for i in range(self.steps):
+                carry = self.step(task, carry, jnp.asarray(i), what)
+            held = jnp.asarray(self.work.held_x[:HELD])
+            apart = rng.path_key(task.key, "held_out")
+            keys = rng.streams(apart, rng.Stage.CHIP, jnp.arange(HELD_CHIPS))
+            values = sum(self.judge(task, carry[0], held, k) for k in keys)
+            for j in range(len(some)):
+                found.append(jax.tree.map(lambda v, j=j: v[j], carry[0]))
+                losses.append(float(values[j]) / HELD_CHIPS)
+        return found, losses
+
+
+def copies(tree, count):
+    """A pytree, so many times along a new axis."""
+    return jax.tree.map(lambda v: jnp.stack([v] * count), tree)
+
+
+def settings(run):
+    """Numbers of a run: what is learned, with which noise, at which rate."""
+    what, arm, rate = run
+    parts = jax.tree.map(jnp.asarray, learned([what] if what != "targets" else []))
+    return {
+        "parts": parts,
+        "cells": jnp.asarray(float(what == "targets")),
+        "arm": jnp.eye(len(ARMS))[ARMS.index(arm)],
+        "rate": jnp.asarray(rate),
+    }
+
+
+# --- what is reported -----------------------------------------------------------------
+
+
+def on_test(descents, task, unknown, device, key, chips):
+    """Divergence and metric of each chip `[chips 2]`, by the per-device sampler."""
+    layers = _layers(unknown, task, descents.cell)
+    params = chip.insert(descents.work.params, unknown["program"].digital)
+    found = evaluate(
+        descents.metric, params, device, layers, MONTH, chips=chips,
+        select=lambda path, _: path in task.ideal, key=rng.path_key(key, "test"),
+    )  # fmt: skip
+    return np.asarray(found.metric, float)[:, 0]
+
+
+def setting(args, network, work, descents, name, noise, seed, done):
+    """Rows of one device at one size of noise."""
+    begun = time.perf_counter()
+    device = devices.scale_noise(
+        DEVICES[name](), programming=noise, drift_spread=noise, read=noise
+    )
+    ideal = chip.normalized_weights(work.params)
+    strategy = {
+        path: hand.tune_strategy(
+            device, density.from_weights(w), MONTH, build=hand.lsp_first
+        ).strategy
+        for path, w in chip.weights(work.params).items()
+    }
+    key = jr.key(seed)
+    task = make_task(
+        work.params, ideal, device, training_inputs(work), None, MONTH, ["weights"], key
+    )
+    program = start_from(strategy, device, work.params)
+    cells = {
+        path: jnp.zeros_like(layer.targets)
+        for path, layer in program.layers(
+            task.ideal, task.device, descents.cell
+        ).items()
+    }
+    begin = {"program": program, "cells": cells}
+    rates = {k: v[: args.rates] for k, v in RATES.items()}
+    runs = [
+        (what, arm, rate)
+        for what, arm in itertools.product(args.learn, ARMS)
+        for rate in rates[what]
+    ]
+    found, losses = descents.run(task, begin, runs, args.at_once)
+    took = (time.perf_counter() - begun) / max(1, len(runs))
+    shared = descents, task
+    rest = device, key, args.chips
+    start = on_test(*shared, begin, *rest)
+    yield row("none", "start", 0.0, start, None, took)
+    for what in args.learn:
+        full = None
+        for arm in ARMS:
+            mine = [k for k, r in enumerate(runs) if r[:2] == (what, arm)]
+            best = min(mine, key=lambda k: losses[k] if losses[k] >= 0 else np.inf)
+            values = on_test(*shared, found[best], *rest)
+            full = values if arm == "full" else full
+            yield row(what, arm, runs[best][2], values, full, took * len(mine))
+
+
+def row(what, arm, rate, values, full, took):
+    """The numbers of a row."""
+    mean, se = values.mean(0), values.std(0, ddof=1) / np.sqrt(len(values))
+    more, more_se = "", ""
+    if full is not None:
+        apart = values[:, 0] - full[:, 0]
+        more = f"{apart.mean():.6f}"
+        more_se = f"{apart.std(ddof=1) / np.sqrt(len(apart)):.6f}"
+    return what, arm, rate, mean, se, more, more_se, took
+
+
+def main() -> None:
+    args = options()
+    if args.table:
+        return table(args.out)
+    begun, done = time.monotonic(), set()
+    if args.out.exists():
+        with args.out.open() as file:
+            done = {tuple(r[f] for f in FIELDS[:4]) for r in csv.DictReader(file)}
+    else:
+        args.out.write_text(",".join(FIELDS) + "\n")
+    card = jax.devices()[0].device_kind
+    for network in args.networks:
+        work = workloads.load(
+            network, data=args.data, items=args.items or NETWORKS[network]
+        )
+        work = set_aside(work, HELD)
+        cell = hand.lsp_first(devices.pcm()).cell
+        descents = Descents(work, cell, args.steps)
+        digital = 100 * float(jax.jit(descents.metric)(work.params)[1])
+        for name, noise, seed in itertools.product(
+            args.devices, args.noise, range(args.seeds)
+        ):
+            place = network, name, f"{noise:g}", str(seed)
+            if place in done or time.monotonic() - begun > args.limit_s:
+                continue
+            for found in setting(
+                args, network, work, descents, name, noise, seed, done
+            ):
+                what, arm, rate, mean, se, more, more_se, took = found
+                cells = [
+                    *place, what, arm, f"{rate:g}", args.steps, f"{mean[0]:.6f}",
+                    f"{se[0]:.6f}", more, more_se, f"{100 * mean[1]:.3f}",
+                    f"{100 * se[1]:.3f}", f"{digital:.3f}", args.chips, len(work.x),
+                    f"{took:.1f}", card,
+                ]  # fmt: skip
+                print(f"{time.monotonic() - begun:6.0f} s", *cells, flush=True)
+                with args.out.open("a", newline="") as file:
+                    csv.writer(file).writerow(cells)
+
+
+def table(path):
+    """Print the divergence of each arm over that of full noise, as Markdown."""
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    print("| network, device, noise | learned | start |", " | ".join(ARMS), "|")
+    print("|---" * (3 + len(ARMS)) + "|")
+    every = dict.fromkeys((r["network"], r["device"], r["noise"]) for r in rows)
+    for place in every:
+        here = [r for r in rows if (r["network"], r["device"], r["noise"]) == place]
+        start = np.mean([float(r["loss"]) for r in here if r["arm"] == "start"])
+        for what in dict.fromkeys(r["learned"] for r in here if r["arm"] != "start"):
+            cells = []
+            for arm in ARMS:
+                own = [r for r in here if (r["learned"], r["arm"]) == (what, arm)]
+                loss = np.mean([float(r["loss"]) for r in own])
+                more = np.mean([float(r["beyond_full"]) for r in own])
+                se = np.sqrt(np.sum([float(r["beyond_full_se"]) ** 2 for r in own]))
+                note = f" ({more:+.4f} ± {se / len(own):.4f})" if arm != "full" else ""
+                cells.append(f"{loss:.4f}{note}")
+            where = f"{place[0]}, {place[1]}, {place[2]}x"
+            print(f"| {where} | {what} | {start:.4f} |", " | ".join(cells), "|")
+
+
+def options():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
+    parser.add_argument("--devices", nargs="+", default=list(DEVICES))
+    parser.add_argument("--noise", type=float, nargs="+", default=[3.0, 1.0])
+    parser.add_argument("--learn", nargs="+", default=list(RATES), choices=RATES)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--rates", type=int, default=3, help="how many are tried")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--chips", type=int, default=25)
+    parser.add_argument("--items", type=int)
+    parser.add_argument("--at-once", type=int, help="runs side by side; 1 on a CPU")
+    parser.add_argument("--limit-s", type=float, default=float("inf"))
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--quick", action="store_true", help="a try")
+    parser.add_argument("--table", action="store_true", help="only print a table")
+    args = parser.parse_args()
+    if args.quick:
+        args.networks, args.devices, args.noise = ["digits"], ["pcm"], [3.0]
+        args.steps, args.rates, args.chips, args.items = 3, 1, 2, 40
+    if args.at_once is None:
+        args.at_once = 1 if jax.default_backend() == "cpu" else 48
+    return args
+
+
+if __name__ == "__main__":
+    main()

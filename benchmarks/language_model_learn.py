@@ -39,7 +39,14 @@ from anajax.analysis.expected import ExpectedError, uniform
 from anajax.mapping.strategy import pairs
 from anajax.mapping.weight_error import moment_table
 from anajax.mapping.weight_table import weight_table
-from anajax.training import TrainOptions, distillation, table_noise, trainer
+from anajax.training import (
+    TrainOptions,
+    distillation,
+    measured_adapters,
+    principal_directions,
+    table_noise,
+    trainer,
+)
 from anajax.workloads.language.llama import ADAPTERS, KERNELS, stacked, unstacked
 
 HAND = {"pcm": 2.0, "pcm_hermes": 4.0}
@@ -101,7 +108,8 @@ class Learning:
     def _directions(self, kernel):
         """The first principal directions of what a kernel meets, of each layer."""
         paths = [f"blocks/{i}/{kernel}" for i in range(self.net.layers)]
-        return principal(jnp.concatenate([self.setup.moments[p] for p in paths]))
+        moments = jnp.concatenate([self.setup.moments[p] for p in paths])
+        return principal_directions(moments, RANK)
 
     # --- chips ------------------------------------------------------------------------
 
@@ -298,22 +306,6 @@ class Learning:
 
 
 @jax.jit
-def principal(moments):
-    """The first eigenvectors `[layers rows RANK]` of symmetric matrices."""
-    layers, rows, _ = moments.shape
-    size = min(rows, 2 * RANK)
-    start = jax.random.normal(jax.random.key(0), (layers, rows, size))
-
-    def closer(_, q):
-        return jnp.linalg.qr(moments @ q)[0]
-
-    with jax.default_matmul_precision("highest"):
-        q = jax.lax.fori_loop(0, 30, closer, start)
-        _, turn = jnp.linalg.eigh(jnp.swapaxes(q, 1, 2) @ moments @ q)
-        return (q @ turn)[..., ::-1][..., :RANK]
-
-
-@jax.jit
 def measured(params, reads):
     """Parameters whose adapters give what a chip lacks in their directions.
 
@@ -323,9 +315,8 @@ def measured(params, reads):
     blocks["digital"] = dict(blocks["digital"])
     for kernel in KERNELS:
         own = blocks["digital"][kernel]
-        missing = blocks[kernel] - jnp.mean(reads[f"blocks/{kernel}"], 0)
-        with jax.default_matmul_precision("highest"):
-            up = jnp.swapaxes(own["down"], 1, 2) @ missing
+        read = jnp.mean(reads[f"blocks/{kernel}"], 0)
+        up = measured_adapters(blocks[kernel], read, own["down"])
         blocks["digital"][kernel] = own | {"up": up}
     return params | {"blocks": blocks}
 

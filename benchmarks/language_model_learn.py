@@ -51,9 +51,9 @@ from anajax.workloads.language.llama import ADAPTERS, KERNELS, stacked, unstacke
 
 HAND = {"pcm": 2.0, "pcm_hermes": 4.0}
 RANK, FIRST, HELD, PAIRS, NOTHING = 8, 8, 8, 6, 1e-9
-SECONDS = {"weights": 45.0, "digital": 15.0, "each chip": 2.0}
+SECONDS = {"weights": 35.0, "digital": 15.0, "each chip": 2.0}
 RATES = {"weights": (5e-5, 1.5e-4, 5e-4), "digital": (1e-3,), "each chip": (3e-4,)}
-TRIED = 40
+TRIED = 30
 """Steps at each of several rates, of which the best one is taken."""
 LEARNED = {
     "weights": re.compile(rf"blocks/({'|'.join(KERNELS)}|norm1|norm2)|norm"),
@@ -276,6 +276,8 @@ class Learning:
         steps, read_outs = None, self.options.reads
         draw = self.program(params, name, way, gone)
         for index in range(self.options.chips):
+            if self.left < 5:
+                return self.say("no time for more chips")
             key = anajax.key(index)
             found, *reads = (draw(key, 1 + i) for i in range(1 + read_outs))
             reads = self._together(reads)

@@ -99,6 +99,20 @@ class Unwritten:
         """Subtracted digitally, in normalized weight."""
         return self.rest.offset
 
+    @property
+    def targets(self) -> Float[JArray, "*weights devices"]:
+        """Refused: they are made of the weights when they are wanted.
+
+        Raises:
+            ValueError: says by what.
+        """
+        checks.fail(
+            "layers",
+            "have targets",
+            f"{self.shape} weights without",
+            "Make them by `layer.of(weights)`, or draw chips by `chip.drawn`.",
+        )
+
     def of(self, weights: Float[JArray, "*weights"]) -> LayerProgram:
         """The layer with its targets, to the bit as `encode_weights` has them."""
         weights = weights.astype(jnp.promote_types(weights.dtype, jnp.float32))

@@ -39,14 +39,21 @@ from anajax.analysis.expected import ExpectedError, uniform
 from anajax.mapping.strategy import pairs
 from anajax.mapping.weight_error import moment_table
 from anajax.mapping.weight_table import weight_table
-from anajax.training import TrainOptions, distillation, table_noise, trainer
+from anajax.training import (
+    TrainOptions,
+    distillation,
+    measured_adapters,
+    principal_directions,
+    table_noise,
+    trainer,
+)
 from anajax.workloads.language.llama import ADAPTERS, KERNELS, stacked, unstacked
 
 HAND = {"pcm": 2.0, "pcm_hermes": 4.0}
 RANK, FIRST, HELD, PAIRS, NOTHING = 8, 8, 8, 6, 1e-9
-SECONDS = {"weights": 45.0, "digital": 15.0, "each chip": 2.0}
+SECONDS = {"weights": 35.0, "digital": 15.0, "each chip": 2.0}
 RATES = {"weights": (5e-5, 1.5e-4, 5e-4), "digital": (1e-3,), "each chip": (3e-4,)}
-TRIED = 40
+TRIED = 30
 """Steps at each of several rates, of which the best one is taken."""
 LEARNED = {
     "weights": re.compile(rf"blocks/({'|'.join(KERNELS)}|norm1|norm2)|norm"),
@@ -101,7 +108,8 @@ class Learning:
     def _directions(self, kernel):
         """The first principal directions of what a kernel meets, of each layer."""
         paths = [f"blocks/{i}/{kernel}" for i in range(self.net.layers)]
-        return principal(jnp.concatenate([self.setup.moments[p] for p in paths]))
+        moments = jnp.concatenate([self.setup.moments[p] for p in paths])
+        return principal_directions(moments, RANK)
 
     # --- chips ------------------------------------------------------------------------
 
@@ -268,6 +276,8 @@ class Learning:
         steps, read_outs = None, self.options.reads
         draw = self.program(params, name, way, gone)
         for index in range(self.options.chips):
+            if self.left < 5:
+                return self.say("no time for more chips")
             key = anajax.key(index)
             found, *reads = (draw(key, 1 + i) for i in range(1 + read_outs))
             reads = self._together(reads)
@@ -298,22 +308,6 @@ class Learning:
 
 
 @jax.jit
-def principal(moments):
-    """The first eigenvectors `[layers rows RANK]` of symmetric matrices."""
-    layers, rows, _ = moments.shape
-    size = min(rows, 2 * RANK)
-    start = jax.random.normal(jax.random.key(0), (layers, rows, size))
-
-    def closer(_, q):
-        return jnp.linalg.qr(moments @ q)[0]
-
-    with jax.default_matmul_precision("highest"):
-        q = jax.lax.fori_loop(0, 30, closer, start)
-        _, turn = jnp.linalg.eigh(jnp.swapaxes(q, 1, 2) @ moments @ q)
-        return (q @ turn)[..., ::-1][..., :RANK]
-
-
-@jax.jit
 def measured(params, reads):
     """Parameters whose adapters give what a chip lacks in their directions.
 
@@ -323,9 +317,8 @@ def measured(params, reads):
     blocks["digital"] = dict(blocks["digital"])
     for kernel in KERNELS:
         own = blocks["digital"][kernel]
-        missing = blocks[kernel] - jnp.mean(reads[f"blocks/{kernel}"], 0)
-        with jax.default_matmul_precision("highest"):
-            up = jnp.swapaxes(own["down"], 1, 2) @ missing
+        read = jnp.mean(reads[f"blocks/{kernel}"], 0)
+        up = measured_adapters(blocks[kernel], read, own["down"])
         blocks["digital"][kernel] = own | {"up": up}
     return params | {"blocks": blocks}
 

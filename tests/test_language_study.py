@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_study
+from jax.sharding import Mesh
 from typer.testing import CliRunner
 
-from anajax import cli
+from anajax import chip, cli, devices
 from anajax.analysis.workload import IGNORE, Workload, cross_entropy
 from anajax.chip import path_name
+from anajax.mapping import hand
 from anajax.programming import strategy_file
 from anajax.studies import forecast, run
 from anajax.studies.config.workload import WorkloadSection
@@ -90,20 +92,23 @@ def test_chips_drawn_again_in_a_study_are_those_kept(tmp_path, monkeypatch):
         np.testing.assert_allclose(kept[name], again[name], atol=2e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"compensation": {"recalibrate": ["1 h"]}}, "compensation.recalibrate"),
         ({"compensation": {"through": "periphery"}}, "compensation.through"),
+        ({"mesh": ("chips",)}, "mesh"),
     ],
 )
 def test_large_chips_refuse_what_needs_their_cells(tmp_path, monkeypatch, change, said):
     tiny_study.use(monkeypatch)
     monkeypatch.setattr(site, "BUDGET", 0)
-    prepared = tiny_study.prepared(tmp_path / "a", strategies=["single_pair"], **change)
+    change = dict(change)
+    mesh = Mesh(jax.devices()[:1], change.pop("mesh")) if "mesh" in change else None
+    config = validate(tiny_study.CONFIG | {"strategies": ["single_pair"]} | change)
     with pytest.raises(ValueError, match=f"`{said}` must keep the cells"):
-        run.run(prepared)
+        run.prepare(config, out=tmp_path / "a", mesh=mesh)
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.slow
@@ -120,6 +125,14 @@ def test_pairs_by_layer_do_not_depend_on_the_objective_of_searches(
     kept = [(tmp_path / f"{i}" / strategy_file.FILE).read_bytes() for i in range(2)]
     assert kept[0] == kept[1]
     np.testing.assert_array_equal(*(f["log_perplexity"] for f in found))
+
+
+def test_layers_without_targets_say_what_to_do():
+    way = hand.lsp_first(devices.pcm())
+    weights = {"w": jnp.ones((3, 2))}
+    layers = chip.unwritten(weights, way, select=lambda *_: True)
+    with pytest.raises(ValueError, match=r"have targets: got \(3, 2\).*layer.of"):
+        chip.program(devices.pcm(), layers, key=jax.random.key(0))
 
 
 def test_a_forecast_takes_a_network_of_ones_own(monkeypatch):

@@ -220,3 +220,23 @@ def test_two_batches_are_one_of_both(key):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), run(3, 1), run(3, 3)
     )
+
+
+def test_adapters_in_principal_directions_leave_the_error_of_the_others(key):
+    """The mean squared error of outputs is then that of the least eigenvalues."""
+    random = np.random.default_rng(0)
+    basis = np.linalg.qr(random.normal(size=(3, 12, 12)))[0]
+    power = 0.5 ** np.arange(12)
+    moments = (basis * power) @ np.swapaxes(basis, 1, 2)
+    w, error = random.normal(size=(2, 3, 12, 5))
+    a = training.principal_directions(moments, 3)
+    np.testing.assert_allclose(np.abs(np.einsum("lri,lri->li", a, basis[..., :3])), 1,
+                               rtol=1e-4)  # fmt: skip
+    b = training.measured_adapters(jnp.asarray(w), jnp.asarray(w + error), a)
+    left = error + a @ b
+    found = np.einsum("lrc,lrs,lsc->l", left, moments, left)
+    turned = np.swapaxes(basis, 1, 2) @ error
+    rest = np.einsum("lrc,r->l", turned[:, 3:] ** 2, power[3:])
+    np.testing.assert_allclose(found, rest, rtol=1e-3)
+    with pytest.raises(ValueError, match="`rank` must be at most 12"):
+        training.principal_directions(moments, 13)

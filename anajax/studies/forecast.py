@@ -25,14 +25,12 @@ from anajax.mapping.hand import lsp_first
 from anajax.mapping.layout import IN_OUT
 from anajax.studies import run
 from anajax.studies.config.study import StudyConfig, devices_of
-from anajax.studies.plan import make_device, periphery_of
+from anajax.studies.plan import FLOAT, devices_per_weight, make_device, periphery_of
 from anajax.studies.ways.base import DIGITAL
 from anajax.transformation import Report, Rule, analog
 from anajax.workloads.language.checkpoints import hf_config
 from anajax.workloads.language.smollm2 import TIME
 
-FLOAT = 4
-"""Bytes of a number."""
 SIDE, MIXED = 512, 2048
 """Rows and columns of the layer that is drawn, and vectors of the product."""
 
@@ -163,15 +161,6 @@ def _of(
         network=read_outs * items,
         redrawn=redrawn,
     )
-
-
-def devices_per_weight(way: Any, config: StudyConfig) -> float:
-    """Devices of a weight that a way to program takes, in the mean."""
-    if way.name in ("single_pair", "offset_device"):
-        return 2 if way.name == "single_pair" else 1
-    if getattr(way, "f", None):
-        return 2 * (len(way.f) + 1)
-    return 2 * getattr(way, "pairs", config.optimizer.record.pairs)
 
 
 # --- rates of this machine ------------------------------------------------------------

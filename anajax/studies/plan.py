@@ -1,8 +1,10 @@
 """From a config to devices, networks and sites: all that can fail, before any work."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ from anajax._core import checks
 from anajax._core.tree import replace
 from anajax._core.types import PyTree
 from anajax.analysis.engine import Engine, Kept, Tally
-from anajax.analysis.evaluate import as_times
+from anajax.analysis.evaluate import HELD, as_times
 from anajax.analysis.hardware import Hardware, bare
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.periphery import Periphery
@@ -32,8 +34,13 @@ from anajax.studies.config.study import (
     devices_of,
 )
 from anajax.studies.sample import Sample, of_study
+from anajax.studies.ways import site
+from anajax.studies.ways.base import Table
 from anajax.studies.ways.digital import need_labels
 from anajax.studies.ways.site import Program, Site
+
+FLOAT = 4
+"""Bytes of a number."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -321,6 +328,28 @@ def measure(
         kept=kept,
         notify=notify,
     )
+
+
+def devices_per_weight(way: Any, config: StudyConfig) -> float:
+    """Devices of a weight that a way to program takes, in the mean."""
+    if way.name in ("single_pair", "offset_device"):
+        return 2 if way.name == "single_pair" else 1
+    if getattr(way, "f", None):
+        return 2 * (len(way.f) + 1)
+    return 2 * getattr(way, "pairs", config.optimizer.record.pairs)
+
+
+def check_large(config: StudyConfig, network: AnalogNetwork, engine: Engine) -> None:
+    """Refuse, before any work, what needs all cells of a chip that is too large.
+
+    Raises:
+        ValueError: names the part of the config.
+    """
+    weights = sum(math.prod(p.shape) for p in network.report.analog)
+    tables = [way for way in config.ways if isinstance(way, Table)]
+    many = max((devices_per_weight(way, config) for way in tables), default=0)
+    if weights * many * FLOAT * (1 + HELD) > site.BUDGET:
+        _check_redrawn(config, engine)
 
 
 def _check_redrawn(config: StudyConfig, engine: Engine) -> None:

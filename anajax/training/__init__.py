@@ -13,6 +13,8 @@ through what the chip makes of them.
 """
 
 from anajax.programming.end_to_end.targets import distillation as distillation
+from anajax.training.adapters import measured_adapters as measured_adapters
+from anajax.training.adapters import principal_directions as principal_directions
 from anajax.training.bounds import clip_weights as clip_weights
 from anajax.training.loop import Train as Train
 from anajax.training.loop import TrainOptions as TrainOptions

@@ -30,6 +30,7 @@ from anajax.studies.plan import (
     Placed,
     bill_of,
     cases_of,
+    check_large,
     engine_of,
     measure,
     network_of,
@@ -54,6 +55,7 @@ def prepare(
     network = network_of(config, work)
     for case in cases:
         _check_required(config, network.hardware(case.device))
+    check_large(config, network, engine_of(config, mesh))
     return StrategiesStudy(
         config=config,
         network=network,

@@ -20,6 +20,7 @@ import numpy as np
 
 from anajax._core import checks
 from anajax._core.normal import normal as normal
+from anajax._core.normal import normal_apart as normal_apart
 from anajax._core.types import Array, PRNGKey
 from anajax._core.words import FAST
 

@@ -157,3 +157,19 @@ def test_words_are_those_of_a_cpu():
             found.append((np.asarray(words), np.asarray(normal(here, (300, 41)))))
     np.testing.assert_array_equal(found[0][0], found[1][0])
     np.testing.assert_allclose(found[0][1], found[1][1], rtol=2e-6, atol=2e-6)
+
+
+def test_draws_apart_are_calls_with_the_same_bits():
+    def both(draw, keys):
+        return [jnp.tanh(draw(key, (6, 5))) for key in keys]
+
+    keys = jr.split(KEY, 2)
+    apart = jax.jit(lambda keys: both(rng.normal_apart, keys))
+    for one, other in zip(apart(keys), both(normal, keys), strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-7)
+    draw = lambda key: rng.normal_apart(key, (6, 5))  # noqa: E731
+    mapped, each = jax.vmap(draw)(keys), [normal(key, (6, 5)) for key in keys]
+    np.testing.assert_array_equal(mapped, np.stack(each))
+    if jax.default_backend() == "cpu":
+        compiled = apart.lower(keys).compile().as_text()
+        assert compiled.count(" call(") == len(keys)

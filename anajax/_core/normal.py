@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
 
 from anajax._core.types import JArray, PRNGKey
 from anajax._core.words import FAST
@@ -54,6 +55,29 @@ def normal(key: PRNGKey, shape: Sequence[int], dtype: Any = float) -> JArray:
     if jr.key_impl(key) != FAST or jnp.finfo(kind).bits > 32:
         return jr.normal(key, shape, kind)
     return of_words(jr.bits(key, shape, jnp.uint32)).astype(kind)
+
+
+def normal_apart(key: PRNGKey, shape: Sequence[int], dtype: Any = float) -> JArray:
+    """`normal` as a function that the compiled program calls, the same to the bit.
+
+    A compiler for CPUs would put a copy wherever one is drawn, and compile each of
+    them; draws of one shape now share one. For large draws that are used as they are:
+    nothing is fused with them.
+
+    Args:
+        key: consumed.
+        shape: of the result.
+        dtype: of the result.
+    """
+    drawn = _drawn(key, tuple(shape), jax.dtypes.canonicalize_dtype(dtype))
+    if jax.default_backend() != "cpu":
+        return drawn
+    return set_xla_metadata(drawn, inlineable="false")
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _drawn(key: PRNGKey, shape: tuple[int, ...], dtype: Any) -> JArray:
+    return normal(key, shape, dtype)
 
 
 @jax.jit

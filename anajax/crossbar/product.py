@@ -38,7 +38,7 @@ from anajax.crossbar.tiling import from_weights as from_weights
 from anajax.crossbar.tiling import rescale as rescale
 from anajax.crossbar.tiling import through_wires as through_wires
 from anajax.crossbar.tiling import weights as weights
-from anajax.rng import Stage, normal, stream
+from anajax.rng import Stage, normal_apart, stream
 
 
 def mvm(
@@ -235,7 +235,8 @@ def _draw(
         no_key()
     shape = (*values.shape[:3], *tiles.matrix.shape[2:])
     flat = (*shape[:-2], shape[-2] * shape[-1])  # long rows draw fastest
-    draw = normal(stream(key, Stage.PRODUCT, number), flat, values.dtype).reshape(shape)
+    own = stream(key, Stage.PRODUCT, number)
+    draw = normal_apart(own, flat, values.dtype).reshape(shape)
     columns = even_parts(tiles.columns, tiles.grid[1])
     if min(columns) == max(columns):
         return draw

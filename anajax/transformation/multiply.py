@@ -32,7 +32,7 @@ from anajax.crossbar.periphery import (
 )
 from anajax.crossbar.product import no_key
 from anajax.crossbar.tiling import Scaling, TileRule
-from anajax.rng import FirstRead, Stage, normal, stream, streams
+from anajax.rng import FirstRead, Stage, normal_apart, stream, streams
 from anajax.transformation.products import Convolution, Dot
 from anajax.transformation.rules import Rule
 
@@ -237,7 +237,7 @@ def _draw(groups: int, sums: JArray, key: PRNGKey | FirstRead | None) -> JArray:
     shape = 1, 1, vectors, count // groups, columns
 
     def one(key: PRNGKey | FirstRead) -> JArray:
-        return normal(stream(key, Stage.PRODUCT), shape, sums.dtype)
+        return normal_apart(stream(key, Stage.PRODUCT), shape, sums.dtype)
 
     if key is None:
         no_key()

@@ -38,7 +38,8 @@ def page(name):
                 parts.append(f"![{title.lstrip('# ')}: figure {figures}]({file.name})")
             elif output.output_type == "stream" and output.name == "stdout":
                 parts.append(f"```text\n{output.text.rstrip()}\n```")
-    return "\n\n".join(parts) + "\n"
+    text = "\n\n".join(parts) + "\n"
+    return text.replace("\n```\n\n```text\n", "\n")  # one block of what is printed
 
 
 def main(names):

@@ -29,6 +29,9 @@ def page(name):
             parts.append(cell.source)
             continue
         parts.append(f"```python\n{cell.source}\n```")
+        printed = [o.text for o in cell.outputs if o.get("name") == "stdout"]
+        if printed:
+            parts.append(f"```text\n{''.join(printed).rstrip()}\n```")
         for output in cell.outputs:
             data = output.get("data", {})
             if "image/png" in data:
@@ -36,8 +39,6 @@ def page(name):
                 file = PAGES / f"{name}_{figures}.png"
                 file.write_bytes(base64.b64decode(data["image/png"]))
                 parts.append(f"![{title.lstrip('# ')}: figure {figures}]({file.name})")
-            elif output.output_type == "stream" and output.name == "stdout":
-                parts.append(f"```text\n{output.text.rstrip()}\n```")
     return "\n\n".join(parts) + "\n"
 
 

@@ -122,9 +122,9 @@ again = reports.second_round(image, read)
 
 def errors(image, key):
     found = []
-    for path, layer in image.layers.items():
+    for i, (path, layer) in enumerate(image.layers.items()):
         kept = np.isclose(layer.targets, first.layers[path].targets)
-        new = anajax.program(real, layer.targets, key=key).g
+        new = anajax.program(real, layer.targets, key=jax.random.fold_in(key, i)).g
         g = jnp.where(kept, cells[path].g, new)
         off = anajax.chip.finish(layer, anajax.layer.combined(g, layer)) - wanted[path]
         found.append(np.ravel(off / layer.w_max))
@@ -133,10 +133,11 @@ def errors(image, key):
 
 first, wanted = image, image.weights()
 before, after = errors(image, jax.random.key(5)), errors(again, jax.random.key(6))
-edges = np.linspace(-0.15, 0.15, 61)
+edges = np.linspace(-0.12, 0.12, 61)
 for name, off in (("first round", before), ("second round", after)):
     rms = 100 * np.sqrt(np.mean(off**2))
     label = f"{name}, rms {rms:.2f} % of w_max"
     plt.hist(off, edges, histtype="step", label=label)
-plt.xlabel("weight error / w_max"), plt.ylabel("weights"), plt.legend()
+plt.xlabel("weight error / w_max"), plt.ylabel("weights")
+plt.legend(loc="upper left", fontsize=8)
 plt.show()

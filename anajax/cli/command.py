@@ -3,15 +3,17 @@
 Also options whose value may be left out, as in `--plot` or `--resume`.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import typer
 from typer.core import TyperCommand
 
 from anajax._core.nearest import nearest
-from anajax.cli.base import fail
+from anajax.cli.base import app, fail
 
+T = TypeVar("T", bound=Callable[..., Any])
 USAGE: Any = typer.BadParameter.__mro__[1]
 """What the parser of options raises."""
 PLOTS = (".png", ".svg", ".pdf")
@@ -19,7 +21,12 @@ _PICTURES = (*PLOTS, ".jpg", ".jpeg", ".eps", ".ps", ".gif", ".tif", ".tiff", ".
 """How words end that are values of --plot, right or wrong."""
 
 
-class Command(TyperCommand):
+def command(name: str | None = None) -> Callable[[T], T]:
+    """Make a function a command of `anajax`, as `app.command` does."""
+    return app.command(name, cls=_Command)
+
+
+class _Command(TyperCommand):
     """A command whose messages name the rule and the remedy."""
 
     alone: ClassVar[dict[str, str]] = {"--plot": "auto", "--resume": "yes"}

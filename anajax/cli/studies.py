@@ -231,6 +231,8 @@ def _print(data: Any) -> None:
 
     for table in terminal.summary(data):
         terminal.show(table)
+    for sentence in terminal.conclusions(data):
+        typer.echo(sentence)
 
 
 def _followed(study: "Prepared", *, quiet: bool) -> tuple[Any, Path]:

@@ -1,4 +1,5 @@
 import json
+import resource
 import subprocess
 import sys
 
@@ -62,7 +63,8 @@ def test_run_prints_a_table_and_writes_everything(finished):
     written = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
     assert {"results.nc", "strategy.json", "report.html", "study.json"} <= written
     assert "figures/accuracy.svg" in written
-    for text in ("optimized", "lsp_first", "1 month", "best hand strategy"):
+    best = "Best accuracy by the data:"
+    for text in ("optimized", "lsp_first", "1 month", "best hand strategy", best):
         assert text in result.output
     assert f"Report: {out / 'report.html'}" in result.output.replace("\n", "")
 
@@ -80,6 +82,35 @@ def test_compare_prints_differences(finished):
     assert result.exit_code == 0
     text = " ".join(result.output.split())
     assert "paired, chip by chip" in text and "+0.00 ± 0.00" in text
+
+
+def test_scripts_get_json_and_quiet(finished, config, tmp_path):
+    out, _ = finished
+    found = json.loads(invoke("results", out, "--json").output)
+    data = read_results(out)
+    assert (
+        found["metric"] == "accuracy" and len(found["rows"]) == 2 * data.strategy.size
+    )
+    one = next(r for r in found["rows"] if r["strategy"] == "optimized")
+    mean = data.accuracy.sel(strategy="optimized", time=one["time"]).mean("chip")
+    assert one["mean"] == pytest.approx(float(mean)) and one["chips"] == 3
+    assert found["arrays"]["time"]["values"] == [1.0, 2592000.0]
+    assert not json.loads(invoke("compare", out, out, "--json").output)["unlike"]
+    checked = json.loads(invoke("check", config, "--json").output)
+    assert checked["parts"] == 3 and checked["weights"] == 32
+    text = invoke("check", config).output
+    assert "Study: strategies, 3 parts, 3 chips at 1 s, 1 month" in text
+    again = (
+        "run",
+        config,
+        "--out",
+        tmp_path / "q",
+        "--set",
+        "strategies=[single_pair]",
+    )
+    assert invoke(*again, "--quiet").output == ""
+    printed = json.loads(invoke(*again, "--resume", "--json").stdout)
+    assert printed["report"] == str(tmp_path / "q" / "report.html")
 
 
 def test_full_folder_is_refused(finished, config):
@@ -216,6 +247,21 @@ def test_nothing_slow_is_imported_before_it_is_needed(module, slow):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_help_takes_less_than_a_blink():
+    """0.7 s of a processor; without colors where there is no terminal."""
+    begun = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-m", "anajax.cli", "--help"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took = sum(getattr(ended, k) - getattr(begun, k) for k in ("ru_utime", "ru_stime"))
+    assert took < 0.7
+    said = " ".join(done.stdout.split())
+    assert "Exit codes: 0 done; 1 a fault" in said and "--install-completion" in said
+    assert "\x1b" not in done.stdout
 
 
 def test_results_leave_as_tables_and_figures(finished, tmp_path):

@@ -8,7 +8,7 @@ from flax import nnx
 
 from anajax import chip, devices
 from anajax._core.tree import replace
-from anajax.analysis.elasticities import elasticities, per_chip
+from anajax.analysis.elasticities import Elasticities, elasticities, per_chip
 from anajax.analysis.hardware import bare, impair
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.periphery import Periphery
@@ -162,3 +162,18 @@ def test_bad_arguments_are_named(key, changes, match):
     args = dict(t=1.0, key=key, chips=2) | changes
     with pytest.raises(ValueError, match=match):
         elasticities(None, None, {}, np.ones(2), args.pop("t"), **args)
+
+
+def test_elasticities_are_a_table():
+    """Numbers with an effect, the largest on the loss first, with units."""
+    found = Elasticities(
+        parameters=("a", "b", "none"),
+        value=np.array([0.5, 2.0, 1.0]),
+        elasticity=np.array([[0.1, -1.5, 0.0], [0.3, 0.2, 0.0]]),
+        error=np.array([[0.01, 0.2, 0.0], [0.03, 0.04, 0.0]]),
+        output=np.ones((2, 4)),
+    )
+    head, first, second = found.table().splitlines()
+    assert head.split()[:4] == ["parameter", "value", "loss", "(%/%)"]
+    assert first.split() == ["b", "2", "-1.500", "0.200", "+0.200", "0.040"]
+    assert second.split()[0] == "a"

@@ -191,6 +191,21 @@ def test_a_device_is_fitted_to_the_tiles(large, tmp_path, key):
     assert abs(nu.value - 0.2) < 3 * nu.se < 0.02
 
 
+def test_files_of_laboratories_are_read_alike(made, tmp_path):
+    plain, messy = tmp_path / "plain.csv", tmp_path / "messy.csv"
+    targets = {p: np.asarray(layer.targets) for p, layer in made.layers.items()}
+    measured.write(plain, made, {0.5: [targets]})
+    text = plain.read_text().replace(",", ";").replace(".", ",")
+    messy.write_text("# chip 7\n" + text, encoding="utf-8-sig")
+    first, second = (measured.read(path, made) for path in (plain, messy))
+    assert first.times == second.times == (0.5,)
+    np.testing.assert_array_equal(first.layers["kernel"], second.layers["kernel"])
+    messy.write_text(f"# chip 7\n{text}x;0;0;0;0;1\n")
+    line = len(text.splitlines()) + 2
+    with pytest.raises(ValueError, match=f"line {line}` must name a tile"):
+        measured.read(messy, made)
+
+
 def test_what_is_wrong_in_a_file_is_named(made, tmp_path):
     head = "tile,row,column,device,time_s,conductance_uS"
     name = "kernel:tile:0:0:0"
@@ -236,7 +251,7 @@ def test_the_command_says_it_all(made, tmp_path, key, monkeypatch):
     }  # fmt: skip
     assert image.read(tmp_path / "o" / "next").strategy == "lsp_first, next round"
     found = CliRunner().invoke(app, ["measured", str(tmp_path)])
-    assert found.exit_code == 2 and "name a file that can be read" in found.output
+    assert found.exit_code == 2 and "Name the folder of an image" in found.output
 
 
 @SLOW

@@ -18,6 +18,7 @@ COMMANDS = {  # words of the command line, and what the message must say
     "rn CONFIG": "No such command 'rn'. Did you mean 'run'?",
     "run CONFIG --chips 3": "key of the config: write --set chips=3.",
     "run CONFIG --items=7": "key of the config: write --set workload.items=7.",
+    "run CONFIG --seed 3": "key of the config: write --set seed=3.",
     "run CONFIG --adc-bits 8": "write --set periphery.adc_bits=8.",
     "run CONFIG --resum": "`--resum` must be an option of `anajax run`: got it on the "
     "command line. Did you mean --resume?",

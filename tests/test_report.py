@@ -8,7 +8,7 @@ import xarray as xr
 from anajax import devices
 from anajax.devices.report import device_curves, time_grid
 from anajax.studies import run
-from anajax.studies.kinds import strategies_page
+from anajax.studies.kinds import strategies_page, sweep_page, tolerance
 from anajax.studies.load import validate
 from anajax.studies.report import best, figures, plots, report, results, statistics
 from anajax.studies.report.blocks import Block, Drawing, format_of, table
@@ -243,3 +243,37 @@ def test_device_without_a_time_is_refused(tmp_path):
     config |= {"study": "devices", "devices": ["reram_milo"], "times": [1]}
     with pytest.raises(ValueError, match="`times` must have one in 0 to 0 s"):
         run.prepare(validate(config), out=tmp_path / "out")
+
+
+def test_sweeps_and_sensitivities_say_what_can_be_concluded():
+    values = 0.8 + np.array([[0.1, 0.1], [0.0, 0.02], [-0.1, 0.0]])[..., None]
+    data = xr.Dataset(
+        {
+            "accuracy": (("point", "chip", "time"), values),
+            "set:device.noise.read": ("point", [0.5, 1.0, 2.0]),
+            "seconds": (("point", "time"), np.full((3, 1), 60.0)),
+        },
+        coords={"time": [60.0]},
+        attrs={
+            "metric": "accuracy", "better": "higher", "digital_metric": 0.95,
+            "unit": "1", "keys": '["device.noise.read"]',
+        },
+    )  # fmt: skip
+    (said,) = sweep_page._ends(data)
+    assert said == (
+        "Best accuracy by the data at 1 min: read 0.5 (90.00 %); worst: read 2 (75.00 "
+        "%). They are 15.00 ± 5.00 percentage points apart, chip by chip."
+    )
+    assert sweep_page._with_units(["device.noise.read"]) == ["read (factor)"]
+    limits = {
+        "largest_factor": [3.0, 1.5],
+        "largest_low": [1.6, 1.2],
+        "largest_high": [4.0, 1.7],
+    }
+    found = xr.Dataset({k: ("imperfection", v) for k, v in limits.items()})
+    found = found.assign_coords(title=("imperfection", ["read noise", "drift"]))
+    (said,) = tolerance.least(found, [1, 0], "1 point")
+    assert said == (
+        "Least tolerated: drift, up to a factor of 1.50 (90 % interval 1.20 to 1.70). "
+        "Intervals overlap with that of read noise."
+    )

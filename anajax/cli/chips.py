@@ -10,7 +10,6 @@ from anajax.cli.base import (
     Data,
     Json,
     Quiet,
-    app,
     document,
     fail,
     mistakes,
@@ -18,10 +17,10 @@ from anajax.cli.base import (
     tell,
     working,
 )
-from anajax.cli.command import Command
+from anajax.cli.command import command
 
 
-@app.command(cls=Command)
+@command()
 def costs(
     config: Annotated[Path, typer.Argument(help="A YAML file of a study.")],
     chip: Annotated[str | None, typer.Option(help="A name, or a .yaml file.")] = None,
@@ -41,7 +40,7 @@ def costs(
             typer.echo(priced.text(found))
 
 
-@app.command(cls=Command)
+@command()
 def export(
     place: Annotated[
         Path, typer.Argument(metavar="RUN|CONFIG", help="Of a study, or its config.")
@@ -93,7 +92,7 @@ def _tiles(text: str) -> tuple[int, int]:
     return int(rows), int(columns)
 
 
-@app.command(cls=Command)
+@command()
 def measured(
     place: Annotated[
         Path, typer.Argument(metavar="DIR_OR_CSV", help="Conductances of a chip.")

@@ -3,15 +3,17 @@
 Also options whose value may be left out, as in `--plot` or `--resume`.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import typer
 from typer.core import TyperCommand
 
 from anajax._core.nearest import nearest
-from anajax.cli.base import fail
+from anajax.cli.base import app, fail
 
+T = TypeVar("T", bound=Callable[..., Any])
 USAGE: Any = typer.BadParameter.__mro__[1]
 """What the parser of options raises."""
 PLOTS = (".png", ".svg", ".pdf")
@@ -19,7 +21,12 @@ _PICTURES = (*PLOTS, ".jpg", ".jpeg", ".eps", ".ps", ".gif", ".tif", ".tiff", ".
 """How words end that are values of --plot, right or wrong."""
 
 
-class Command(TyperCommand):
+def command(name: str | None = None) -> Callable[[T], T]:
+    """Make a function a command of `anajax`, as `app.command` does."""
+    return app.command(name, cls=_Command)
+
+
+class _Command(TyperCommand):
     """A command whose messages name the rule and the remedy."""
 
     alone: ClassVar[dict[str, str]] = {"--plot": "auto", "--resume": "yes"}
@@ -71,9 +78,11 @@ class Command(TyperCommand):
     def _unknown(self, option: str, args: list[str]) -> NoReturn:
         """Refuse an option that the command has not; a key of configs goes to --set."""
         own = sorted(name for p in self.params for name in p.opts if name[:2] == "--")
-        close = nearest(option, own)
-        key = _config_key(option) if self._sets() and not close else ""
-        if key:
+        close, keys = nearest(option, own), _config_keys() if self._sets() else {}
+        wanted = option.lstrip("-").replace("-", "_").rpartition(".")[2]
+        alike = wanted if wanted in keys else nearest(wanted, keys, cutoff=0.75)
+        if alike and (alike == wanted or not close):
+            key = keys[alike]
             value = _value_of(option, args)
             remedy = f"It is a key of the config: write --set {key}={value}."
         else:
@@ -108,8 +117,8 @@ def _value_of(option: str, args: list[str]) -> str:
     return "VALUE"
 
 
-def _config_key(option: str) -> str:
-    """The dotted key of configs that an option means; "" if none is like it."""
+def _config_keys() -> dict[str, str]:
+    """The dotted keys of configs, by their last names."""
     from anajax.studies.config.messages import dotted_keys
     from anajax.studies.kinds.catalog import kinds
 
@@ -117,6 +126,4 @@ def _config_key(option: str) -> str:
     keys = {name: name for config in configs for name in config.known_fields()}
     for config in configs:
         keys = dotted_keys(config) | keys
-    wanted = option.lstrip("-").replace("-", "_").rpartition(".")[2]
-    close = nearest(wanted, keys, cutoff=0.75)
-    return keys[close] if close else ""
+    return keys

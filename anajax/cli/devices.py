@@ -11,7 +11,6 @@ from anajax._core.nearest import did_you_mean
 from anajax.cli.base import (
     Json,
     Quiet,
-    app,
     document,
     fail,
     mistakes,
@@ -19,7 +18,7 @@ from anajax.cli.base import (
     tell,
     working,
 )
-from anajax.cli.command import PLOTS, Command
+from anajax.cli.command import PLOTS, command
 
 Plot = Annotated[
     Path | None,
@@ -29,7 +28,7 @@ Plot = Annotated[
 ]
 
 
-@app.command(cls=Command)
+@command()
 def devices(
     name: Annotated[
         str | None,
@@ -91,7 +90,7 @@ def _about(name: str, device: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@app.command("fit-device", cls=Command)
+@command("fit-device")
 def fit_device(
     data: Annotated[
         Path,

@@ -10,16 +10,15 @@ from anajax.cli.base import (
     Changes,
     Data,
     Json,
-    app,
     document,
     mistakes,
     require_folder,
     working,
 )
-from anajax.cli.command import Command
+from anajax.cli.command import command
 
 
-@app.command(cls=Command)
+@command()
 def plan(
     config: Annotated[Path, typer.Argument(help="A YAML file of a study.")],
     changes: Changes = None,

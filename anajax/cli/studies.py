@@ -10,7 +10,6 @@ from anajax.cli.base import (
     Data,
     Json,
     Quiet,
-    app,
     document,
     fail,
     mistakes,
@@ -19,7 +18,7 @@ from anajax.cli.base import (
     working,
     writes,
 )
-from anajax.cli.command import Command
+from anajax.cli.command import command
 from anajax.studies.store import stopping
 
 if TYPE_CHECKING:  # costs seconds to import
@@ -29,7 +28,7 @@ if TYPE_CHECKING:  # costs seconds to import
     from anajax.studies.store.folder import Resume
 
 
-@app.command(cls=Command)
+@command()
 def run(
     config: Annotated[Path, typer.Argument(help="A YAML file, see configs/.")],
     changes: Changes = None,
@@ -77,7 +76,7 @@ def run(
     _work(study, quiet=quiet, as_json=as_json)
 
 
-@app.command(cls=Command)
+@command()
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
 ) -> None:
@@ -89,7 +88,7 @@ def init(
             typer.echo(f"Written: {path}")
 
 
-@app.command(cls=Command)
+@command()
 def check(
     config: Annotated[Path, typer.Argument(help="A YAML file of a study.")],
     changes: Changes = None,
@@ -108,7 +107,7 @@ def check(
             typer.echo(str(found))
 
 
-@app.command(cls=Command)
+@command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Of a study.")],
 ) -> None:
@@ -119,7 +118,7 @@ def report(
         typer.echo(f"Report: {write_report(folder)}")
 
 
-@app.command(cls=Command)
+@command()
 def results(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Of a study.")],
     csv: Annotated[bool, typer.Option("--csv", help="Tables as CSV.")] = False,
@@ -147,7 +146,7 @@ def results(
             tell(f"Written: {path}", quiet=as_json)
 
 
-@app.command(cls=Command)
+@command()
 def overview(
     folders: Annotated[
         list[Path], typer.Argument(metavar="DIRS", help="Of studies, one a network.")
@@ -162,7 +161,7 @@ def overview(
             typer.echo(f"Overview: {path}")
 
 
-@app.command(cls=Command)
+@command()
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="Folder of a study.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Folder of another.")],
@@ -232,6 +231,8 @@ def _print(data: Any) -> None:
 
     for table in terminal.summary(data):
         terminal.show(table)
+    for sentence in terminal.conclusions(data):
+        typer.echo(sentence)
 
 
 def _followed(study: "Prepared", *, quiet: bool) -> tuple[Any, Path]:

@@ -2,20 +2,24 @@
 
 import csv
 import dataclasses
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from anajax._core import checks
 from anajax._core.disk import write_atomically
 from anajax._core.tree import replace
+from anajax.devices.fitting.sheets.text import SEPARATORS
 from anajax.interop.image import tiles
 from anajax.interop.image.image import Image
 
 COLUMNS = ("tile", "row", "column", "device", "time_s", "conductance_uS")
-"""Of a CSV; `read` numbers several reads at one time. Rows may be missing."""
+"""Of a CSV; `read` numbers several reads at one time. Rows may be missing, lines that
+begin with # are comments, and semicolons or tabs may stand between columns."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,13 +123,33 @@ _Row = tuple[str, tuple[int, int, int], float, float, int]
 
 def _rows(file: Path, known: Mapping[str, tuple]) -> Iterator[_Row]:
     try:
-        with open(file, newline="", encoding="utf-8") as opened:
-            reader = csv.DictReader(opened, strict=True)
+        with open(file, newline="", encoding="utf-8-sig") as opened:
+            read: list[int] = []
+            lines = _lines(opened, read)
+            head = next(lines, "")
+            separator = next((s for s in SEPARATORS if s in head), ",")
+            reader = csv.DictReader(
+                itertools.chain([head], lines), delimiter=separator, strict=True
+            )
             _check_columns(file, reader.fieldnames or [])
-            for number, row in enumerate(reader, 2):
-                yield from _row(file, number, row, known)
+            for row in reader:
+                plain = row if separator == "," else _with_points(row)
+                yield from _row(file, read[-1], plain, known)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         checks.fail("DIR_OR_CSV", "be CSV", f"{error} in {file.name}", "Correct it.")
+
+
+def _lines(opened: Iterable[str], read: list[int]) -> Iterator[str]:
+    """Lines without comments; the number of the last one is put in `read`."""
+    for number, line in enumerate(opened, 1):
+        if not line.startswith("#"):
+            read[:] = [number]
+            yield line
+
+
+def _with_points(row: Mapping[str, str | None]) -> dict[str, Any]:
+    """A row of numbers whose decimals may have commas."""
+    return {k: v.replace(",", ".") if v else v for k, v in row.items()}
 
 
 def _check_columns(file: Path, names: Sequence[str]) -> None:

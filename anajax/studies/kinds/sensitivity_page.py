@@ -15,6 +15,7 @@ from anajax.studies.kinds.tolerance import curves_figure as _curves_figure
 from anajax.studies.kinds.tolerance import (
     factor_text,
     interval,
+    least,
     of_subsets,
     subsets_text,
     tolerated,
@@ -114,6 +115,7 @@ def _tolerance(data: xr.Dataset) -> Block:
             *map(str, data.subset.values),
         ],
         rows=rows,
+        points=least(data, ranked(data), _accepted(data)),
         drawings=[
             Drawing(
                 "tolerance",

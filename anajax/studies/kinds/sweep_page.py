@@ -23,7 +23,7 @@ from anajax.studies.report.plots import (
     names_below,
     panels,
 )
-from anajax.studies.report.statistics import lost, over, taken
+from anajax.studies.report.statistics import lost, over, sign, taken
 
 ROWS = 60
 """Most rows of the table on the page."""
@@ -59,8 +59,9 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
             "chips ± standard error of that mean; over items: the largest standard "
             f"error of the paired loss against digital over test items.{more}"
             f"{assumed.stopping(data, 'point')}",
-            header=[*_short(names), "chips", *_times(data), "over items"],
+            header=[*_with_units(names), "chips", *_times(data), "over items"],
             rows=_rows(data),
+            points=_ends(data),
             drawings=[
                 Drawing(
                     data.attrs["metric"],
@@ -98,6 +99,43 @@ def assumptions(data: xr.Dataset) -> list[str]:
         "All points see the same chips (common random draws), unless the seed changes.",
         *costs.assumptions(data),
     ]
+
+
+def _ends(data: xr.Dataset) -> list[str]:
+    """The best and the worst point at the last time, and how far they are apart."""
+    show, last = format_of(data), data[data.attrs["metric"]].isel(time=-1)
+    found = over(last)
+    order = np.argsort(sign(data) * found["value"].values)
+    if len(order) < 2 or not np.isfinite(found["value"].values).all():
+        return []
+    worst, best = int(order[0]), int(order[-1])
+    paired = "seed" not in _keys(data)
+    if paired:
+        apart = over(last.isel(point=best) - last.isel(point=worst))
+        gap, error = float(apart["value"]), float(apart["error"])
+    else:
+        one, other = (found.isel(point=i) for i in (best, worst))
+        gap = float(one["value"] - other["value"])
+        error = float(np.hypot(one["error"], other["error"]))
+    clear = "" if abs(gap) > 2 * error else ", less than two standard errors"
+    texts = [f"{_place(data, i)} ({show.text(float(found['value'][i]))})" for i in
+             (best, worst)]  # fmt: skip
+    amount = f"{show.number(abs(gap))} ± {show.number(error)} {show.points}"
+    return [
+        f"Best {show.title} by the data at {_times(data)[-1]}: {texts[0]}; worst: "
+        f"{texts[1]}. They are {amount.removesuffix(' 1')} apart"
+        f"{', chip by chip' * paired}{clear}."
+    ]
+
+
+def _place(data: xr.Dataset, point: int) -> str:
+    names = _keys(data)
+    values = (_text(data[f"set:{n}"].values[point]) for n in names)
+    return ", ".join(f"{n} {v}" for n, v in zip(_short(names), values, strict=True))
+
+
+def _with_units(names: list[str]) -> list[str]:
+    return [f"{s}{_unit(n)}" for s, n in zip(_short(names), names, strict=True)]
 
 
 def _rows(data: xr.Dataset) -> list[list[Cell]]:

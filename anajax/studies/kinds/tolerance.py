@@ -80,6 +80,30 @@ def interval(one: xr.Dataset) -> str:
     return " to ".join(dict.fromkeys(ends))
 
 
+def least(data: xr.Dataset, order: Sequence[int], accepted: str) -> list[str]:
+    """Which imperfection is tolerated least, and which cannot be told from it.
+
+    Args:
+        data: results with largest tolerated factors.
+        order: of the imperfections, the least tolerated first.
+        accepted: the loss, in words.
+    """
+    each = [data.isel(imperfection=i) for i in order]
+    first = each[0]
+    if not np.isfinite(float(first.largest_factor)):
+        return [f"None costs {accepted} at the factors tried."]
+    rest = [
+        str(one.title.values)
+        for one in each[1:]
+        if float(one.largest_low) <= float(first.largest_high)
+    ]
+    beside = f" Intervals overlap with that of {', '.join(rest)}." if rest else ""
+    factor = f"{factor_text(first.largest_factor)} (90 % interval {interval(first)})"
+    return [
+        f"Least tolerated: {first.title.values}, up to a factor of {factor}.{beside}"
+    ]
+
+
 def subsets_text(data: xr.Dataset) -> str:
     """What the columns of subsets in a table are; nothing where there are none."""
     if not data.sizes["subset"]:

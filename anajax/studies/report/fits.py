@@ -30,29 +30,22 @@ def fit_figure(made: FileFit) -> Figure:
     Args:
         made: from `anajax.devices.fitting.file.fit_file`.
     """
-    found = made.found
+    found, aged = made.found, bool(np.any(_later(made.data)))
     parts: list[Any] = [("Programming error", partial(_programming, made))]
-    if np.any(_later(made.data)):
-        for title, what in (("Mean of reads", "mean"), ("Spread of reads", "sd")):
-            parts.append((title, partial(_over_time, made, what)))
-    columns = 3
-    parts += [("", _nothing)] * (-len(parts) % columns)
+    for title, what in (("Mean of reads", "mean"), ("Spread of reads", "sd")) * aged:
+        parts.append((title, partial(_over_time, made, what)))
     rest = found.residuals
     for stage, z in (("programming", rest.programming), ("read", rest.read)):
         if np.isfinite(z).any():
-            parts += _residuals(found, stage, z)
+            parts += _residuals(found, stage, z, aged=aged)
     return panels(
         parts,
-        columns=columns,
+        columns=3,
         size=(3.2, 2.5),
         note=f"Device {found.device.name}, form {made.trials[0].form}: dots and marks "
         "are measured, lines and bands are the fit",
         legend=5,
     )
-
-
-def _nothing(axis: Axes) -> None:
-    axis.set_axis_off()
 
 
 def _later(data: Measured) -> np.ndarray:
@@ -134,7 +127,7 @@ def _expected(
     return mean, np.array([float(m.var[0]) for m in each]) ** 0.5
 
 
-def _residuals(found: FitResult, stage: str, z: np.ndarray) -> list[Any]:
+def _residuals(found: FitResult, stage: str, z: np.ndarray, *, aged: bool) -> list[Any]:
     """Panels of the residuals of a stage: over target and time, and their quantiles."""
     known = np.isfinite(z)
     values, rest = z[known], found.residuals
@@ -153,8 +146,9 @@ def _residuals(found: FitResult, stage: str, z: np.ndarray) -> list[Any]:
         axis.set(ylim=(-5, 5), xlabel="standard normal quantile (sd)")
 
     when = {"xlabel": "time (s; 0 s at 0.03)", "xscale": "log"}
-    return [
+    each = [
         ("", lambda axis: scatter(target, axis, xlabel="target (µS)")),
         ("", lambda axis: scatter(log_places(time), axis, **when)),
         ("", quantiles),
     ]
+    return each if aged else [each[0], each[2]]

@@ -23,18 +23,19 @@ def console(*, error: bool = False) -> Console:
     return made if made.is_terminal else Console(stderr=error, width=150)
 
 
-def show(table: Table | Text) -> None:
-    """Print a table, or a sentence."""
+def show(table: Table) -> None:
+    """Print a table."""
     console().print(table)
 
 
-def summary(data: xr.Dataset) -> list[Table | Text]:
-    """What the results of a study of any kind say in short: tables, and sentences."""
-    found: list[Table | Text] = []
-    for block in report.summary(data):
-        found.append(_plain(block))
-        found += [Text(point) for point in block.points]
-    return found
+def summary(data: xr.Dataset) -> list[Table]:
+    """What the results of a study of any kind say in short."""
+    return [_plain(block) for block in report.summary(data)]
+
+
+def conclusions(data: xr.Dataset) -> list[str]:
+    """What can be concluded from those tables, in sentences."""
+    return [point for block in report.summary(data) for point in block.points]
 
 
 def comparison(found: Comparison, show: MetricFormat) -> Table:

@@ -306,6 +306,7 @@ def main():
     of_learning.add_argument("--batch", type=int, default=8)
     of_learning.add_argument("--scale", type=float, default=1.0, help="of all times")
     of_learning.add_argument("--reads", type=int, default=4, help="of each chip")
+    of_learning.add_argument("--rank", type=int, default=8, help="of adapters")
     of_learning.add_argument("--arms", nargs="*", help="some of those in ARMS")
     of_learning.add_argument("--pad", action="store_true", help="compile less")
     of_learning.add_argument("--network", default="smollm2")

@@ -50,9 +50,10 @@ from anajax.training import (
 from anajax.workloads.language.llama import ADAPTERS, KERNELS, stacked, unstacked
 
 HAND = {"pcm": 2.0, "pcm_hermes": 4.0}
-RANK, FIRST, HELD, PAIRS, NOTHING = 8, 8, 8, 6, 1e-9
+FIRST, HELD, PAIRS, NOTHING = 8, 8, 6, 1e-9
 SECONDS = {"weights": 35.0, "digital": 15.0, "each chip": 2.0}
 RATES = {"weights": (5e-5, 1.5e-4, 5e-4), "digital": (1e-3,), "each chip": (3e-4,)}
+NUMBERS = {2: "two", 4: "four"}
 TRIED = 30
 """Steps at each of several rates, of which the best one is taken."""
 LEARNED = {
@@ -71,7 +72,7 @@ class Learning:
         self.setup, self.options = setup, options
         self.net = setup.work.apply.__self__
         key = jax.random.key(1)
-        self.params = self.net.adapted(stacked(setup.work.params), RANK, key)
+        self.params = self.net.adapted(stacked(setup.work.params), options.rank, key)
         self.text, self.held = text[:-HELD], jnp.asarray(text[-HELD:])
         self.rates = {}
         self.begin, self.rows = options.begin, []
@@ -109,7 +110,7 @@ class Learning:
         """The first principal directions of what a kernel meets, of each layer."""
         paths = [f"blocks/{i}/{kernel}" for i in range(self.net.layers)]
         moments = jnp.concatenate([self.setup.moments[p] for p in paths])
-        return principal_directions(moments, RANK)
+        return principal_directions(moments, self.options.rank)
 
     # --- chips ------------------------------------------------------------------------
 
@@ -362,19 +363,20 @@ def arms(run):
         arm = f"two pairs, {kind} learned{'' if through else ' straight'}"
         run.look(arm, name, way(name, 2), done, run.gone, **about)
 
-    def each(name, first):
-        seconds = SECONDS["each chip"] * run.options.scale
+    def each(name, count=2, first=True):
+        seconds = SECONDS["each chip"] * run.options.scale * (count == 2)
         params = run.params if first else made.get(name)
-        arm = "two pairs" if first else "two pairs, weights learned"
+        arm = f"{NUMBERS[count]} pairs" + ("" if first else ", weights learned")
         if params is not None:
-            run.of_each_chip(arm, name, way(name, 2), params, run.gone, seconds)
+            run.of_each_chip(arm, name, way(name, count), params, run.gone, seconds)
 
     weights = functools.partial(shared, "weights")
     return {
         "untrained": untrained,
         "weights": weights,
         "weights_each": functools.partial(each, first=False),
-        "each": functools.partial(each, first=True),
+        "each": each,
+        "four_each": functools.partial(each, count=4),
         "digital": functools.partial(shared, "digital"),
         "straight": functools.partial(weights, through=False),
     }

@@ -10,6 +10,8 @@ from safetensors.numpy import save_file
 from shared import ROOT, data
 
 from anajax import workloads
+from anajax.crossbar.converters import uniform
+from anajax.crossbar.periphery import IO, AbsMax
 from anajax.interop import gguf_file
 from anajax.transformation import Rule, analog
 from anajax.workloads import weights
@@ -91,6 +93,22 @@ def test_adapters_change_nothing_at_first_and_stay_digital():
     moved = NET.logits(adapted, TOKENS)
     assert np.max(np.abs(moved - plain)) > 1e-3
     np.testing.assert_array_equal(NET.logits(unstacked(adapted), TOKENS), moved)
+
+
+def test_scaled_rows_leave_the_network_as_it_was():
+    params = NET.init(jax.random.key(0))
+    random = np.random.default_rng(1)
+    rows = {"q": 16, "gate": 16, "down": 24}
+    power = {f"blocks/{i}/{n}": random.uniform(0.1, 9, size) for n, size in rows.items()
+             for i in range(2)}  # fmt: skip
+    moments = {path: jnp.diag(v)[None] for path, v in power.items()}
+    scaled = NET.rows_scaled(params, moments, 1.0)
+    found = NET.logits(scaled, TOKENS)
+    np.testing.assert_allclose(found, NET.logits(params, TOKENS), atol=2e-5)
+    ratio = scaled["blocks"][1]["k"] / params["blocks"][1]["k"]
+    wanted = np.sqrt(power["blocks/1/q"])
+    wanted /= np.exp(np.mean(np.log(wanted)))
+    np.testing.assert_allclose(ratio, wanted[:, None] * np.ones((1, 8)), rtol=1e-4)
 
 
 def test_a_head_of_its_own_is_a_site_too():
@@ -237,6 +255,17 @@ def test_smollm2_has_the_perplexity_of_its_port():
     losses = np.asarray(workloads.evaluate(work), float)
     for count, expected in ((4, 25.49), (6, 26.96), (8, 27.61)):
         assert np.exp(losses[:count].mean()) == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.slow
+def test_smollm2_loses_as_much_by_inputs_of_8_bits_as_was_measured():
+    """One range for each token; embedding and head stay digital."""
+    work = real(8)
+    io = IO(scaling=AbsMax(), dac=uniform(8, 1.0))
+    function = analog(work.apply, [Rule(work.digital, digital=True), Rule(".*", io=io)])
+    step = jax.jit(lambda p, x, y: work.loss_fn(function(p, x), y))
+    each = [step(work.params, work.x[i : i + 1], work.y[i : i + 1]) for i in range(8)]
+    assert np.exp(np.mean(each)) == pytest.approx(28.34, abs=0.1)
 
 
 def tiny(items=None):

@@ -1,5 +1,7 @@
 """Targets layer by layer."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -11,6 +13,7 @@ from anajax import devices
 from anajax.analysis.evaluate import evaluate
 from anajax.analysis.workload import pure
 from anajax.mapping import hand as strategies
+from anajax.programming.end_to_end.block_by_block import optimize_block_by_block
 from anajax.programming.end_to_end.layer_by_layer import (
     Unit,
     optimize_layer_by_layer,
@@ -109,4 +112,50 @@ def test_bad_input_is_named(key, changes, match):
         optimize_layer_by_layer(
             args.pop("units"), params, NOISY, strategies.lsp_first(NOISY),
             jnp.ones((3, 2)), MONTH, key=key, **args,
+        )  # fmt: skip
+
+
+def gated(block, h):
+    """A block whose norm and scale stay digital."""
+    return h + jnp.tanh(h * block["gain"] @ block["w"])
+
+
+@pytest.mark.slow
+def test_block_by_block_beats_the_hand_strategy_in_the_sampler(key):
+    """Also by what stays digital, given the noisy blocks before."""
+    ways = jr.split(key, 3)
+    blocks = [{"w": jr.normal(k, (8, 8)) / 2, "gain": jnp.ones(8)} for k in ways]
+    train, test = jr.normal(jr.fold_in(key, 1), (2, 256, 8))
+    hand = strategies.lsp_first(NOISY)
+    found = optimize_block_by_block(
+        gated, blocks, train, NOISY, hand, MONTH, key=key, steps=150, batch=64,
+        weight_rate=0.01, learn=("strategy", "weights", "digital"),
+    )  # fmt: skip
+    assert [len(f.history) for f in found] == [150] * 3
+
+    def whole(blocks, h):
+        return functools.reduce(lambda h, block: gated(block, h), blocks, h)
+
+    digital = whole(blocks, test)
+    learned = [f.params for f in found]
+    layers = {f"{i}/w": f.layers["w"] for i, f in enumerate(found)}
+
+    def error(params, program):
+        def metric(p):
+            return relative_error(whole(p, test), digital)
+
+        how = {"chips": 32, "key": jr.fold_in(key, 2)}
+        if program is hand:
+            how["select"] = lambda path, _: path.endswith("w")
+        return np.asarray(evaluate(metric, params, NOISY, program, MONTH, **how).metric)
+
+    gain = error(blocks, hand) - error(learned, layers)
+    assert gain.mean() > 4 * gain.std(ddof=1) / np.sqrt(gain.size)
+
+
+def test_strategies_of_blocks_are_counted(key):
+    with pytest.raises(ValueError, match="`strategy` must be one for 2 blocks: got 1"):
+        optimize_block_by_block(
+            gated, [{}, {}], jnp.ones((3, 2)), NOISY, [strategies.lsp_first(NOISY)],
+            MONTH, key=key,
         )  # fmt: skip

@@ -11,6 +11,7 @@ a dict `digital`: by kernel what is done digitally beside the product, see `adap
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -100,6 +101,12 @@ class Llama:
         h, _ = jax.lax.scan(step, params["embed"][tokens], blocks)
         return rms_norm(h, params["norm"], self.eps)
 
+    def step(
+        self, block: Params, h: Float[JArray, "n time width"]
+    ) -> Float[JArray, "n time width"]:
+        """The stream behind one block, as `optimize_block_by_block` takes it."""
+        return self.block(block, h, rotations(h.shape[1], self.head_width, self.theta))
+
     def block(
         self,
         block: Params,
@@ -128,6 +135,38 @@ class Llama:
         q, k = rotated(q, turns), rotated(k, turns)
         mixed = jax.nn.dot_product_attention(q, k, v, is_causal=True)
         return product(block, "o", mixed.reshape(n, time, -1))
+
+    def rows_scaled(
+        self, params: Params, moments: Mapping[str, JArray], strength: float = 0.5
+    ) -> Params:
+        """The same network, rows of kernels scaled by the power of what they meet.
+
+        Row i of a kernel is multiplied by (mean x_i^2)^(strength / 2) over its
+        geometric mean, so that rows of large inputs take more of an array's range; what
+        comes before (gains of norms, columns of `up`) is divided by it. `o` stays.
+
+        Args:
+            params: of this network, blocks in a list.
+            moments: by path, mean of x x', from `transformation.second_moments`.
+            strength: 0 for none; 1 for inputs of equal power.
+        """
+
+        def scale(i: int, name: str) -> JArray:
+            power = jnp.diagonal(moments[f"blocks/{i}/{name}"][0])
+            logs = jnp.log(jnp.maximum(power, 1e-12 * jnp.max(power)))
+            return jnp.exp((logs - jnp.mean(logs)) * strength / 2)
+
+        def block(i: int, given: Params) -> Params:
+            new = dict(given)
+            for norm, names in (("norm1", ("q", "k", "v")), ("norm2", ("gate", "up"))):
+                s = scale(i, names[0])
+                new |= {norm: given[norm] / s}
+                new |= {name: given[name] * s[:, None] for name in names}
+            s = scale(i, "down")
+            return new | {"up": new["up"] / s, "down": given["down"] * s[:, None]}
+
+        every = [block(i, given) for i, given in enumerate(params["blocks"])]
+        return params | {"blocks": every}
 
     def shapes(self) -> Params:
         """The shape of each parameter, as `jax.ShapeDtypeStruct`."""

@@ -146,7 +146,7 @@ def test_the_site_is_built_strictly_and_opens_from_the_disk(tmp_path):
         pytest.skip("no Chromium or Chrome is installed")
     page = tmp_path / "site" / "index.html"
     for look in ("light", "dark"):
-        dark = ("--blink-settings=preferredColorScheme=0",) * (look == "dark")
+        dark = ("--force-dark-mode",) * (look == "dark")
         picture = tmp_path / f"{look}.png"
         _, log = test_browser.browse(
             tmp_path, page, f"--screenshot={picture}", "--window-size=1300,900", *dark

@@ -63,7 +63,7 @@ print(f"digital accuracy {100 * data.attrs['digital_metric']:.1f} %")
 # Numbers at the product (converters, output noise) change no weight at all.
 #
 # A slope speaks of small changes only. It is the right question when a process step
-# could be made a few per cent better.
+# could be made a few percent better.
 
 # %%
 draw.gradients_figure(data)

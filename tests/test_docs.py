@@ -146,10 +146,14 @@ def test_the_site_is_built_strictly_and_opens_from_the_disk(tmp_path):
         pytest.skip("no Chromium or Chrome is installed")
     page = tmp_path / "site" / "index.html"
     for look in ("light", "dark"):
-        dark = ("--blink-settings=preferredColorScheme=0",) * (look == "dark")
+        dark = ("--force-dark-mode", "--blink-settings=preferredColorScheme=0")
         picture = tmp_path / f"{look}.png"
-        _, log = test_browser.browse(
-            tmp_path, page, f"--screenshot={picture}", "--window-size=1300,900", *dark
+        _, log = test_browser.browse(  # a fresh profile: the last look is kept there
+            tmp_path / look,
+            page,
+            f"--screenshot={picture}",
+            "--window-size=1300,900",
+            *(dark * (look == "dark")),
         )
         assert "CONSOLE" not in log, log
         corner = matplotlib.image.imread(picture)[-20:, :20, :3]

@@ -93,7 +93,7 @@ def test_scripts_get_json_and_quiet(finished, config, tmp_path):
     )
     one = next(r for r in found["rows"] if r["strategy"] == "optimized")
     mean = data.accuracy.sel(strategy="optimized", time=one["time"]).mean("chip")
-    assert one["mean"] == pytest.approx(float(mean)) and one["chips"] == 3
+    assert one["mean"] == pytest.approx(mean.item()) and one["chips"] == 3
     assert found["arrays"]["time"]["values"] == [1.0, 2592000.0]
     assert not json.loads(invoke("compare", out, out, "--json").output)["unlike"]
     checked = json.loads(invoke("check", config, "--json").output)

@@ -63,7 +63,7 @@ def many(count, few):
 def no_work(monkeypatch):
     """All that comes before work is done; nothing is computed."""
     tiny_study.use(monkeypatch)
-    monkeypatch.setattr(cli.studies, "_work", lambda study: None)
+    monkeypatch.setattr(cli.studies, "_work", lambda study, **_: None)
 
 
 def invoke(kind, *words):

@@ -9,7 +9,7 @@ from layers import Mlp, step
 from worker import serve
 
 import anajax
-from anajax import chip, devices, strategies, training
+from anajax import chip, devices, replace, strategies, training
 from anajax.crossbar import periphery
 from anajax.crossbar import product as cb
 from anajax.nn.convert import functional, to_analog
@@ -69,24 +69,25 @@ def study(rule):
 
 
 def train():
-    """A step of Adam with weight noise and converters."""
+    """A step of Adam with weight noise and converters, without output noise."""
     x, y = jr.normal(jr.key(0), (128, 784)), jr.randint(jr.key(1), (128,), 0, 10)
-    rule = Rule(".*", io=periphery.standard())
+    rule = Rule(".*", io=replace(periphery.standard(), noise=periphery.NoNoise()))
     noise = training.gaussian_noise(0.05)
     return waiting(step([784, 512, 256, 10], rule, noise, x, y)[1])
 
 
-one, one_read = devices_of(strategies.single_pair(DEVICE))
-two, two_read = devices_of(strategies.equal_split(DEVICE))
+PAIR, PAIRS = strategies.single_pair(DEVICE), strategies.equal_split(DEVICE)
 serve(
     {
-        "program 1 M weights, one pair": one,
-        "drift and read, one pair": one_read,
-        "program 1 M weights, two pairs": two,
-        "drift and read, two pairs": two_read,
-        "forward 1024 x 1024, batch 128, converters and noise": forward(),
-        "study of an MLP, 5 chips x 7 times": study(None),
-        "study of an MLP, converters": study(Rule(".*", io=periphery.standard())),
-        "training step of an MLP": train(),
+        "program 1 M weights, one pair": lambda: devices_of(PAIR)[0],
+        "drift and read, one pair": lambda: devices_of(PAIR)[1],
+        "program 1 M weights, two pairs": lambda: devices_of(PAIRS)[0],
+        "drift and read, two pairs": lambda: devices_of(PAIRS)[1],
+        "forward 1024 x 1024, batch 128, converters and noise": forward,
+        "study of an MLP, 5 chips x 7 times": lambda: study(None),
+        "study of an MLP, converters": lambda: study(
+            Rule(".*", io=periphery.standard())
+        ),
+        "training step of an MLP": train,
     }
 )

@@ -75,8 +75,9 @@ def study(perfect):
 
 
 def train():
-    """A step with weight noise and converters."""
+    """A step with weight noise and converters, without output noise."""
     made = config(False)
+    made.forward.out_noise = 0.0
     made.modifier.type = WeightModifierType.ADD_NORMAL
     made.modifier.std_dev = 0.05
     model = convert_to_analog(mlp(), made).train()
@@ -91,17 +92,18 @@ def train():
     return run
 
 
-single = devices_of(SinglePairConductanceConverter(g_max=25.0, g_min=0.0))
-dual = devices_of(DualPairConductanceConverter(f_lst=[1.0, 1.0], g_max=25.0, g_min=0.0))
+RANGE = {"g_max": 25.0, "g_min": 0.0}
+PAIR = SinglePairConductanceConverter(**RANGE)
+PAIRS = DualPairConductanceConverter(f_lst=[1.0, 1.0], **RANGE)
 serve(
     {
-        "program 1 M weights, one pair": single[0],
-        "drift and read, one pair": single[1],
-        "program 1 M weights, two pairs": dual[0],
-        "drift and read, two pairs": dual[1],
-        "forward 1024 x 1024, batch 128, converters and noise": forward(),
-        "study of an MLP, 5 chips x 7 times": study(True),
-        "study of an MLP, converters": study(False),
-        "training step of an MLP": train(),
+        "program 1 M weights, one pair": lambda: devices_of(PAIR)[0],
+        "drift and read, one pair": lambda: devices_of(PAIR)[1],
+        "program 1 M weights, two pairs": lambda: devices_of(PAIRS)[0],
+        "drift and read, two pairs": lambda: devices_of(PAIRS)[1],
+        "forward 1024 x 1024, batch 128, converters and noise": forward,
+        "study of an MLP, 5 chips x 7 times": lambda: study(perfect=True),
+        "study of an MLP, converters": lambda: study(perfect=False),
+        "training step of an MLP": train,
     }
 )

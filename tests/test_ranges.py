@@ -26,6 +26,7 @@ from anajax.programming import (
     follow_open,
     make_objective,
     optimize_closed_loop,
+    optimize_layers,
     optimize_strategy,
     optimize_targets,
     program_by_products,
@@ -179,6 +180,10 @@ SEVERAL = {
     ),
     "optimize_strategy": lambda t, **k: optimize_strategy(
         PCM, DENSITY, t, cell=mapping.pairs(1), key=KEY, starts=1, steps=1, **k
+    ),
+    "optimize_layers": lambda t, **k: optimize_layers(
+        PCM, {"": DENSITY}, t, warm={"": [OWN]}, cell=mapping.pairs(1), key=KEY,
+        hops=0, steps=1, **k,
     ),
     "make_objective": lambda t, **k: make_objective(PCM, DENSITY, t, **k),
     "enumerate_levels": lambda t, **k: enumerate_levels(

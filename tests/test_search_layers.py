@@ -14,8 +14,9 @@ from anajax._core.tree import replace
 from anajax.analysis.expected import table_error
 from anajax.mapping import density
 from anajax.mapping import hand as strategies
+from anajax.mapping.layout import Layout
 from anajax.mapping.output_density import output_density
-from anajax.mapping.strategy import Normalized, pairs
+from anajax.mapping.strategy import normalized, pairs
 from anajax.mapping.weight_error import moment_table
 from anajax.programming import optimize_layers, optimize_strategy
 from anajax.programming.search import layers as searched
@@ -131,7 +132,7 @@ def test_layers_are_as_good_as_by_the_long_search(ceiling):
 def test_errors_of_outputs_are_searched_too():
     w = jr.normal(jr.key(0), (40, 30))
     x = jr.normal(jr.key(1), (200, 40)) * jnp.linspace(0.2, 2, 40)
-    own = Normalized(u=w / jnp.max(jnp.abs(w)), w_max=jnp.max(jnp.abs(w)))
+    own = normalized(w, layout=Layout(rows=(0,), columns=(1,)))
     layer = output_density(own, (x.T @ x)[None] / 200)
     tuned = strategies.tune_strategy(PCM, layer, TIMES, build=strategies.lsp_first)
     warm = [tuned.strategy]

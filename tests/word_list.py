@@ -43,6 +43,7 @@ from anajax.programming import (
     enumerate_levels,
     follow_open,
     make_objective,
+    optimize_layers,
     optimize_strategy,
     optimize_targets,
 )
@@ -161,6 +162,9 @@ CALLS = {
     ),
     "programming.search.gradient.optimize_strategy": lambda **w: optimize_strategy(
         DEVICE, DENSITY, [1.0], cell=CELL, key=KEY, steps=1, **w
+    ),
+    "programming.search.layers.optimize_layers": lambda **w: optimize_layers(
+        DEVICE, {"": DENSITY}, [1.0], warm={"": [PAIR]}, cell=CELL, key=KEY, **w
     ),
     "programming.end_to_end.layer_by_layer.optimize_layer_by_layer": lambda **w: (
         optimize_layer_by_layer(

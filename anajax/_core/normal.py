@@ -72,7 +72,8 @@ def normal_apart(key: PRNGKey, shape: Sequence[int], dtype: Any = float) -> JArr
     drawn = _drawn(key, tuple(shape), jax.dtypes.canonicalize_dtype(dtype))
     if jax.default_backend() != "cpu":
         return drawn
-    return set_xla_metadata(drawn, inlineable="false")
+    apart: Any = set_xla_metadata(drawn, inlineable="false")
+    return apart
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))

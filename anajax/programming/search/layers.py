@@ -131,6 +131,8 @@ def optimize_layers(
         (11, 4)
     """
     check_times(device, times, extrapolate=extrapolate)
+    checks.word("aggregate", aggregate, Aggregate)
+    checks.word("compensation", compensation, Compensation)
     cell = pairs(2) if cell is None else cell
     _check_layers(device, densities, warm, ceilings)
     for given in warm.values():

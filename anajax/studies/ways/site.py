@@ -36,7 +36,11 @@ from anajax.transformation import second_moments
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerOptions(SearchOptions, EnergyOptions):
-    """The searches of a study, see `anajax.optimize_strategy`."""
+    """The searches of a study, see `anajax.optimize_strategy`.
+
+    Those of single layers hop twice as often as there are `starts`, and take at most
+    `steps` evaluations from each, see `anajax.programming.optimize_layers`.
+    """
 
     pairs: int = option(2, "1 to 8 pairs a weight", least=1, most=8)
     per_layer: bool = option(False, "true for a strategy of its own in every layer")

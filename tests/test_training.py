@@ -124,7 +124,8 @@ def test_bad_input_is_named(name):
 
 
 @pytest.mark.slow
-def test_noise_by_tables_is_that_of_the_device_in_a_stack_too(params, key):
+@pytest.mark.parametrize("by_layer", [False, True])
+def test_noise_by_tables_is_that_of_the_device_in_a_stack_too(params, key, by_layer):
     """Mean and deviation of the per-device draws, of each layer with its own table."""
     device = devices.pcm()
     ways = [strategies.lsp_first(device), strategies.single_pair(device)]
@@ -135,7 +136,7 @@ def test_noise_by_tables_is_that_of_the_device_in_a_stack_too(params, key):
     tables = [weight_table(uniform(way), table, density) for way in ways]
     stack = {"w": jax.tree.map(lambda *v: jnp.stack(v), *tables)}
     axes = Layout(stack=(0,), rows=(1,), columns=(2,))
-    noise = training.table_noise(stack, {"w": axes})
+    noise = training.table_noise(stack, {"w": axes}, by_layer=by_layer)
     run = jax.jit(lambda n, p, k: n(p, k))
     found = jnp.stack([run(noise, both, k)["w"] for k in jr.split(key, 8)])
     for i, way in enumerate(ways):

@@ -137,7 +137,8 @@ def test_noise_by_tables_is_that_of_the_device_in_a_stack_too(params, key, by_la
     both = {"w": jnp.stack([w, 2 * w])}
     table = moment_table(device, jnp.asarray(TIMES[1:]))
     density = from_weights(w / jnp.max(jnp.abs(w)))
-    tables = [weight_table(uniform(way), table, density) for way in ways]
+    made = jax.jit(weight_table)
+    tables = [made(uniform(way), table, density) for way in ways]
     stack = {"w": jax.tree.map(lambda *v: jnp.stack(v), *tables)}
     axes = Layout(stack=(0,), rows=(1,), columns=(2,))
     noise = training.table_noise(stack, {"w": axes}, by_layer=by_layer)
@@ -158,7 +159,10 @@ def test_gradients_go_through_tables_or_straight_past_them(params, key):
     device = devices.pcm()
     table = moment_table(device, jnp.asarray(TIMES[1:]))
     how = strategies.lsp_first(device), table, from_weights(w / jnp.max(jnp.abs(w)))
-    tables, axes = {"w": weight_table(*how)}, {"w": Layout(rows=(0,), columns=(1,))}
+    tables, axes = (
+        {"w": jax.jit(weight_table)(*how)},
+        {"w": Layout(rows=(0,), columns=(1,))},
+    )
     gone = np.zeros(w.shape, bool)
     gone[3, 4] = True
 
@@ -167,10 +171,14 @@ def test_gradients_go_through_tables_or_straight_past_them(params, key):
         noisy = training.table_noise(tables, axes, **options)({"w": w}, key)["w"]
         return jnp.sum(noisy**2), noisy
 
-    straight, noisy = jax.jit(jax.grad(loss, has_aux=True))(w)
+    @jax.jit
+    def both(w):
+        through = jax.grad(lambda w: loss(w, through=True)[0])(w)
+        return *jax.grad(loss, has_aux=True)(w), through
+
+    straight, noisy, through = both(w)
     np.testing.assert_allclose(straight, 2 * noisy, rtol=1e-5)
     assert noisy[3, 4] == w[3, 4] and np.sum(noisy == w) == 1
-    through = jax.jit(jax.grad(lambda w: loss(w, through=True)[0]))(w)
     # everything scales with the largest weights: Euler's theorem, of degree two
     np.testing.assert_allclose(jnp.sum(through * w), 2 * jnp.sum(noisy**2), rtol=1e-4)
 

@@ -6,12 +6,16 @@ import optax
 import pytest
 
 from anajax import chip, devices, training
+from anajax._core.tree import Arrays
 from anajax.analysis.expected import uniform
 from anajax.mapping import hand as strategies
 from anajax.mapping.density import from_weights
 from anajax.mapping.layout import Layout
 from anajax.mapping.weight_error import moment_table
 from anajax.mapping.weight_table import weight_table
+from anajax.training import loop
+from anajax.workloads.language import Llama
+from anajax.workloads.language.llama import KERNELS, stacked
 
 TIMES = [60.0, 86400.0]
 
@@ -134,7 +138,8 @@ def test_bad_input_is_named(name):
 
 
 @pytest.mark.slow
-def test_noise_by_tables_is_that_of_the_device_in_a_stack_too(params, key):
+@pytest.mark.parametrize("by_layer", [False, True])
+def test_noise_by_tables_is_that_of_the_device_in_a_stack_too(params, key, by_layer):
     """Mean and deviation of the per-device draws, of each layer with its own table."""
     device = devices.pcm()
     ways = [strategies.lsp_first(device), strategies.single_pair(device)]
@@ -142,10 +147,11 @@ def test_noise_by_tables_is_that_of_the_device_in_a_stack_too(params, key):
     both = {"w": jnp.stack([w, 2 * w])}
     table = moment_table(device, jnp.asarray(TIMES[1:]))
     density = from_weights(w / jnp.max(jnp.abs(w)))
-    tables = [weight_table(uniform(way), table, density) for way in ways]
+    made = jax.jit(weight_table)
+    tables = [made(uniform(way), table, density) for way in ways]
     stack = {"w": jax.tree.map(lambda *v: jnp.stack(v), *tables)}
     axes = Layout(stack=(0,), rows=(1,), columns=(2,))
-    noise = training.table_noise(stack, {"w": axes})
+    noise = training.table_noise(stack, {"w": axes}, by_layer=by_layer)
     run = jax.jit(lambda n, p, k: n(p, k))
     found = jnp.stack([run(noise, both, k)["w"] for k in jr.split(key, 8)])
     for i, way in enumerate(ways):
@@ -163,7 +169,10 @@ def test_gradients_go_through_tables_or_straight_past_them(params, key):
     device = devices.pcm()
     table = moment_table(device, jnp.asarray(TIMES[1:]))
     how = strategies.lsp_first(device), table, from_weights(w / jnp.max(jnp.abs(w)))
-    tables, axes = {"w": weight_table(*how)}, {"w": Layout(rows=(0,), columns=(1,))}
+    tables, axes = (
+        {"w": jax.jit(weight_table)(*how)},
+        {"w": Layout(rows=(0,), columns=(1,))},
+    )
     gone = np.zeros(w.shape, bool)
     gone[3, 4] = True
 
@@ -172,10 +181,14 @@ def test_gradients_go_through_tables_or_straight_past_them(params, key):
         noisy = training.table_noise(tables, axes, **options)({"w": w}, key)["w"]
         return jnp.sum(noisy**2), noisy
 
-    straight, noisy = jax.jit(jax.grad(loss, has_aux=True))(w)
+    @jax.jit
+    def both(w):
+        through = jax.grad(lambda w: loss(w, through=True)[0])(w)
+        return *jax.grad(loss, has_aux=True)(w), through
+
+    straight, noisy, through = both(w)
     np.testing.assert_allclose(straight, 2 * noisy, rtol=1e-5)
     assert noisy[3, 4] == w[3, 4] and np.sum(noisy == w) == 1
-    through = jax.jit(jax.grad(lambda w: loss(w, through=True)[0]))(w)
     # everything scales with the largest weights: Euler's theorem, of degree two
     np.testing.assert_allclose(jnp.sum(through * w), 2 * jnp.sum(noisy**2), rtol=1e-4)
 
@@ -191,11 +204,11 @@ def test_what_is_not_learned_stays_and_batches_add_up(key):
     teacher = params | {"b": b[:2]}
     seen = []
     options = training.TrainOptions(steps=40, chips=1, batch=4, accumulate=2, rate=0.05)
-    loop = training.trainer(
+    run = training.trainer(
         linear, params, x, None, options, learned=lambda path, _: path in "ab",
         teacher=teacher, notify=seen.append,
     )  # fmt: skip
-    done = loop(key)
+    done = run(key)
     np.testing.assert_array_equal(done["w"], w)
     wanted = linear(teacher, x)
     first, last = (
@@ -240,3 +253,34 @@ def test_adapters_in_principal_directions_leave_the_error_of_the_others(key):
     np.testing.assert_allclose(found, rest, rtol=1e-3)
     with pytest.raises(ValueError, match="`rank` must be at most 12"):
         training.principal_directions(moments, 13)
+
+
+@pytest.mark.slow
+def test_adapters_are_learned_in_four_times_the_memory_of_the_parameters():
+    """All that a step holds: parameters, a chip's weights, gradients, Adam."""
+    net = Llama(
+        layers=6, width=256, inner=512, heads=4, kv_heads=4, vocabulary=64, remat=True
+    )
+    params = net.adapted(stacked(net.init(jr.key(0))), 4, jr.key(1))
+    pcm = devices.pcm()
+    table = moment_table(pcm, jnp.asarray(TIMES[1:]))
+    even = from_weights(jnp.linspace(-1, 1, 99))
+    one = weight_table(strategies.lsp_first(pcm), table, even)
+    paths = [f"blocks/{name}" for name in KERNELS]
+    tables = {p: jax.tree.map(lambda v: jnp.stack([v] * 6), one) for p in paths}
+    axes = Layout(stack=(0,), rows=(1,), columns=(2,), tile_rows=64)
+    how = {"normalize": "tile", "by_layer": True}
+    noise = training.table_noise(tables, dict.fromkeys(paths, axes), **how)
+    learned = chip.weights(params, select=lambda p, _: "/digital/" in p)
+    step = loop._How(
+        apply=net.logits, goal=net.logits, loss=training.distillation, energy=None,
+        partly=True, chips=1, batch=1, accumulate=1, clip=None,
+    )  # fmt: skip
+    fixed = {"params": Arrays(params), "teacher": Arrays(params), "noise": noise,
+             "x": jnp.zeros((4, 8), int), "y": None}  # fmt: skip
+    state = step.optimizer.init(learned)
+    args = learned, state, fixed, jr.key(0), jnp.asarray(0), jnp.asarray(0.1)
+    held = loop._step.lower(*args, how=step).compile().memory_analysis()
+    size = sum(v.nbytes for v in jax.tree.leaves(params))
+    own = sum(v.nbytes for v in jax.tree.leaves((learned, state)))
+    assert size + own + held.temp_size_in_bytes < 4 * size

@@ -60,7 +60,7 @@ from anajax.studies.store.folder import check_resume, require_begun
 from anajax.studies.ways.digital import TrainingOptions, need_labels
 from anajax.studies.ways.learned import TargetsOptions
 from anajax.studies.ways.site import OptimizerOptions
-from anajax.training import TrainOptions, device_noise
+from anajax.training import TrainOptions, device_noise, table_noise
 from anajax.transformation import Rule
 from anajax.transformation.calibrate import observer
 
@@ -215,8 +215,9 @@ CALLS = {
     "crossbar.tiling.from_planes": lambda **w: crossbar.from_planes(
         W[..., None], coefficients=(1.0,), **w
     ),
-    "training.TrainOptions": lambda **w: TrainOptions(**w),
-    "training.device_noise": lambda **w: device_noise(DEVICE, PAIR, [1.0], **w),
+    "training.loop.TrainOptions": lambda **w: TrainOptions(**w),
+    "training.noise.device_noise": lambda **w: device_noise(DEVICE, PAIR, [1.0], **w),
+    "training.tables.table_noise": lambda **w: table_noise({}, {}, **w),
     "mapping.weight_error.weight_error": lambda **w: weight_error(
         DEVICE, PAIR, DENSITY, [1.0], **w
     ),

@@ -192,8 +192,8 @@ class _How:
         own = self.whole(fixed["params"].tree, now)
         keys = rng.streams(key, rng.Stage.CHIP, jnp.arange(self.chips))
         held = (own if noise is None else noise(own, k) for k in keys)
-        losses = (self.loss(self.apply(p, x), wanted) for p in held)
-        value = sum(losses, jnp.zeros(())) / self.chips
+        losses = [self.loss(self.apply(p, x), wanted) for p in held]
+        value = sum(losses[1:], losses[0]) / self.chips
         return value if self.energy is None else value + self.energy(own, value)
 
 

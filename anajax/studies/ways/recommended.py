@@ -73,6 +73,11 @@ class Recommended(Way):
         """How many inputs it chooses with."""
         return self.items
 
+    @property
+    def choices(self) -> list[Any]:
+        """Itself."""
+        return [self]
+
     def check(self, work: Workload, device: Device) -> None:
         """Refuse a metric where there are no labels to choose with."""
         super().check(work, device)

@@ -279,7 +279,9 @@ def table(args) -> None:
         mine, one = here.get("recommended"), next(iter(here.values()))
         regret = "" if mine is None else f"{float(mine['loss']) - least:.2f}"
         cells += [regret, f"{float(one['digital']):.2f}"]
-        print(f"| {place[0]}, {place[1]}, {float(place[2]):g} s |", " | ".join(cells))
+        print(
+            f"| {place[0]}, {place[1]}, {float(place[2]):g} s |", " | ".join(cells), "|"
+        )
     behind(rows, places)
 
 

@@ -46,6 +46,6 @@ def test_a_pilot_says_what_the_study_then_has(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="`time` must be one of `times`: got 5"):
         pilot(validate(asked), time=5.0)
     sweep = {k: v for k, v in tiny_study.CONFIG.items() if k != "strategies"}
-    sweep |= {"study": "sweep", "sweep": {"points": [{"chips": 2}]}}
+    sweep |= {"study": "sweep", "sweep": {"points": [{"seed": 1}]}}
     with pytest.raises(ValueError, match="`study` must be of kind strategies"):
         pilot(validate(sweep))

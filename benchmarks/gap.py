@@ -163,9 +163,7 @@ def worker(args) -> None:
     def notify(text: str, done: bool) -> None:
         took = clock.say(f"{text}{', done' * done}")
         if done:
-            label = text.rpartition(": ")[2]
-            part = study.folder.content(f"parts/{args.device}-{label}.npz")
-            rows = rows_of(label, part, digital, study, args)
+            rows = rows_of(*text.split(": "), digital, study, args)
             with table.open("a", newline="") as file:
                 writer = csv.writer(file)
                 writer.writerows([*row, f"{took:.1f}", card] for row in rows)
@@ -174,16 +172,17 @@ def worker(args) -> None:
     clock.say("finished")
 
 
-def rows_of(label: str, part: bytes, digital, study, args):
-    """Rows of one strategy: all times."""
+def rows_of(device: str, label: str, digital, study, args):
+    """Rows of one strategy on a device, as it is called in the study: all times."""
     from anajax.studies.store.drafts import unpacked
 
+    part = study.folder.content(f"parts/{device}-{label}.npz")
     arrays, work = unpacked(part), study.work
     factor = 100.0 if work.metric == "accuracy" else 1.0
     sign = factor * (1 if work.higher_is_better else -1)
     chosen = label
     if label == "recommended":
-        choice = f"parts/choice-{args.device}-recommended.npz"
+        choice = f"parts/choice-{device}-recommended.npz"
         chosen = str(unpacked(study.folder.content(choice))["chosen"])
     metric = arrays["metric"].astype(float)
     metric = metric[~np.isnan(metric[:, 0])]
@@ -280,7 +279,9 @@ def table(args) -> None:
         mine, one = here.get("recommended"), next(iter(here.values()))
         regret = "" if mine is None else f"{float(mine['loss']) - least:.2f}"
         cells += [regret, f"{float(one['digital']):.2f}"]
-        print(f"| {place[0]}, {place[1]}, {float(place[2]):g} s |", " | ".join(cells))
+        print(
+            f"| {place[0]}, {place[1]}, {float(place[2]):g} s |", " | ".join(cells), "|"
+        )
     behind(rows, places)
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from anajax import cli
 from anajax.studies import run
 from anajax.studies.load import validate
-from anajax.studies.report import overview, results, statistics
+from anajax.studies.report import gaps, overview, results, statistics
 
 BASE = {k: v for k, v in tiny_study.CONFIG.items() if k != "device"}
 
@@ -47,6 +47,24 @@ def test_overview_has_all_numbers_and_draws_all_panels(finished, tmp_path):
     assert {bool(r["gain"]) for r in rows if r["strategy"] != "optimized"} == {False}
 
 
+def test_the_gap_is_that_of_the_best_hand_strategy_and_has_whole_intervals(finished):
+    data = overview._read(finished / "both")
+    found = gaps.gaps(data)
+    assert {g.role for g in found} == {
+        "single pair", "best by hand", "least weight error"
+    }  # fmt: skip
+    assert {(g.device, g.time) for g in found} == {
+        (d, t) for d in ("state_independent", "pcm") for t in (30 * 86400.0,)
+    }
+    loss = statistics.lost(data.sel(device="pcm", time=30 * 86400.0))
+    one = next(g for g in found if (g.device, g.role) == ("pcm", "best by hand"))
+    mine = loss.sel(strategy="lsp_first")
+    assert one.loss == pytest.approx(100 * float(mine["value"]), abs=1e-6)
+    assert one.half == pytest.approx(196 * float(mine["error"]), abs=1e-6)
+    chart = gaps.figure(found)
+    assert chart.get_figwidth() == 3.5 and len(chart.axes) == 2
+
+
 def test_overview_has_gains_over_the_best_hand_strategy_with_both_errors(finished):
     data = overview._read(finished / "one")
     hands = data.strategy.values[data.family.values == "hand"]
@@ -73,7 +91,8 @@ def test_command_writes_files_and_names_mistakes(finished, tmp_path):
     args = ["overview", str(finished / "both"), "--out", str(tmp_path / "o")]
     assert runner.invoke(cli.app, args).exit_code == 0
     names = {p.name for p in (tmp_path / "o").iterdir()}
-    assert names == {"overview.csv", "overview.png", "overview.svg"}
+    files = {f"{n}.{k}" for n in ("overview", "curves") for k in ("png", "svg")}
+    assert names == files | {"overview.csv"}
     twice = runner.invoke(cli.app, [*args, str(finished / "one")])
     assert twice.exit_code == 2 and "different networks" in twice.output
     data = results.read_results(finished / "one").isel(strategy=1)

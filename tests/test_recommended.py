@@ -19,7 +19,7 @@ from anajax.studies.report import choices
 from anajax.studies.report.report import write_report
 from anajax.studies.ways import catalog
 from anajax.studies.ways.base import Way
-from anajax.studies.ways.recommended import Losses, choose
+from anajax.studies.ways.recommended import Losses, Recommended, choose
 from anajax.studies.ways.site import Program, Site
 
 
@@ -190,6 +190,10 @@ def test_what_it_cannot_choose_among_is_named():
         with pytest.raises(ValueError, match=match):
             way = {"name": "recommended", "among": among}
             validate(tiny_study.CONFIG | {"strategies": ["lsp_first", way]})
+    late = {"name": "recommended", "at": "1 y"}
+    with pytest.raises(ValueError, match="`at` must be one of 1 s, 1 month: got 1 y"):
+        validate(tiny_study.CONFIG | {"strategies": ["lsp_first", late]})
+    assert Recommended(at=1e5).time_of(np.array([1.0, 1e4, 1e6])) == 1
     trained = {"name": "recommended", "trained": True}
     with pytest.raises(ValueError, match="have no `trained`"):
         validate(tiny_study.CONFIG | {"strategies": ["lsp_first", trained]})

@@ -274,6 +274,7 @@ class StudyConfig(Section):
         named = {way.title: way for way in self.ways}
         for way in self.ways:
             if isinstance(way, Recommended):
+                way.check_time(self.times)
                 named = {e.title: e for e in rivals(way, self.ways)} | named
         return list(named.values())
 

@@ -39,7 +39,6 @@ from anajax.studies.programs import Programs
 from anajax.studies.store.drafts import Draft, Saving, drop_all
 from anajax.studies.store.parts import Parts
 from anajax.studies.ways.base import DIGITAL, Way
-from anajax.studies.ways.recommended import Recommended
 from anajax.studies.ways.site import Program
 
 
@@ -152,8 +151,8 @@ class Runner:
 
     def measure(self, entry: Way) -> Arrays:
         """The results of a strategy on all chips."""
-        if isinstance(entry, Recommended):
-            self.programs.choice(entry)  # so that results have it
+        for way in entry.choices:
+            self.programs.choice(way)  # so that results have it
         return self._found(entry)
 
     def _found(self, entry: Way, *, counts: bool = True) -> Arrays:

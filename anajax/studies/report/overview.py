@@ -1,4 +1,4 @@
-"""Several networks on several devices in one figure and one table."""
+"""Several networks on several devices: the gap to digital, all curves, one table."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from anajax._core.disk import write_atomically, writing
 from anajax.studies.kinds.strategies_page import Look, metric_panel
-from anajax.studies.report import plots, results
+from anajax.studies.report import gaps, plots, results
 from anajax.studies.report.blocks import format_of
 from anajax.studies.report.statistics import (
     DIGITAL,
@@ -38,11 +38,13 @@ them), positive where it is better, and its standard error likewise."""
 
 
 def write_overview(paths: Sequence[Path], out: Path) -> list[Path]:
-    """Draw networks in columns and devices in rows, and write the table of losses.
+    """Draw the gap of all networks, their curves over time, and write a table.
 
     Args:
         paths: folders of finished studies of strategies or devices, one per network.
-        out: folder for `overview.png`, `overview.svg` and `overview.csv`.
+        out: folder for `overview` (the gap of few programs with intervals, as wide as a
+            column of print) and `curves` (all programs over time) as PNG and SVG, and
+            for `overview.csv`.
 
     Returns:
         The paths of the files.
@@ -62,12 +64,17 @@ def write_overview(paths: Sequence[Path], out: Path) -> list[Path]:
         )
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    contents = plots.render(lambda: figure(tables))
-    contents |= {"csv": table(tables).encode()}
-    written = [out / f"overview.{kind}" for kind in contents]
-    for path, content in zip(written, contents.values(), strict=True):
-        write_atomically(path, content)
-    return written
+    found = [gap for data in tables for gap in gaps.gaps(data)]
+    drawn = {"overview": lambda: gaps.figure(found), "curves": lambda: figure(tables)}
+    contents = {
+        f"{name}.{kind}": content
+        for name, draw in drawn.items()
+        for kind, content in plots.render(draw).items()
+    }
+    contents["overview.csv"] = table(tables).encode()
+    for name, content in contents.items():
+        write_atomically(out / name, content)
+    return [out / name for name in contents]
 
 
 def _read(path: Path) -> xr.Dataset:

@@ -34,7 +34,7 @@ OPTIMIZED, SECOND = "#0072B2", "#D55E00"
 Z90 = 1.645
 """Half width of a 90 % interval in standard errors."""
 _MARKERS = "osD^vPX*"
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -61,7 +61,7 @@ def render(
         draw: makes the figure.
         kinds: of files: png, svg and pdf.
     """
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = draw()
         contents = {}
         for kind in kinds:
@@ -107,7 +107,7 @@ def panels(
     """
     columns = min(columns, len(parts))
     rows = -(-len(parts) // columns)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         width, height = columns * size[0] + 0.7, rows * size[1] + 0.7
         figure = Chart(figsize=(width, height), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False, **shared)

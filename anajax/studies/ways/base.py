@@ -108,6 +108,11 @@ class Way(Section):
         return Effort.HAND if self.family == "hand" else Effort.OPTIMUM
 
     @property
+    def choices(self) -> "list[Any]":
+        """The ways, itself perhaps, by which it chooses among others."""
+        return []
+
+    @property
     def labels(self) -> bool:
         """Whether it learns labels, where its weights are not trained."""
         return False

@@ -74,6 +74,13 @@ class Targets(Way):
         return HELD if self.options.needs_held or self.start else 0
 
     @property
+    def choices(self) -> list[Any]:
+        """The one that says where it starts, if several may be that."""
+        if self.start is None:
+            return []
+        return [Recommended(label=f"{self.title}-start", among=list(self.start))]
+
+    @property
     def labels(self) -> bool:
         """Whether labels are its goal."""
         return self.options.goal == "labels"
@@ -103,8 +110,7 @@ class Targets(Way):
         if site.choose is None:
             remedy = "Leave it out, or run a study."
             checks.fail("start", "be null outside of a study", self.start, remedy)
-        way = Recommended(label=f"{self.title}-start", among=list(self.start))
-        begin = site.choose(way)
+        begin = site.choose(self.choices[0])
         tables = begin.strategies
         if tables is None:
             remedy = "Leave out learned targets and loops."

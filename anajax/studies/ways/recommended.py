@@ -10,7 +10,7 @@ the cheapest is taken: by hand, then an optimum, loops, targets, training, joint
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -73,6 +73,11 @@ class Recommended(Way):
         """How many inputs it chooses with."""
         return self.items
 
+    @property
+    def choices(self) -> list[Any]:
+        """Itself."""
+        return [self]
+
     def check(self, work: Workload, device: Device) -> None:
         """Refuse a metric where there are no labels to choose with."""
         super().check(work, device)
@@ -94,19 +99,24 @@ class Recommended(Way):
             checks.fail("strategy", "stand in a study", self.title, how)
         return site.choose(self)
 
-    def time_of(self, times: np.ndarray) -> slice | int:
-        """The times that count: all, or the one that is asked for.
+    def check_time(self, times: Sequence[float]) -> None:
+        """Refuse a time that its study does not measure.
 
         Raises:
-            ValueError: if the device is not measured at that time.
+            ValueError: if it is none of the times.
+        """
+        if self.at is not None and not np.isclose(times, self.at).any():
+            got = ", ".join(map(human, times))
+            checks.fail("at", f"be one of {got}", human(self.at), "Add it to `times`.")
+
+    def time_of(self, times: np.ndarray) -> slice | int:
+        """The times of a device that count: all, or the one that is asked for.
+
+        Of a device that is not measured then, the last one before, or its first.
         """
         if self.at is None:
             return slice(None)
-        found = np.flatnonzero(np.isclose(times, self.at))
-        if not found.size:
-            got = ", ".join(map(human, times))
-            checks.fail("at", f"be one of {got}", human(self.at), "Add it to `times`.")
-        return int(found[0])
+        return max(0, int(np.sum(times <= self.at * (1 + 1e-6))) - 1)
 
     @field_validator("trained")
     @classmethod

@@ -1,12 +1,13 @@
 #!/bin/sh
-# anajax and aihwkit side by side: one table of ratios, in one go.
+# anajax and aihwkit side by side, in one go: ratios of times (peers_speed.csv), errors
+# of weights (peers_weight_error.csv), and files that go from one to the other.
 #
-#   sh benchmarks/peers/run.sh [--rounds 7] [--only WORKS ...]
+#   sh benchmarks/peers/run.sh [--rounds 7]
 #
 # Makes an environment with aihwkit in benchmarks/peers/.env, once: its wheel needs
 # Python 3.12 (name the interpreter in PYTHON312), and PyTorch, whose own wheel takes
-# some gigabytes with CUDA. anajax runs in the environment of `python`. Writes
-# benchmarks/results/peers.csv.
+# some gigabytes with CUDA. anajax runs in the environment of `python`. Results
+# are in benchmarks/results.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 theirs="$here/.env/bin/python"
@@ -21,6 +22,8 @@ fi
     echo "aihwkit 1.2.0 with torch 2.13.0 cannot be installed here: see above." >&2
     exit 3
 }
-cd "$here"
-PYTHONPATH="$here/../..:$here/..${PYTHONPATH:+:$PYTHONPATH}" \
-    exec python compare.py --theirs "$theirs" "$@"
+"$theirs" -m pip install -q safetensors
+export PYTHONPATH="$here/../..${PYTHONPATH:+:$PYTHONPATH}"
+python "$here/files.py" --peer "$theirs"
+python "$here/weight_error.py" --peer "$theirs"
+python "$here/speed.py" --peer "$theirs" "$@"

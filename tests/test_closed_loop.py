@@ -61,6 +61,7 @@ def test_only_the_last_pair_leaves_an_error(key, factors):
     assert abs(np.std(error) / expected - 1) < 4 * np.sqrt(0.5 / u.size)
 
 
+@pytest.mark.slow
 def test_gradients_match_central_differences_with_common_keys(key, x64):
     strategy = strategies.lsp_first(PCM, f=2.3, k=1.1)
     begin = follow_open(strategy, PCM)

@@ -51,6 +51,7 @@ def double():
     return devices.state_independent(), jnp.array([3600.0, 30 * 86400.0])
 
 
+@pytest.mark.slow
 def test_gradients_of_energy_and_of_error_with_energy(x64, key):
     device, times = double()
     normal = density.gaussian(0.3, points=41)
@@ -71,6 +72,7 @@ def test_gradients_of_energy_and_of_error_with_energy(x64, key):
         slopes_agree(lambda x, o=objective: o(to_strategy(x, device, cell)), begin, key)
 
 
+@pytest.mark.slow
 def test_gradient_of_a_chips_loss_with_energy(x64, key):
     device, times = double()
     params = {"w": 0.3 * jr.normal(key, (6, 4))}

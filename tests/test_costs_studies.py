@@ -71,6 +71,7 @@ def _device(config):
     return made, made.device
 
 
+@pytest.mark.slow
 def test_points_of_a_sweep_have_costs_of_their_own(tmp_path):
     """Bits and lines of each: converters and tiles; the basis says what was changed."""
     data = ran(tmp_path / "a", SWEEP)

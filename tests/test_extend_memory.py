@@ -123,6 +123,7 @@ def test_device_files_hold_it(tmp_path):
     assert float(back.drift.spread) == 0.5
 
 
+@pytest.mark.slow
 def test_it_is_fitted_to_its_own_draws(key):
     """Its likelihood is made from its nodes."""
     truth = my_memory()

@@ -50,7 +50,7 @@ def assert_recovered(result, device):
         (devices.reram_milo(), (0.0,)),
         (devices.flash_floating_gate(), TIMES),
         (BINARY, (1e7, 1e8, 3e8)),
-        (devices.state_independent(), TIMES),
+        pytest.param(devices.state_independent(), TIMES, marks=pytest.mark.slow),
     ],
     ids=lambda v: getattr(v, "name", ""),
 )

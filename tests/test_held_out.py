@@ -87,6 +87,7 @@ def test_it_goes_on_bit_for_bit():
     np.testing.assert_array_equal(same, losses)
 
 
+@pytest.mark.slow
 def test_targets_and_training_that_diverge_end_where_they_began(key):
     params = {"kernel": jr.normal(key, (6, 4))}
     x, device = jr.normal(key, (16, 6)), devices.pcm()

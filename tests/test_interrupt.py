@@ -191,6 +191,7 @@ def files(folder):
     }
 
 
+@pytest.mark.slow
 def test_little_is_kept_in_a_short_study(tmp_path, monkeypatch):
     tiny_study.use(monkeypatch)
     monkeypatch.setattr(drafts, "EVERY", 3600.0)  # short, on a loaded machine too

@@ -29,6 +29,7 @@ LOOPS = [
 ]
 
 
+@pytest.mark.slow
 def test_a_study_programs_chips_by_its_loops(monkeypatch, tmp_path):
     """The weights of a loop are those of its own layers, not of its first targets."""
     seen = []

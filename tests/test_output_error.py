@@ -106,6 +106,7 @@ def test_expected_error_is_that_of_drawn_chips(k, normalize):
     assert np.all(np.abs(expected**2 - drawn.mean(0)) < 4 * se + 0.02 * expected**2)
 
 
+@pytest.mark.slow
 def test_bins_give_what_all_weights_give_one_by_one():
     way = strategies.lsp_first(DEVICE, f=2.0, k=1.3)
     w = chip.normalized_weights(PARAMS, layout="in_out")["kernel"]

@@ -8,9 +8,10 @@ import xarray as xr
 from anajax import devices
 from anajax.devices.report import device_curves, time_grid
 from anajax.studies import run
+from anajax.studies.kinds import strategies_best as best
 from anajax.studies.kinds import strategies_page, sweep_page, tolerance
 from anajax.studies.load import validate
-from anajax.studies.report import best, figures, plots, report, results, statistics
+from anajax.studies.report import figures, plots, report, results, statistics
 from anajax.studies.report.blocks import Block, Drawing, format_of, table
 
 

@@ -123,6 +123,7 @@ def test_a_scheduled_correction_counts_in_the_time_of_its_device(key):
         np.testing.assert_allclose(found["w"], params["w"], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_gradients_match_central_differences_with_common_keys(key, x64):
     """Knots, F, K, shifts of weights, and three parameters of the device, to 1e-5."""
     device = devices.scale_noise(devices.pcm(), programming=2.0)

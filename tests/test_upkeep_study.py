@@ -64,6 +64,7 @@ def test_a_metric_is_held_between_recalibrations(key):
     np.testing.assert_allclose(held[1:], raw[1:] / raw[:2], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_least_energy_that_keeps_an_accuracy(key):
     """Accuracies by hand: what is looked at is the worst of each plan."""
     device = devices.state_independent()

@@ -13,9 +13,9 @@ from matplotlib.ticker import LogLocator
 from anajax.chip import Strategies
 from anajax.mapping.strategy import Strategy, full_scale
 from anajax.studies.kinds import tolerance
+from anajax.studies.kinds.strategies_best import ranking, sentences
 from anajax.studies.report import assumptions as assumed
 from anajax.studies.report import costs, figures, plots
-from anajax.studies.report.best import ranking, sentences
 from anajax.studies.report.blocks import (
     WEIGHT_ERROR,
     Block,

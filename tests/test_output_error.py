@@ -38,7 +38,8 @@ def function(params, x):
 
 @functools.cache
 def table():
-    return weight_error.moment_table(DEVICE, TIMES)
+    with jax.ensure_compile_time_eval():  # also where a trace asks for it first
+        return weight_error.moment_table(DEVICE, TIMES)
 
 
 @functools.cache

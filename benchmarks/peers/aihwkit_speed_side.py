@@ -10,7 +10,7 @@ from aihwkit.inference.converter.conductance import (
     SinglePairConductanceConverter,
 )
 from aihwkit.inference.noise.pcm import PCMLikeNoiseModel
-from aihwkit.nn import AnalogLSTMCell, AnalogRNN
+from aihwkit.nn import AnalogLSTMCell, AnalogRNN, AnalogSequential
 from aihwkit.nn.conversion import convert_to_analog
 from aihwkit.optim import AnalogSGD
 from aihwkit.simulator.configs import InferenceRPUConfig, TorchInferenceRPUConfig
@@ -111,11 +111,8 @@ def step(tile):
 
 
 def forward(tile):
-    model, x = (
-        convert_to_analog(nn.Linear(1024, 1024), config(tile)),
-        torch.randn(128, 1024),
-    )
-    model.eval()
+    model = convert_to_analog(nn.Linear(1024, 1024), config(tile)).eval()
+    x = torch.randn(128, 1024)
 
     def run():
         with torch.no_grad():
@@ -137,11 +134,10 @@ def work(asked):
     if name == "lstm":
         shape = [shape[0], shape[2], shape[1], shape[3]]  # time leads
     batches = list(torch.randn(shape))
-    model = (
-        Lstm(how)
-        if name == "lstm"
-        else convert_to_analog({"mlp": mlp, "cnn": cnn}[name](), how)
-    )
+    if name == "lstm":
+        model = AnalogSequential(Lstm(how))
+    else:
+        model = convert_to_analog({"mlp": mlp, "cnn": cnn}[name](), how)
     return study(model, batches, asked["times"])
 
 

@@ -237,11 +237,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", required=True, help="a Python that has aihwkit")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--only", default="", help="works whose names have this in them"
+    )
     asked = parser.parse_args()
     peer, rows = Peer(asked.peer), []
     for label, run, wanted, repeats in works():
-        rows.append(row(label, run, wanted, repeats, peer, asked.rounds))
-        print(*rows[-1].values(), sep=", ", flush=True)
+        if asked.only in label:
+            rows.append(row(label, run, wanted, repeats, peer, asked.rounds))
+            print(*rows[-1].values(), sep=", ", flush=True)
+    if asked.only:
+        return
     with RESULTS.open("w", newline="") as file:
         writer = csv.DictWriter(file, FIELDS)
         writer.writeheader()

@@ -20,10 +20,7 @@ over items, and the 95 % interval of both together, in % (or bits).
 import argparse
 import csv
 import dataclasses
-import gzip
-import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +28,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from gap_data import pack
 
 MONTH = "1 month"
 TIMES = ["1 h", MONTH, "1 y"]
@@ -351,84 +349,6 @@ def pilot(args) -> None:
                 csv.writer(file).writerow(row)
 
 
-def pack(args) -> None:
-    """A data folder of less than 25 MB: whole test sets, parts of training splits."""
-    args.to.mkdir(parents=True, exist_ok=True)
-    if (args.data / "tinyshakespeare").is_dir():
-        to = args.to / "tinyshakespeare"
-        to.mkdir(exist_ok=True)
-        shutil.copy(args.data / "tinyshakespeare" / "input.txt.gz", to)
-    for folder, make in (
-        ("fsdd", pack_fsdd),
-        ("speech_commands_test", pack_keywords),
-        ("fashion-mnist", pack_fashion),
-    ):
-        if (args.data / folder).is_dir():
-            (args.to / folder).mkdir(exist_ok=True)
-            make(args.data / folder, args.to / folder)
-    sizes = {
-        path.name: sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) / 1e6
-        for path in sorted(args.to.iterdir())
-    }
-    print(json.dumps({k: round(v, 2) for k, v in sizes.items()}), "MB")
-    print(f"{sum(sizes.values()):.1f} MB in all")
-
-
-TAKES = 13
-"""Recordings of each speaker and digit; the first 5 are the test set."""
-
-
-def pack_fsdd(given: Path, to: Path) -> None:
-    """The first takes of each speaker and digit."""
-    with np.load(given / "fsdd_8k.npz") as file:
-        clips = np.split(file["audio"], file["offset"][1:-1])
-        keep = np.flatnonzero(file["index"] < TAKES)
-        some = [clips[i] for i in keep]
-        np.savez_compressed(
-            to / "fsdd_8k.npz",
-            audio=np.concatenate(some),
-            offset=np.cumsum([0, *map(len, some)]),
-            label=file["label"][keep],
-            index=file["index"][keep],
-        )
-
-
-TRAINING_CLIPS = 1400
-
-
-def pack_keywords(given: Path, to: Path) -> None:
-    """All clips of the test speakers, some of the others, and the two networks."""
-    import zlib
-
-    with np.load(given / "gsc_v2_test_logmel40.npz") as file:
-        data = dict(file)
-    speakers = [
-        str(n).rpartition("/")[2].partition("_nohash_")[0] for n in data["name"]
-    ]
-    train = np.array([zlib.crc32(s.encode()) % 2 == 0 for s in speakers])
-    order = np.random.default_rng(0).permutation(np.flatnonzero(train))
-    keep = np.sort([*np.flatnonzero(~train), *order[:TRAINING_CLIPS]])
-    some = {k: v[keep] if len(v) == len(train) else v for k, v in data.items()}
-    np.savez_compressed(to / "gsc_v2_test_logmel40.npz", **some)
-    for name in ("lstm_s.npz", "lstm_l.npz"):
-        shutil.copy(given / name, to / name)
-
-
-IMAGES = {"train": 2000, "t10k": 5000}
-
-
-def pack_fashion(given: Path, to: Path) -> None:
-    """The first images of both parts, in the format of the files."""
-    for part, count in IMAGES.items():
-        for kind, header, each in (("images-idx3", 16, 784), ("labels-idx1", 8, 1)):
-            name = f"{part}-{kind}-ubyte.gz"
-            data = gzip.decompress((given / name).read_bytes())
-            head = bytearray(data[:header])
-            head[4:8] = count.to_bytes(4, "big")
-            content = bytes(head) + data[header : header + count * each]
-            (to / name).write_bytes(gzip.compress(content, 9, mtime=0))
-
-
 # --- options --------------------------------------------------------------------------
 
 
@@ -465,7 +385,9 @@ def main() -> None:
     if getattr(args, "quick", False):
         args.chips, args.items = 2, args.items or 40
     commands = {"run": run_all, "worker": worker, "table": table}
-    (commands | {"pilot": pilot, "pack": pack})[args.command](args)
+    (commands | {"pilot": pilot, "pack": lambda a: pack(a.data, a.to)})[args.command](
+        args
+    )
 
 
 if __name__ == "__main__":

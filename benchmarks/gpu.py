@@ -324,7 +324,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=WORKS, default=list(WORKS))
     args = parser.parse_args()
     begin, path = time.monotonic(), args.out / f"{args.name}.csv"
-    done = path.with_suffix(".done")
+    done, failed = path.with_suffix(".done"), []
     args.out.mkdir(parents=True, exist_ok=True)
     print(f"{kind()}, jax {jax.__version__}", flush=True)
     for name in args.only:
@@ -336,6 +336,10 @@ def main() -> None:
         if _write(path, name, Size(args.tiny)):
             with done.open("a") as file:
                 file.write(f"{name}\n")
+        else:
+            failed.append(name)
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
 
 
 def _write(path, name, size):

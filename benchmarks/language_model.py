@@ -31,7 +31,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from language_model_learn import learn
+from language_model_arms import learn
 from scipy.stats import spearmanr
 from timing import write_csv
 

@@ -33,7 +33,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from gradients_runs import ARMS, HELD, MONTH, Descents
+from gradients_runs import ARMS, HELD, MONTH, Descents, made_layers
 
 from anajax import chip, devices, rng, workloads
 from anajax.analysis.evaluate import evaluate
@@ -67,7 +67,7 @@ FIELDS = (
 
 def on_test(descents, task, unknown, device, key, chips):
     """Divergence and metric of each chip `[chips 2]`, by the per-device sampler."""
-    layers = _layers(unknown, task, descents.cell)
+    layers = made_layers(unknown, task, descents.cell)
     params = chip.insert(descents.work.params, unknown["program"].digital)
     found = evaluate(
         descents.metric, params, device, layers, MONTH, chips=chips,

@@ -66,7 +66,7 @@ def loss_of(unknown, task, x, reference, key, arm, *, work, cell):
     return work.divergence_fn(outputs, reference)
 
 
-_layers = jax.jit(layers_of, static_argnums=2)
+made_layers = jax.jit(layers_of, static_argnums=2)
 
 
 # --- runs -----------------------------------------------------------------------------

@@ -317,7 +317,10 @@ def bits(dac: int = 8, adc: int = 8, *, adc_range: Number | None = None) -> IO:
 
 
 def standard() -> IO:
-    """The default of aihwkit: 7-bit DAC, 9-bit ADC to 12, noise 0.06, abs-max."""
+    """The default of aihwkit: 7-bit DAC, 9-bit ADC to 12, noise 0.06, abs-max.
+
+    Without its reading again where an ADC overflows: add `BoundManagement()`.
+    """
     return IO(
         scaling=AbsMax(),
         dac=uniform(7, 1.0),

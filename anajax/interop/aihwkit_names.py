@@ -5,6 +5,7 @@ from typing import Any
 
 from anajax import devices
 from anajax._core import checks
+from anajax._core.tree import replace
 from anajax.crossbar import periphery
 from anajax.crossbar.converters import uniform
 from anajax.crossbar.periphery import IO, AbsMax, BoundManagement, OutputNoise
@@ -21,11 +22,14 @@ def _managed(
     )  # fmt: skip
 
 
-_DEFAULT = _managed(7, 9, 12.0, 0.06, 4)
+def _default() -> IO:
+    return replace(periphery.standard(), bounds=BoundManagement())
+
+
 _PRESET = _managed(7, 9, 20.0, 0.1, 4)
 IOS: Mapping[str, Callable[[], IO]] = {
-    "IOParameters": _DEFAULT,
-    "InferenceRPUConfig": _DEFAULT,
+    "IOParameters": _default,
+    "InferenceRPUConfig": _default,
     "PresetIOParameters": _PRESET,
     "PCMPreset": _PRESET,
     "StandardIOParameters": _managed(8, 8, 10.0, 0.04, 5),

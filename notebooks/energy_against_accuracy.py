@@ -64,7 +64,8 @@ bottom = np.zeros(2)
 for name, energy in parts.items():
     plt.bar(["at first", "after a month"], energy, bottom=bottom, label=name)
     bottom += energy
-plt.ylabel("energy of one inference (µJ)"), plt.legend()
+plt.ylabel("energy of one inference (µJ)")
+plt.legend(bbox_to_anchor=(1.02, 0.5), loc="center left")
 plt.show()
 
 # %% [markdown]

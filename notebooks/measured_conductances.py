@@ -139,5 +139,5 @@ for name, off in (("first round", before), ("second round", after)):
     label = f"{name}, rms {rms:.2f} % of w_max"
     plt.hist(off, edges, histtype="step", label=label)
 plt.xlabel("weight error / w_max"), plt.ylabel("weights")
-plt.legend(loc="upper left", fontsize=8)
+plt.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8)
 plt.show()

@@ -24,8 +24,8 @@ from layers import BITS8, Mlp, step
 import anajax
 from anajax import chip, devices, strategies, training
 from anajax.analysis.expected import targets
+from anajax.analysis.hardware import Periphery
 from anajax.analysis.network import AnalogNetwork
-from anajax.analysis.periphery import Periphery
 from anajax.analysis.workload import Splits, workload
 from anajax.crossbar import periphery
 from anajax.crossbar import product as cb

@@ -31,7 +31,8 @@ from flax import nnx
 
 from anajax import chip, devices, training, workloads
 from anajax.analysis.evaluate import evaluate
-from anajax.analysis.workload import correct, cross_entropy, pure
+from anajax.analysis.metrics import correct, cross_entropy
+from anajax.analysis.workload import pure
 from anajax.devices import scale_noise
 from anajax.mapping import density
 from anajax.mapping import hand as strategies

@@ -27,7 +27,7 @@ import numpy as np
 
 import anajax
 from anajax import strategies, workloads
-from anajax.analysis.workload import cross_entropy
+from anajax.analysis.metrics import cross_entropy
 from anajax.workloads import weights
 from anajax.workloads.language.verses import NAME, NET, params_of
 

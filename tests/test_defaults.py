@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from anajax.analysis.elasticities import elasticities
-from anajax.analysis.periphery import Periphery
+from anajax.analysis.hardware import Periphery
 from anajax.analysis.tolerance import required_device
 from anajax.devices.faults import Faults
 from anajax.programming import ProductDescent, device_elasticities, optimize_strategy

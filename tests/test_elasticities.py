@@ -9,9 +9,8 @@ from flax import nnx
 from anajax import chip, devices
 from anajax._core.tree import replace
 from anajax.analysis.elasticities import Elasticities, elasticities, per_chip
-from anajax.analysis.hardware import bare, impair
+from anajax.analysis.hardware import Periphery, bare, impair
 from anajax.analysis.network import AnalogNetwork
-from anajax.analysis.periphery import Periphery
 from anajax.analysis.points import chip_keys
 from anajax.analysis.workload import Splits, workload
 from anajax.crossbar.periphery import NoNoise

@@ -157,7 +157,7 @@ def test_what_does_not_fit_is_named():
         ({"x": X[:, :5]}, r"`apply` must take arrays of params, \(2, 5\)"),
         ({"metric": lambda o, y: jnp.mean(o)}, "be a function with a name"),
         ({"metric": jnp.mean}, "`metric` must take arrays"),
-        ({"metric": mean}, r"one real number per item, \[2\].*Take no mean"),
+        ({"loss": mean}, r"one real number per item, \[2\].*Take no mean"),
         ({"metric": "acuracy"}, 'Use "accuracy"'),
         ({"metric": "accuracy", "unit": "%"}, "be left out for accuracy"),
         ({"better": "larger"}, "`better` must be one of"),

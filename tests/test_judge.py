@@ -11,8 +11,8 @@ from flax import nnx
 
 import anajax
 from anajax import chip, devices
+from anajax.analysis.hardware import Periphery
 from anajax.analysis.network import AnalogNetwork
-from anajax.analysis.periphery import Periphery
 from anajax.analysis.point import one_chip
 from anajax.analysis.points import chip_keys, filled, over_points
 from anajax.analysis.workload import Splits, workload

@@ -11,7 +11,8 @@ from jax.sharding import Mesh
 from typer.testing import CliRunner
 
 from anajax import chip, cli, devices
-from anajax.analysis.workload import IGNORE, Workload, cross_entropy
+from anajax.analysis.metrics import IGNORE, cross_entropy
+from anajax.analysis.workload import Workload
 from anajax.chip import path_name
 from anajax.mapping import hand
 from anajax.programming import strategy_file

@@ -8,8 +8,8 @@ import tiny_study
 
 from anajax import chip, devices
 from anajax._core.tree import replace
+from anajax.analysis.hardware import Periphery
 from anajax.analysis.network import AnalogNetwork
-from anajax.analysis.periphery import Periphery
 from anajax.analysis.point import one_chip
 from anajax.analysis.points import filled
 from anajax.devices.read_noise import NoReadNoise

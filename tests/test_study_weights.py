@@ -11,8 +11,8 @@ from analog_list import vectors, weights
 from flax import nnx
 
 from anajax import chip, devices
+from anajax.analysis.hardware import Periphery
 from anajax.analysis.network import AnalogNetwork
-from anajax.analysis.periphery import Periphery
 from anajax.analysis.workload import pure
 from anajax.mapping import hand as strategies
 

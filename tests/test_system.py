@@ -15,10 +15,9 @@ from anajax._core.tree import replace
 from anajax.analysis import point
 from anajax.analysis.engine import Engine
 from anajax.analysis.evaluate import evaluate
-from anajax.analysis.hardware import bare, impair, present, value
+from anajax.analysis.hardware import Periphery, bare, impair, present, value
 from anajax.analysis.impaired import ImpairedModel, numbers
 from anajax.analysis.network import AnalogNetwork
-from anajax.analysis.periphery import Periphery
 from anajax.analysis.point import of_point
 from anajax.analysis.points import chip_keys, filled, over_points
 from anajax.analysis.workload import Splits, workload

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from anajax import workloads
-from anajax.analysis import workload
+from anajax.analysis import metrics, workload
 from anajax.workloads import weights
 from anajax.workloads.digits import DigitsNet, digits_data
 
@@ -88,19 +88,19 @@ def test_missing_package_names_the_remedy(monkeypatch):
 
 def test_cross_entropy_is_the_mean_over_scored_positions():
     logits = jnp.log(jnp.array([[[0.5, 0.5], [0.25, 0.75], [0.1, 0.9]]]))
-    y = jnp.array([[0, 0, workload.IGNORE]])
+    y = jnp.array([[0, 0, metrics.IGNORE]])
     expected = -(np.log(0.5) + np.log(0.25)) / 2
     chex.assert_trees_all_close(
-        workload.cross_entropy(logits, y), jnp.array([expected]), rtol=1e-6
+        metrics.cross_entropy(logits, y), jnp.array([expected]), rtol=1e-6
     )
     chex.assert_trees_all_close(
-        workload.bits_per_character(logits, y), jnp.array([1.5]), rtol=1e-6
+        metrics.bits_per_character(logits, y), jnp.array([1.5]), rtol=1e-6
     )
 
 
 def test_correct_counts_the_largest_logit():
     logits = jnp.array([[0.0, 1.0], [2.0, 1.0]])
-    assert workload.correct(logits, jnp.array([1, 1])).tolist() == [1.0, 0.0]
+    assert metrics.correct(logits, jnp.array([1, 1])).tolist() == [1.0, 0.0]
 
 
 def test_weights_round_trip(tmp_path, monkeypatch, digits):

@@ -6,7 +6,7 @@ import pytest
 from shared import ROOT, data
 
 from anajax import workloads
-from anajax.analysis import workload
+from anajax.analysis import metrics
 from anajax.workloads import characters, weights
 
 
@@ -52,10 +52,10 @@ def test_held_out_text_takes_the_recorded_bits():
 
 def test_windows_score_each_character_at_most_once():
     x, y = characters.windows(np.arange(1000), warmup=10, scored=30)
-    scored = y[y != workload.IGNORE]
+    scored = y[y != metrics.IGNORE]
     assert np.array_equal(np.sort(scored), np.arange(11, 11 + scored.size))
     assert scored.size == 30 * len(x)
-    assert np.all((y == x + 1) | (y == workload.IGNORE))
+    assert np.all((y == x + 1) | (y == metrics.IGNORE))
 
 
 def test_another_text_is_refused(tmp_path):

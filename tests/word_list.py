@@ -11,9 +11,9 @@ from anajax import chip, crossbar, devices, mapping
 from anajax.analysis import expected, sharding
 from anajax.analysis.designs import make_design
 from anajax.analysis.evaluate import evaluate
+from anajax.analysis.metrics import Metric
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.point import Point
-from anajax.analysis.workload import Metric
 from anajax.compensation import compensation_factor
 from anajax.costs import Energy, costs, hermes, neurram, spending
 from anajax.costs.array import loads
@@ -227,7 +227,7 @@ CALLS = {
     "mapping.weight_error.error_of_moments": lambda **w: error_of_moments(
         MOMENTS, jnp.ones(2), jnp.ones(2) / 2, jnp.zeros(()), **w
     ),
-    "analysis.workload.Metric": lambda **w: Metric("mine", metric, **w),
+    "analysis.metrics.Metric": lambda **w: Metric("mine", metric, **w),
     "devices.fitting.judge.Judgement": lambda **w: Judgement(
         what="mean", measured=0.0, expected=0.0, error=1.0, **w
     ),

@@ -142,6 +142,7 @@ class Engine:
         times: int,
         items: int,
         subsets: Mapping[str, Any] | None = None,
+        whole: Callable[[np.ndarray], np.ndarray] | None = None,
         kept: Kept | None = None,
         notify: Callable[[Tally], None] = lambda tally: None,
     ) -> Tally:
@@ -157,6 +158,8 @@ class Engine:
             times: how many count.
             items: how many count.
             subsets: items `bool [items]` by name.
+            whole: `whole(outputs) -> [chips times items]` of a function that gives
+                `outputs` `[times items ...]` in place of `metric`.
             kept: where a tally is saved, and taken up from.
             notify: told of every call.
         """
@@ -176,8 +179,11 @@ class Engine:
             else:
                 got = self.host(own, shared)
             got = {name: np.asarray(v)[:, :times] for name, v in got.items()}
-            for name in ("metric", "loss"):
-                got[name] = got[name][..., :items]
+            for name in ("metric", "outputs", "loss"):
+                if name in got:
+                    got[name] = got[name][:, :, :items]
+            if whole is not None and "outputs" in got:
+                got["metric"] = whole(got.pop("outputs")[: len(some)])
             for k, (p, c) in enumerate(some):
                 tally.add(p, c, {n: v[k] for n, v in got.items()}, masks)
             if kept:

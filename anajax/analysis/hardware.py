@@ -1,9 +1,11 @@
-"""The hardware of a study as numbers, and its imperfections by name.
+"""The hardware of a study: its periphery, all its numbers, imperfections by name.
 
-A `Hardware` record holds every number that sensitivity studies and sweeps change, as
-array leaves: hardware that differs in numbers alone shares a trace.
+A `Periphery` says what stands around the arrays of a network. A `Hardware` record holds
+every number that sensitivity studies and sweeps change, as array leaves: hardware that
+differs in numbers alone shares a trace.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -12,10 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from anajax._core import checks
+from anajax._core.options import option
 from anajax._core.tree import pytree, replace
 from anajax._core.types import Array
-from anajax.crossbar.converters import ContinuousBits
-from anajax.crossbar.periphery import IO, OutputNoise
+from anajax.crossbar.converters import ContinuousBits, continuous_bits, uniform
+from anajax.crossbar.periphery import IO, ConstantScale, OutputNoise
+from anajax.crossbar.tiling import TileRule
 from anajax.crossbar.wires import Wires
 from anajax.devices.base import ANY_TIME, Device
 from anajax.devices.variation import scale_noise
@@ -38,6 +42,80 @@ class Hardware:
 def bare(device: Device) -> Device:
     """The device without its texts, so that equal structures share a trace."""
     return replace(device, name="", source="", valid_times=ANY_TIME)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Periphery:
+    """Converters, noise and wires at the tiles of every layer.
+
+    Input and ADC ranges are those that the trained network calls for on its calibration
+    inputs, where `inputs` and `outputs` are the shares that must fit. A few inputs of
+    another scale (the energy of speech) leave all others few steps of a DAC: 0.999.
+    """
+
+    dac_bits: float | None = option(None, "2 to 24 bits, or null", least=2, most=24)
+    adc_bits: float | None = option(None, "2 to 24 bits, or null", least=2, most=24)
+    output_noise: float = option(
+        0.0, "sd of 0 or more, in the largest weight at full input", least=0
+    )
+    """Standard deviation, in the largest weight at full input."""
+    wires: float = option(0.0, "a resistance of 0 Ohm or more per segment", least=0)
+    """Ohm per segment."""
+    inputs: float = option(1.0, "a share above 0, at most 1", above=0, most=1)
+    outputs: float = option(1.0, "a share above 0, at most 1", above=0, most=1)
+    rows: int | None = option(512, "1 line or more, or null for no limit", least=1)
+    columns: int | None = option(512, "1 line or more, or null for no limit", least=1)
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """What is not a number that may change within one trace."""
+        kinds = self.dac_bits is None, self.adc_bits is None
+        there = bool(self.output_noise), bool(self.wires)
+        return *kinds, *there, self.rows, self.columns, self.inputs, self.outputs
+
+    @property
+    def tiles(self) -> TileRule:
+        """The largest tile."""
+        return TileRule(rows=self.rows, columns=self.columns)
+
+    def resistance(self) -> Wires | None:
+        """The wires, where there are any."""
+        return Wires(row=self.wires, column=self.wires) if self.wires else None
+
+    def io(self) -> IO | None:
+        """The periphery to calibrate, fine and without noise; none if it is ideal."""
+        if self.dac_bits is None and self.adc_bits is None and not self.output_noise:
+            return None
+        parts: dict[str, Any] = {"scaling": ConstantScale(value=1.0)}
+        for name, bits in (("dac", self.dac_bits), ("adc", self.adc_bits)):
+            if bits is not None:
+                parts[name] = uniform(_FINE, 1.0)
+        return IO(**parts)
+
+    def finish(
+        self, ios: Mapping[str, IO], units: Mapping[str, Array]
+    ) -> dict[str, IO]:
+        """The periphery of every layer from its calibrated one.
+
+        Args:
+            ios: by path of the weight, with ranges that were calibrated.
+            units: of output noise, by path: what a normalized weight of 1 is.
+        """
+        return {path: self._finish(io, units[path]) for path, io in ios.items()}
+
+    def _finish(self, io: IO, unit: Array) -> IO:
+        parts = {}
+        for name, bits in (("dac", self.dac_bits), ("adc", self.adc_bits)):
+            if bits is not None:
+                fine = continuous_bits(getattr(io, name))
+                parts[name] = replace(fine, codes=2.0 ** (bits - 1) - 1)
+        if self.output_noise:
+            parts["noise"] = OutputNoise(sd=self.output_noise * unit)
+        return replace(io, **parts)
+
+
+_FINE = 16
+"""Bits of the converters that ranges are calibrated with."""
 
 
 class NonIdeality(NamedTuple):
@@ -175,9 +253,14 @@ def without_periphery(io: IO) -> IO:
     return replace(io, dac=fine(io.dac), adc=fine(io.adc), noise=noise)
 
 
-def choose(take: Array, first: Any, second: Any) -> Any:
-    """`first` where the boolean `take` is true, else `second`, leaf by leaf."""
-    return jax.tree.map(lambda a, b: jnp.where(take, a, b), first, second)
+def digital_but(ios: Mapping[str, IO], analog: Mapping[str, Array]) -> dict[str, IO]:
+    """Periphery by site; products where the boolean is false are digital."""
+
+    def one(name: str, io: IO) -> IO:
+        take, digital = analog[name], without_periphery(io)
+        return jax.tree.map(lambda a, b: jnp.where(take, a, b), io, digital)
+
+    return {name: one(name, io) for name, io in ios.items()}
 
 
 _CODES = np.zeros(())

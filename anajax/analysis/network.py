@@ -19,8 +19,7 @@ from anajax._core import checks
 from anajax._core.tree import Arrays
 from anajax._core.types import PRNGKey, PyTree
 from anajax.analysis.cells import Cells, Wired
-from anajax.analysis.hardware import Hardware, bare, choose, without_periphery
-from anajax.analysis.periphery import Periphery
+from anajax.analysis.hardware import Hardware, Periphery, bare, digital_but
 from anajax.analysis.point import Items, Point, batched
 from anajax.analysis.points import first_of
 from anajax.analysis.workload import Workload, pure
@@ -319,6 +318,8 @@ class AnalogNetwork:
     ) -> Point:
         """What is put on a chip; it gives `metric` and `loss` of each item.
 
+        In place of a metric of all items it gives the `outputs`, see `of_outputs`.
+
         The loss is the divergence of the digital from the analog outputs.
 
         Args:
@@ -334,11 +335,8 @@ class AnalogNetwork:
         params = self.work.params if params is None else params
         ios = dict(hardware.ios)
         if analog is not None:
-            first = {n: next(iter(site.layouts)) for n, site in self.sites.items()}
-            ios = {
-                name: choose(analog[first[name]], io, without_periphery(io))
-                for name, io in ios.items()
-            }
+            of = {n: analog[next(iter(s.layouts))] for n, s in self.sites.items()}
+            ios = digital_but(ios, {n: of[n] for n in ios})
         cells = Partial(Cells(self, shifted(layers.values())), ios)
         return Point(
             measure=Partial(_Measure(self), ios, items),
@@ -356,7 +354,7 @@ class AnalogNetwork:
         )
 
     def metric(self, params: PyTree) -> Partial:
-        """`metric(params, key)` of each item on a chip, for `evaluate`.
+        """`metric(params, key)` of each item on a chip, or of all, for `evaluate`.
 
         Args:
             params: trained parameters that the ranges of converters are to suit.
@@ -379,19 +377,24 @@ class _Measure:
             x, y, reference, number = batch
             outputs = onto(x, number)
             loss = jax.vmap(work.divergence_fn)(outputs, reference)
+            if work.whole:
+                return {"outputs": outputs, "loss": loss}
             return {"metric": work.metric_fn(outputs, y), "loss": loss}
 
         every = items.x, items.y, items.reference, jnp.arange(items.x.shape[0])
         found = first_of(one, every, items.count)
-        return {name: v.ravel() for name, v in found.items()}
+        return {name: v.reshape(-1, *v.shape[2:]) for name, v in found.items()}
 
 
 @dataclasses.dataclass(frozen=True)
 class _Metric:
-    """The metric of each item of the workload."""
+    """The metric of each item of the workload, or of all."""
 
     network: AnalogNetwork
 
     def __call__(self, *args: Any) -> JArray:
-        found = _Measure(self.network)(*args)
-        return found["metric"][: self.network.work.x.shape[0]]
+        found, work = _Measure(self.network)(*args), self.network.work
+        name, n = ("outputs" if work.whole else "metric"), work.x.shape[0]
+        return (
+            work.metric_fn(found[name][:n], work.y) if work.whole else found[name][:n]
+        )

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,8 @@ from flax import nnx
 
 from anajax._core import checks
 from anajax._core.types import Array, PyTree
+from anajax.analysis.metrics import METRICS, Better, cross_entropy, item_values
 from anajax.programming.end_to_end.targets import distillation
-
-IGNORE = -1
-"""Label of a position that the metric leaves out (warm-up of a language model)."""
-Better = Literal["higher", "lower"]
-"""Which values of a metric are better."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +49,9 @@ class Workload:
     """Of the metric."""
     metric_fn: Callable[[Array, Array], Array]
     """`metric_fn(logits, y) -> [n]`: the metric item by item; the mean counts."""
+    whole: bool = False
+    """Whether `metric_fn` is called on the host for all items at once, and may give one
+    number for all of them; see `items_of`."""
     loss_fn: Callable[[Array, Array], Array]
     """`loss_fn(logits, y) -> [n]`: cross-entropy of each item in nats, to train on."""
     divergence_fn: Callable[[Array, Array], Array] = distillation
@@ -73,6 +72,17 @@ class Workload:
     """Items `bool [n]` that a second figure is given for, by name."""
     batch: int = 256
     """How many items to push through at once on a small machine."""
+
+    def __post_init__(self) -> None:
+        if self.whole and self.subsets:
+            got, remedy = ", ".join(self.subsets), "Give a metric of each item."
+            checks.fail("subsets", "be none for a metric of all items", got, remedy)
+
+    def items_of(self, outputs: Any, y: Any) -> Array | np.ndarray:
+        """The metric `[n]` of outputs `[n ...]` item by item, or the part of each."""
+        if self.whole:
+            return item_values(self.metric_fn, outputs, y)
+        return self.metric_fn(outputs, y)
 
     @property
     def higher_is_better(self) -> bool:
@@ -171,14 +181,16 @@ def outputs(work: Workload, params: PyTree | None = None) -> Array:
     return jnp.concatenate([step(params, work.x[i : i + work.batch]) for i in starts])
 
 
-def evaluate(work: Workload, params: PyTree | None = None) -> Array:
+def evaluate(work: Workload, params: PyTree | None = None) -> Array | np.ndarray:
     """The metric of each test item `[n]`, in batches of `work.batch`.
+
+    Of a metric of all items it is what each brings to it; the mean is the metric.
 
     Args:
         work: the workload.
         params: parameters to use in place of the trained ones.
     """
-    return work.metric_fn(outputs(work, params), work.y)
+    return work.items_of(outputs(work, params), work.y)
 
 
 def in_batches(v: Array, size: int) -> Array:
@@ -186,75 +198,6 @@ def in_batches(v: Array, size: int) -> Array:
     fill = -v.shape[0] % size
     padded = jnp.concatenate([v, v[:1].repeat(fill, 0)]) if fill else v
     return padded.reshape(-1, size, *v.shape[1:])
-
-
-def correct(logits: Array, y: Array) -> Array:
-    """1 where the largest of `logits [n classes]` is the label `y [n]`, else 0."""
-    return (jnp.argmax(logits, axis=-1) == y).astype(logits.dtype)
-
-
-def cross_entropy(logits: Array, y: Array) -> Array:
-    """Cross-entropy `[n]` in nats, the mean over the scored positions of an item.
-
-    Args:
-        logits: `[n classes]` or `[n time classes]`.
-        y: labels `[n]` or `[n time]`; positions with label `IGNORE` do not count.
-    """
-    scored = y != IGNORE
-    log_p = jax.nn.log_softmax(logits, axis=-1)
-    label = jnp.where(scored, y, 0)[..., None]
-    loss = -jnp.take_along_axis(log_p, label, axis=-1)[..., 0]
-    loss = jnp.where(scored, loss, jnp.zeros_like(loss)).reshape(y.shape[0], -1)
-    count = jnp.maximum(scored.reshape(y.shape[0], -1).sum(axis=1), 1)
-    return loss.sum(axis=1) / count.astype(loss.dtype)
-
-
-def bits_per_character(logits: Array, y: Array) -> Array:
-    """Cross-entropy `[n]` in bits, the mean over the scored characters of an item."""
-    return cross_entropy(logits, y) / np.log(2).astype(logits.dtype)
-
-
-def squared_error(outputs: Array, y: Array) -> Array:
-    """Mean squared error `[n]` of outputs `[n ...]`."""
-    return jnp.mean((outputs - y).reshape(y.shape[0], -1) ** 2, axis=1)
-
-
-def absolute_error(outputs: Array, y: Array) -> Array:
-    """Mean absolute error `[n]` of outputs `[n ...]`."""
-    return jnp.mean(jnp.abs(outputs - y).reshape(y.shape[0], -1), axis=1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Metric:
-    """A metric by its name in results."""
-
-    name: str
-    function: Callable[[Array, Array], Array]
-    """`function(outputs, y) -> [n]`."""
-    better: Better = "higher"
-    unit: str = "1"
-
-    def __post_init__(self) -> None:
-        checks.word("better", self.better, Better)
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """What a workload holds of it."""
-        about = {"metric": self.name, "metric_fn": self.function}
-        return about | {"better": self.better, "unit": self.unit}
-
-
-METRICS = {
-    metric.name: metric
-    for metric in (
-        Metric("accuracy", correct),
-        Metric("bits_per_character", bits_per_character, "lower", "bit"),
-        Metric("log_perplexity", cross_entropy, "lower", "nat"),
-        Metric("mean_squared_error", squared_error, "lower"),
-        Metric("mean_absolute_error", absolute_error, "lower"),
-    )
-}
-"""Metrics by name."""
 
 
 def shuffled(n: int, items: int | None) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from anajax.analysis.periphery import Periphery
+from anajax.analysis.hardware import Periphery
 from anajax.devices.base import Device
 from anajax.devices.curves import Constant, Polynomial
 from anajax.devices.drift import NoDrift

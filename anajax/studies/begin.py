@@ -136,7 +136,7 @@ def check(path: Path, changes: Sequence[str] = (), data: Path | None = None) -> 
         metric=work.metric,
         unit=work.unit,
         first=few,
-        digital=float(np.mean(np.asarray(work.metric_fn(outputs, work.y[:few])))),
+        digital=float(np.mean(np.asarray(work.items_of(outputs, work.y[:few])))),
         layers=layers,
         tiles=report.tiles,
         weights=weights,

@@ -15,8 +15,8 @@ import xarray as xr
 from anajax import rng
 from anajax._core.tree import replace
 from anajax._core.types import JArray, PyTree
+from anajax.analysis.hardware import Periphery
 from anajax.analysis.network import AnalogNetwork
-from anajax.analysis.periphery import Periphery
 from anajax.chip import LayerProgram
 from anajax.costs.array import Loads, loads
 from anajax.costs.chips import PARTS, AnyChip, ChipRecord, efficiency

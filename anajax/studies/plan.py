@@ -16,9 +16,9 @@ from anajax._core.tree import replace
 from anajax._core.types import PyTree
 from anajax.analysis.engine import Engine, Kept, Tally
 from anajax.analysis.evaluate import HELD, as_times
-from anajax.analysis.hardware import Hardware, bare
+from anajax.analysis.hardware import Hardware, Periphery, bare
+from anajax.analysis.metrics import of_outputs
 from anajax.analysis.network import AnalogNetwork
-from anajax.analysis.periphery import Periphery
 from anajax.analysis.point import drawn_of, of_point, unwritten
 from anajax.analysis.points import filled
 from anajax.analysis.workload import Workload
@@ -325,6 +325,7 @@ def measure(
         times=len(times),
         items=sample.count,
         subsets=sample.subsets,
+        whole=of_outputs(network.work.metric_fn, sample.items.y, sample.count),
         kept=kept,
         notify=notify,
     )

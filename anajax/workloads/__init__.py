@@ -1,6 +1,6 @@
 """Real networks and real data that the studies run on: plain Flax, nothing analog."""
 
-from anajax.analysis.workload import IGNORE as IGNORE
+from anajax.analysis.metrics import IGNORE as IGNORE
 from anajax.analysis.workload import Workload as Workload
 from anajax.analysis.workload import evaluate as evaluate
 from anajax.workloads.catalog import load as load

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from flax import nnx
 
-from anajax.analysis.workload import IGNORE, Splits, Workload, workload
+from anajax.analysis.metrics import IGNORE
+from anajax.analysis.workload import Splits, Workload, workload
 from anajax.workloads import sources, weights
 from anajax.workloads.recurrent import CharacterNet
 

@@ -1,9 +1,10 @@
 """A network of your own with your data: any function of weights and inputs."""
 
+import contextlib
 import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -12,16 +13,16 @@ import numpy as np
 
 from anajax._core import checks
 from anajax._core.types import Array, PyTree
-from anajax.analysis.workload import (
+from anajax.analysis.metrics import (
     IGNORE,
     METRICS,
     Better,
     Metric,
-    Workload,
     cross_entropy,
-    shuffled,
+    numbers_of,
     squared_error,
 )
+from anajax.analysis.workload import Workload, shuffled
 from anajax.chip import path_name
 from anajax.programming.end_to_end.targets import distillation
 
@@ -60,9 +61,11 @@ def workload(
         x: test inputs `[n ...]`.
         y: test labels `[n]` or `[n time]` (-1: not scored), or values `[n ...]`.
         metric: "accuracy", "bits_per_character", "log_perplexity",
-            "mean_squared_error", "mean_absolute_error", or a JAX function
-            `metric(outputs, y) -> [n]`, one number per item; results carry its name,
-            and the mean counts.
+            "mean_squared_error", "mean_absolute_error", or a function
+            `metric(outputs, y)`, whose name results carry. A JAX function that gives
+            `[n]`, one number per item, counts by its mean. One number for all items (an
+            F1 score, an area under a curve) has its error from leaving items out; it
+            and functions of NumPy arrays are called on the host.
         better: "higher" (the default) or "lower" values of a metric that is a function.
         unit: of a metric that is a function; "1" by default. A share in percent has the
             unit "%".
@@ -116,7 +119,9 @@ def workload(
         batch=batch,
         **chosen.fields,
     )
-    _try(work)
+    out = _try(work)
+    if callable(metric) and _is_whole(work, out):
+        return dataclasses.replace(work, whole=True)
     return work
 
 
@@ -189,8 +194,12 @@ def _source(
     return said | dict(given or {}) | {"sha256": digest.hexdigest()}
 
 
-def _try(work: Workload) -> None:
-    """Refuse a network, metric or loss that does not fit the data, by shapes alone."""
+def _try(work: Workload) -> jax.ShapeDtypeStruct:
+    """Refuse a network or loss that does not fit the data, by shapes alone.
+
+    Returns:
+        Shape and type of the outputs of a few items.
+    """
     few = min(_TWO, len(work.x))
     x, y = (jax.eval_shape(lambda v=v: v[:few]) for v in (work.x, work.y))
     out = _traced("apply", work.apply, work.params, x)
@@ -198,21 +207,48 @@ def _try(work: Workload) -> None:
         got = getattr(out, "shape", type(out).__name__)
         rule = f"give one output per item, [{few} ...] for {x.shape}"
         checks.fail("apply", rule, got, "Return one array.")
-    for name, function in (("metric", work.metric_fn), ("loss", work.loss_fn)):
-        found = _traced(name, function, out, y)
-        shape = getattr(found, "shape", None)
-        if shape != (few,) or not jnp.issubdtype(found.dtype, jnp.inexact):
-            got = f"{found} for outputs {out.shape} and y {y.shape}"
-            remedy = "Take no mean over items."
-            checks.fail(name, f"give one real number per item, [{few}]", got, remedy)
+    found = _traced("loss", work.loss_fn, out, y)
+    shape = getattr(found, "shape", None)
+    if shape != (few,) or not jnp.issubdtype(found.dtype, jnp.inexact):
+        got = f"{found} for outputs {out.shape} and y {y.shape}"
+        remedy = "Take no mean over items."
+        checks.fail("loss", f"give one real number per item, [{few}]", got, remedy)
     if work.divergence_fn is distillation:
         _check_labels(work.y, out.shape)
+    return out
+
+
+def _is_whole(work: Workload, out: jax.ShapeDtypeStruct) -> bool:
+    """Whether a metric is one of all items, or no JAX function; refuse what is none."""
+    y = jax.eval_shape(lambda: work.y[: out.shape[0]])
+    try:
+        found = jax.eval_shape(work.metric_fn, out, y)
+        if found.shape == out.shape[:1] and jnp.issubdtype(found.dtype, jnp.inexact):
+            return False
+    except Exception:  # noqa: S110  # of NumPy, perhaps: it is tried with numbers
+        pass
+    some = np.linspace(0, len(work.x) - 1, min(work.batch, len(work.x))).astype(int)
+    outputs = np.asarray(work.apply(work.params, work.x[some]))
+    y = np.asarray(work.y[some])
+    with _refused("metric", outputs, y):
+        found = numbers_of(work.metric_fn, outputs, y)
+    checks.finite("metric of the digital network", found, "Try it by itself.")
+    return True
 
 
 def _traced(name: str, function: Callable[..., Any], *args: Any) -> Any:
-    try:
+    with _refused(name, *args):
         return jax.eval_shape(function, *args)
+
+
+@contextlib.contextmanager
+def _refused(name: str, *args: Any) -> Iterator[None]:
+    """What a function of the user's raises for these arrays, as an error of it."""
+    try:
+        yield
     except (TypeError, ValueError, IndexError, KeyError) as error:
+        if str(error).startswith(f"`{name}`"):
+            raise
         shapes = ", ".join(f"{getattr(a, 'shape', 'params')}" for a in args)
         first = str(error).strip().partition("\n")[0]
         got = f"{type(error).__name__}: {first:.200}"

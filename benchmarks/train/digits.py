@@ -11,7 +11,8 @@ import optax
 from flax import nnx
 from loop import arrays
 
-from anajax.analysis.workload import correct, cross_entropy, pure
+from anajax.analysis.metrics import correct, cross_entropy
+from anajax.analysis.workload import pure
 from anajax.rng import Stage, stream
 from anajax.workloads import weights
 from anajax.workloads.digits import SPLIT, DigitsNet, digits_data

@@ -20,7 +20,7 @@ from flax import nnx
 from loop import arrays
 from safetensors.numpy import load_file, save_file
 
-from anajax.analysis.workload import correct, cross_entropy
+from anajax.analysis.metrics import correct, cross_entropy
 from anajax.rng import Stage, stream
 from anajax.workloads import images, weights
 

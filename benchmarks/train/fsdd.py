@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 from loop import arrays, optimizer, train
 
-from anajax.analysis.workload import correct, cross_entropy, pure
+from anajax.analysis.metrics import correct, cross_entropy
+from anajax.analysis.workload import pure
 from anajax.workloads import spoken_digits, weights
 
 SEED, STEPS, BATCH, RATE, DECAY = 0, 2000, 64, 4e-3, 1e-2

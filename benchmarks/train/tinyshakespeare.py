@@ -16,7 +16,8 @@ import optax
 from flax import nnx
 from loop import optimizer, train
 
-from anajax.analysis.workload import bits_per_character, cross_entropy, pure
+from anajax.analysis.metrics import bits_per_character, cross_entropy
+from anajax.analysis.workload import pure
 from anajax.rng import Stage, stream
 from anajax.training import clip_weights, gaussian_noise
 from anajax.workloads import characters, weights

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from loop import optimizer, train
 
-from anajax.analysis.workload import cross_entropy
+from anajax.analysis.metrics import cross_entropy
 from anajax.chip import path_name
 from anajax.rng import Stage, stream
 from anajax.workloads import characters, weights

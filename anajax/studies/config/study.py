@@ -16,8 +16,7 @@ from pydantic import (
 )
 
 from anajax.analysis.engine import EVERY
-from anajax.analysis.hardware import NON_IDEALITIES
-from anajax.analysis.periphery import Periphery
+from anajax.analysis.hardware import NON_IDEALITIES, Periphery
 from anajax.analysis.tolerance import FACTORS, RAY
 from anajax.chip import Scope
 from anajax.costs.known import CostOptions

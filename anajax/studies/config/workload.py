@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from anajax._core.python import names_a_place
-from anajax.analysis.workload import METRICS
+from anajax.analysis.metrics import METRICS
 from anajax.studies.config.sections import Section, one_of, one_source, refuse
 
 NETWORK = "my_net.py:load"

@@ -16,6 +16,7 @@ from anajax.analysis.engine import MEASURES, Arrays, Engine, Kept, Tally
 from anajax.analysis.evaluate import as_times
 from anajax.analysis.hardware import present
 from anajax.analysis.impaired import ImpairedModel, greedy_order, grow, numbers
+from anajax.analysis.metrics import of_outputs
 from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.sharding import place
 from anajax.analysis.workload import Workload
@@ -119,14 +120,16 @@ class Runner:
         """
         engine = self.engine
         engine = engine if stop else dataclasses.replace(engine, stop_at_se=None)
+        network, items = self.placed.network, self.work.x.shape[0]
         return engine.measure(
-            ImpairedModel(self.placed.network),
+            ImpairedModel(network),
             points,
             chip_keys(rng.key(self.config.seed), np.arange(chips)),
             self.shared,
             times=1,
-            items=self.work.x.shape[0],
+            items=items,
             subsets=self.work.subsets,
+            whole=of_outputs(self.work.metric_fn, network.items.y, items),
             kept=kept,
         )
 

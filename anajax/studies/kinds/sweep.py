@@ -22,6 +22,7 @@ from anajax._core.types import Array
 from anajax.analysis.engine import MEASURES, Arrays, Engine, Kept
 from anajax.analysis.evaluate import as_times
 from anajax.analysis.impaired import VariantModel
+from anajax.analysis.metrics import of_outputs
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.points import chip_keys, filled
 from anajax.analysis.sharding import place
@@ -208,14 +209,16 @@ class Sweep:
         items = items if self.engine.mesh is None else items.on(self.engine.mesh)
         chips = np.arange(self.config.chips)
         keys = [chip_keys(rng.key(v.seed), chips) for v in variants]
+        count = self.work.x.shape[0]
         found = self.engine.measure(
             VariantModel(network),
             (np.arange(len(variants)), np.asarray(layer)),
             jnp.stack(keys),
             (numbers, items),
             times=len(self.config.times),
-            items=self.work.x.shape[0],
+            items=count,
             subsets=self.work.subsets,
+            whole=of_outputs(self.work.metric_fn, network.items.y, count),
             kept=kept,
         )
         spent = [v.placed.costs(v.times) for v in variants]

@@ -32,7 +32,7 @@ def load(items: int = 300, seed: int = 0) -> Workload:
         params,
         x,
         y,
-        metric="accuracy",  # or a function metric(outputs, y) -> [n] of yours
+        metric="accuracy",  # or metric(outputs, y), a function of yours
         train=(train_x, train_y),
         name="my_net",
     )

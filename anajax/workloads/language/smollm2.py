@@ -13,7 +13,8 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from anajax.analysis.workload import IGNORE, METRICS, Workload, cross_entropy
+from anajax.analysis.metrics import IGNORE, METRICS, cross_entropy
+from anajax.analysis.workload import Workload
 from anajax.interop import gguf_file
 from anajax.workloads import sources
 from anajax.workloads.language.checkpoints import load_llama

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from anajax._core import checks
-from anajax.analysis.workload import METRICS, Workload, cross_entropy, shuffled
+from anajax.analysis.metrics import METRICS, cross_entropy
+from anajax.analysis.workload import Workload, shuffled
 from anajax.chip import path_name
 from anajax.workloads import characters, weights
 from anajax.workloads.language.llama import Llama, Params

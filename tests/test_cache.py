@@ -52,21 +52,25 @@ def test_the_oldest_programs_go_first(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_second_run_compiles_less_and_gives_the_same_bits(tmp_path):
+def test_a_second_run_compiles_less_and_all_give_the_same_bits(tmp_path):
     names = (cache.JAX, "ANAJAX_CACHE")
     outside = {k: v for k, v in os.environ.items() if k not in names}
     found, seconds = [], []
-    for i in range(2):
+    for i in range(3):
         words = [sys.executable, "-m", "anajax.cli", "--cache", tmp_path / "c", "run"]
         words += [QUICK, "--out", tmp_path / f"{i}"]
         words += [word for change in SMALL for word in ("--set", change)]
+        if i == 2:  # as another process may leave them
+            for file in (tmp_path / "c").glob("jax-*/*-cache"):
+                file.write_bytes(file.read_bytes()[:100])
         begin = os.times()
-        subprocess.run(words, check=True, env=outside, capture_output=True)
+        done = subprocess.run(words, check=True, env=outside, capture_output=True)
+        assert b"persistent" not in done.stderr
         end = os.times()
         seconds.append(end.children_user - begin.children_user)
         found.append(results.read_results(tmp_path / f"{i}"))
     kept = list((tmp_path / "c").glob("jax-*/*"))
     assert len(kept) > 5
-    assert found[0].equals(found[1])
+    assert found[0].equals(found[1]) and found[0].equals(found[2])
     assert seconds[1] < 0.8 * seconds[0]
     assert np.all(np.isfinite(found[0].accuracy))

@@ -10,6 +10,7 @@ import hashlib
 import os
 import platform
 import sys
+import warnings
 from pathlib import Path
 
 MOST = 2**30
@@ -17,6 +18,8 @@ MOST = 2**30
 JAX = "JAX_COMPILATION_CACHE_DIR"
 LEAST_SECONDS = "0.2"
 """What compiles faster than this is not kept."""
+_HALF_WRITTEN = "Error (reading|writing) persistent compilation cache entry"
+"""What jax warns of where two processes compile the same; then it compiles again."""
 
 
 def turn_on(place: str | None = None) -> Path | None:
@@ -40,6 +43,7 @@ def turn_on(place: str | None = None) -> Path | None:
     except OSError:
         return None
     trim(folder, MOST)
+    warnings.filterwarnings("ignore", _HALF_WRITTEN)
     os.environ[JAX] = str(folder)
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", LEAST_SECONDS)
     return folder

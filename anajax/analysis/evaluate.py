@@ -101,9 +101,9 @@ def evaluate(
         through: what wires make of the conductances; keep one object for one trace.
         mesh: from `sharding.make_mesh`: its devices share chips, weights and items.
             In several processes all call this, and all have the result.
-        normalize: whose largest |weight| fills the range, see `mapping.normalized`;
+        normalize: which weights share a full scale, see `mapping.normalized`;
             layers already chosen have their own.
-        layout: what axes are, where names and shapes do not tell, see `chip.table`.
+        layout: meaning of axes that names and shapes leave open, see `chip.table`.
         extrapolate: whether times may lie outside what the device's source covers.
         budget: bytes for cells. Those of larger chips are not kept: at each time they
             are drawn again, layer by layer, from their key (equal to rounding), one

@@ -90,7 +90,7 @@ def required_device(
         **options: of `evaluate`, such as `chunk` or `scope`.
 
     Raises:
-        ValueError: if an argument is out of range; names it.
+        ValueError: if an argument is out of range; the message names it.
     """
     _check(gap, t, parameters, factors, chips)
     check_time(device, t, extrapolate=extrapolate)

@@ -196,7 +196,7 @@ def costs(
 
     Raises:
         ValueError: if tiles of the rules are larger than those of the chip, or an
-            argument is out of range; names it.
+            argument is out of range; the message names it.
 
     Example:
         >>> from anajax.costs import calibrated, costs, hermes

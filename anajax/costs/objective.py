@@ -188,8 +188,8 @@ def spending(
         times: seconds since the first read, increasing.
         energy: a weight or a budget.
         select: which leaves are weights.
-        normalize: whose largest |weight| fills the range.
-        layout: what axes are, where names and shapes do not tell.
+        normalize: which weights share a full scale.
+        layout: meaning of axes that names and shapes leave open.
         extrapolate: whether times may lie outside what the device's source covers.
 
     Raises:

@@ -116,7 +116,7 @@ def program(device: Device, targets: G, *, key: PRNGKey) -> Cells:
     Args:
         device: the device model.
         targets: target conductances, uS, any shape.
-        key: used up; one key is one chip.
+        key: consumed; one key is one chip.
 
     Returns:
         The cells, unaged.
@@ -197,7 +197,7 @@ def read(
         device: the device model.
         cells: cells from `age(device, cells, t=t)`.
         t: seconds since the first read; determines the accumulated 1/f noise.
-        key: used up; one key is one read-out.
+        key: consumed; one key is one read-out.
         extrapolate: whether `t` may lie outside what the device's source covers.
 
     Returns:

@@ -83,7 +83,7 @@ def vary(
         spread: relative spread s of every parameter; or a mapping from dotted names
             such as "drift" or "drift.nu_mean" to the spread of the parameters below
             them (the longest name applies; parameters without a name do not vary).
-        key: used up; one key is one chip. Parameters are drawn by name.
+        key: consumed; one key is one chip. Parameters are drawn by name.
 
     Raises:
         ValueError: if a spread is negative, or a name matches no parameter.

@@ -28,7 +28,7 @@ def clip_weights(
         limit: largest magnitude, in the units of the network.
         sigmas: largest magnitude in standard deviations of the layer.
         select: which leaves are weights.
-        layout: what axes are, where names and shapes do not tell, see `chip.table`.
+        layout: meaning of axes that names and shapes leave open, see `chip.table`.
 
     Raises:
         ValueError: unless exactly one of the two is given, and positive.

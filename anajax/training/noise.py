@@ -41,7 +41,7 @@ def gaussian_noise(
     Args:
         sd: relative to the largest weight of the layer.
         select: which leaves are weights.
-        layout: what axes are, where names and shapes do not tell, see `chip.table`.
+        layout: meaning of axes that names and shapes leave open, see `chip.table`.
 
     Raises:
         ValueError: if `sd` is negative.
@@ -86,8 +86,8 @@ def device_noise(
         select: which leaves are weights.
         scope: the weights that share one drift compensation factor (where `exact`;
             otherwise a layer's).
-        normalize: whose largest |weight| fills the range, see `mapping.normalized`.
-        layout: what axes are, where names and shapes do not tell, see `chip.table`.
+        normalize: which weights share a full scale, see `mapping.normalized`.
+        layout: meaning of axes that names and shapes leave open, see `chip.table`.
         extrapolate: whether times may lie outside what the device's source covers.
 
     Raises:

@@ -39,7 +39,7 @@ def table_noise(
         tables: of each weight array by path, from `mapping.weight_table`; of a stack of
             layers with one axis more, in front of all others.
         layouts: what the axes of these arrays are, such as `report.layouts`.
-        normalize: whose largest |weight| fills the range, see `mapping.normalized`.
+        normalize: which weights share a full scale, see `mapping.normalized`.
         digital: by path, which weights are kept digital (without noise, and left out
             where the largest is looked for), such as from `mapping.outliers`.
         through: whether the gradient goes through scales and tables, so that a large

@@ -336,7 +336,7 @@ class AnalogFunction:
             key: one key is one chip.
             scope: the weights that share one compensation factor: those of a layer, of
                 a column, of a tile, or `"none"` for no compensation.
-            normalize: whose largest |weight| fills the range, see `mapping.normalized`.
+            normalize: which weights share a full scale, see `mapping.normalized`.
             combine: which devices of a weight share an ADC conversion: `"analog"`
                 (all), `"digital"` (one each), or the group of each device, such as
                 (0, 0, 1, 1) for pairs.

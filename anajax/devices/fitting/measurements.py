@@ -165,7 +165,7 @@ def measure(
         device: the device that is measured.
         targets: target of each cell, uS.
         times: s, increasing.
-        key: used up.
+        key: consumed.
     """
     checks.times("times", jnp.asarray(times))
     targets = jnp.asarray(targets, float)

@@ -47,7 +47,7 @@ def fisher_information(
         inputs: unlabeled inputs `[items ...]`.
         key: draws the labels.
         select: which leaves are weights.
-        layout: what axes are, where names and shapes do not tell, see `chip.table`.
+        layout: meaning of axes that names and shapes leave open, see `chip.table`.
 
     Returns:
         By path, arrays shaped as the weights: the `importance` of

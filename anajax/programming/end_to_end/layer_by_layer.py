@@ -183,9 +183,9 @@ def optimize_layer_by_layer(
         learning_rate: of strategies, column scales and drift correction.
         weight_rate: of shifts, in units of w_max.
         select: which leaves are weights.
-        normalize: whose largest |weight| fills the range, see `mapping.normalized`.
+        normalize: which weights share a full scale, see `mapping.normalized`.
         box: bounds of F and K.
-        layout: what axes are, where names and shapes do not tell, see `chip.table`.
+        layout: meaning of axes that names and shapes leave open, see `chip.table`.
         checkpoint: of each unit, where its descent goes on from and is kept.
         extrapolate: whether times may lie outside what the device's source covers.
 

@@ -149,12 +149,12 @@ def optimize_targets(
         optimizer: of a `Learnable`, in place of `learnable.chain`;
             gradients of parts that are not learned are 0.
         select: which leaves are weights.
-        normalize: whose largest |weight| fills the range, see `mapping.normalized`.
+        normalize: which weights share a full scale, see `mapping.normalized`.
         box: bounds of F and K.
         digital: the network whose outputs with `params` are to be met, where it is not
             `apply`, as where batch norms are measured on the chip.
         notify: told of every step.
-        layout: what axes are, where names and shapes do not tell, see `chip.table`.
+        layout: meaning of axes that names and shapes leave open, see `chip.table`.
         checkpoint: where the descent goes on from and is kept; the result is the same.
         energy: a weight on the energy of the array at the drawn time, or its budget,
             see `anajax.costs.Energy`; the history then has it in it.
@@ -165,7 +165,7 @@ def optimize_targets(
         the strategies, and the history.
 
     Raises:
-        ValueError: if an argument is out of range; names it.
+        ValueError: if an argument is out of range; the message names it.
 
     Example:
         >>> found = anajax.optimize_targets(

@@ -214,7 +214,7 @@ def optimize_closed_loop(
         draw as `history [steps]`, in units of w_max^2.
 
     Raises:
-        ValueError: if an argument is out of range; names it.
+        ValueError: if an argument is out of range; the message names it.
 
     Example:
         >>> found = anajax.optimize_closed_loop(

@@ -1,4 +1,4 @@
-"""Bounds of weights after each update."""
+"""Bounds on weights after each update."""
 
 from typing import Any
 
@@ -22,7 +22,8 @@ def clip_weights(
 ) -> optax.GradientTransformation:
     """Keep weights within bounds after each update; last in a chain.
 
-    A few large weights set the scale of an array and leave all others in the noise.
+    Otherwise a few large weights set the scale of an array, and the others vanish in
+    noise.
 
     Args:
         limit: largest magnitude, in the units of the network.

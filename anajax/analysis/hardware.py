@@ -1,7 +1,7 @@
 """The hardware of a study as numbers, and its imperfections by name.
 
 A `Hardware` record holds every number that sensitivity studies and sweeps change, as
-array leaves: hardware that differs in numbers alone shares a trace.
+array leaves: hardware that differs only in numbers shares a trace.
 """
 
 from collections.abc import Mapping
@@ -28,11 +28,11 @@ class Hardware:
     """Devices, the periphery of every layer, and wires."""
 
     device: Device
-    """The device model, perhaps with faults."""
+    """The device model, possibly with faults."""
     ios: Any
-    """Periphery `IO` by path of the layer; empty where products are ideal."""
+    """Periphery `IO` by path of the layer; empty if products are ideal."""
     wires: Wires | None
-    """Resistance of the lines; none where there is none."""
+    """Resistance of the wires, or none."""
 
 
 def bare(device: Device) -> Device:
@@ -41,14 +41,14 @@ def bare(device: Device) -> Device:
 
 
 class NonIdeality(NamedTuple):
-    """One thing that is not ideal, as studies speak of it."""
+    """One non-ideality, as used in studies."""
 
     name: str
-    """The key in configs."""
+    """Key in configs."""
     title: str
-    """In figures."""
+    """Title in figures."""
     unit: str
-    """Of the value that a factor multiplies."""
+    """Unit of the value that a factor multiplies."""
 
 
 NON_IDEALITIES = {
@@ -68,19 +68,20 @@ NON_IDEALITIES = {
         NonIdeality("wires", "wire resistance", "Ω per segment"),
     )
 }
-"""What factors can multiply, by name. A factor on a converter's step of 2 is one bit
+"""What factors can multiply, by name. A factor of 2 on a converter's step means one bit
 less."""
 NOISE = ("programming", "drift_mean", "drift_spread", "read")
 FAULTS = ("stuck_low", "stuck_high", "dead_rows", "dead_columns")
 
 
 def impair(hardware: Hardware, factors: Factors) -> Hardware:
-    """The hardware with its imperfections multiplied; the others stay.
+    """The hardware with some imperfections multiplied by factors.
 
     Args:
-        hardware: where the factors start from.
-        factors: by name of `NON_IDEALITIES`, numbers or traced; one name that the
-            hardware does not have changes nothing. Fractions of faults are held at 1.
+        hardware: the unscaled hardware.
+        factors: by name of `NON_IDEALITIES`, numbers or traced; a name that the
+            hardware does not have changes nothing. Fractions of faults are limited to
+            1.
     """
     unknown = sorted(set(factors) - set(NON_IDEALITIES))
     if unknown:
@@ -116,7 +117,7 @@ def _impair_io(io: IO, factors: Factors) -> IO:
 
 
 def present(hardware: Hardware) -> list[str]:
-    """Names of the imperfections that the hardware has: those whose value is not 0."""
+    """Names of the imperfections of the hardware: those with a value other than 0."""
     slots = {
         "programming": (hardware.device.programming, "scale"),
         "drift_mean": (hardware.device.drift, "mean_scale"),
@@ -135,13 +136,13 @@ def present(hardware: Hardware) -> list[str]:
 
 
 def value(hardware: Hardware, name: str, factor: float, w_max: float) -> float:
-    """What a factor makes of an imperfection, in the unit of its `NonIdeality`.
+    """An imperfection times a factor, in the unit of its `NonIdeality`.
 
     Args:
-        hardware: where the factor starts from.
-        name: of the imperfection.
-        factor: on it.
-        w_max: largest weight of the first layer, which its output noise counts in.
+        hardware: the unscaled hardware.
+        name: name of the imperfection.
+        factor: factor on it.
+        w_max: largest weight of the first layer, the unit of its output noise.
     """
     if name in NOISE:
         return factor
@@ -159,7 +160,7 @@ def value(hardware: Hardware, name: str, factor: float, w_max: float) -> float:
 def without_periphery(io: IO) -> IO:
     """The same structure, with numbers that leave a product digital.
 
-    Bounds are a thousand times as wide, steps finer than a float resolves, noise 0.
+    Bounds are a thousand times wider, steps finer than float precision, noise 0.
     """
 
     def fine(converter: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What stands around the arrays of a network: converters, noise of outputs, wires."""
+"""The periphery of the arrays of a network: converters, output noise, wires."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -17,9 +17,10 @@ from anajax.crossbar.wires import Wires
 class Periphery:
     """Converters, noise and wires at the tiles of every layer.
 
-    Input and ADC ranges are those that the trained network calls for on its calibration
-    inputs, where `inputs` and `outputs` are the shares that must fit. A few inputs of
-    another scale (the energy of speech) leave all others few steps of a DAC: 0.999.
+    Input and ADC ranges are calibrated for the trained network on its calibration
+    inputs; `inputs` and `outputs` are the fractions that must fit. If a few inputs are
+    much larger than the others (such as the energy of speech), use 0.999, or the others
+    get few steps of a DAC.
     """
 
     dac_bits: float | None = option(None, "2 to 24 bits, or null", least=2, most=24)
@@ -27,7 +28,7 @@ class Periphery:
     output_noise: float = option(
         0.0, "sd of 0 or more, in the largest weight at full input", least=0
     )
-    """Standard deviation, in the largest weight at full input."""
+    """Standard deviation, in units of the largest weight at full input."""
     wires: float = option(0.0, "a resistance of 0 Ohm or more per segment", least=0)
     """Ohm per segment."""
     inputs: float = option(1.0, "a share above 0, at most 1", above=0, most=1)
@@ -37,7 +38,7 @@ class Periphery:
 
     @property
     def structure(self) -> tuple[Any, ...]:
-        """What is not a number that may change within one trace."""
+        """Everything except the numbers that may change within one trace."""
         kinds = self.dac_bits is None, self.adc_bits is None
         there = bool(self.output_noise), bool(self.wires)
         return *kinds, *there, self.rows, self.columns, self.inputs, self.outputs
@@ -48,11 +49,11 @@ class Periphery:
         return TileRule(rows=self.rows, columns=self.columns)
 
     def resistance(self) -> Wires | None:
-        """The wires, where there are any."""
+        """The wire resistance, or none."""
         return Wires(row=self.wires, column=self.wires) if self.wires else None
 
     def io(self) -> IO | None:
-        """The periphery to calibrate, fine and without noise; none if it is ideal."""
+        """The periphery for calibration: fine steps, no noise; None if it is ideal."""
         if self.dac_bits is None and self.adc_bits is None and not self.output_noise:
             return None
         parts: dict[str, Any] = {"scaling": ConstantScale(value=1.0)}
@@ -67,8 +68,8 @@ class Periphery:
         """The periphery of every layer from its calibrated one.
 
         Args:
-            ios: by path of the weight, with ranges that were calibrated.
-            units: of output noise, by path: what a normalized weight of 1 is.
+            ios: calibrated peripheries, by path of the weight.
+            units: unit of output noise, by path: the value of a normalized weight of 1.
         """
         return {path: self._finish(io, units[path]) for path, io in ios.items()}
 

@@ -21,6 +21,7 @@ def allocate(
     error and the price of its devices, and the price is the lowest that meets the
     budget. The remaining budget goes to the layers that gain most per device. Choices
     off the lower convex hull of error over devices are taken only in that last step.
+
     Args:
         errors: error of each layer under each choice, in a unit that adds up over
             layers.

@@ -54,7 +54,7 @@ def test_points_turn_one_knob_each(tmp_path, monkeypatch):
     assert coarse["array"] == base["array"] and coarse["adc"] < base["adc"]
     assert small["adc"] == pytest.approx(2 * base["adc"])
     page = report.write_report(tmp_path).read_text(encoding="utf-8")
-    assert "What accuracy costs: digits on state_independent" in page
+    assert "Accuracy against energy: digits on state_independent" in page
     assert "ADC bits 5: model andrulis, calibrated on HERMES" in page
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert {"pareto.png", "pareto_array.svg"} <= names

@@ -131,7 +131,7 @@ def test_a_config_gives_the_same_answer(tmp_path, monkeypatch):
     assert float(best.reprogram) == same.best.reprogram
     assert float(best.total_energy) == data.total_energy.values[kept].min()
     page = report.write_report(tmp_path).read_text(encoding="utf-8")
-    for text in ("The least energy: program every", "pulse energy 100 pJ"):
+    for text in ("The lowest energy: program every", "pulse energy 100 pJ"):
         assert text in page
     assert "calibrated on HERMES" in str(terminal.summary(data)[0].title)
 

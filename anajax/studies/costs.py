@@ -59,7 +59,7 @@ def of_config(
     for section in devices_of(config):
         device = device_of(config, section)
         got = network_costs(work, device, lsp_first(device), record, config.times)
-        found[f"{work.name} on {device.name}, weights by lsp_first"] = got
+        found[f"{work.name} on {device.name}, programmed with lsp_first"] = got
     return found
 
 

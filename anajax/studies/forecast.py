@@ -62,15 +62,15 @@ class Forecast:
         return self.drawing + self.network
 
     def __str__(self) -> str:
-        how = "layer by layer, again at each time" if self.redrawn else "once a chip"
+        how = "layer by layer, again at each time" if self.redrawn else "once per chip"
         rows = (
             ("analog weights", f"{self.weights:,} on {self.tiles:,} tiles"),
-            ("devices of a chip", f"{self.devices:,.0f} at most"),
+            ("devices per chip", f"{self.devices:,.0f} at most"),
             ("read-outs", f"{self.read_outs:,} (strategies x chips x times)"),
             ("memory", f"{self.memory / 1e9:.2f} GB"),
             ("drawing cells", f"{duration(self.drawing)}, {how}"),
             ("running the network", duration(self.network)),
-            ("in all", f"{duration(self.seconds)}, without searches and training"),
+            ("total", f"{duration(self.seconds)}, without searches and training"),
         )
         return "\n".join(f"{name:<21}{text}" for name, text in rows)
 

@@ -62,7 +62,7 @@ def sentences(data: xr.Dataset, show: MetricFormat) -> list[str]:
 
 def _ties(one: xr.Dataset) -> str:
     if not bool(one["tied"].any()):
-        return "No other is within one standard error of it, chip by chip."
+        return "No other strategy is within one standard error of it, chip by chip."
     others = _with_times(one["tied"])
     return f"Within one standard error of it, chip by chip: {others}."
 
@@ -71,7 +71,7 @@ def _loss(label: str, loss: xr.Dataset, show: MetricFormat) -> str:
     value, error = float(loss["value"]), float(loss["error"])
     amount = f"{show.number(abs(value))} ± {show.number(error)} {show.points}"
     what = "loses" if value > 0 else "gains"
-    text = f"{label} {what} {amount.removesuffix(' 1')} against the digital network"
+    text = f"{label} {what} {amount.removesuffix(' 1')} relative to the digital network"
     clear = abs(value) > 2 * error
     return f"{text}." if clear else f"{text}: less than two standard errors."
 

@@ -60,17 +60,17 @@ def factor_text(value: xr.DataArray | float) -> str:
     """A tolerated factor, or that it is beyond those tried."""
     value = float(value)
     if value == 0:
-        return "below tried"
-    return f"{value:.2f}" if np.isfinite(value) else "above tried"
+        return "below tested"
+    return f"{value:.2f}" if np.isfinite(value) else "above tested"
 
 
 def tolerated(one: xr.Dataset) -> str:
     """The tolerated value of an imperfection in its unit, as text."""
     factor = float(one.largest_factor)
     if factor == 0:
-        return "less than was tried"
+        return "below tested"
     if not np.isfinite(factor):
-        return "more than was tried"
+        return "above tested"
     return f"{float(one.amount_factor):.2g} {one.unit.values}"
 
 
@@ -91,7 +91,7 @@ def least(data: xr.Dataset, order: Sequence[int], accepted: str) -> list[str]:
     each = [data.isel(imperfection=i) for i in order]
     first = each[0]
     if not np.isfinite(float(first.largest_factor)):
-        return [f"None costs {accepted} at the factors tried."]
+        return [f"No imperfection costs {accepted} at the tested factors."]
     rest = [
         str(one.title.values)
         for one in each[1:]
@@ -109,8 +109,8 @@ def subsets_text(data: xr.Dataset) -> str:
     if not data.sizes["subset"]:
         return ""
     return (
-        " The last columns are the losses of subsets of the items "
-        f"({format_of(data).points}) at the largest factor tried that is tolerated."
+        " The last columns are losses on subsets of the items "
+        f"({format_of(data).points}) at the largest tolerated factor of those tested."
     )
 
 
@@ -139,10 +139,10 @@ def blocks(data: xr.Dataset) -> list[Block]:
     accepted = format_of(data).amount(data.attrs["gap"])
     return [
         Block(
-            title="Which device would do",
-            text="Largest factor on the device's own imperfection at which the loss "
-            f"against digital at its last time stays within {accepted}; the others "
-            "stay as they are, and so do the targets. Intervals: 90 %, bootstrap over "
+            title="Device requirements",
+            text="Largest factor on an imperfection of the device at which the loss "
+            f"relative to digital at the last time stays within {accepted}; other "
+            "imperfections and the targets stay fixed. Intervals: 90 %, bootstrap over "
             "chips, the same chips at all factors.",
             header=[
                 *(d.removeprefix("required_") for d in map(str, dims)),
@@ -152,7 +152,7 @@ def blocks(data: xr.Dataset) -> list[Block]:
             drawings=[
                 Drawing(
                     "tolerance",
-                    "Loss against digital by factor; bands: 90 % intervals",
+                    "Loss relative to digital by factor; bands: 90 % intervals",
                     partial(curves_figure, data),
                 )
             ],

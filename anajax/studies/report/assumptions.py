@@ -22,9 +22,9 @@ def sources(data: xr.Dataset) -> list[str]:
     few = data.device.values[data.levels.values > 0]
     if few.size:
         said.append(
-            f"{', '.join(few)}: cells have few levels. A target between them is "
-            "programmed to the nearest; optimized strategies are the best codes of "
-            "levels, found by enumeration."
+            f"{', '.join(few)}: cells have few levels. Targets between levels are "
+            "programmed to the nearest; optimized strategies are the best "
+            "combinations of levels, found by enumeration."
         )
     return said
 
@@ -33,8 +33,8 @@ def hardware(data: xr.Dataset) -> list[str]:
     """What the models of the periphery and of compensation take for granted."""
     config = config_of(data)
     return [
-        "Matrices of products are analog (`anajax.chip.table` lists them); biases, "
-        "norms and embeddings are digital and exact.",
+        "Weight matrices are analog (`anajax.chip.table` lists them); biases, norms "
+        "and embeddings are digital and exact.",
         physics(config),
         *_periphery(config["periphery"]),
         compensation(data),
@@ -49,9 +49,9 @@ def physics(config: dict[str, Any]) -> str:
     """What stands in the products: weights as read, or the cells."""
     if config["compensation"]["through"] == "periphery":
         return (
-            "Products meet the cells themselves, with fresh read noise for each input "
-            "vector; drift compensation is measured through the converters, of each "
-            "weight by itself."
+            "Products use the individual cells, with new read noise for each input "
+            "vector; drift compensation is measured through the converters, "
+            "separately for each weight array."
         )
     return (
         "Weights are read once per chip and time for all test items, with read noise."
@@ -70,18 +70,18 @@ def _periphery(section: dict[str, Any] | None) -> list[str]:
         noise = section["output_noise"]
         said.append(f"output noise of {noise:g} w_max (of the layer) at full input")
     if section["wires"]:
-        said.append(f"wires of {section['wires']:g} Ohm per segment")
+        said.append(f"wire resistance of {section['wires']:g} Ohm per segment")
     rows, columns = (section[n] or "any number of" for n in ("rows", "columns"))
     sentences = [
         f"Products go through {', '.join(said) or 'an ideal periphery'} on tiles of at "
-        f"most {rows} x {columns} lines; ranges hold {100 * section['inputs']:g} % of "
-        "the calibration inputs of a layer of the trained network and "
-        f"{100 * section['outputs']:g} % of their sums, and stay fixed."
+        f"most {rows} x {columns} lines; ranges cover {100 * section['inputs']:g} % of "
+        "the calibration inputs of each layer of the trained network and "
+        f"{100 * section['outputs']:g} % of their column sums, and stay fixed."
     ]
     if section["wires"]:
         sentences.append(
-            "Wires attenuate every device's array on its own tile; what they take at "
-            "the first read is not calibrated away."
+            "Wires attenuate the array of each device on its own tile; the loss at the "
+            "first read is not calibrated away."
         )
     return sentences
 
@@ -96,32 +96,34 @@ def compensation(data: xr.Dataset) -> str:
         "layer": "One drift compensation factor per layer",
         "column": "One drift compensation factor per output column",
     }[section["scope"]]
-    shared += ": mean |weight| of the first read over that of the present one."
+    shared += ": mean |weight| at the first read, divided by that at the current read."
     if section["recalibrate"] is not None:
         when = ", ".join(human(t) for t in section["recalibrate"])
         shared += f" It is measured at {when} and held in between; before, it is 1."
-        shared += " Searches assume one that is measured at every time."
+        shared += " Searches assume that it is measured at every time."
     return shared
 
 
 def _faults(given: dict[str, float]) -> list[str]:
     words = {
-        "stuck_low": "of the cells stuck at the least conductance",
-        "stuck_high": "of the cells stuck at the largest",
+        "stuck_low": "of the cells stuck at the lowest conductance",
+        "stuck_high": "of the cells stuck at the highest",
         "dead_rows": "of the rows dead",
         "dead_columns": "of the columns dead",
     }
     said = [f"{100 * v:g} % {words[name]}" for name, v in given.items() if v]
-    return [f"Every chip has faults of its own: {', '.join(said)}."] if said else []
+    return (
+        [f"Faults, drawn separately for every chip: {', '.join(said)}."] if said else []
+    )
 
 
 def _norms(config: dict[str, Any]) -> list[str]:
     if not config["compensation"]["norms"]:
         return []
     return [
-        f"Batch norms are measured on each chip at every read-out, on {NORM_INPUTS} "
-        "inputs without labels that are not among the test items; the digital network "
-        "keeps those of its training."
+        f"Batch-norm statistics are measured on each chip at every read-out, on "
+        f"{NORM_INPUTS} unlabeled inputs outside of the test items; the digital "
+        "network keeps the statistics of its training."
     ]
 
 
@@ -130,7 +132,7 @@ def _normalized(config: dict[str, Any]) -> str:
         return "Weights are normalized by the largest |weight| of their layer."
     return (
         "Weights are normalized by the largest |weight| of their column, and columns "
-        "are scaled digitally behind their ADCs, whose range a layer shares."
+        "are scaled digitally after their ADCs, which have one range per layer."
     )
 
 
@@ -145,7 +147,7 @@ def stopping(data: xr.Dataset, what: str) -> str:
     if not wanted:
         return ""
     return (
-        f" A {what} takes no more chips once its standard error is at most "
-        f"{format_of(data).amount(wanted)} at all times; stopped so, errors are on "
-        "average a little too small."
+        f" No more chips are measured for a {what} once its standard error is at most "
+        f"{format_of(data).amount(wanted)} at all times; because of this rule, "
+        "standard errors are slightly too small on average."
     )

@@ -90,10 +90,10 @@ def _whole(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
     ]
     ages = [f"{unit} at {human(t)}" for t in data.time.values]
     return Block(
-        title=f"Costs of an inference on {basis(data)}",
-        text="Energy of one inference, and in brackets that of the array in it, exact "
-        "for the expected conductances; TOPS/W at the last time, two operations for "
-        f"each weight and product. {basis(data)}. Area {about(data)['area']}.",
+        title=f"Costs of one inference on {basis(data)}",
+        text="Energy of one inference, and in parentheses the part of the array, exact "
+        "for the expected conductances; TOPS/W at the last time, with two operations "
+        f"per weight and product. {basis(data)}. Area {about(data)['area']}.",
         header=[*names, *ages, "TOPS/W", "latency (us)", "inferences/s", "mm2"],
         rows=rows,
         points=points,
@@ -114,8 +114,8 @@ def _layers(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
         for i, layer in enumerate(data["cost_layer"].values)
     ]
     return Block(
-        title=f"Energy by layer ({unit} at the last time of each)",
-        text=f"{basis(data)}. Latency of {labels[0]}.",
+        title=f"Energy by layer ({unit}, at the last time of each)",
+        text=f"{basis(data)}. The latency is that of {labels[0]}.",
         header=["layer", *labels, "latency (us)"],
         rows=rows,
     )
@@ -143,19 +143,19 @@ def assumptions(data: xr.Dataset) -> list[str]:
         return []
     found, config = about(data), config_of(data)
     section = config["periphery"] or {}
-    said = [f"Costs are of {basis(data)}. Source: {found['source']}."]
+    said = [f"Costs are estimated for {basis(data)}. Source: {found['source']}."]
     if found["assumed"]:
-        said.append(f"Assumed of {found['chip']}: {'; '.join(found['assumed'])}.")
+        said.append(f"Assumed for {found['chip']}: {'; '.join(found['assumed'])}.")
     ideal = [k.upper() for k in ("dac", "adc") if section.get(f"{k}_bits") is None]
     if ideal:
         said.append(
-            f"The metric is of an ideal {' and '.join(ideal)}; costs are of those of "
-            f"{found['chip']}."
+            f"The metric assumes an ideal {' and '.join(ideal)}; costs include those "
+            f"of {found['chip']}."
         )
     rows, columns = found["tiles"]
     said.append(
-        f"Costs are of tiles of {rows} x {columns} weights, conductances of expected "
-        f"cells, and inputs as {config['costs']['inputs']} calibration inputs have "
-        "them. Buffers, interconnect and leakage are in them only as far as k is."
+        f"Costs assume tiles of {rows} x {columns} weights, expected conductances, and "
+        f"the statistics of {config['costs']['inputs']} calibration inputs. Buffers, "
+        "interconnect and leakage are included only through the factor k."
     )
     return said

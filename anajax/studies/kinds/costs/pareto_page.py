@@ -38,7 +38,7 @@ COLUMN = (2.8, 3.2)
 def title(data: xr.Dataset) -> str:
     """Of the page."""
     on = f"{data.attrs['workload']} on {data.device.values[0]}"
-    return f"What accuracy costs: {on}, {_time(data)} after programming"
+    return f"Accuracy against energy: {on}, {_time(data)} after programming"
 
 
 def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
@@ -50,10 +50,10 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
             title=f"{show.title.capitalize()} and energy, one knob at a time, on "
             f"{costs.basis(data)}",
             text=f"Mean over chips ± standard error {_time(data)} after programming, "
-            "and paired chip by chip against the base; energy of one inference. On the "
-            "front: no other point is at least as good in both means, and better in "
-            f"one. {costs.basis(data)}. Area {costs.about(data)['area']}."
-            f"{assumed.stopping(data, 'point')}",
+            "and the paired difference to the base, chip by chip; energy of one "
+            "inference. A point is on the front if no other is at least as good in "
+            f"both means, and better in one. {costs.basis(data)}. Area "
+            f"{costs.about(data)['area']}.{assumed.stopping(data, 'point')}",
             **_table(last),
             drawings=[_drawing(data, "energy"), _drawing(data, "array")],
             points=whole.points,
@@ -69,9 +69,9 @@ def assumptions(data: xr.Dataset) -> list[str]:
         "At the base:",
         *assumed.sources(data),
         *assumed.hardware(data),
-        "Every point turns one knob and leaves all others at the base. A weight of "
-        "energy is one in the search for the strategy, for all weights alike. All "
-        "points see the same chips (common random draws).",
+        "Every point changes one knob and leaves all others at the base. The energy "
+        "weight applies in the search for the strategy, equally for all weights. All "
+        "points use the same chips (common random draws).",
         *costs.assumptions(data),
     ]
 
@@ -144,7 +144,7 @@ def _drawing(data: xr.Dataset, what: str) -> Drawing:
     words = {"energy": "energy of an inference", "array": "energy of the array alone"}
     name = {"energy": "pareto", "array": "pareto_array"}[what]
     caption = (
-        f"{format_of(data).title.capitalize()} over the {words[what]}; gray: "
+        f"{format_of(data).title.capitalize()} against {words[what]}; gray: "
         f"dominated; dashed: the digital network. {costs.basis(data)}"
     )
     return Drawing(name, caption, partial(figure, data, what))

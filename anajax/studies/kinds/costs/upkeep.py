@@ -223,7 +223,7 @@ def prepare(config: UpkeepConfig, work: Workload, mesh: Mesh | None) -> Study:
 def title(data: xr.Dataset) -> str:
     """Of the page."""
     on = f"{data.attrs['workload']} on {data.device.values[0]}"
-    return f"How often to program {on} again, for the least energy"
+    return f"How often to reprogram {on} for the lowest energy"
 
 
 def blocks(data: xr.Dataset, _: Any) -> list[Block]:
@@ -244,8 +244,8 @@ def blocks(data: xr.Dataset, _: Any) -> list[Block]:
             )
         )
     header = [
-        "programmed", "recalibrated", f"least {show.title} ({show.unit})",
-        *(f"{n} ({unit})" for n in (*PARTS, "in all")), "kept",
+        "programmed", "recalibrated", f"worst {show.title} ({show.unit})",
+        *(f"{n} ({unit})" for n in (*PARTS, "total")), "met",
     ]  # fmt: skip
     return [
         Block(
@@ -260,7 +260,7 @@ def blocks(data: xr.Dataset, _: Any) -> list[Block]:
             points=[_answer(data, size, unit)],
             drawings=[
                 Drawing("upkeep", "The metric over time since programming; dashed: "
-                        "what is required", partial(figure, data))
+                        "required", partial(figure, data))
             ],
             summary=True,
         ),
@@ -274,12 +274,12 @@ def _every(seconds: float) -> str:
 
 def _answer(data: xr.Dataset, size: float, unit: str) -> str:
     if not data.best.any():
-        return "No plan keeps what is required."
+        return "No plan meets the requirement."
     one = data.isel(plan=int(np.argmax(data.best.values)))
     again, held = _every(float(one.reprogram)), _every(float(one.recalibrate))
     return (
-        f"The least energy: program {again}, recalibrate {held}: "
-        f"{float(one.total_energy) / size:.4g} {unit} a year."
+        f"The lowest energy: program {again}, recalibrate {held}: "
+        f"{float(one.total_energy) / size:.4g} {unit} per year."
     )
 
 
@@ -313,10 +313,10 @@ def assumptions(data: xr.Dataset) -> list[str]:
     return [
         *assumed.sources(data),
         *assumed.hardware(data),
-        "Energy of inferences is the mean over time between two programmings, of the "
-        "array as conductances drift; a recalibration reads each row of each tile "
-        "once at full input. A plan keeps what is required if the mean over chips "
-        "does, at all ages that are looked at.",
+        "The energy of inferences is averaged over the time between two programmings, "
+        "since that of the array decreases with drift; a recalibration reads each row "
+        "of each tile once at full input. A plan meets the requirement if the mean "
+        "over chips does, at all tested ages.",
         *costs.assumptions(data),
     ]
 

@@ -1,4 +1,4 @@
-"""What a report shows of sensitivity: rankings with intervals."""
+"""The report of a sensitivity study: rankings with intervals."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -43,7 +43,7 @@ from anajax.studies.report.statistics import over
 
 
 def title(data: xr.Dataset) -> str:
-    """Of the page."""
+    """Title of the report."""
     time, network = human(float(data.time[-1])), data.attrs["workload"]
     how = f"{time} after programming with {data.attrs['strategy']}"
     return f"Sensitivity of {network} on {data.device.values[0]}, {how}"
@@ -63,7 +63,7 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
 
 
 def assumptions(data: xr.Dataset) -> list[str]:
-    """What the numbers take for granted."""
+    """Assumptions behind the numbers."""
     return [
         *assumed.sources(data),
         *assumed.hardware(data),
@@ -138,7 +138,7 @@ def _accepted(data: xr.Dataset) -> str:
 
 
 def ranked(data: xr.Dataset) -> list[int]:
-    """Indices of imperfections, the least tolerated first."""
+    """Indices of imperfections, least tolerated first."""
     return [int(i) for i in np.argsort(data.largest_factor.values, kind="stable")]
 
 
@@ -173,7 +173,7 @@ def _limits(data: xr.Dataset, axis: Axes) -> None:
 
 
 def curves_figure(data: xr.Dataset) -> Figure:
-    """Loss over the factor of every imperfection, the least tolerated first."""
+    """Loss against the factor of every imperfection, least tolerated first."""
     return _curves_figure(data, ranked(data))
 
 
@@ -211,7 +211,7 @@ def _gradients(data: xr.Dataset) -> Block:
 
 
 def by_elasticity(data: xr.Dataset) -> list[int]:
-    """Indices of parameters, the largest |elasticity| of the loss first; zeros not."""
+    """Indices of parameters, largest |elasticity| of the loss first; without zeros."""
     size = np.abs(data.elasticity.sel(output="loss").values)
     other = np.abs(data.elasticity.values).max(0)
     order = np.lexsort((-other, -size))
@@ -286,7 +286,7 @@ def _design(
 def indices(
     data: xr.Dataset, name: str, output: str, part: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of a design and half of their intervals, as they are shown."""
+    """Indices of a design and half-widths of their intervals, in display units."""
     one = data.sel({f"{name}_output": output})
     effect = name == "screening" and output == "metric"
     value = one[f"{name}_{part}"] * (format_of(data).factor if effect else 1.0)
@@ -362,7 +362,7 @@ def _layers(data: xr.Dataset) -> Block:
 
 
 def layers_figure(data: xr.Dataset) -> Figure:
-    """What each layer loses alone, and what is lost with the first ones digital."""
+    """The loss of each layer alone, and the loss with the first layers digital."""
     show = format_of(data)
     label = f"loss ({show.points})"
 

@@ -1,4 +1,4 @@
-"""What a report shows of strategies: one network on one device or many."""
+"""The report of a strategy study: one network on one device or many."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -43,7 +43,7 @@ Look = Mapping[str, dict[str, Any]]
 
 
 def title(data: xr.Dataset) -> str:
-    """Of the page."""
+    """Title of the report."""
     names = data.device.values
     on = names[0] if len(names) == 1 else f"{len(names)} memories"
     return f"{data.attrs['workload']} on {on}"
@@ -65,7 +65,7 @@ def blocks(data: xr.Dataset, tables: Mapping[str, Strategies]) -> list[Block]:
 
 
 def assumptions(data: xr.Dataset) -> list[str]:
-    """What the numbers do not contain, or take for granted."""
+    """Limits and assumptions behind the numbers."""
     return [
         *assumed.sources(data),
         *assumed.hardware(data),
@@ -199,10 +199,10 @@ def _verdicts(found: xr.Dataset, better: int) -> list[str]:
 
 
 def verdict(one: xr.Dataset, better: int) -> str:
-    """At how many times differences exceed two standard errors, and which way.
+    """Number of times at which differences exceed two standard errors, and their sign.
 
     Args:
-        one: `value` and `error` over time, NaN where there is none.
+        one: `value` and `error` over time, NaN where missing.
         better: 1 if more is better, -1 if less is.
     """
     value, error = one["value"], one["error"]
@@ -344,7 +344,7 @@ def metric_figure(data: xr.Dataset) -> Figure:
 
 
 def metric_panel(axis: Axes, one: xr.Dataset, look: Look) -> None:
-    """The metric of one device over time in bands, and the digital network a line."""
+    """The metric of one device over time with bands; the digital network is a line."""
     show = format_of(one)
     digital = show.factor * one.attrs["digital_metric"]
     axis.axhline(digital, color="black", lw=1, label=DIGITAL)

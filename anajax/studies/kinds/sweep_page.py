@@ -1,4 +1,4 @@
-"""What a report shows of a sweep: the metric over the keys that change."""
+"""The report of a sweep: the metric over the keys that change."""
 
 import json
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from anajax.studies.report.plots import (
 from anajax.studies.report.statistics import lost, over, sign, taken
 
 ROWS = 60
-"""Most rows of the table on the page."""
+"""Most rows of the table in the report."""
 UNITS = {
     "device.noise": "factor",
     "device.options.g_max": "µS",
@@ -43,7 +43,7 @@ UNITS = {
 
 
 def title(data: xr.Dataset) -> str:
-    """Of the page."""
+    """Title of the report."""
     return f"Sweep of {data.attrs['workload']} over {', '.join(_short(_keys(data)))}"
 
 
@@ -86,7 +86,7 @@ def _costs(data: xr.Dataset) -> list[Block]:
 
 
 def assumptions(data: xr.Dataset) -> list[str]:
-    """What the numbers take for granted."""
+    """Assumptions behind the numbers."""
     program = {
         "once": "Targets are those of the unchanged config; new ones are chosen only "
         "if range, levels, strategy or weights change.",
@@ -153,7 +153,7 @@ def _rows(data: xr.Dataset) -> list[list[Cell]]:
 
 
 def metric_figure(data: xr.Dataset) -> Figure:
-    """Lines over the axes of a grid of one or two, else one panel per key."""
+    """Lines over the axes of a grid with one or two, otherwise one panel per key."""
     axes = json.loads(data.attrs["axes"])
     if 1 <= len(axes) <= 2:
         return _grid_figure(data, *axes)

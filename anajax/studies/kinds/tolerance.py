@@ -1,4 +1,4 @@
-"""How far each imperfection may grow before the network has lost too much."""
+"""Largest factor on each imperfection that the network tolerates."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -26,13 +26,13 @@ def dataset(
     *,
     unit: str,
 ) -> xr.Dataset:
-    """Largest tolerated factors with their intervals, and the losses they are from.
+    """Largest tolerated factors with their intervals, and the losses behind them.
 
     Args:
-        found: by imperfection.
-        losses: of them `[factors chips]`.
-        factors: all that were to be tried; a search may have stopped before.
-        unit: of the metric.
+        found: requirements by imperfection.
+        losses: losses `[factors chips]` by imperfection.
+        factors: all planned factors; a search may have stopped earlier.
+        unit: unit of the metric.
     """
     shape = len(found), len(factors), losses[0].shape[1]
     gaps = np.full(shape, np.nan, losses[0].dtype)
@@ -57,7 +57,7 @@ def dataset(
 
 
 def factor_text(value: xr.DataArray | float) -> str:
-    """A tolerated factor, or that it is beyond those tried."""
+    """A tolerated factor, or that it is outside the tested ones."""
     value = float(value)
     if value == 0:
         return "below tested"
@@ -81,11 +81,11 @@ def interval(one: xr.Dataset) -> str:
 
 
 def least(data: xr.Dataset, order: Sequence[int], accepted: str) -> list[str]:
-    """Which imperfection is tolerated least, and which cannot be told from it.
+    """The least tolerated imperfection, and those not distinguishable from it.
 
     Args:
         data: results with largest tolerated factors.
-        order: of the imperfections, the least tolerated first.
+        order: order of the imperfections, least tolerated first.
         accepted: the loss, in words.
     """
     each = [data.isel(imperfection=i) for i in order]
@@ -105,7 +105,7 @@ def least(data: xr.Dataset, order: Sequence[int], accepted: str) -> list[str]:
 
 
 def subsets_text(data: xr.Dataset) -> str:
-    """What the columns of subsets in a table are; nothing where there are none."""
+    """Explanation of the columns of subsets in a table; "" if there are none."""
     if not data.sizes["subset"]:
         return ""
     return (
@@ -115,7 +115,7 @@ def subsets_text(data: xr.Dataset) -> str:
 
 
 def of_subsets(one: xr.Dataset) -> np.ndarray:
-    """Losses `[subsets]` at the largest tolerated factor; NaN where there is none."""
+    """Losses `[subsets]` at the largest tolerated factor; NaN if there is none."""
     within = np.flatnonzero(one.factor.values <= float(one.largest_factor))
     last = int(within[-1]) if within.size else 0
     mean = one.subset_gap.isel(factor=last).mean("chip").values
@@ -123,7 +123,7 @@ def of_subsets(one: xr.Dataset) -> np.ndarray:
 
 
 def blocks(data: xr.Dataset) -> list[Block]:
-    """The section of a study of strategies that asked for it."""
+    """The section for a strategy study that requested it."""
     if "gap" not in data:
         return []
     dims = [d for d in data.largest_factor.dims if data.sizes[d] > 1 or d != "device"]
@@ -161,11 +161,11 @@ def blocks(data: xr.Dataset) -> list[Block]:
 
 
 def curves_figure(data: xr.Dataset, order: Sequence[int] | None = None) -> Figure:
-    """Loss over the factor of every imperfection, mean and 90 % band over chips.
+    """Loss against the factor of every imperfection, mean and 90 % band over chips.
 
     Args:
         data: results with `gap`.
-        order: of the imperfections.
+        order: order of the imperfections.
     """
     show = format_of(data)
     order = range(data.sizes["imperfection"]) if order is None else order

@@ -1,4 +1,4 @@
-"""Sentences of a report on what its numbers take for granted, from its config."""
+"""Sentences of a report on the assumptions behind its numbers, from its config."""
 
 import json
 from typing import Any
@@ -11,12 +11,12 @@ from anajax.studies.report.blocks import format_of
 
 
 def config_of(data: xr.Dataset) -> dict[str, Any]:
-    """The config of a study, as its results have it."""
+    """The config of a study, from its results."""
     return json.loads(data.attrs["config"])
 
 
 def sources(data: xr.Dataset) -> list[str]:
-    """Where the models of the devices come from, and which have few levels."""
+    """Sources of the device models, and which devices have few levels."""
     pairs = zip(data.device.values, data.device_source.values, strict=True)
     said = [f"Device {name}: {source}." for name, source in pairs]
     few = data.device.values[data.levels.values > 0]
@@ -30,7 +30,7 @@ def sources(data: xr.Dataset) -> list[str]:
 
 
 def hardware(data: xr.Dataset) -> list[str]:
-    """What the models of the periphery and of compensation take for granted."""
+    """Assumptions of the models of periphery and compensation."""
     config = config_of(data)
     return [
         "Weight matrices are analog (`anajax.chip.table` lists them); biases, norms "
@@ -46,7 +46,7 @@ def hardware(data: xr.Dataset) -> list[str]:
 
 
 def physics(config: dict[str, Any]) -> str:
-    """What stands in the products: weights as read, or the cells."""
+    """What the products use: weights as read, or individual cells."""
     if config["compensation"]["through"] == "periphery":
         return (
             "Products use the individual cells, with new read noise for each input "
@@ -87,7 +87,7 @@ def _periphery(section: dict[str, Any] | None) -> list[str]:
 
 
 def compensation(data: xr.Dataset) -> str:
-    """What drift compensation there is, and when it is measured."""
+    """How drift is compensated, and when the factor is measured."""
     section = config_of(data)["compensation"]
     if section["scope"] == "none":
         return "There is no drift compensation."
@@ -137,11 +137,11 @@ def _normalized(config: dict[str, Any]) -> str:
 
 
 def stopping(data: xr.Dataset, what: str) -> str:
-    """When no more chips are taken, where that is decided by the standard error.
+    """When measuring chips stops, if the standard error decides.
 
     Args:
         data: results.
-        what: takes chips.
+        what: name of what chips are measured for.
     """
     wanted = data.attrs["stop_at_se"]
     if not wanted:

@@ -1,4 +1,4 @@
-"""Which programs were recommended: the validation losses, and regret on the test."""
+"""Recommended strategies: validation losses, and regret on the test."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ RULE = (
     "loops, targets, training, joint learning."
 )
 CHANCE = 0.023
-"""Share of differences of nothing that are beyond two standard errors on one side."""
+"""Probability that a zero difference is beyond two standard errors on one side."""
 
 
 def beside(data: xr.Dataset, choices: Mapping[str, Any]) -> xr.Dataset:
-    """The results with what was chosen and why, where something was.
+    """The results with choices and their reasons, if there are any.
 
     Args:
         data: results of any kind of study.
-        choices: arrays of a `Choice` by the name of the program.
+        choices: arrays of a `Choice` by the name of the strategy.
     """
     if not choices:
         return data
@@ -48,7 +48,7 @@ def beside(data: xr.Dataset, choices: Mapping[str, Any]) -> xr.Dataset:
 
 
 def blocks(data: xr.Dataset) -> list[Block]:
-    """Which program each choice took, and what it would have been on the test."""
+    """Which strategy each choice took, and its regret on the test."""
     if "recommended" not in data:
         return []
     rows, said = [], []
@@ -98,7 +98,7 @@ def _sentence(name: str, one: xr.Dataset, chosen: str, best: str) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Regret:
-    """What choosing on validation data cost on the test."""
+    """Loss on the test from choosing on validation data."""
 
     device: str
     label: str
@@ -108,7 +108,7 @@ class Regret:
 
 
 def regrets(data: xr.Dataset) -> list[Regret]:
-    """Of each recommended program of a study of strategies, against its candidates."""
+    """Regret of each recommended strategy of a study, relative to its candidates."""
     if "recommended" not in data or "strategy" not in data.dims:
         return []
     made = []

@@ -1,4 +1,4 @@
-"""What a report shows of costs: never without the model that they rest on."""
+"""The report of costs, always with the model behind them."""
 
 import itertools
 import json
@@ -13,22 +13,22 @@ from anajax.studies.report.assumptions import config_of
 from anajax.studies.report.blocks import Block, Cell, cells
 
 UNITS = ((1e6, "J"), (1e3, "mJ"), (1.0, "uJ"), (1e-3, "nJ"), (1e-6, "pJ"))
-"""In uJ, by size."""
+"""Units by size, in uJ."""
 
 
 def about(data: xr.Dataset) -> dict[str, Any]:
-    """What the costs of results rest on, see `anajax.studies.bill.Bill.text`."""
+    """The basis of the costs in results, see `anajax.studies.bill.Bill.text`."""
     return json.loads(data.attrs["costs"])
 
 
 def basis(data: xr.Dataset) -> str:
-    """The chip and the model, as every figure has to say."""
+    """The chip and the model, as shown in every figure."""
     found = about(data)
     return f"{found['chip']}: {found['basis']}"
 
 
 def unit_of(values: np.ndarray) -> tuple[float, str]:
-    """The unit that energies (uJ) are shown in, and its size in uJ."""
+    """The unit for displaying energies (uJ), and its size in uJ."""
     largest = np.nanmax(values, initial=0.0)
     return next((u for u in UNITS if largest >= u[0]), UNITS[-1])
 
@@ -38,12 +38,12 @@ def blocks(
     header: Sequence[str] = (),
     heads: Sequence[Sequence[str]] | None = None,
 ) -> list[Block]:
-    """Costs of each program, and of its layers; nothing where there are none.
+    """Costs of each program, and of its layers; empty if there are none.
 
     Args:
         data: results.
-        header: names of what tells programs apart; the dimensions by default.
-        heads: what tells them apart, in order; the places by default.
+        header: names of the columns that identify programs; the dimensions by default.
+        heads: values of these columns, in order; the coordinates by default.
     """
     if "costs" not in data.attrs:
         return []
@@ -138,7 +138,7 @@ def _own(each: list[Any]) -> list[tuple[list[str], str]]:
 
 
 def assumptions(data: xr.Dataset) -> list[str]:
-    """What costs take for granted; nothing where there are none."""
+    """Assumptions of the costs; empty if there are none."""
     if "costs" not in data.attrs:
         return []
     found, config = about(data), config_of(data)

@@ -1,4 +1,4 @@
-"""What a report shows of accuracy against energy: points, their front, digital."""
+"""The report of accuracy against energy: points, their front, digital."""
 
 import textwrap
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from anajax.studies.report.plots import COLORS, Z90, panels
 from anajax.studies.report.statistics import over, sign
 
 BASE = "base"
-"""The point where no knob is turned."""
+"""The point without changes."""
 KNOBS = {
     "weight": ("energy weight", COLORS[6], "o"),
     "pairs": ("pairs", COLORS[2], "s"),
@@ -29,14 +29,14 @@ KNOBS = {
     "strategy": ("strategy", COLORS[7], "P"),
     BASE: (BASE, "black", "*"),
 }
-"""By knob, its name, color and marker."""
+"""Title, color and marker of each knob."""
 GRAY = "#BBBBBB"
 COLUMN = (2.8, 3.2)
-"""Of a figure that fits one of two columns, in inches."""
+"""Size of a figure that fits one of two columns, in inches."""
 
 
 def title(data: xr.Dataset) -> str:
-    """Of the page."""
+    """Title of the report."""
     on = f"{data.attrs['workload']} on {data.device.values[0]}"
     return f"Accuracy against energy: {on}, {_time(data)} after programming"
 
@@ -64,7 +64,7 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
 
 
 def assumptions(data: xr.Dataset) -> list[str]:
-    """What the numbers take for granted."""
+    """Assumptions behind the numbers."""
     return [
         "At the base:",
         *assumed.sources(data),
@@ -77,11 +77,11 @@ def assumptions(data: xr.Dataset) -> list[str]:
 
 
 def front(energy: np.ndarray, metric: np.ndarray) -> np.ndarray:
-    """Which points no other one dominates: no more energy, no worse, one of them less.
+    """Which points are not dominated: none is as good in both and better in one.
 
     Args:
-        energy: of each point.
-        metric: of each point, more is better.
+        energy: energy of each point.
+        metric: metric of each point, higher is better.
     """
     no_more = energy[:, None] <= energy
     no_worse = metric[:, None] >= metric
@@ -151,11 +151,11 @@ def _drawing(data: xr.Dataset, what: str) -> Drawing:
 
 
 def figure(data: xr.Dataset, what: str = "energy") -> Figure:
-    """The metric over energy, with 90 % intervals; dominated points are gray.
+    """The metric against energy, with 90 % intervals; dominated points are gray.
 
     Args:
-        data: results of the last time.
-        what: "energy" of the inference, or that of the "array" in it.
+        data: results at the last time.
+        what: "energy" of the inference, or of the "array" alone.
     """
     show, last = format_of(data), data.isel(time=-1)
     energy = _energies(last)[0 if what == "energy" else 1]

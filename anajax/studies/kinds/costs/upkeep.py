@@ -1,11 +1,11 @@
-"""How often to program and recalibrate, for the least energy at a required accuracy.
+"""How often to reprogram and recalibrate, for the lowest energy at a required accuracy.
 
     study: upkeep
     costs: {chip: hermes, pulse_energy: 100}
     upkeep: {required: 0.96, inferences: 100000, reprogram: ["1 d", "1 y"]}
 
 The metric is measured on chips just before each age of `times` and of `reprogram`, with
-the drift compensation of the last recalibration before.
+the drift compensation of the last recalibration.
 """
 
 import dataclasses
@@ -55,20 +55,21 @@ def _days(*days: float) -> list[float]:
 
 
 class UpkeepSection(Section):
-    """What is required, and the intervals to choose from."""
+    """The requirement, and the intervals to choose from."""
 
     required: Positive
-    """Least metric, mean over chips, at all times between two programmings."""
+    """Lowest allowed metric, averaged over chips, at all times between two
+    programmings."""
     inferences: Positive
-    """In a day."""
+    """Number of inferences per day."""
     reprogram: Times = Field(default_factory=lambda: _days(1, 7, 30, 91, 365))
     recalibrate: Times = Field(default_factory=lambda: _days(1 / 24, 1, 30))
     never: bool = Field(default=True, description="true or false")
-    """Whether to look at plans that never recalibrate, too."""
+    """Whether plans without recalibration are considered."""
 
 
 class UpkeepConfig(HardwareConfig):
-    """One network by one strategy on one chip, kept up for a year."""
+    """One network with one strategy on one chip, maintained for a year."""
 
     study: Literal["upkeep"]
     costs: Options[CostOptions] = Options[CostOptions]()
@@ -95,7 +96,7 @@ class UpkeepConfig(HardwareConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Study:
-    """A study whose inputs are all there and valid."""
+    """A study with complete and valid inputs."""
 
     config: UpkeepConfig
     work: Workload
@@ -103,26 +104,26 @@ class Study:
     engine: Engine
     bill: Bill
     ages: np.ndarray
-    """When the metric is looked at, s."""
+    """Ages at which the metric is measured, s."""
     extrapolated: np.ndarray
     """Which of them the source of the device does not cover."""
 
     @property
     def held(self) -> list[float]:
-        """Intervals of recalibration, infinite for never."""
+        """Recalibration intervals, infinite for never."""
         section = self.config.upkeep
         return [*section.recalibrate, *[np.inf] * section.never]
 
     @property
     def parts(self) -> int:
-        """How many parts there are to do."""
+        """Number of parts."""
         return 1 + len(self.held)
 
     def run(self, parts: Parts, digital: np.ndarray) -> xr.Dataset:
-        """Measure what is not done, and compare all plans.
+        """Measure what is missing, and compare all plans.
 
         Args:
-            parts: what is done; saves what is not.
+            parts: saves parts, and returns saved ones.
             digital: metric of the digital network `[items]`.
         """
         d, found = self.deployed, []
@@ -194,14 +195,14 @@ def _columns(found: Upkeep, sign: float) -> dict[str, Any]:
 
 
 PARTS = ("programming", "recalibration", "inference")
-"""What takes energy in a year."""
+"""Components of the energy in a year."""
 
 
 def prepare(config: UpkeepConfig, work: Workload, mesh: Mesh | None) -> Study:
     """Check all inputs.
 
     Raises:
-        ValueError: for inputs that do not fit each other.
+        ValueError: if inputs do not fit each other.
     """
     deployed = deploy(config, work)
     assert deployed.bill is not None
@@ -221,13 +222,13 @@ def prepare(config: UpkeepConfig, work: Workload, mesh: Mesh | None) -> Study:
 
 
 def title(data: xr.Dataset) -> str:
-    """Of the page."""
+    """Title of the report."""
     on = f"{data.attrs['workload']} on {data.device.values[0]}"
     return f"How often to reprogram {on} for the lowest energy"
 
 
 def blocks(data: xr.Dataset, _: Any) -> list[Block]:
-    """All plans, those that keep what is required first, and the metric over time."""
+    """All plans, those that meet the requirement first, and the metric over time."""
     show = format_of(data)
     size, unit = costs.unit_of(data.total_energy.values)
     order = np.lexsort((data.total_energy.values, -data.kept.values))
@@ -284,7 +285,7 @@ def _answer(data: xr.Dataset, size: float, unit: str) -> str:
 
 
 def figure(data: xr.Dataset) -> Figure:
-    """The metric over the ages, a line for each interval of recalibration."""
+    """The metric over the ages, one line per recalibration interval."""
     show = format_of(data)
     found = show.factor * over(data[data.attrs["metric"]])
 
@@ -309,7 +310,7 @@ def figure(data: xr.Dataset) -> Figure:
 
 
 def assumptions(data: xr.Dataset) -> list[str]:
-    """What the numbers take for granted."""
+    """Assumptions behind the numbers."""
     return [
         *assumed.sources(data),
         *assumed.hardware(data),

@@ -110,8 +110,8 @@ class Unwritten:
         checks.fail(
             "layers",
             "have targets",
-            f"{self.shape} weights without",
-            "Make them by `layer.of(weights)`, or draw chips by `chip.drawn`.",
+            f"{self.shape} weights without targets",
+            "Make them with `layer.of(weights)`, or draw chips with `chip.drawn`.",
         )
 
     def of(self, weights: Float[JArray, "*weights"]) -> LayerProgram:

@@ -121,7 +121,7 @@ def test_scripts_get_json_and_quiet(finished, config, tmp_path):
 
 def test_full_folder_is_refused(finished, config):
     out, _ = finished
-    assert "Go on with the study in it with --resume" in refused(
+    assert "Continue the study in it with --resume" in refused(
         "run", config, "--out", out
     ).replace("\n", " ")
 

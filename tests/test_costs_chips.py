@@ -237,7 +237,7 @@ def test_bad_records_are_named():
         ({"adc": {"model": "andrulis", "bits": 3}}, "`chip.adc` must have its keys"),
         ({"bits_out": 0.5}, "`bits` must be at least 1"),
         ({"watts": 3}, "`chip` must be one of"),
-        ({"calibrate": "9 bit"}, "`on` must name published figures of 'mine'"),
+        ({"calibrate": "9 bit"}, "`on` must name operating points of 'mine'"),
         ({"mux": 0}, "`mux` must be at least 1"),
     ):
         with pytest.raises(ValueError, match=match):

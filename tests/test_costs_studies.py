@@ -166,7 +166,7 @@ def test_mistakes_are_named(tmp_path):
         (
             {"device": {"name": "mram_stt"}, "optimizer": {"energy_weight": 1.0},
              "extrapolate": True},
-            "`optimizer` must have no energy for a device of few levels",
+            "`optimizer` must have no energy for a device with few levels",
         ),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=match):

@@ -67,7 +67,7 @@ def test_the_best_is_right_and_has_the_least_criterion():
 
 
 def test_nothing_that_suits_is_refused_with_all_reasons():
-    with pytest.raises(ValueError, match="suit a form: got unfit: `form` must have no"):
+    with pytest.raises(ValueError, match="fit a form: got unfit: `form` must have no"):
         choice.compare(["unfit"], fit, data())
 
 

@@ -83,7 +83,7 @@ class AnalogNetwork:
         checks.word("normalize", self.normalize, Normalize)
         if self.raw and self.scope == "network":
             got, remedy = '"network"', "Each weight is measured by itself."
-            checks.fail("scope", "be one of weights for raw cells", got, remedy)
+            checks.fail("scope", "be of single weights for raw cells", got, remedy)
         model = self.work.model
         if self.norms and (model is None or not batch_norms(model)):
             checks.fail(

@@ -26,13 +26,13 @@ class Periphery:
     dac_bits: float | None = option(None, "2 to 24 bits, or null", least=2, most=24)
     adc_bits: float | None = option(None, "2 to 24 bits, or null", least=2, most=24)
     output_noise: float = option(
-        0.0, "sd of 0 or more, in the largest weight at full input", least=0
+        0.0, "sd of 0 or more, in units of the largest weight at full input", least=0
     )
     """Standard deviation, in units of the largest weight at full input."""
     wires: float = option(0.0, "a resistance of 0 Ohm or more per segment", least=0)
     """Ohm per segment."""
-    inputs: float = option(1.0, "a share above 0, at most 1", above=0, most=1)
-    outputs: float = option(1.0, "a share above 0, at most 1", above=0, most=1)
+    inputs: float = option(1.0, "a fraction above 0, at most 1", above=0, most=1)
+    outputs: float = option(1.0, "a fraction above 0, at most 1", above=0, most=1)
     rows: int | None = option(512, "1 line or more, or null for no limit", least=1)
     columns: int | None = option(512, "1 line or more, or null for no limit", least=1)
 

@@ -43,7 +43,7 @@ def make_mesh(devices: int | Literal["all"] = "all", *, parts: int = 1) -> Mesh:
     if not 1 <= count <= len(known):
         checks.fail(
             "devices",
-            f"be in 1..{len(known)}, what this machine has",
+            f"be in 1..{len(known)}, the devices of this machine",
             count,
             "On a CPU, XLA_FLAGS=--xla_force_host_platform_device_count=N makes N.",
         )

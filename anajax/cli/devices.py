@@ -184,7 +184,7 @@ def _show(made: Any) -> None:
     if found.tests:
         terminal.show(terminal.form_tests(found))
     else:
-        typer.echo("The form is not tested: that takes 80 cells.")
+        typer.echo("The form is not tested: this needs at least 80 cells.")
     for sentence in made.notes[len(made.readings.notes) :]:
         typer.echo(sentence)
 

@@ -293,7 +293,7 @@ def calibrated(chip: ChipRecord, on: str | Sequence[str] | None = None) -> ChipR
     known = {point.label: point for point in chip.measured}
     names = list(known) if on is None else [on] if isinstance(on, str) else list(on)
     if not names or set(names) - set(known):
-        rule = f"name published figures of {chip.name!r}"
+        rule = f"name operating points of {chip.name!r}"
         checks.fail("on", rule, names, f"Known: {list(known)}.")
     logs = []
     for name in names:

@@ -168,7 +168,7 @@ class NeuroSimSAR(AbstractADC):
         if self.node not in NEUROSIM:
             known = ", ".join(map(str, NEUROSIM))
             rule = f"be one of {known} nm, the fits of {self.name}"
-            checks.fail("node", rule, f"{self.node} nm", "Choose the next one.")
+            checks.fail("node", rule, f"{self.node} nm", "Choose the nearest one.")
 
     def energy(self, what: Conversion) -> Scalar:
         inside("bits", what.bits, *self.bits, of=self.name)

@@ -90,7 +90,7 @@ class EnergyOptions:
 
     energy_weight: float | None = option(None, "0 or more, or null", least=0)
     """Objective for the energy of all devices at g_max."""
-    energy_budget: float | None = option(None, "a share above 0, or null", above=0)
+    energy_budget: float | None = option(None, "a fraction above 0, or null", above=0)
     """Largest fraction of that energy."""
 
     def energy(self, loads: Loads | None = None) -> Energy | None:

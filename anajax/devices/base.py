@@ -84,7 +84,7 @@ class Device:
                 "g_min",
                 "be less than `g_max`",
                 f"g_min={self.g_min}, g_max={self.g_max} uS",
-                "Exchange them, or widen the range.",
+                "Swap them, or widen the range.",
             )
 
 
@@ -292,9 +292,9 @@ def outside(name: str, device: Device, times: Any, extrapolate: bool) -> np.ndar
     if np.any(beyond) and not extrapolate:
         checks.fail(
             name,
-            f"lie in {low:g} to {high:g} s, what the source of {device.name!r} covers",
+            f"lie in {low:g} to {high:g} s, covered by the source of {device.name!r}",
             f"{seconds[beyond].tolist()} s",
-            "Drop what is outside, or allow it by extrapolate=True.",
+            "Drop the times outside, or pass extrapolate=True.",
         )
     return np.asarray(beyond)
 
@@ -357,7 +357,7 @@ def check_range(
 def _check_texts(device: Device) -> None:
     for name in ("name", "source"):
         if not isinstance(getattr(device, name), str):
-            checks.fail(name, "be text", repr(getattr(device, name)), "Write some.")
+            checks.fail(name, "be text", repr(getattr(device, name)), "Pass a text.")
     span = device.valid_times
     pair = isinstance(span, tuple | list) and len(span) == 2
     if not (pair and all(isinstance(t, int | float) for t in span)) or not (

@@ -59,7 +59,12 @@ def load_device(path: str | Path) -> Device:
         _fail(path, f"be a file of format {FORMAT!r}", _kind(document), "Give another.")
     if document.get("version") != VERSION:
         rule = f"have version {VERSION}"
-        _fail(path, rule, document.get("version"), "Use the anajax that wrote it.")
+        _fail(
+            path,
+            rule,
+            document.get("version"),
+            "Use the version of anajax that wrote it.",
+        )
     device = _decode(document.get("device"), path, "device")
     if not isinstance(device, Device):
         _fail(path, "hold a Device", type(device).__name__, "Save a whole device.")

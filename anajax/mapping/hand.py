@@ -113,7 +113,7 @@ def offset_device(
     """
     check_device(device)
     if not low < high:
-        checks.fail("low", "be less than `high`", f"{low}, {high}", "Exchange them.")
+        checks.fail("low", "be less than `high`", f"{low}, {high}", "Swap them.")
     middle, half = (low + high) / 2, (high - low) / (2 * jnp.asarray(k, dtype=float))
     scale = (device.g_max - device.g_min) / (2 * half)
     return Strategy(

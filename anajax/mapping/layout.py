@@ -154,7 +154,7 @@ class Layout:
             checks.fail(
                 "normalize",
                 'know how many rows a tile has, for "tile"',
-                f"no sign of it for {path or 'an array'!r}",
+                f"no information for {path or 'an array'!r}",
                 'Pass select=report of rules with TileRule(rows=...), or use "column".',
             )
         sizes = even_parts(matrices.shape[1], -(-matrices.shape[1] // self.tile_rows))
@@ -216,8 +216,8 @@ class Layout:
         if not self.known:
             checks.fail(
                 "layout",
-                "say which axes are outputs, which count here",
-                f"no sign of it for {path or 'an array'!r} of shape {tuple(shape)}",
+                "say which axes are outputs, since they matter here",
+                f"no information for {path or 'an array'!r} of shape {tuple(shape)}",
                 f"Pass {REMEDY}.",
             )
 

@@ -333,7 +333,7 @@ def _of_layers(entry: Entry) -> Layout:
         checks.fail(
             "layout",
             "say whether the first axis of a weight numbers layers",
-            f"no sign of it for {entry.path!r} of shape {entry.shape}",
+            f"no information for {entry.path!r} of shape {entry.shape}",
             _PASS,
         )
     return entry.layout

@@ -89,7 +89,10 @@ def from_text(text: str, name: str) -> dict[str, Strategies]:
     if document.get("version") not in (1, VERSION):
         got = document.get("version")
         _fail(
-            name, f"have version 1 or {VERSION}", got, "Use the anajax that wrote it."
+            name,
+            f"have version 1 or {VERSION}",
+            got,
+            "Use the version of anajax that wrote it.",
         )
     found: dict[str, Any] = {}
     for number, entry in enumerate(document.get("strategies") or []):

@@ -90,8 +90,8 @@ def case_of(config: StudyConfig, section: DeviceSection) -> Case:
         times = times[(times >= low * (1 - 1e-6)) & (times <= high * (1 + 1e-6))]
         if not times.size:
             raise ValueError(
-                f"`times` must have one in {low:g} to {high:g} s, what the source of "
-                f"{device.name!r} covers: got {config.times} s. Add one, drop the "
+                f"`times` must have one in {low:g} to {high:g} s, covered by the "
+                f"source of {device.name!r}: got {config.times} s. Add one, drop the "
                 "device, or set `extrapolate: true`."
             )
     label = Path(section.file).stem if section.file else device.name
@@ -120,7 +120,7 @@ def device_of(config: StudyConfig, section: DeviceSection) -> Device:
     device = make_device(section)
     faults = config.faults
     if device.levels is not None and config.optimizer.record.energy() is not None:
-        rule, remedy = "have no energy for a device of few levels", "Drop it."
+        rule, remedy = "have no energy for a device with few levels", "Drop it."
         checks.fail("optimizer", rule, device.name, remedy)
     return device if faults is None else replace(device, faults=faults.record)
 

@@ -41,15 +41,15 @@ class TrainOptions:
     """How `trainer` trains."""
 
     steps: int = option(400, "1 gradient step or more", least=1)
-    chips: int = option(2, "1 chip a step or more", least=1)
-    batch: int = option(64, "1 input a step or more", least=1)
-    accumulate: int = option(1, "1 batch a step or more", least=1)
+    chips: int = option(2, "1 chip per step or more", least=1)
+    batch: int = option(64, "1 input per step or more", least=1)
+    accumulate: int = option(1, "1 batch per step or more", least=1)
     """Number of batches, each on its own chips, whose mean gradient makes a step."""
     rate: Rate = option(0.01, 'a number above 0, or "auto"', above=0)
     """Learning rate of Adam, with cosine decay to zero; "auto" finds it with half of
     the steps."""
     never_worse: bool = option(
-        False, "true to keep what is best on held-out inputs, the start included"
+        False, "true to keep the best on held-out inputs, including the start"
     )
     clip: float | None = option(
         None, "a bound of weights in standard deviations, or null", above=0

@@ -84,7 +84,7 @@ class Joined(Action):
         if any(form != found[0] for form in found):
             remedy = "Program them by one strategy."
             got = "as many parts in one, others in another"
-            checks.fail("strategy", "treat joined weights alike", got, remedy)
+            checks.fail("strategy", "treat joined weights equally", got, remedy)
         return [jax.tree.map(lambda *arrays: bind(eqn, arrays)[0], *filled)]
 
 
@@ -276,7 +276,7 @@ def _rule(builder: Builder, paths: Sequence[str]) -> Rule:
         if rule is not rules[0]:
             got = f"{paths[0]!r} and {path!r} joined in one product, under two rules"
             remedy = "Cover both by one rule."
-            checks.fail("rules", "treat joined weights alike", got, remedy)
+            checks.fail("rules", "treat joined weights equally", got, remedy)
     assert rules[0] is not None
     return rules[0]
 

@@ -379,7 +379,7 @@ class AnalogFunction:
         """The plan for these arguments, and their arrays."""
         if isinstance(params, OnChip):
             remedy = "Pass `params.params`."
-            checks.fail("params", "be as trained here", "those of a chip", remedy)
+            checks.fail("params", "be trained ones here", "those of a chip", remedy)
         found = flattened(self.apply, params, inputs, options)
         jaxpr, consts, shape, arrays, shapes = found
         builder = Builder(self.rules, HANDLERS, held)

@@ -77,7 +77,7 @@ class Report(NamedTuple):
         """
         folded = [p.path for p in self.analog if p.folded]
         if folded:
-            remedy = "Take the parameters and the function that `folded` gives."
+            remedy = "Use the parameters and the function from `folded`."
             got = f"arrays on tiles that are functions of {folded}"
             checks.fail("select", "choose parameters", got, remedy)
         return self.layouts

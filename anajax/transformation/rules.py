@@ -126,7 +126,9 @@ def check_used(
             if EMPTY in why.values():  # a batch of none has no product to cover
                 continue
             got = f"none for {rule.path!r}: {why}"
-            remedy = "Correct the pattern, or drop the rule (`fold=True` takes folded)."
+            remedy = (
+                "Correct the pattern, or drop the rule (`fold=True` accepts folded)."
+            )
             checks.fail("rules", "each cover a weight in a product", got, remedy)
 
 

@@ -49,7 +49,7 @@ def highest(
         ends = [_finished(likelihood, places, data, end, steps) for end in ends]
     best = max(ends, key=lambda end: end.point.value)
     if not np.isfinite(best.point.value):
-        remedy = "Start elsewhere, or give it errors where the data have them."
+        remedy = "Start from other values, or give it errors where the data have them."
         checks.fail("form", "give the data a likelihood", best.point.value, remedy)
     same = clips.same(places) if steps else TOLERANCE
     if ends[0].point.value > best.point.value - same:

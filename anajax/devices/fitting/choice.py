@@ -84,7 +84,7 @@ def compare(
     if trials[0].found is None:
         said = "; ".join(f"{t.form}: {t.reason}" for t in trials)
         remedy = "Measure more cells, or name a form: --form."
-        checks.fail("measurements", "suit a form", said, remedy)
+        checks.fail("measurements", "fit a form", said, remedy)
     return trials
 
 

@@ -132,8 +132,8 @@ def _check_errors(device: Device, data: Measured) -> None:
     if device.programming.exact and off:
         checks.fail(
             "form.programming",
-            "have an error, since programmed values are off their targets",
-            f"none, {off} of {target.size} cells off",
+            "have an error, since programmed values differ from targets",
+            f"none, {off} of {target.size} cells differ",
             "Give the form a programming error.",
         )
     low = 0.0 if device.read_low is None else float(device.read_low)
@@ -153,7 +153,7 @@ def _check_errors(device: Device, data: Measured) -> None:
             "form.read",
             "be without noise, since all reads are the programmed values",
             type(device.read).__name__,
-            "Use NoReadNoise and NoDrift, or add reads that are measured anew.",
+            "Use NoReadNoise and NoDrift, or add reads that were measured separately.",
         )
 
 

@@ -69,7 +69,7 @@ def check_held(held: Any, rate: float | None, never_worse: bool) -> bool:
     needed = rate is None or never_worse
     if needed and held is None:
         rule = 'be given for the rate "auto" and for `never_worse`'
-        remedy = "Pass (inputs, labels or None), none of which is learned on."
+        remedy = "Pass (inputs, labels or None) that are not learned on."
         checks.fail("held", rule, None, remedy)
     return needed
 

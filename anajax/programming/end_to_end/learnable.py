@@ -47,8 +47,8 @@ class LearnOptions:
     )
     """Which parts are learned."""
     steps: int = option(400, "1 gradient step or more", least=1)
-    chips: int = option(2, "1 chip a step or more", least=1)
-    batch: int = option(64, "1 input a step or more", least=1)
+    chips: int = option(2, "1 chip per step or more", least=1)
+    batch: int = option(64, "1 input per step or more", least=1)
     learning_rate: float = option(0.01, "a number above 0", above=0)
     """Learning rate of strategies, column scales and drift correction."""
     weight_rate: Rate = option(0.002, 'a number above 0, or "auto"', above=0)
@@ -58,7 +58,7 @@ class LearnOptions:
     ResNet-20 and ResNet-32, 0.00001 for MiniLM. "auto" finds it with half of the steps.
     """
     never_worse: bool = option(
-        False, "true to keep what is best on held-out inputs, the start included"
+        False, "true to keep the best on held-out inputs, including the start"
     )
 
     def __post_init__(self) -> None:

@@ -175,7 +175,7 @@ def first_of(
     if device.levels is not None and {"strategy", "weights"} & set(learn):
         checks.fail(
             "learn",
-            "leave out strategy and weights for a device of few levels",
+            "leave out strategy and weights for a device with few levels",
             tuple(learn),
             "Use enumerate_levels; columns and digital parameters can be learned.",
         )

@@ -49,13 +49,13 @@ class ProductDescent:
     output: Number = option(0.0, "noise of an output, 0 or more", least=0)
     """Standard deviation of one output in addition to the devices' read noise, in units
     of the product of normalized weights with entries of 1 (cycle-to-cycle)."""
-    gain: Number = option(1.0, "a share above 0", above=0)
+    gain: Number = option(1.0, "a fraction above 0", above=0)
     """Fraction of the estimated error that is corrected."""
     threshold: Number = option(0.0, "an error of 0 uS or more", least=0)
     """Smallest estimated error that is corrected by a pulse, uS of the least
     significant pair."""
     turns: int = option(10, "1 turn or more", least=1, static=True)
-    vectors: int = option(256, "1 product a turn or more", least=1, static=True)
+    vectors: int = option(256, "1 product per turn or more", least=1, static=True)
     """Products per turn."""
 
     def __post_init__(self) -> None:

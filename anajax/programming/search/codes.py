@@ -65,7 +65,9 @@ def best_scale(
     gain = np.divide(s**2, q, out=np.full_like(s, -1.0), where=s > 0)
     best = int(np.argmax(gain))
     if s[best] <= 0:
-        checks.fail("weights", "be told apart by codes", "none", "Widen the levels.")
+        checks.fail(
+            "weights", "be distinguishable by codes", "none", "Widen the levels."
+        )
     return float(q[best] / s[best])
 
 

@@ -54,7 +54,7 @@ class SearchOptions:
 
     knots: int = option(11, "3 to 101 knots", least=3, most=101)
     starts: int = option(8, "0 to 256 random starts", least=0, most=256)
-    steps: int = option(600, "1 to 100000 steps of each round", least=1, most=100_000)
+    steps: int = option(600, "1 to 100000 steps per round", least=1, most=100_000)
     learning_rate: float = option(0.03, "a number above 0", above=0)
     aggregate: Aggregate = option("mean", '"mean" or "minimax"')
 

@@ -210,7 +210,7 @@ class StudyConfig(Section):
     )
     """Stop measuring chips once the standard error is this small at all times."""
     look_every: int = Field(
-        default=EVERY, ge=2, description="2 chips or more between looks"
+        default=EVERY, ge=2, description="2 chips or more between checks"
     )
     """Number of chips between two checks of the standard error."""
     seed: int = Field(
@@ -292,14 +292,14 @@ class StudyConfig(Section):
         asking = [e.title for e in self.programs if e.trained]
         if asking and self.training is None:
             raise ValueError(
-                f"`training` must be there for strategies with `trained`: got null for "
+                f"`training` must be given for strategies with `trained`: got null for "
                 f"{asking}. Add the section `training`, which may be {{}}."
             )
         alike = [e.title for e in self.ways if e.family == DIGITAL]
         if alike and self.training and self.training.record.goal == DIGITAL:
             raise ValueError(
-                f"`training.goal` must be labels for {alike}: got digital, which is "
-                "where the digital network is already. Drop the entry."
+                f"`training.goal` must be labels for {alike}: got digital, which "
+                "the digital network meets already. Drop the entry."
             )
         return self
 

@@ -27,7 +27,7 @@ class WorkloadSection(Section):
     onnx: str | None = Field(default=None, description="the path of an ONNX file")
     data: str | None = Field(
         default=None,
-        description="an .npz with x and y, perhaps train_x, train_y and calibration",
+        description="an .npz with x and y, optionally train_x, train_y, calibration",
     )
     output: str | None = Field(
         default=None, description="the name of a value in the ONNX file"
@@ -37,9 +37,9 @@ class WorkloadSection(Section):
         default=None, description="accuracy, another known metric, or my.py:my_metric"
     )
     better: Literal["higher", "lower"] | None = Field(
-        default=None, description='"higher" or "lower", for a metric of yours'
+        default=None, description='"higher" or "lower", for your own metric'
     )
-    unit: str | None = Field(default=None, description="the unit of a metric of yours")
+    unit: str | None = Field(default=None, description="the unit of your own metric")
     items: int | None = Field(
         default=None, ge=1, description="a number of test items, or null for all"
     )

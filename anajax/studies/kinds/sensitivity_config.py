@@ -57,7 +57,7 @@ class GlobalSection(Section):
     @model_validator(mode="after")
     def _widens(self) -> "GlobalSection":
         if self.low >= self.high:
-            refuse("have `low` below `high`", [self.low, self.high], "Exchange them.")
+            refuse("have `low` below `high`", [self.low, self.high], "Swap them.")
         return self
 
 

@@ -275,7 +275,7 @@ def prepare(config: SweepConfig, work: Workload, mesh: Mesh | None) -> Sweep:
     counts = {len(c.times) for c in configs}
     if counts != {len(config.times)}:
         raise ValueError(
-            f"`times` must be as many at every point: got {sorted(counts)}, and "
+            f"`times` must have one length at every point: got {sorted(counts)}, and "
             f"{len(config.times)} without the sweep. Give lists of one length."
         )
     known: tuple[dict, dict] = {}, {}

@@ -114,8 +114,8 @@ class SweepSection(Section):
         for old, new in (("stop_at_se", "stop_at_se"), ("batch", "look_every")):
             if isinstance(data, dict) and old in data:
                 raise ValueError(
-                    f"`{new}` must stand beside `sweep`, for all kinds of studies: got "
-                    f"`sweep.{old}`. Move it to the top of the config."
+                    f"`{new}` must be outside of `sweep`, for all kinds of studies: "
+                    f"got `sweep.{old}`. Move it to the top of the config."
                 )
         return data
 

@@ -78,7 +78,7 @@ class Folder:
         if not resume:
             raise ValueError(
                 f"`--out` must be an empty folder: got {path}, which is not. "
-                "Go on with the study in it with --resume, or name another --out."
+                "Continue the study in it with --resume, or name another --out."
             )
         folder = cls.read(path)
         _require_same(path, folder.identity, asked)
@@ -104,12 +104,12 @@ class Folder:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"`{path / MANIFEST}` must be a complete manifest: got {error!r:.200}. "
-                "Begin again with another --out."
+                "Start again with another --out."
             ) from None
         if known != (_FORMAT, _VERSION):
             raise ValueError(
                 f"`{path / MANIFEST}` must be {_FORMAT} of version {_VERSION}: got "
-                f"{known}. Use the anajax that wrote it."
+                f"{known}. Use the version of anajax that wrote it."
             )
         folder._check()
         return folder
@@ -251,9 +251,9 @@ def require_begun(path: Path, resume: Resume) -> None:
     if resume is not True or (path.is_dir() and not _is_empty(path)):
         return
     raise ValueError(
-        f"`--resume` must go on with a study that was begun: got {path}, which "
+        f"`--resume` must continue an existing study: got {path}, which "
         f"{'is empty' if path.is_dir() else 'does not exist'}.{_alike(path)} Leave out "
-        "--resume, or write --resume auto to begin or go on."
+        "--resume, or write --resume auto to start or continue."
     )
 
 
@@ -295,7 +295,7 @@ def _require_same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
         )
         more = f", and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise ValueError(
-            f"`--resume` must go on with the same study: got another in {path} "
+            f"`--resume` must continue the same study: got another in {path} "
             f"({changes}{more}). Restore these, or name another --out."
         )
 

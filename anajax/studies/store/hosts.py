@@ -87,7 +87,7 @@ def together() -> Iterator[None]:
         raise mistake
     if failed.size:
         raise ValueError(
-            f"All processes must be able to begin: got a mistake in process "
+            f"All processes must be able to start: got an error in process "
             f"{failed[0]}. Its own message says which."
         )
 

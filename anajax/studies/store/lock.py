@@ -88,9 +88,9 @@ def _open(path: Path) -> int | None:
             other = os.pread(descriptor, 200, 0).decode(errors="replace")
             os.close(descriptor)
             raise ValueError(
-                f"`--out` must be a folder that no other process works in: got {path}, "
-                f"where {other or 'another'} is at work. Wait for it or stop it, or "
-                "name another folder."
+                f"`--out` must be a folder that no other process is using: got {path}, "
+                f"which {other or 'another process'} is using. Wait for it or stop it, "
+                "or name another folder."
             ) from None
         except OSError:  # a disk without locks
             os.close(descriptor)

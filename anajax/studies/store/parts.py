@@ -71,8 +71,8 @@ class Parts:
         missing = sorted(set(needs) - set(found))
         if missing:
             raise ValueError(
-                "`--resume` must go on with parts that this anajax wrote: got "
-                f"{_file(name)} without {missing}. Begin again with another --out."
+                "`--resume` must continue with parts that this anajax wrote: got "
+                f"{_file(name)} without {missing}. Start again with another --out."
             )
         if counts:
             self.notify(title, True)

@@ -95,7 +95,7 @@ class Way(Section):
         if device.levels is not None:
             checks.fail(
                 "strategies",
-                f"leave out {self.title!r} for a device of few levels",
+                f"leave out {self.title!r} for a device with few levels",
                 device.name,
                 "Use `optimized`: it enumerates codes.",
             )

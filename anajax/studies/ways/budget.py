@@ -32,7 +32,7 @@ class PairsPerLayer(Table):
     name: str = "pairs_per_layer"
     family = "hand"
     pairs: Annotated[float, Field(ge=1, le=6)] = Field(
-        default=4.0, description="1 to 6 pairs of a weight, the mean over all"
+        default=4.0, description="1 to 6 pairs per weight, averaged over all"
     )
     weigh: Literal["loss", "layers"] = Field(
         default="loss", description='"loss" or "layers"'
@@ -40,7 +40,7 @@ class PairsPerLayer(Table):
     """Weight of the error of each layer: by the Fisher information of its weights,
     applied to its output error; or equal, for the error that the searches minimize."""
     items: Annotated[int, Field(ge=1)] = Field(
-        default=4, description="1 input or more that the loss is looked at with"
+        default=4, description="1 input or more for evaluating the loss"
     )
 
     def check(self, work: Workload, device: Device) -> None:

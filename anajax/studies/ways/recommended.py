@@ -96,7 +96,7 @@ class Recommended(Way):
         """The program of the chosen way."""
         if site.choose is None:
             how = "Run it in a study, or choose yourself."
-            checks.fail("strategy", "stand in a study", self.title, how)
+            checks.fail("strategy", "be part of a study", self.title, how)
         return site.choose(self)
 
     def check_time(self, times: Sequence[float]) -> None:

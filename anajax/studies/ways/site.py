@@ -42,13 +42,13 @@ class OptimizerOptions(SearchOptions, EnergyOptions):
     most `steps` evaluations each, see `anajax.programming.optimize_layers`.
     """
 
-    pairs: int = option(2, "1 to 8 pairs a weight", least=1, most=8)
-    per_layer: bool = option(False, "true for a strategy of its own in every layer")
+    pairs: int = option(2, "1 to 8 pairs per weight", least=1, most=8)
+    per_layer: bool = option(False, "true for a separate strategy in every layer")
     objective: Literal["weight", "output"] = option("weight", '"weight" or "output"')
     """Which expected squared error is minimized: of weights, or of the layers' outputs,
     from second moments of calibration inputs."""
     never_worse: bool = option(
-        False, "true for no more error than any hand strategy at any time"
+        False, "true for no more error than any hand-designed strategy at any time"
     )
     time_weights: tuple[float, ...] | None = option(
         None, "one weight of 0 or more per time, or null for equal ones"

@@ -65,7 +65,8 @@ class Pairs(Hand):
     """A strategy with two or more pairs of different significance."""
 
     f: Annotated[list[Positive], BeforeValidator(_listed)] | None = Field(
-        default=None, description="a significance factor, or one per pair but the least"
+        default=None,
+        description="a significance factor, or one per pair except the least",
     )
 
 
@@ -129,7 +130,7 @@ class Optimized(Table):
     name: str = "optimized"
     family = "optimized"
     importance: Literal["fisher"] | None = Field(
-        default=None, description='"fisher", or null for all weights alike'
+        default=None, description='"fisher", or null for equal weights'
     )
     """Weights of the squared weight errors in the search."""
 

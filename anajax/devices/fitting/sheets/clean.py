@@ -174,7 +174,7 @@ def _numbers(sheet: Sheet, found: _Places, units: str | None) -> tuple[Columns, 
 def _known_unit(header: str, unit: str, known: Mapping[str, float]) -> float:
     if unit not in known:
         rule = f"have a unit in {', '.join(known)}"
-        checks.fail(f"column {header}", rule, repr(unit), "Convert it, or name it so.")
+        checks.fail(f"column {header}", rule, repr(unit), "Convert it, or rename it.")
     return known[unit]
 
 

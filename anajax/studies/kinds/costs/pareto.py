@@ -71,7 +71,7 @@ class ParetoSection(Section):
     @model_validator(mode="after")
     def _turned(self) -> "ParetoSection":
         if not self.turns:
-            refuse(f"turn one of {', '.join(KNOBS)}", "none", "Add adc_bits: [6].")
+            refuse(f"change one of {', '.join(KNOBS)}", "none", "Add adc_bits: [6].")
         return self
 
 
@@ -108,7 +108,7 @@ class ParetoConfig(HardwareConfig):
         asked = self.pareto.dac_bits, self.pareto.adc_bits, self.pareto.tiles
         if any(asked) and self.periphery is None:
             raise ValueError(
-                "`periphery` must be there where bits or tiles are turned: got null. "
+                "`periphery` must be given if bits or tiles are turned: got null. "
                 "Add periphery: {dac_bits: 8, adc_bits: 8}."
             )
         searched = [*(self.pareto.weight or ()), *(self.pareto.pairs or ())]

@@ -83,9 +83,9 @@ class UpkeepConfig(HardwareConfig):
         none = costs.pulse_energy is None
         loop = not isinstance(self.strategy, Table) or self.strategy.trained
         for key, rule, bad, remedy in (
-            ("costs.pulse_energy", "be given in pJ", none, "No source has one."),
+            ("costs.pulse_energy", "be given in pJ", none, "No source gives one."),
             ("compensation.recalibrate", "be null", held, "See upkeep.recalibrate."),
-            ("strategy", "be a table over weights as given", loop, "Choose another."),
+            ("strategy", "be a table without training", loop, "Choose another."),
             ("optimizer.per_layer", "be false", optimizer.per_layer, "Drop it."),
             ("upkeep.reprogram", "be intervals of up to a year", late, "Drop longer."),
         ):

@@ -106,7 +106,7 @@ def test_a_maximum_that_another_search_still_climbs_to_is_doubted():
     ):
         found = _doubted(best, [best, other])
         assert found.converged == (not doubted)
-        assert ("another start is as high: it still grows" in found.reason) == doubted
+        assert ("another start is equally good: it still grows" in found.reason) == doubted
 
 
 def test_tables_and_ranges_end_where_the_targets_end():

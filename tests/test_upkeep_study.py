@@ -97,7 +97,7 @@ def test_the_least_energy_that_keeps_an_accuracy(key):
     assert loose.best.total < middle.best.total < tight.best.total
     assert best(0.999).best is None
     assert "metric at least 0.99" in middle.table()
-    assert best(0.999).table().startswith("no plan keeps what is required")
+    assert best(0.999).table().startswith("no plan meets the requirement")
 
 
 @pytest.mark.slow

@@ -133,7 +133,7 @@ class Costs:
         for t, e, o in zip(
             self.times, self.per_inference, self.tops_per_watt, strict=True
         ):
-            lines.append(f"at {t:g} s: {e:.4g} uJ an inference, {o:.3g} TOPS/W")
+            lines.append(f"at {t:g} s: {e:.4g} uJ per inference, {o:.3g} TOPS/W")
         chips = f"{self.chips} chip{'s' * (self.chips > 1)}"
         lines.append(f"{self.throughput:.4g} inferences/s, {chips}, {self._area}")
         return "\n".join([*lines, *self.grounds])

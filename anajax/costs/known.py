@@ -47,9 +47,9 @@ def hermes() -> ChipRecord:
         "both modes; 8-bit pulses at 1 GHz",
         assumed=(
             "read voltage 0.2 V",
-            "5 uS a weight and full inputs at the published figures",
-            "5 ns beside the 128 ns of the pulses",
-            "ADC of the survey in place of the CCOs",
+            "5 uS per weight and full inputs at the published efficiencies",
+            "5 ns in addition to the 128 ns of the pulses",
+            "ADC of the survey instead of the CCOs",
             "area of a core as of its first version (Khaddam-Aljameh, VLSI 2021)",
         ),
         node=14.0,
@@ -78,10 +78,10 @@ def almaden() -> ChipRecord:
         source="S. Ambrogio et al., Nature 620, 768 (2023): up to 12.4 TOPS/W, 34 "
         "tiles of 512 x 2048 devices, 300 ns a frame",
         assumed=(
-            "four devices a weight, so 512 x 512 weights a tile",
+            "four devices per weight, so 512 x 512 weights per tile",
             "read voltage 0.2 V; the whole frame is the pulse",
-            "5 uS a weight and full inputs at the published figure",
-            "ADC of the survey in place of the pulse-width outputs",
+            "5 uS per weight and full inputs at the published efficiency",
+            "ADC of the survey instead of the pulse-width outputs",
         ),
         node=14.0,
         rows=512,

@@ -81,11 +81,11 @@ class Upkeep(NamedTuple):
         kept = sorted((p for p in self.plans if p.keeps(self.required)), key=_total)
         lines = [
             f"programmed every {p.reprogram / DAY:.3g} d, {_recalibrated(p)}: "
-            f"{p.total:.4g} uJ a year, rms {p.rms:.3g}"
+            f"{p.total:.4g} uJ per year, rms {p.rms:.3g}"
             + ("" if p.metric is None else f", metric at least {p.metric:.4g}")
             for p in kept
         ]
-        lines = lines or ["no plan keeps what is required"]
+        lines = lines or ["no plan meets the requirement"]
         return "\n".join([*lines, f"({self.basis})"])
 
 

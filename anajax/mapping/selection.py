@@ -63,11 +63,11 @@ class Entry(NamedTuple):
 
     def _axes(self) -> str:
         if self.layout is None:
-            return "axes not known, pass `layout`"
+            return "axes unknown, pass `layout`"
         layers, rows, columns = self.layout.sizes(self.shape)
         stack = f"{layers} layers of " if self.layout.stack else ""
         if not self.layout.known:
-            return f"{stack}rows and columns not known: by column, pass `layout`"
+            return f"{stack}rows and columns unknown: pass `layout` if needed"
         return f"{stack}{rows} x {columns} by {self.source}"
 
 
@@ -280,9 +280,9 @@ def _choice(
     if select is not default_select:
         return bool(select(path, leaf)), "chosen by `select`"
     if path not in shapes:
-        return False, "not floating numbers"
+        return False, "not floating-point numbers"
     if leaf.ndim < 2:
-        return False, "less than two axes"
+        return False, "fewer than two axes"
     why = evidence.digital(path, shapes)
     return (True, f"{leaf.ndim} axes") if why is None else (False, why)
 

@@ -81,7 +81,7 @@ class Checked:
         ]  # fmt: skip
         rows.append(("all", "", self.tiles, self.weights))
         header = ("layer", "matrices x rows x columns", "tiles", "weights")
-        memory = f"{self.bytes_per_device / 2**20:.3g} MiB for each device of a weight"
+        memory = f"{self.bytes_per_device / 2**20:.3g} MiB per device of a weight"
         return "\n".join(
             [
                 f"Study: {self.study}, {self.parts} parts, {self.chips} chips at "
@@ -94,7 +94,7 @@ class Checked:
                 *aligned(header, rows).splitlines(),
                 "",
                 f"Digital: {self.digital_parameters} other parameters",
-                f"Memory: cells of a chip take {memory}, of two pairs four times that",
+                f"Memory: cells of a chip take {memory}, four times that for two pairs",
             ]
         )
 

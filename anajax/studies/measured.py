@@ -284,7 +284,7 @@ def text(found: Found, work: Workload | None) -> str:
     """The text that the command prints."""
     gaps, stuck = 100 * found.gaps, 100 * found.stuck
     lines = [
-        f"{gaps:.2g} % of the cells were not reported; {stuck:.2g} % are stuck far "
+        f"{gaps:.2g} % of the cells are missing; {stuck:.2g} % are stuck far "
         "from their targets."
     ]
     if work is not None and found.metric is not None:

@@ -83,7 +83,9 @@ def _doubted(best: Found, ends: list[Found]) -> Found:
         high = end.point.value > best.point.value - TOLERANCE
         if best.converged and high and not end.converged:
             return replace(
-                best, converged=False, reason=f"another start is as high: {end.reason}"
+                best,
+                converged=False,
+                reason=f"another start is equally good: {end.reason}",
             )
     return best
 

@@ -107,20 +107,20 @@ def verdict(trials: Sequence[Trial]) -> str:
     best = trials[0]
     rest = [t for t in trials[1:] if t.found is not None]
     if not rest:
-        return f"{best.form} is the one form that can be fitted."
+        return f"{best.form} is the only form that can be fitted."
     second = min(rest, key=lambda t: t.criterion)
     lead = second.criterion - best.criterion
     if abs(lead) < CLOSE:
         return (
-            f"The data do not tell {best.form} from {second.form}: their criteria are "
-            f"{abs(lead):.1f} apart."
+            f"The data do not distinguish {best.form} from {second.form}: their criteria "
+            f"are {abs(lead):.1f} apart."
         )
     if lead < 0:
         return (
-            f"The data choose {best.form}: {second.form} has the better criterion, by "
+            f"{best.form} is chosen: {second.form} has the better criterion, by "
             f"{-lead:.1f}, but is rejected by the tests or is not at a maximum."
         )
-    return f"The data choose {best.form}, before {second.form} by {lead:.1f}."
+    return f"The data favor {best.form} over {second.form} by {lead:.1f}."
 
 
 def _short(error: ValueError) -> str:

@@ -218,7 +218,7 @@ def verdict(found: Sequence[Judgement]) -> str:
         max((j for j in found if j.stage == s), key=lambda j: abs(j.z)) for s in wrong
     ]
     said = "; ".join(
-        f"{j.stage}: {j.what} is {j.measured:.3g}, the model says {j.expected:.3g} "
+        f"{j.stage}: {j.what} is {j.measured:.3g}, the model predicts {j.expected:.3g} "
         f"± {j.error:.2g}"
         for j in worst
     )

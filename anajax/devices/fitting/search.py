@@ -63,7 +63,11 @@ def search(
     here, damping = look(likelihood, places, start, data), 1e-3
     met, short, bounded = [here], math.inf, places.bounded()
     if not np.isfinite(here.value):
-        return Found(here, False, "the form gives the data no likelihood at its start")
+        return Found(
+            here,
+            False,
+            "the form gives the data no likelihood at its start",
+        )
     for _ in range(steps):
         gradient = _smallest(here, met)
         scale, sizes, axes = _axes(here.curvature)
@@ -177,7 +181,7 @@ def _over_a_saddle(
 def _unfinished(places: Layout, here: Point, short: float, steps: int) -> str:
     """Why a search did not arrive, with the parameter that it still moves most."""
     if not steps:
-        return "no steps were asked for"
+        return "no steps were requested"
     scale = _axes(here.curvature)[0]
     most = places.names[int(np.argmax(np.abs(here.gradient / scale)))]
     return (

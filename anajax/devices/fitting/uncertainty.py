@@ -9,7 +9,7 @@ from anajax.devices.fitting.search import LOOSE, Point, look
 
 UNSEEN = "no measured cell depends on it"
 MIXED = "the data determine it only together with others"
-AT_BOUND = "at its bound {:g}: the data are explained as well with it there"
+AT_BOUND = "at its bound {:g}: the data are explained equally well with it there"
 WIDE = 1e3
 """Relative standard error above which a value counts as undetermined."""
 FLAT = 0.1

@@ -249,7 +249,7 @@ def _programmed(table: Columns) -> tuple[Columns, tuple[str, ...]]:
     latest = f"{np.max(begun):g} s" if np.max(begun) > 0 else "0 s"
     note = (
         f"No column programmed: the first read of each cell (at {latest} or before) "
-        "stands for it, and times count from that read."
+        "takes its place, and times count from that read."
     )
     return {n: v[kept] for n, v in table.items()}, (note,)
 
@@ -262,6 +262,6 @@ def _writes(table: Columns) -> tuple[Columns, tuple[str, ...]]:
         return table, ()
     note = (
         f"{counted(cells, 'cell')} with {counted(writes, 'write')}: each write counts "
-        "as a cell of its own."
+        "as a separate cell."
     )
     return table | {"cell": keys}, (note,)

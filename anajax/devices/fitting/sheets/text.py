@@ -57,9 +57,9 @@ def read_text(path: Path) -> Sheet:
     if wrong is not None:
         checks.fail(
             str(path),
-            f"have {len(header)} entries a row, as its header",
+            f"have {len(header)} entries per row, like its header",
             f"more in line {wrong}",
-            "Separate columns by semicolons where decimals have commas.",
+            "Separate columns by semicolons if decimals have commas.",
         )
     again = [row for row in cells if row[1][: len(header)] != header]
     if not again:

@@ -2,7 +2,7 @@
 
     study: pareto
     pareto:
-      weight: [0.002, 0.008]      # of the array's energy, in the search
+      weight: [0.002, 0.008]      # weights of the array's energy in the search
       pairs: [1]
       adc_bits: [5, 6]
 

@@ -112,8 +112,8 @@ def verdict(trials: Sequence[Trial]) -> str:
     lead = second.criterion - best.criterion
     if abs(lead) < CLOSE:
         return (
-            f"The data do not distinguish {best.form} from {second.form}: their criteria "
-            f"are {abs(lead):.1f} apart."
+            f"The data do not distinguish {best.form} from {second.form}: their "
+            f"criteria are {abs(lead):.1f} apart."
         )
     if lead < 0:
         return (

@@ -32,7 +32,7 @@ app = typer.Typer(
 )
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of CONFIG."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a dotted key of CONFIG."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]

@@ -2,8 +2,7 @@
 
 A matrix `[in, out]` is cut into `row_tiles x column_tiles` parts of nearly equal size.
 Smaller tiles are padded with zeros to one shape, so that all tiles are one batched
-product. Building is pure, differentiable, and cheap enough to do in every training
-step.
+product. Building is pure, differentiable, and cheap enough for every training step.
 """
 
 from collections.abc import Callable, Sequence

@@ -5,9 +5,8 @@
     y = hardware(params, x, key=key)
 
 `analog` reads the computation of `apply` (its jaxpr), finds each product of a parameter
-with an activation, and evaluates it on tiles; everything else runs unchanged. The
-result is again a pure function, for `jit`, `grad`, `vmap`, `scan`, `checkpoint` and
-`shard_map`.
+with an activation, and evaluates it on tiles; everything else runs unchanged. The result
+is a pure function again, for `jit`, `grad`, `vmap`, `scan`, `checkpoint`, `shard_map`.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -244,8 +243,7 @@ class AnalogFunction:
         recurrent steps, loop iterations and parts of a batch are summed.
 
         Args:
-            look: returns a pytree of arrays for the operands of a product and its
-                periphery.
+            look: gives a pytree of arrays for a product's operands and periphery.
             params: parameters, or those of a chip.
             *inputs: inputs.
             ranges: from `calibrate`; replace those of the rules.
@@ -331,8 +329,7 @@ class AnalogFunction:
 
         Args:
             params: trained parameters.
-            *inputs: inputs, or their shapes, which determine which parameters are
-                weights.
+            *inputs: inputs, or their shapes, which tell which parameters are weights.
             device: the device model.
             strategy: how weights become conductances; one for all, or one per path.
             key: one key is one chip.

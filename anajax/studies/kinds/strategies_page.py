@@ -179,10 +179,8 @@ def _with_best(found: xr.Dataset, made: dict[str, Any]) -> dict[str, Any]:
     there = found["value"].notnull().any("strategy")
     best = found["best"].where(there, "")
     for device in found.device.values:
-        head = [
-            "best hand-designed strategy",
-            *map(str, best.sel(device=device).values),
-        ]
+        labels = map(str, best.sel(device=device).values)
+        head = ["best hand-designed strategy", *labels]
         head = [str(device)] * (found.sizes["device"] > 1) + head
         made["rows"].append(cells(*head))
     return made

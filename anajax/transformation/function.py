@@ -5,7 +5,7 @@
     y = hardware(params, x, key=key)
 
 `analog` reads the computation of `apply` (its jaxpr), finds each product of a parameter
-with an activation, and evaluates it on tiles; everything else runs unchanged. The result
+with an activation, and evaluates it on tiles; everything else is unchanged. The result
 is a pure function again, for `jit`, `grad`, `vmap`, `scan`, `checkpoint`, `shard_map`.
 """
 

@@ -66,7 +66,7 @@ class Way(Section):
 
     @classmethod
     def known_fields(cls) -> dict[str, Any]:
-        """Known options of this way and of its nested ways."""
+        """Known options of this way, or of any subclass."""
         below = (way.known_fields() for way in cls.__subclasses__())
         return functools.reduce(operator.or_, below, dict(cls.model_fields))
 

@@ -1,8 +1,8 @@
 """A network on a chip: program, age and read a pytree of weights.
 
 The same physics serves any pytree of parameters (plain dicts, flax linen, flax nnx
-state, equinox): weights are chosen by names and shapes (`table` says how), and their
-noise is keyed by their path, so that adding a layer changes no other layer's noise.
+state, equinox): weights are selected by name and shape (`table` shows how), and their
+noise is keyed by path, so that adding a layer changes no other layer's noise.
 """
 
 from collections.abc import Mapping
@@ -47,14 +47,14 @@ Strategies = Strategy | Mapping[str, Strategy]
 
 @pytree
 class Chip:
-    """The programmed cells of one chip, by path, and their read-out just after."""
+    """The programmed cells of one chip by path, and their first read-out."""
 
     layers: dict[str, LayerProgram]
     cells: dict[str, Cells]
     first: dict[str, JArray]
     """Normalized weights as first read (0 s): the reference of drift compensation."""
     key: PRNGKey
-    """Parent of the keys of its reads."""
+    """Parent key of all reads of the chip."""
 
 
 def encode_weights(
@@ -65,18 +65,18 @@ def encode_weights(
     normalize: Normalize = "layer",
     layout: Layouts = None,
 ) -> dict[str, LayerProgram]:
-    """Targets of all selected weights.
+    """The targets of all selected weights.
 
     Args:
         params: pytree of arrays.
         strategy: one for all, or one per path.
         select: which leaves are weights, by path and value.
-        normalize: whose largest |weight| fills the range, see `mapping.normalized`.
-        layout: what axes are, where names and shapes do not tell, see `table`.
+        normalize: which weights share a full scale, see `mapping.normalized`.
+        layout: meaning of the axes that names and shapes do not determine, see `table`.
 
     Raises:
-        ValueError: if a weight is not finite, a path has no strategy, or an axis that
-            counts is not known.
+        ValueError: if a weight is not finite, a path has no strategy, or the meaning of
+            an axis that matters is unknown.
     """
     found = normalized_weights(
         params, select=select, normalize=normalize, layout=layout
@@ -94,7 +94,7 @@ def unwritten(
     normalize: Normalize = "layer",
     layout: Layouts = None,
 ) -> dict[str, Unwritten]:
-    """What `encode_weights` gives, without the targets: they are made when wanted."""
+    """Like `encode_weights`, but targets are computed only when they are needed."""
 
     def one(path: str, w: Normalized) -> Unwritten:
         own = _strategy_for(strategy, path)
@@ -118,7 +118,7 @@ def program(
         device: the device model.
         layers: targets by path, refused outside the range of the device.
         key: one key is one chip.
-        through: what wires make of the conductances as read; nothing by default.
+        through: effect of wire resistance on the conductances as read; none by default.
     """
     mapping.check_layers(layers, device)
     cells = {
@@ -147,15 +147,15 @@ def read(
         device: the device model.
         chip: from `program`.
         t: seconds since the first read.
-        index: number of this read-out, from 1: names its read noise.
-        scope: the weights that share one compensation factor, measured in this very
+        index: number of this read-out, from 1; selects its read noise.
+        scope: the weights that share one compensation factor, measured in this
             read-out.
-        held: factors from `recalibrate`, in place of those.
-        through: what wires make of the conductances as read, as in `program`.
+        held: factors from `recalibrate`, used instead.
+        through: effect of wire resistance, as in `program`.
         extrapolate: whether `t` may lie outside what the device's source covers.
 
     Raises:
-        ValueError: if `t` or the chip is not one for this device.
+        ValueError: if `t` or the chip is not valid for this device.
     """
     check_time(device, t, extrapolate=extrapolate)
     checks.word("scope", scope, Scope)
@@ -181,20 +181,20 @@ def recalibrate(
     through: Through | None = None,
     extrapolate: bool = False,
 ) -> Recalibrations:
-    """Measure the drift compensation of a chip at the times of a schedule only.
+    """Measure the drift compensation of a chip only at scheduled times.
 
         held = recalibrate(device, part, jnp.array([3600.0, 86400.0]))
         weights = read(device, part, t=t, index=1, held=held)
 
-    Each measurement is a read-out with its own noise; between two, the factors of the
-    last stay in force, and before the first there is no compensation.
+    Each measurement is a read-out with its own noise. Between two measurements the
+    factors of the earlier one are used; before the first there is no compensation.
 
     Args:
         device: the device model.
         chip: from `program`.
         times: seconds since the first read, increasing.
-        scope: the weights that share one factor.
-        through: what wires make of the conductances as read, as in `program`.
+        scope: the weights that share one compensation factor.
+        through: effect of wire resistance, as in `program`.
         extrapolate: whether times may lie outside what the device's source covers.
 
     Raises:
@@ -223,22 +223,22 @@ def drawn(
     scope: Scope = "layer",
     through: Through | None = None,
 ) -> dict[str, JArray]:
-    """What `read` gives of the chip that `program` gives, one layer after the other.
+    """The result of `program` followed by `read`, one layer after the other.
 
     No layer's cells are kept: they are drawn from their key, read at 0 s and at `t`,
-    and forgotten. The draws are the same; sums may differ by rounding. Memory is that
-    of the weights and of one layer's cells; the time of `program` is spent at each
-    read-out, and twice where the network has one factor.
+    and discarded. The draws are the same; sums may differ by rounding. Memory holds the
+    weights and the cells of one layer; each read-out repeats the work of `program`,
+    twice if one factor serves the whole network.
 
     Args:
         device: the device model.
-        layers: by path, as `encode_weights` or `unwritten` gives them.
-        weights: by path; what the targets are made of where they are unwritten.
+        layers: by path, from `encode_weights` or `unwritten`.
+        weights: by path; needed to compute targets that are not stored.
         t: seconds since the first read.
-        index: number of this read-out, from 1: names its read noise.
+        index: number of this read-out, from 1; selects its read noise.
         key: one key is one chip.
         scope: the weights that share one drift compensation factor.
-        through: what wires make of the conductances as read.
+        through: effect of wire resistance on the conductances as read.
     """
     reads = [rng.stream(key, rng.Stage.TIME, i) for i in (0, index)]
     how: Any = {"device": device, "t": jnp.asarray(t, float)}
@@ -308,7 +308,7 @@ def perturb(
     layout: Layouts = None,
     extrapolate: bool = False,
 ) -> PyTree:
-    """Parameters as one chip holds them at time `t`: pytree in, pytree out.
+    """Parameters as one chip holds them at time `t`: same pytree in and out.
 
     Args:
         params: pytree of arrays of any framework.
@@ -316,10 +316,10 @@ def perturb(
         strategy: how weights become conductances; one for all, or one per path.
         t: seconds since the first read after programming.
         key: one key is one chip (at any time).
-        select: which leaves are weights, or a report of an analog function.
+        select: which leaves are weights, or the report of an analog function.
         scope: the weights that share one drift compensation factor.
-        normalize: whose largest |weight| fills the range, see `mapping.normalized`.
-        layout: what axes are, where names and shapes do not tell, see `table`.
+        normalize: which weights share a full scale, see `mapping.normalized`.
+        layout: meaning of the axes that names and shapes do not determine, see `table`.
         extrapolate: whether `t` may lie outside what the device's source covers.
 
     Returns:
@@ -328,7 +328,7 @@ def perturb(
 
     Raises:
         ValueError: if weights, times or targets are out of range, nothing is selected,
-            or an axis that counts is not known.
+            or the meaning of an axis that matters is unknown.
 
     Example:
         >>> noisy = anajax.perturb(params, device, strategy, t=86400.0, key=key)
@@ -349,10 +349,10 @@ def perturb(
 def check_columns(
     layers: Mapping[str, LayerProgram] | Mapping[str, Unwritten], scope: Scope
 ) -> None:
-    """Refuse layers whose columns are not known where factors are by column.
+    """Refuse layers with unknown columns if factors are taken per column.
 
     Raises:
-        ValueError: names the first of them.
+        ValueError: naming the first such layer.
     """
     checks.word("scope", scope, Scope)
     if scope == "column":

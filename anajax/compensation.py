@@ -1,9 +1,9 @@
-"""Drift compensation as on chip: one digital factor from a read-out now and before.
+"""Drift compensation as on chip: one digital factor from two read-outs.
 
-Drift shrinks all conductances of an array alike, to first order. The array is read
-with known inputs just after programming and again later; the ratio of the mean
-magnitudes multiplies its outputs from then on (Joshi et al., Nat. Commun. 11, 2473,
-2020). The read-out passes the converters and the noise that every product passes.
+To first order, drift shrinks all conductances of an array by the same factor. The array
+is read with known inputs just after programming and again later; from then on, its
+outputs are multiplied by the ratio of the mean magnitudes (Joshi et al., Nat. Commun.
+11, 2473, 2020). The read-out has the same converters and noise as every product.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ from anajax.layer import LayerProgram
 
 Per = Literal["global", "column", "tile"]
 PER = get_args(Per)
-"""What a factor is taken over: the whole matrix, an output column, a tile."""
+"""Which weights a factor is measured on: the whole matrix, an output column, a tile."""
 Scope = Literal["layer", "network", "column", "none"]
-"""Over which weights one drift compensation factor is shared."""
+"""Which weights share one drift compensation factor."""
 
 
 def read_out(
@@ -32,14 +32,14 @@ def read_out(
 ) -> Float[JArray, "inputs ..."]:
     """The responses of `product` to one-hot inputs, one row per input.
 
-    `lambda x: crossbar.mvm(tiles, x, io, key=key)` gives `[in, out]`;
-    `crossbar.partial_sums` in its place gives `[in, row tiles, column tiles, columns]`
-    for factors per tile. Read without the digital bias.
+    `lambda x: crossbar.mvm(tiles, x, io, key=key)` gives `[in, out]`; with
+    `crossbar.partial_sums` it gives `[in, row tiles, column tiles, columns]` for
+    factors per tile. The digital bias is left out.
 
     Args:
         product: maps inputs `[batch, in]` to outputs, through the periphery.
         inputs: number of inputs.
-        dtype: of the inputs.
+        dtype: dtype of the inputs.
     """
     return product(jnp.eye(inputs, dtype=dtype))
 
@@ -53,20 +53,20 @@ def compensation_factor(
 ) -> Float[JArray, "..."]:
     """The factor alpha = mean |reference| / mean |now| for the current outputs.
 
-    Works on read-outs, and on plain weight matrices (what noise-free converters with
-    fine steps would read).
+    Works on read-outs and on plain weight matrices (as read through noise-free
+    converters with fine steps).
 
     Args:
-        reference: read-out just after programming, `[..., in, out]`; or the ideal
-            matrix, to also undo the programming error of the mean.
+        reference: read-out just after programming, `[..., in, out]`, or the ideal
+            matrix, to correct the mean programming error as well.
         now: current read-out, `[..., in, out]`; leading axes broadcast (times, chips).
         per: `"global"`: one factor, shape `[..., 1]`; `"column"`: one per output,
             `[..., out]`; `"tile"`: read-outs are `[..., in, t, k, c]` and factors
             `[..., t, k, 1]`, as `crossbar.rescale` takes them.
-        floor: least mean magnitude, before and now: a dead line keeps a factor of 1.
+        floor: smallest mean magnitude, before and now; a dead line keeps a factor of 1.
 
     Raises:
-        ValueError: for an unknown `per`, read-outs of unlike size, or `floor` <= 0.
+        ValueError: if `per` is unknown, read-outs differ in size, or `floor` <= 0.
     """
     checks.word("per", per, Per)
     checks.positive("floor", floor)
@@ -84,10 +84,10 @@ def compensation_factor(
 def last_recalibration(
     schedule: Float[JArray, "recalibrations"], t: Float[JArray, "*times"] | float
 ) -> JArray:
-    """How many recalibrations there were by `t [*times]`: 0 is none yet.
+    """Number of recalibrations up to time `t [*times]`; 0 before the first.
 
-    The one at `t` itself counts. Factors are held from one recalibration to the next;
-    with a factor of 1 in front, this is the index of the one in force.
+    One at `t` itself counts. Factors are held from one recalibration to the next; with
+    a factor of 1 in front, this is the index of the current one.
 
     Args:
         schedule: seconds, increasing.
@@ -99,15 +99,16 @@ def last_recalibration(
 
 @pytree
 class Recalibrations:
-    """Drift compensation of a chip that is measured anew at some times, else held."""
+    """Drift compensation of a chip, measured at some times and held in between."""
 
     times: Float[JArray, "recalibrations"]
     """Seconds since the first read, increasing."""
     factors: dict[str, JArray]
-    """Factors by path, one more leading axis: 1, then those measured at each time."""
+    """Factors by path with one more leading axis: 1, then those measured at each time.
+    """
 
     def at(self, t: Float[JArray, ""] | float) -> dict[str, JArray]:
-        """The factors in force at time `t` (s); 1 before the first recalibration."""
+        """The factors in use at time `t` (s); 1 before the first recalibration."""
         index = last_recalibration(self.times, t)
         return {path: factor[index] for path, factor in self.factors.items()}
 
@@ -115,7 +116,7 @@ class Recalibrations:
 def hold(
     times: Float[JArray, "recalibrations"], found: dict[str, JArray]
 ) -> Recalibrations:
-    """The record of factors `[recalibrations ...]` that were measured at `times`."""
+    """The record of factors `[recalibrations ...]` measured at `times`."""
     factors = {p: jnp.concatenate([jnp.ones_like(f[:1]), f]) for p, f in found.items()}
     return Recalibrations(times=times, factors=factors)
 
@@ -137,11 +138,11 @@ def compensation(
 ) -> dict[str, JArray]:
     """Factors alpha by path: mean |first read-out| over mean |read-out now|.
 
-    A network's factor weighs each layer's weights in the network's units; a layer of a
-    stack has a factor of its own, and so has each column (output).
+    A factor for the whole network weights each layer by its size in the network's
+    units. Each layer of a stack has its own factor, and so has each column (output).
 
     Raises:
-        ValueError: by columns, where these are not known.
+        ValueError: for factors per column, if the columns are unknown.
     """
     checks.word("scope", scope, Scope)
     if scope == "none":
@@ -157,12 +158,12 @@ def compensation(
 
 
 def size(layer: LayerProgram, analog: JArray) -> JArray:
-    """Sum of the sizes of weights in the network's units."""
+    """Sum of the magnitudes of weights in the network's units."""
     return jnp.sum(jnp.abs(layer.unit * analog))
 
 
 def shrinking(above: JArray | int, below: JArray | int) -> JArray:
-    """The factor of sums of sizes at first and now; 1 where nothing is left."""
+    """The ratio of summed magnitudes, first to now; 1 if nothing is left."""
     below = jnp.asarray(below)
     shrunk = below > 0  # in the network's units: no size of its own is small
     return jnp.where(shrunk, above / jnp.where(shrunk, below, 1.0), 1.0)

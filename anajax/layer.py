@@ -17,14 +17,15 @@ from anajax.mapping.layout import ONE_LAYER, Layout
 from anajax.mapping.strategy import Normalized, Strategy, encode
 
 Through = Callable[[str, JArray], JArray]
-"""`through(path, g [*weights devices])`: effective conductances, wires included."""
+"""`through(path, g [*weights devices])`: effective conductances with wire resistance.
+"""
 
 
 @pytree
 class LayerProgram:
     """One weight array as targets: what is programmed, and how it is read back.
 
-    It may hold a stack of layers, each with a range and drift factors of its own.
+    It may hold a stack of layers, each with its own range and drift factors.
 
     Example:
         >>> layers = anajax.chip.encode_weights(params, strategy)
@@ -39,33 +40,33 @@ class LayerProgram:
     offset: Float[JArray, ""]
     """Subtracted digitally, in normalized weight."""
     w_max: Float[JArray, "*layers"]
-    """Largest |weight|, in the units of the network; of each layer of a stack, in axes
-    that broadcast against the weights."""
+    """Largest |weight| in the network's units, for each layer of a stack, in axes that
+    broadcast against the weights."""
     column: Float[JArray, "*columns"] = 1.0  # pyright: ignore[reportAssignmentType]
-    """Digital scale of each column, broadcasting against the weights, or of all."""
+    """Digital scale per column, broadcasting against the weights, or one for all."""
     drift: Float[JArray, "*layers"] = 0.0  # pyright: ignore[reportAssignmentType]
-    """Exponent a of a scheduled correction (1 + t / t0)^a on top of the measured
-    drift compensation."""
+    """Exponent a of a scheduled correction (1 + t / t0)^a, applied in addition to the
+    measured drift compensation."""
     t0: Float[JArray, ""] = FIRST_READ  # pyright: ignore[reportAssignmentType]
-    """Seconds that this schedule counts in, see `devices.base.first_read`."""
+    """Time constant t0 of this schedule, s, see `devices.base.first_read`."""
     layout: Layout = static(default=ONE_LAYER)
-    """What the axes of the weights are."""
+    """Meaning of the axes of the weights."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the weights."""
+        """Shape of the weights."""
         return self.targets.shape[:-1]
 
     @property
     def unit(self) -> Float[JArray, "*columns"]:
-        """What a normalized weight of 1 is in the network, by column or for all."""
+        """Network weight for a normalized weight of 1, by column or for all."""
         return self.w_max * self.column
 
     def write(self, device: Device, *, key: PRNGKey) -> Cells:
         """Program the devices of this layer on one chip.
 
         Raises:
-            ValueError: if lines may be dead, and rows and columns are not known.
+            ValueError: if lines may be dead, and rows and columns are unknown.
         """
         shape, layout = self.shape, self.layout
         if not _has_lines(device) or layout.trailing(len(shape)):
@@ -76,22 +77,22 @@ class LayerProgram:
 
 @pytree
 class Unwritten:
-    """A layer whose targets are made of its weights when they are wanted."""
+    """A layer whose targets are computed from its weights when they are needed."""
 
     strategy: Strategy
     rest: LayerProgram
-    """All but the targets."""
+    """Everything except the targets."""
     shape: tuple[int, ...] = static()
-    """Of the weights."""
+    """Shape of the weights."""
 
     @property
     def layout(self) -> Layout:
-        """What the axes of the weights are."""
+        """Meaning of the axes of the weights."""
         return self.rest.layout
 
     @property
     def w_max(self) -> Float[JArray, "*layers"]:
-        """Largest |weight|, in the units of the network."""
+        """Largest |weight| in the network's units."""
         return self.rest.w_max
 
     @property
@@ -101,20 +102,20 @@ class Unwritten:
 
     @property
     def targets(self) -> Float[JArray, "*weights devices"]:
-        """Refused: they are made of the weights when they are wanted.
+        """Refused: targets are computed from the weights when they are needed.
 
         Raises:
-            ValueError: says by what.
+            ValueError: always; the message says how to get them.
         """
         checks.fail(
             "layers",
             "have targets",
-            f"{self.shape} weights without",
-            "Make them by `layer.of(weights)`, or draw chips by `chip.drawn`.",
+            f"{self.shape} weights without targets",
+            "Make them with `layer.of(weights)`, or draw chips with `chip.drawn`.",
         )
 
     def of(self, weights: Float[JArray, "*weights"]) -> LayerProgram:
-        """The layer with its targets, to the bit as `encode_weights` has them."""
+        """The layer with its targets, bit-identical to those of `encode_weights`."""
         weights = weights.astype(jnp.promote_types(weights.dtype, jnp.float32))
         safe = jnp.where(self.w_max > 0, self.w_max, 1)
         targets = encode(self.strategy, weights / (safe * self.rest.column))
@@ -122,7 +123,7 @@ class Unwritten:
 
 
 def as_layer(weights: Normalized, strategy: Strategy) -> LayerProgram:
-    """The targets of normalized weights by a strategy."""
+    """The targets of normalized weights under a strategy."""
     c = strategy.cell.coefficients(strategy.significance)
     return LayerProgram(
         targets=encode(strategy, weights.u),
@@ -135,7 +136,7 @@ def as_layer(weights: Normalized, strategy: Strategy) -> LayerProgram:
 
 
 def schedule(layer: LayerProgram, t: Float[JArray, ""] | float) -> JArray:
-    """The scheduled part of a layer's drift compensation at `t` (s)."""
+    """The scheduled part of a layer's drift compensation at time `t` (s)."""
     return (1 + jnp.asarray(t, layer.w_max.dtype) / layer.t0) ** layer.drift
 
 
@@ -154,7 +155,7 @@ def read_layer(
     key: PRNGKey,
     through: Through | None = None,
 ) -> JArray:
-    """The analog parts c.g / K of the weights of a layer in one read-out.
+    """The analog parts c.g / K of a layer's weights in one read-out.
 
     Args:
         device: the device model.
@@ -162,8 +163,8 @@ def read_layer(
         cells: from `layer.write`.
         t: seconds since the first read.
         path: of the layer, for `through`.
-        key: of the layer in this read-out of the chip.
-        through: what wires make of the conductances as read.
+        key: key of the layer for this read-out of the chip.
+        through: effect of wire resistance on the conductances as read.
     """
     aged = _device.age(device, cells, t=t, extrapolate=True)
     g = _device.read(device, aged, t=t, key=key, extrapolate=True)

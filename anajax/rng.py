@@ -1,10 +1,10 @@
-"""Random keys by name: which chip, which layer, which stage, never which order.
+"""Random keys by name: chip, layer, stage; the order never matters.
 
-Every draw in anajax comes from a key that was reached by *names*: the stage of the
-flow (`Stage.PROGRAM`), the chip's index, the path of the layer. Inserting a layer does
-not change another layer's noise; chip 7 of 8 is chip 7 of 64; chunked, sharded and
-whole runs agree bit for bit. The one tool is `jax.random.fold_in`; `split` is not used
-on the same keys, because `fold_in(key, i)` equals `split(key, n)[i]`.
+Every draw in anajax uses a key that was reached by *names*: the stage
+(`Stage.PROGRAM`), the index of the chip, the path of the layer. Inserting a layer does
+not change another layer's noise; chip 7 of 8 is the same as chip 7 of 64; chunked,
+sharded and whole runs agree bit for bit. The only tool is `jax.random.fold_in`; `split`
+is not used on the same keys, because `fold_in(key, i)` equals `split(key, n)[i]`.
 """
 
 import enum
@@ -26,7 +26,7 @@ from anajax._core.words import FAST
 
 
 class Stage(enum.IntEnum):
-    """The named streams. A number once given is never reused."""
+    """The named streams. A number is never reused."""
 
     PROGRAM = 1
     """Programming error, fresh at each programming of a chip."""
@@ -35,13 +35,13 @@ class Stage(enum.IntEnum):
     READ = 3
     """Read noise, fresh at each read."""
     FAULT = 4
-    """Stuck cells and dead lines, frozen per chip."""
+    """Stuck cells and dead lines, fixed for a chip."""
     SPREAD = 5
-    """Device-to-device spread of parameters, frozen per chip."""
+    """Device-to-device spread of parameters, fixed for a chip."""
     CHIP = 6
     """Index of a chip."""
     TIME = 7
-    """Index (never the value) of a time in a list of times."""
+    """Index (not the value) of a time in a list of times."""
     TILE = 8
     """Index of a tile within a layer."""
     PRODUCT = 9
@@ -49,7 +49,7 @@ class Stage(enum.IntEnum):
     DATA = 10
     """Shuffling and augmentation of data."""
     INIT = 11
-    """Initial parameters, starts of an optimizer."""
+    """Initial parameters and starting points of optimizers."""
     TRAIN = 12
     """Index of a training step."""
     RECALIBRATE = 13
@@ -59,13 +59,13 @@ class Stage(enum.IntEnum):
 
 
 def key(seed: int | Array) -> PRNGKey:
-    """The key of a seed, for draws several times as fast as those of `jax.random.key`.
+    """The key of a seed, for draws several times faster than with `jax.random.key`.
 
-    It folds, splits and maps as any key of jax, and all functions take either. The
-    random words of a key are the same on every platform and number of devices.
+    It folds, splits and maps like any jax key, and all functions accept both. The
+    random bits of a key are the same on every platform and number of devices.
 
     Args:
-        seed: a whole number.
+        seed: an integer.
 
     Example:
         >>> key = anajax.key(0)
@@ -75,16 +75,16 @@ def key(seed: int | Array) -> PRNGKey:
 
 
 def stream(key: PRNGKey, stage: Stage, index: int | Array = 0) -> PRNGKey:
-    """The key of a named stream, and of the `index`-th member of it.
+    """The key of a named stream, and of its member `index`.
 
     Args:
-        key: parent key; may be used for other streams as well, not for a draw.
+        key: parent key; may be used for other streams as well, but not for a draw.
         stage: name of the stream.
-        index: an integer, or integer array under a trace. Floats are refused, since
+        index: an integer, or an integer array under a trace. Floats are refused, since
             `fold_in` would silently truncate them: pass the *index* of a time.
 
     Returns:
-        A key to be consumed by one draw, or to be the parent of further streams.
+        A key to be used for one draw, or as the parent of further streams.
 
     Raises:
         TypeError: if `index` is not an integer.
@@ -99,9 +99,9 @@ def stream(key: PRNGKey, stage: Stage, index: int | Array = 0) -> PRNGKey:
 
 
 class FirstRead(NamedTuple):
-    """A key, and the stream of its first product, drawn for many keys at once.
+    """A key, and the stream of its first product, computed for many keys at once.
 
-    Deriving a key is a loop of its own in a compiled program: one for all is compiled
+    Deriving a key is a loop of its own in compiled code; one loop for all compiles
     once.
     """
 
@@ -111,7 +111,7 @@ class FirstRead(NamedTuple):
 
 
 def path_keys(key: PRNGKey | None, paths: Sequence[str]) -> dict[str, FirstRead]:
-    """`path_key(key, path)` of each path, in one computation; none without a key."""
+    """`path_key(key, path)` of each path in one computation; none without a key."""
     if key is None or not paths:
         return {}
     numbers = np.array([zlib.crc32(path.encode()) for path in paths], np.uint32)
@@ -126,7 +126,7 @@ def streams(key: PRNGKey, stage: Stage, indices: Sequence[int] | Array) -> PRNGK
 
 
 def path_key(key: PRNGKey, path: Sequence[object] | str) -> PRNGKey:
-    """The key that belongs to a path of names such as `("encoder", 0, "kernel")`."""
+    """The key of a path of names such as `("encoder", 0, "kernel")`."""
     name = path if isinstance(path, str) else "/".join(map(str, path))
     return jr.fold_in(key, zlib.crc32(name.encode()))
 

@@ -11,10 +11,10 @@
 # %% [markdown]
 # # A tour of the devices
 #
-# Ten memories, one vocabulary: a cell is programmed with an error, drifts, and is
-# read with noise. This notebook draws each of the three for every preset, then puts all
-# memories on one scale: the error of a weight. Bands are one standard deviation over
-# cells, from integrals and not from samples.
+# Ten memories described in the same terms: a cell is programmed with an error, drifts,
+# and is read with noise. This notebook plots each of the three for every preset, then
+# compares all memories on one scale: the error of a weight. Bands are one standard
+# deviation over cells, computed by quadrature, not from samples.
 
 # %%
 import os
@@ -50,9 +50,10 @@ def panels(title):
 
 # %% [markdown]
 # ## Programming
-# The line is the mean of what is programmed, over what was asked for. A device can miss
-# on average (a bias) and from cell to cell (the band); some hit their target to within
-# the width of the line. Memories of few levels take a target for the nearest of them.
+# The line is the mean programmed conductance over the target. Errors can be systematic
+# (a bias) or vary from cell to cell (the band); some devices hit their target to within
+# the width of the line. Memories with few levels are programmed to the level nearest
+# the target.
 
 # %%
 points, times = (9, 5) if FAST else (65, 33)
@@ -70,10 +71,10 @@ plt.show()
 
 # %% [markdown]
 # ## Drift
-# A high and a middle target, over the times that the source of each model covers.
-# Beyond them a model extrapolates, which is refused without `extrapolate=True`. A
-# parallel shift of all cells costs little, since one factor per layer takes it back;
-# what costs is the widening of the band.
+# A high and a middle target, over the times that the source of each model covers. Later
+# times would be extrapolated, which is refused without `extrapolate=True`. If all cells
+# drift by the same factor, little is lost, since one factor per layer compensates for
+# it; the loss comes from the widening of the band.
 
 # %%
 figure, axes = panels("Conductance over time: mean ± sd over cells")
@@ -95,8 +96,8 @@ plt.show()
 
 # %% [markdown]
 # ## What a chip looks like
-# The same as samples: cells of one chip, each with its own frozen exponent. Programming
-# draws, ageing draws nothing, and every read draws anew.
+# The same as samples: cells of one chip, each with its own fixed drift exponent.
+# Programming is random, aging is deterministic, and every read draws new noise.
 
 # %%
 device = models["pcm"]
@@ -119,9 +120,10 @@ plt.show()
 
 # %% [markdown]
 # ## All on one scale
-# Two pairs a weight, filled from the least significant one, F and K chosen for each
-# device on the exact expected error, normally distributed weights. The error is the
-# root mean square after drift compensation. Circles: sources that cover one time only.
+# Two pairs per weight, filled from the least significant one, with F and K tuned for
+# each device on the exact expected error; normally distributed weights. The error is
+# the root mean square after drift compensation. Circles: sources that cover one time
+# only.
 
 # %%
 weights = anajax.density.gaussian(0.3, points=41 if FAST else 201)

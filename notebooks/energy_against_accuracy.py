@@ -11,9 +11,10 @@
 # %% [markdown]
 # # Energy against accuracy
 #
-# The array of an analog chip takes V² G t for each device, read and input: it pays to
-# keep conductances small. What does a network lose by it? This notebook counts what
-# one inference takes on a published chip, then searches programs that know of energy.
+# The array of an analog chip uses V² G t for each device, read and input, so small
+# conductances save energy. How much accuracy do they cost? This notebook computes the
+# energy of one inference on a published chip, then searches for strategies that take
+# energy into account.
 
 # %%
 import os
@@ -30,9 +31,9 @@ from anajax.costs import Energy, calibrated, costs, hermes
 FAST = bool(os.environ.get("FAST"))  # a small size, for tests
 
 # %% [markdown]
-# ## What one inference takes
-# The basis says which model the figures rest on, and what it is calibrated on. Never
-# compare two figures of different bases.
+# ## Energy of one inference
+# The basis states which model the numbers come from, and what it is calibrated on. Do
+# not compare numbers with different bases.
 
 # %%
 work = workloads.load("digits", items=40 if FAST else None)
@@ -54,9 +55,9 @@ print(found.basis)
 print(found.table())
 
 # %% [markdown]
-# ## Where it goes
-# By part, at the time of programming and a month later: drift makes the array cheaper,
-# and nothing else.
+# ## Where the energy goes
+# By component, right after programming and a month later: drift lowers the energy of
+# the array, and of nothing else.
 
 # %%
 parts = {name: np.asarray(e).sum(0) for name, e in found.energy.items()}
@@ -69,9 +70,10 @@ plt.legend(bbox_to_anchor=(1.02, 0.5), loc="center left")
 plt.show()
 
 # %% [markdown]
-# ## Programs that know of energy
-# `Energy(weight=...)` adds the energy of the array to the error that the search makes
-# small. The simplest rival is a hand strategy with its scale K turned down.
+# ## Strategies that take energy into account
+# `Energy(weight=...)` adds the energy of the array to the error that the search
+# minimizes. The simplest alternative is a hand-designed strategy with a smaller scale
+# K.
 
 # %%
 density = anajax.weight_density(work.params)
@@ -111,6 +113,7 @@ plt.ylabel("accuracy after a month (%)")
 plt.show()
 
 # %% [markdown]
-# On this network the search saves no more than the hand strategy turned down; on an
-# LSTM it does (`benchmarks/costs.py`). A study turns more knobs: `anajax run
-# configs/pareto.yaml`. Where error bars overlap, the cheaper program is the better.
+# On this network the search saves no more than the hand-designed strategy with a
+# smaller K; on an LSTM it does (`benchmarks/costs.py`). A study varies more parameters:
+# `anajax run configs/pareto.yaml`. Where error bars overlap, prefer the strategy with
+# less energy.

@@ -13,9 +13,10 @@
 #
 # A tiny network of the Llama family writes Shakespeare, character by character. It was
 # trained for this package (`benchmarks/train/tinyshakespeare_llama.py`) and has the
-# parts of its large relatives: attention with grouped heads, gated layers, a tied head.
-# Where are its weights, what may clip, and what do more devices bring? The data set is
-# read from the folder `ANAJAX_DATA`; without it, the network reads its own writing.
+# components of its large relatives: grouped-query attention, gated layers, a tied head.
+# Which weights become analog, how much clipping is tolerable, and how much do more
+# devices help? The data set is read from the folder `ANAJAX_DATA`; without it, the
+# network is evaluated on text that it generated itself.
 
 # %%
 import os
@@ -67,8 +68,8 @@ print(f"{x.shape[0]} texts of {x.shape[1]} characters, {digital:.3f} nats a char
 
 # %% [markdown]
 # ## What becomes analog
-# The products say it: all matrices of the blocks. The embedding is looked up, and the
-# head that shares its table stays digital.
+# All matrices of the blocks, since they take part in products. The embedding is a
+# lookup, and the head that shares its table stays digital.
 
 # %%
 rules = [anajax.Rule("embed", digital=True), anajax.Rule(".*")]
@@ -79,9 +80,9 @@ print(f"{len(report.analog)} matrices analog, {count} weights")
 
 # %% [markdown]
 # ## Scales, and clipping
-# A scale for each layer, each column, each column of short tiles; then K above K_max,
-# by which large weights clip. The gap is what is lost against the digital network, a
-# month after programming, over chips.
+# One scale per layer, per column, or per column of short tiles; then K above K_max,
+# which clips large weights. The plot shows the increase in loss over the digital
+# network, a month after programming, averaged over chips.
 
 # %%
 device = anajax.devices.pcm()
@@ -124,7 +125,7 @@ bar(shown)
 
 # %% [markdown]
 # ## More devices
-# One pair to four, least significant first.
+# One to four pairs, least significant first.
 
 # %%
 factors = {1: None, 2: (2,), 3: (4, 2), 4: (4, 2, 2)}

@@ -12,8 +12,8 @@
 # # A linen network behind 8-bit converters
 #
 # A Flax linen network learns handwritten digits. One line puts its products on tiles
-# behind converters; a few more put its weights on the cells of a chip. How many bits
-# does it need, and what is left a year later?
+# with converters; a few more put its weights on the cells of a chip. How many bits does
+# it need, and how accurate is it a year later?
 
 # %%
 import os
@@ -32,7 +32,7 @@ FAST = bool(os.environ.get("FAST"))  # a small size, for tests
 
 # %% [markdown]
 # ## A trained network
-# Nothing here knows of analog hardware.
+# Nothing here is specific to analog hardware.
 
 # %%
 x, y = load_digits(return_X_y=True)
@@ -69,7 +69,8 @@ print(f"digital: {accuracy(net.apply(params, x[test])):.1f} %")
 
 # %% [markdown]
 # ## Behind converters
-# The one line is `anajax.analog(...)`. Its result is a function like `net.apply`.
+# The one line is `anajax.analog(...)`. It returns a function that is called like
+# `net.apply`.
 
 # %%
 rule = anajax.Rule(".*", io=anajax.periphery.bits(dac=8, adc=8))
@@ -79,7 +80,7 @@ print(f"8-bit converters: {accuracy(hardware(params, x[test])):.1f} %")
 
 # %% [markdown]
 # ## How many bits?
-# The same bits for inputs and outputs, with ranges that follow each vector.
+# The same number of bits for inputs and outputs, with ranges set by each vector.
 
 # %%
 bits = [3, 8] if FAST else [2, 3, 4, 5, 6, 8]
@@ -94,8 +95,9 @@ plt.show()
 
 # %% [markdown]
 # ## On a chip
-# Two pairs of devices for each weight. Every product meets raw cells and fresh read
-# noise; drift compensation is measured through the converters. A key is a chip.
+# Two pairs of devices per weight. Every product uses the individual cells with fresh
+# read noise; drift compensation is measured through the converters. One key is one
+# chip.
 
 # %%
 device = anajax.devices.pcm_hermes()

@@ -11,10 +11,10 @@
 # %% [markdown]
 # # A chip's measured conductances
 #
-# Targets go out as files, a laboratory programs a chip and measures it, and its
-# conductances come back. How accurate is this very chip, which part of the device
-# model does not fit, and what would a second round bring? Here a device that drifts
-# more than the model says stands in for the laboratory.
+# Targets are exported as files, a laboratory programs a chip and measures it, and the
+# measured conductances are read back. How accurate is this particular chip, which part
+# of the device model does not fit, and how much would a second round of programming
+# help? Here, a device that drifts more than the model stands in for the laboratory.
 
 # %%
 import os
@@ -35,9 +35,9 @@ from anajax.studies import measured as reports
 FAST = bool(os.environ.get("FAST"))  # a small size, for tests
 
 # %% [markdown]
-# ## What goes out
-# An image: target conductances by tile, how they are read back, a manifest. The
-# command line writes it by `anajax export`.
+# ## Export
+# A chip image holds the target conductances by tile, how to read them back, and a
+# manifest. From the command line, `anajax export` writes it.
 
 # %%
 work = workloads.load("digits", items=40 if FAST else None)
@@ -57,8 +57,9 @@ print(*(f"{p.name} {p.stat().st_size} bytes" for p in sorted(folder.iterdir())))
 
 # %% [markdown]
 # ## The laboratory
-# *Replace this cell by your chip*: a CSV with a row for each cell, read and time. This
-# one drifts 1.5 times as fast as the model, and one cell in fifty is not reported.
+# *Replace this cell with your chip*: a CSV with a row for each cell, read and time.
+# This one has 1.5 times the drift exponent of the model, and one cell in fifty is
+# missing.
 
 # %%
 real = devices.scale_noise(model, drift_mean=1.5)
@@ -89,7 +90,7 @@ measured.write(table, image, {t: [reported(t, i)] for i, t in enumerate(times)})
 print(table.read_text().splitlines()[:3])
 
 # %% [markdown]
-# ## What comes back
+# ## Import
 # `anajax measured chip.csv --image image --config study.yaml` prints the same.
 
 # %%
@@ -99,7 +100,7 @@ print(reports.text(found, work))
 
 # %% [markdown]
 # ## Cell by cell
-# Targets against what was read a day later, of the largest layer.
+# Targets of the largest layer, and the conductances read a day later.
 
 # %%
 path = max(image.layers, key=lambda p: image.layers[p].targets.size)
@@ -113,8 +114,9 @@ plt.show()
 
 # %% [markdown]
 # ## A second round
-# The significant pair stays, the other pair is programmed again to make up for what is
-# missing. The errors of the weights just after programming, before and after:
+# The significant pair is kept, and the other pair is programmed again to correct the
+# remaining error. Weight errors right after programming, in the first and the second
+# round:
 
 # %%
 again = reports.second_round(image, read)

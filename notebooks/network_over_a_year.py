@@ -13,7 +13,7 @@
 #
 # A small convolutional network reads handwritten digits. Its weights go into
 # phase-change memory; then the chip lies on the shelf. How many digits does it read
-# right after an hour, a month, a year, and what of that is due to the way in which the
+# correctly after an hour, a month, a year, and how much does that depend on how the
 # weights were programmed? Bands are two standard errors of the mean over chips.
 
 # %%
@@ -47,9 +47,9 @@ print(f"{100 * digital:.2f} % of {len(work.x)} test digits are right without a c
 
 # %% [markdown]
 # ## The weights, and three ways to program them
-# Most weights are small against the largest of their layer. A single pair spends the
-# whole range of the device on the few large ones. Two pairs of different significance
-# can do better, if small weights use the least significant pair alone.
+# Most weights are small compared with the largest of their layer. With a single pair,
+# most of the conductance range serves the few large weights. Two pairs of different
+# significance can do better if small weights use the least significant pair alone.
 
 # %%
 density = anajax.weight_density(work.params)
@@ -78,8 +78,9 @@ print(f"optimized: F = {f:.2f}, K / K_max = {k:.2f}")
 
 # %% [markdown]
 # ## The year
-# Every chip is programmed once and read at all times. All ways see the same chips (the
-# same random numbers), so that their differences are sharper than the bands suggest.
+# Every chip is programmed once and read at all times. All strategies are tested on the
+# same chips (the same random numbers), so their differences are more certain than the
+# bands suggest.
 
 # %%
 found = {
@@ -109,8 +110,8 @@ plt.show()
 
 # %% [markdown]
 # ## Is the difference real?
-# Chip by chip, the optimized way minus the tuned one. A search on the weight error is
-# not a search on the accuracy: where the band holds zero, nothing was gained.
+# The optimized strategy minus the tuned one, chip by chip. The search minimizes the
+# weight error, not the error rate: where the band includes zero, no gain is shown.
 
 # %%
 a, b = (found[n].metric for n in ("optimized", "least significant first, tuned"))
@@ -122,8 +123,8 @@ plt.show()
 
 # %% [markdown]
 # ## What drift compensation does
-# One factor per layer takes back the common part of the drift. Without it the signal of
-# every layer shrinks; what is left with it is the spread between cells.
+# One factor per layer compensates for the common part of the drift. Without it, the
+# signal of every layer shrinks; with it, only the spread between cells remains.
 
 # %%
 for scope, color in (("layer", "C1"), ("none", "C3")):

@@ -11,10 +11,10 @@
 # %% [markdown]
 # # Optimize a programming strategy, and look at it
 #
-# One weight becomes four conductances. Which four? This notebook takes phase-change
-# memory and normally distributed weights, compares strategies made by hand with the
-# optimum of the exact expected error, checks the optimum by enumeration, and asks
-# which property of the device costs most.
+# One weight becomes four conductances. Which four? For phase-change memory and normally
+# distributed weights, this notebook compares hand-designed strategies with the minimum
+# of the exact expected error, checks this optimum by enumeration, and finds the device
+# parameter to which the error is most sensitive.
 
 # %%
 import os
@@ -32,7 +32,8 @@ FAST = bool(os.environ.get("FAST"))  # a small size, for tests
 
 # %% [markdown]
 # ## The device
-# Mean and spread of a conductance at any time are integrals, not samples.
+# Mean and standard deviation of a conductance at any time are computed by quadrature,
+# not from samples.
 
 # %%
 device = anajax.devices.pcm()
@@ -46,7 +47,7 @@ plt.xlabel("target (µS)"), plt.ylabel("read, mean ± sd (µS)"), plt.legend()
 plt.show()
 
 # %% [markdown]
-# ## Strategies by hand, and the optimum
+# ## Hand-designed strategies, and the optimum
 # The error is the root mean square over the weights, after drift compensation.
 
 # %%
@@ -84,7 +85,7 @@ plt.show()
 # %% [markdown]
 # ## Is there anything better?
 # Enumerate every combination of targets on a grid, weight by weight. A gap near or
-# below zero means: nothing on the grid is better.
+# below zero means that nothing on the grid is better.
 
 # %%
 few = anajax.density.gaussian(0.3, points=9 if FAST else 21)

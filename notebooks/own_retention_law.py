@@ -9,12 +9,11 @@
 # ---
 
 # %% [markdown]
-# # Your own retention law, through the whole product
+# # Your own retention law, from fit to network
 #
-# A memory loses its charge by a stretched exponential, a law that no model of the
-# package has. It is written once, as a record with four methods. Then it is drawn,
-# compared with its exact moments, fitted to measurements, searched, and put under a
-# network, as any other memory.
+# A memory loses charge as a stretched exponential, a law that no built-in model has. It
+# is written once, as a record with a few methods. Then it is sampled, compared with its
+# exact moments, fitted to measurements, and used for a network, like any other memory.
 
 # %%
 import os
@@ -36,8 +35,8 @@ FAST = bool(os.environ.get("FAST"))  # a small size, for tests
 
 # %% [markdown]
 # ## The law
-# `init` draws what is frozen in a cell, `evolve` ages it, `nodes` says the same as
-# values with weights: means and variances then need no samples.
+# `init` draws the fixed state of a cell and `evolve` ages it. `nodes` describes the
+# same distribution by quadrature nodes, so that means and variances need no samples.
 
 
 # %%
@@ -88,7 +87,7 @@ device = my_memory()
 
 # %% [markdown]
 # ## Samples and exact moments
-# Lines are single cells of one chip. The band is the exact mean, plus and minus one
+# Lines are single cells of one chip. The band is the exact mean plus and minus one
 # standard deviation over cells.
 
 # %%
@@ -106,7 +105,7 @@ plt.show()
 
 # %% [markdown]
 # ## Fitted to measurements
-# The likelihood comes from the nodes: nothing more is written for it.
+# The likelihood follows from the nodes; no more code is needed.
 
 # %%
 targets = np.random.default_rng(0).uniform(3, 30, 150 if FAST else 600)
@@ -123,8 +122,8 @@ print(type(back.drift).__name__, "in", path.name)
 
 # %% [markdown]
 # ## A strategy for it, and a network on it
-# A loss of all charge alike is compensated. What counts is the spread of lifetimes:
-# how does accuracy depend on it?
+# Loss that all cells share is compensated. What matters is the spread of lifetimes: how
+# does accuracy depend on it?
 
 # %%
 work = workloads.load("digits", items=40 if FAST else None)

@@ -11,12 +11,12 @@
 # %% [markdown]
 # # Which imperfection matters?
 #
-# A chip has a dozen of them: cells are programmed with an error, drift, are read with
-# noise; some are stuck; converters have steps, amplifiers noise, wires resistance. A
-# lab can improve one or two. Which? This notebook asks a small network on phase-change
-# memory in four ways, from the cheapest to the most thorough: slopes, one at a time,
-# all at once, and layer by layer. They answer different questions, and it pays to know
-# which one was asked.
+# A chip has about a dozen imperfections: cells are programmed with an error, drift, and
+# are read with noise; some are stuck; converters quantize, amplifiers add noise, wires
+# have resistance. A lab can improve one or two. Which? This notebook ranks them for a
+# small network on phase-change memory in four ways, from the cheapest to the most
+# thorough: slopes, one at a time, all at once, and layer by layer. The four answer
+# different questions.
 
 # %%
 import os
@@ -30,8 +30,9 @@ FAST = bool(os.environ.get("FAST"))  # a small size, for tests
 
 # %% [markdown]
 # ## One study
-# The same YAML keys as in `configs/sensitivity.yaml`, as a mapping. Hardware is nothing
-# but numbers in a pytree, so that thousands of variants share one compiled program.
+# The same keys as in `configs/sensitivity.yaml`, as a Python mapping. Hardware
+# parameters are numbers in a pytree, so thousands of variants share one compiled
+# function.
 
 # %%
 config = {
@@ -57,25 +58,26 @@ print(f"digital accuracy {100 * data.attrs['digital_metric']:.1f} %")
 
 # %% [markdown]
 # ## Slopes
-# One backward pass per chip tells the relative change of the network's loss per
-# relative change of every number of the hardware, however many there are. Compare the
-# two bars of a row: what disturbs the weights most need not disturb the network most.
-# Numbers at the product (converters, output noise) change no weight at all.
+# One backward pass per chip gives the elasticity of the network's loss with respect to
+# every hardware parameter: the relative change of the loss per relative change of the
+# parameter. Compare the two bars of a row: the parameter that affects the weights most
+# need not affect the network most. Parameters of the product (converters, output noise)
+# change no weight.
 #
-# A slope speaks of small changes only. It is the right question when a process step
-# could be made a few percent better.
+# A slope holds for small changes only. Use it when a process step could be improved by
+# a few percent.
 
 # %%
 draw.gradients_figure(data)
 
 # %% [markdown]
 # ## One at a time
-# How far may one imperfection grow until the network has lost another point of
-# accuracy? The least tolerated stands on top. This is the question of a specification.
-# At full size the top of the list is that of the slopes: mean drift (one compensation
-# factor per layer does not undo it) and cells stuck at the highest conductance. Further
-# down it is not. The slope of the ADC's step is smaller than that of the DAC's, yet the
-# ADC may lose two of its 8 bits and the DAC four: slopes do not see the cliff.
+# How large may one imperfection get before the network loses another point of accuracy?
+# The least tolerated is on top. Use this for a specification. At full size, the top of
+# the list agrees with the slopes: mean drift (one compensation factor per layer does
+# not undo it) and cells stuck at the highest conductance. Further down it does not. The
+# slope of the ADC step is smaller than that of the DAC step, yet the ADC can lose two
+# of its 8 bits and the DAC four: slopes miss the cliff.
 
 # %%
 draw.tolerance_figure(data)
@@ -85,23 +87,24 @@ draw.curves_figure(data)
 
 # %% [markdown]
 # ## All at once
-# Now all factors move together, from half to four times the nominal value. Sobol
-# indices share out the variance of the outcome: what an imperfection explains alone,
-# and what it has a part in. Where the second is larger, imperfections make each other
-# worse, and a budget made of single tolerances is too optimistic. Over this range two
-# of the nine imperfections explain nearly everything. Mind the intervals: few samples
-# say little.
+# Now all factors vary together, from half to four times the nominal value. Sobol
+# indices decompose the variance of the outcome: the first-order index of an
+# imperfection is the share that it explains alone, the total index also includes its
+# interactions. Where the total index is larger, imperfections interact, and a budget
+# made of single tolerances can be too optimistic. Over this range, two of the nine
+# imperfections explain nearly everything. Note the confidence intervals: with few
+# samples they are wide.
 
 # %%
 draw.indices_figure(data, "variance")
 
 # %% [markdown]
-# ## Where it hurts
-# The left panel puts one layer at a time on the chip. The right one goes the other way:
-# all layers start analog and are taken back one by one, each time the one that brings
-# the loss down most. Here the last layer is nearly all there is: kept digital, the
-# network on the same devices loses about one point in place of six. It also holds half
-# of the weights, so weigh that against a better device.
+# ## Which layers matter
+# The left panel puts one layer at a time on the chip. The right panel starts with all
+# layers analog and makes them digital one by one, each time the one that reduces the
+# loss most. Here the last layer causes nearly all of the loss: if it is digital, the
+# network loses about one point instead of six on the same devices. It also holds half
+# of the weights, so consider a better device as well.
 
 # %%
 draw.layers_figure(data)
@@ -113,8 +116,8 @@ for path, size in zip(data.layer.values, data["weights"].values, strict=True):
 
 # %% [markdown]
 # ## Do the answers agree?
-# Rank the imperfections by slope and by tolerance. Agreement is not to be expected
-# where the loss bends: that is what the curves above are for.
+# Rank the imperfections by slope and by tolerance. The rankings need not agree where
+# the loss is nonlinear, as the curves above show.
 
 # %%
 slopes = data.elasticity.sel(output="loss")

@@ -11,9 +11,9 @@
 # %% [markdown]
 # # Your device and your network
 #
-# What you need: a table of measurements (cell, target, programmed, time, read) and a
-# network of any framework as a pytree of arrays. This notebook makes both itself, so
-# that it runs anywhere and the truth is known: replace the two cells marked *yours*.
+# You need a table of measurements (cell, target, programmed, time, read) and a network
+# from any framework as a pytree of arrays. This notebook generates both, so that it
+# runs anywhere and the true values are known: replace the two cells marked *yours*.
 
 # %%
 import os
@@ -46,10 +46,11 @@ table = devices.measure(truth, targets, (0.0,), key=jax.random.key(0))
 print({name: column[:3] for name, column in table.items()})
 
 # %% [markdown]
-# ## A device from them
-# The form is that of a preset whose constants are only where the search starts; with
-# `table_form` curves are tables instead. The fit says how sure it is, and tests whether
-# the form explains the data: a small p would mean that it does not.
+# ## A device fitted to them
+# The form is that of a preset, whose constants are only the starting point of the
+# search; with `table_form`, curves are tables instead. The fit reports standard errors
+# and tests whether the form explains the data: a small p-value would mean that it does
+# not.
 
 # %%
 form = devices.scale_noise(truth, programming=1.5)  # a start that is wrong by half
@@ -63,8 +64,8 @@ devices.save_device(fit.device, path)  # in a config: `device: {file: mine.json}
 mine = devices.load_device(path)
 
 # %% [markdown]
-# The spread of programming: dots are the standard deviation in bins of targets with
-# their own standard errors, the line is the fitted device.
+# Standard deviation of the programming error: dots are measured in bins of the target,
+# with standard errors; the line is the fitted device.
 
 # %%
 curve = device_curves(mine, points=33)
@@ -137,8 +138,8 @@ print(f"digital accuracy {100 * float(metric(params)):.1f} %")
 
 # %% [markdown]
 # ## Your network on your device
-# Accuracy over chips while the programming error is multiplied: how good does the
-# process have to be? Bars are two standard errors of the mean over chips.
+# Accuracy over chips while the programming error is scaled: how good must the process
+# be? Bars are two standard errors of the mean over chips.
 
 # %%
 density = anajax.weight_density(params)

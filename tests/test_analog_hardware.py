@@ -295,7 +295,7 @@ def test_joined_weights_need_one_rule():
     def apply(p, x):
         return x @ jnp.concatenate([p["a"], p["b"]], 1)
 
-    with pytest.raises(ValueError, match="treat joined weights alike"):
+    with pytest.raises(ValueError, match="treat joined weights equally"):
         analog(apply, (Rule("a"), Rule("b"))).report(
             weights(a=(3, 2), b=(3, 2)), vectors(4, 3)
         )

@@ -159,7 +159,7 @@ def test_what_a_chip_cannot_hold_is_refused(key):
     with pytest.raises(ValueError, match="`t` must"):
         part.at(-1.0)
     for wrong in (lambda p: analog(dense).calibrate(p, V), analog(dense).report):
-        with pytest.raises(ValueError, match="`params` must be as trained here"):
+        with pytest.raises(ValueError, match="`params` must be trained ones here"):
             wrong(part.at(1.0))
     other = analog(lambda p, x: x @ p["w"] @ p["v"], Rule("v"))
     on = dataclasses.replace(part.at(1.0), params={**W, **weights(v=(4, 2))})

@@ -64,7 +64,13 @@ def test_run_prints_a_table_and_writes_everything(finished):
     assert {"results.nc", "strategy.json", "report.html", "study.json"} <= written
     assert "figures/accuracy.svg" in written
     best = "Best accuracy by the data:"
-    for text in ("optimized", "lsp_first", "1 month", "best hand strategy", best):
+    for text in (
+        "optimized",
+        "lsp_first",
+        "1 month",
+        "best hand-designed strategy",
+        best,
+    ):
         assert text in result.output
     assert f"Report: {out / 'report.html'}" in result.output.replace("\n", "")
 
@@ -115,7 +121,7 @@ def test_scripts_get_json_and_quiet(finished, config, tmp_path):
 
 def test_full_folder_is_refused(finished, config):
     out, _ = finished
-    assert "Go on with the study in it with --resume" in refused(
+    assert "Continue the study in it with --resume" in refused(
         "run", config, "--out", out
     ).replace("\n", " ")
 

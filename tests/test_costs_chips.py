@@ -237,7 +237,7 @@ def test_bad_records_are_named():
         ({"adc": {"model": "andrulis", "bits": 3}}, "`chip.adc` must have its keys"),
         ({"bits_out": 0.5}, "`bits` must be at least 1"),
         ({"watts": 3}, "`chip` must be one of"),
-        ({"calibrate": "9 bit"}, "`on` must name published figures of 'mine'"),
+        ({"calibrate": "9 bit"}, "`on` must name operating points of 'mine'"),
         ({"mux": 0}, "`mux` must be at least 1"),
     ):
         with pytest.raises(ValueError, match=match):
@@ -276,7 +276,7 @@ def test_command_prints_the_costs_of_a_config(tmp_path, monkeypatch):
     path.write_text(yaml.safe_dump(tiny_study.CONFIG))
     result = CliRunner().invoke(app, ["costs", str(path)])
     assert result.exit_code == 0, result.output
-    assert "digits on state_independent, weights by lsp_first" in result.output
+    assert "digits on state_independent, programmed with lsp_first" in result.output
     assert "calibrated on HERMES" in result.output and "at 1 s: " in result.output
     assert "Assumed for HERMES: read voltage 0.2 V; " in result.output
     assert ", 1 chip, 0.634 mm^2 (as measured)" in result.output

@@ -61,7 +61,7 @@ def test_strategies_have_columns_and_a_section(tmp_path):
     assert json.loads(data.attrs["costs"])["basis"] == BASIS
     page = report.write_report(tmp_path / "a").read_text(encoding="utf-8")
     assert page.count(BASIS) == 4  # title, text, layers, what is assumed
-    for text in ("Assumed of HERMES: read voltage 0.2 V", "Energy by layer (pJ"):
+    for text in ("Assumed for HERMES: read voltage 0.2 V", "Energy by layer (pJ,"):
         assert text in page
     assert BASIS in str(terminal.summary(data.expand_dims("device"))[-1].title)
 
@@ -107,7 +107,7 @@ def test_devices_and_sensitivity_have_them_too(tmp_path):
     data = ran(tmp_path / "b", alone)
     assert data.energy.dims == ("time",) and float(data.energy[0]) > 0
     page = report.write_report(tmp_path / "b").read_text(encoding="utf-8")
-    assert "Costs of an inference on HERMES" in page
+    assert "Costs of one inference on HERMES" in page
 
 
 @pytest.mark.slow
@@ -166,7 +166,7 @@ def test_mistakes_are_named(tmp_path):
         (
             {"device": {"name": "mram_stt"}, "optimizer": {"energy_weight": 1.0},
              "extrapolate": True},
-            "`optimizer` must have no energy for a device of few levels",
+            "`optimizer` must have no energy for a device with few levels",
         ),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=match):

@@ -155,7 +155,7 @@ def test_one_process_at_a_time(config, tmp_path):
         ("report", out),
     ):
         text = refused(*words).replace("\n", " ")
-        assert "must be a folder that no other process works in" in text
+        assert "must be a folder that no other process is using" in text
         assert f"process {other.pid} on " in text
     other.kill()
     other.communicate()
@@ -186,7 +186,7 @@ def test_nothing_to_go_on_with_is_refused_and_auto_begins(config, tmp_path):
     before = files(tmp_path)
     text = refused("run", config, "--resume", "--out", tmp_path / "nihgt")
     text = text.replace("\n", " ")
-    assert "`--resume` must go on with a study that was begun" in text
+    assert "`--resume` must continue an existing study" in text
     assert f"which does not exist. Did you mean {out}?" in text
     assert "--resume auto to begin or go on" in text
     (tmp_path / "empty").mkdir()

@@ -74,9 +74,10 @@ def test_all_of_it_at_once(kind, tmp_path):
     assert np.atleast_1d(data.attrs["recalibrated"]).tolist() == [1.0]
     page = report.write_report(tmp_path / "a").read_text(encoding="utf-8")
     for text in (
-        "takes no more chips once its standard error is at most 20 percentage",
+        "No more chips are measured for a ",
+        "once its standard error is at most 20 percentage",
         "It is measured at 1 s and held in between",
-        "10 % of the cells stuck at the largest",
+        "10 % of the cells stuck at the highest",
     ):
         assert text in page
     assert ">nan" not in page.lower()

@@ -73,7 +73,9 @@ def test_a_study_compares_them_with_the_others(tmp_path):
 def test_a_report_says_how_they_do(tmp_path):
     run(tiny_study.prepared(tmp_path / "a", strategies=["careful", "halved"]))
     page = write_report(tmp_path / "a").read_text(encoding="utf-8")
-    assert "Optimized minus the best hand strategy" in page and "careful" in page
+    assert (
+        "Optimized minus the best hand-designed strategy" in page and "careful" in page
+    )
     assert "No table over weights describes halved" in page
 
 

@@ -56,18 +56,20 @@ def test_the_best_is_right_and_has_the_least_criterion():
     assert [t.form for t in trials] == order and told[1] == ("unfit", 1)
     assert trials[0].criterion == pytest.approx(1000 + 2 * np.log(100))
     assert trials[-1].reason == "`form` must have noise: got none"
-    assert "choose few: unfinished has the better criterion" in choice.verdict(trials)
+    assert "few is chosen: unfinished has the better criterion" in choice.verdict(
+        trials
+    )
     said = choice.verdict(trials[:2])
     gap = 18 * np.log(100) - 8
     assert said == f"The data choose few, before many by {gap:.1f}."
     close = dataclasses.replace(trials[0], found=made(-500.5, 2), form="close")
-    assert "do not tell few from close" in choice.verdict([trials[0], close])
+    assert "do not distinguish few from close" in choice.verdict([trials[0], close])
     table = terminal.forms(trials)
     assert list(map(str, table.columns[0].cells)) == order
 
 
 def test_nothing_that_suits_is_refused_with_all_reasons():
-    with pytest.raises(ValueError, match="suit a form: got unfit: `form` must have no"):
+    with pytest.raises(ValueError, match="fit a form: got unfit: `form` must have no"):
         choice.compare(["unfit"], fit, data())
 
 

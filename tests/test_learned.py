@@ -118,7 +118,10 @@ def test_learned_programs_land_in_the_same_results(monkeypatch, tmp_path, normal
     page = report.write_report(out)
     text = page.read_text(encoding="utf-8")
     assert "No table over weights describes joint, closed_loop, by_layer" in text
-    assert "Optimized minus the best hand strategy, all on trained weights" in text
+    assert (
+        "Optimized minus the best hand-designed strategy, all on trained weights"
+        in text
+    )
     assert "Trained weights: hardware-aware training" in text
     saved, digital = load_targets(
         tmp_path / "a/targets/state_independent-joint.safetensors"
@@ -233,7 +236,11 @@ def test_a_study_of_devices_learns_on_each_of_them(monkeypatch, tmp_path):
     for folder in ("targets", "trained"):
         assert len({p.read_bytes() for p in (out / folder).iterdir()}) == 2
     page = report.write_report(out).read_text(encoding="utf-8")
-    for text in ("8-bit DAC, 8-bit ADC", "Loss against the digital", "hardware-aware"):
+    for text in (
+        "8-bit DAC, 8-bit ADC",
+        "Loss relative to the digital",
+        "hardware-aware",
+    ):
         assert text in page
     assert not re.search(r"\bnan\b", page)
 
@@ -282,7 +289,7 @@ def test_the_loosest_device_is_that_of_required_device(monkeypatch, tmp_path):
         np.testing.assert_allclose(found.gap, r.gaps, atol=1e-6)
         assert float(found.largest_factor) == pytest.approx(float(r.factor), rel=1e-4)
     page = report.write_report(tmp_path / "a").read_text(encoding="utf-8")
-    assert "Which device would do" in page
+    assert "Device requirements" in page
     assert (tmp_path / "a/figures/tolerance.png").is_file()
 
 

@@ -54,7 +54,7 @@ def test_points_turn_one_knob_each(tmp_path, monkeypatch):
     assert coarse["array"] == base["array"] and coarse["adc"] < base["adc"]
     assert small["adc"] == pytest.approx(2 * base["adc"])
     page = report.write_report(tmp_path).read_text(encoding="utf-8")
-    assert "What accuracy costs: digits on state_independent" in page
+    assert "Accuracy against energy: digits on state_independent" in page
     assert "ADC bits 5: model andrulis, calibrated on HERMES" in page
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert {"pareto.png", "pareto_array.svg"} <= names
@@ -83,10 +83,10 @@ def test_front_by_hand():
 def test_mistakes_are_named(tmp_path, monkeypatch):
     tiny_study.use(monkeypatch)
     for change, match in (
-        ({"pareto": {}}, "`pareto` must turn one of weight, pairs"),
+        ({"pareto": {}}, "`pareto` must change one of weight, pairs"),
         ({"pareto": {"weight": [-1]}}, r"`pareto.weight.* must be"),
         ({"pareto": {"volts": [1]}}, "volts"),
-        ({"periphery": None}, "`periphery` must be there where bits or tiles"),
+        ({"periphery": None}, "`periphery` must be given if bits or tiles"),
         ({"strategy": "single_pair"}, "`strategy` must be optimized where weight"),
         ({"pareto": {"tiles": [512]}}, "`pareto.tiles` must fit those of HERMES"),
         ({"pareto": {"adc_bits": [2]}}, "`bits` must lie in 4 to 12"),

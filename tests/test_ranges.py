@@ -208,7 +208,7 @@ SEVERAL = {
 def test_a_century_is_refused(name):
     """The source covers a year."""
     call = TIMES.get(name) or (lambda t: SEVERAL[name]([1.0, t]))
-    with pytest.raises(ValueError, match=r"s, what the source .*extrapolate=True"):
+    with pytest.raises(ValueError, match=r"covered by the source .*extrapolate=True"):
         call(CENTURY)
 
 

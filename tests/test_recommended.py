@@ -123,9 +123,9 @@ def test_it_is_one_of_the_others_and_is_not_made_or_measured_again(finished):
 def test_the_report_says_which_and_what_it_cost(finished):
     page = write_report(finished[0]).read_text(encoding="utf-8")
     for text in (
-        "Which program is recommended",
-        "Regret of the recommended program",
-        f"{CHOICE}: of_training, which has the least validation loss",
+        "Which strategy is recommended",
+        "Regret of the recommended strategy",
+        f"{CHOICE}: of_training, which has the lowest validation loss",
     ):
         assert text in page  # fmt: skip
 

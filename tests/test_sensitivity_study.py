@@ -131,11 +131,11 @@ def test_greedy_order_takes_what_helps_most_given_the_others():
         ),
         (
             {"strategy": {"name": "lsp_first", "trained": True}},
-            "`training` must be there for strategies with `trained`",
+            "`training` must be given for strategies with `trained`",
         ),
         (
             {"strategy": "targets", "device": {"name": "mram_stt"}},
-            "leave out 'targets' for a device of few levels",
+            "leave out 'targets' for a device with few levels",
         ),
         (
             dict.fromkeys(("one_at_a_time", "screening", "variance", "layers")),

@@ -154,7 +154,7 @@ def test_mistake_in_one_process_ends_all(alone, config, tmp_path):
 
 
 def test_meshes_and_clusters_that_cannot_be_are_named():
-    with pytest.raises(ValueError, match="`devices` must be in 1..[0-9]+, what this"):
+    with pytest.raises(ValueError, match="`devices` must be in 1..[0-9]+, the dev"):
         sharding.make_mesh(100_000)
     with pytest.raises(ValueError, match="`parts` must divide the number of devices"):
         sharding.make_mesh(1, parts=2)

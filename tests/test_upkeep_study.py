@@ -97,7 +97,7 @@ def test_the_least_energy_that_keeps_an_accuracy(key):
     assert loose.best.total < middle.best.total < tight.best.total
     assert best(0.999).best is None
     assert "metric at least 0.99" in middle.table()
-    assert best(0.999).table().startswith("no plan keeps what is required")
+    assert best(0.999).table().startswith("no plan meets the requirement")
 
 
 @pytest.mark.slow
@@ -131,7 +131,7 @@ def test_a_config_gives_the_same_answer(tmp_path, monkeypatch):
     assert float(best.reprogram) == same.best.reprogram
     assert float(best.total_energy) == data.total_energy.values[kept].min()
     page = report.write_report(tmp_path).read_text(encoding="utf-8")
-    for text in ("The least energy: program every", "pulse energy 100 pJ"):
+    for text in ("The lowest energy: program every", "pulse energy 100 pJ"):
         assert text in page
     assert "calibrated on HERMES" in str(terminal.summary(data)[0].title)
 

@@ -1,1 +1,1 @@
-"""What every floor stands on: pytrees, types, checks, normal numbers."""
+"""Foundations: pytrees, types, checks, normal random numbers."""

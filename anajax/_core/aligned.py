@@ -5,7 +5,7 @@ from typing import Any
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table as text: names left, numbers right."""
+    """A table as text: names on the left, numbers on the right."""
     texts = [[str(cell) for cell in row] for row in (head, *rows)]
     width = [max(map(len, column)) for column in zip(*texts, strict=True)]
     return "\n".join(

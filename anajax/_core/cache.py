@@ -1,8 +1,8 @@
-"""Compiled programs are kept from run to run, in the user's cache folder.
+"""Compiled code is kept from run to run, in the user's cache folder.
 
-What jax compiles for this processor and these versions is read back instead of being
-compiled again; results are the same bits. Only the command `anajax` turns this on: who
-imports anajax sets jax's own `jax_compilation_cache_dir`.
+Code compiled by jax for this processor and these versions is read back instead of being
+compiled again; results are bit-identical. Only the command `anajax` turns this on: if
+you import anajax, set jax's own `jax_compilation_cache_dir`.
 """
 
 import contextlib
@@ -14,25 +14,25 @@ import warnings
 from pathlib import Path
 
 MOST = 2**30
-"""Bytes; the programs that were not used for longest go first."""
+"""Most bytes; the least recently used files are deleted first."""
 JAX = "JAX_COMPILATION_CACHE_DIR"
 LEAST_SECONDS = "0.2"
-"""What compiles faster than this is not kept."""
+"""Code that compiles faster than this is not kept."""
 _HALF_WRITTEN = "Error (reading|writing) persistent compilation cache entry"
-"""What jax warns of where two processes compile the same; then it compiles again."""
+"""Warning of jax if two processes compile the same code; jax then compiles it again."""
 
 
 def turn_on(place: str | None = None) -> Path | None:
-    """Keep programs for what this process compiles; call it before jax is imported.
+    """Keep compiled code of this process; call it before jax is imported.
 
-    Does nothing where jax is told of a folder already, or the folder cannot be made.
+    Does nothing if jax has a folder already, or the folder cannot be made.
 
     Args:
-        place: of the folder, "off" for none; that of `ANAJAX_CACHE`, or of the user's
-            caches, by default.
+        place: path of the folder, "off" for none; by default `ANAJAX_CACHE`, or the
+            user's cache folder.
 
     Returns:
-        The folder, if programs are kept.
+        The folder, or None if nothing is kept.
     """
     place = place or os.environ.get("ANAJAX_CACHE") or str(_of_user() / "anajax")
     if place == "off" or JAX in os.environ:
@@ -50,7 +50,7 @@ def turn_on(place: str | None = None) -> Path | None:
 
 
 def trim(folder: Path, most: int) -> None:
-    """Delete the files that were not used for longest, until `most` bytes are left."""
+    """Delete the least recently used files until `most` bytes are left."""
     used, kept = [], 0
     with contextlib.suppress(OSError):  # another process may trim, too
         for file in folder.iterdir():

@@ -1,4 +1,4 @@
-"""Messages for bad input: the argument, the rule, what came, the remedy."""
+"""Messages for bad input: the argument, the rule, the value received, the remedy."""
 
 import dataclasses
 from typing import Any, Literal, NoReturn, get_args, get_origin
@@ -21,12 +21,12 @@ def concrete(*values: Any) -> bool:
 
 
 def fail(name: str, rule: str, got: object, remedy: str) -> NoReturn:
-    """Raise the one kind of error message that anajax gives."""
+    """Raise a `ValueError` with the four parts of every message in anajax."""
     raise ValueError(f"`{name}` must {rule}: got {got}. {remedy}")
 
 
 def numbers(name: str, value: Any) -> None:
-    """Refuse what is no number and no array of numbers; tracers pass."""
+    """Refuse anything but numbers and arrays of numbers; tracers pass."""
     try:
         if isinstance(value, str | bytes | dict | set | None):
             raise TypeError(repr(value)[:60])
@@ -42,7 +42,7 @@ def numbers(name: str, value: Any) -> None:
 
 
 def word(name: str, value: Any, known: Any) -> None:
-    """Refuse a word that is not among the known ones: a tuple, or a `Literal`."""
+    """Refuse a word that is not one of the known ones: a tuple, or a `Literal`."""
     known = get_args(known) or tuple(known)
     if not isinstance(value, str) or value not in known:
         close = nearest(value, known) or known[0]
@@ -50,7 +50,7 @@ def word(name: str, value: Any, known: Any) -> None:
 
 
 def words(record: Any) -> None:
-    """Refuse a dataclass with an unknown word where its fields list those they know."""
+    """Refuse a dataclass with an unknown word in a field that lists its known words."""
     for field in dataclasses.fields(record):
         value, hint = getattr(record, field.name), field.type
         many = get_origin(hint) is tuple and isinstance(value, tuple)
@@ -61,19 +61,19 @@ def words(record: Any) -> None:
 
 
 def key(name: str, value: Any) -> None:
-    """Refuse a seed where a key must be."""
+    """Refuse a seed in place of a key."""
     if isinstance(value, int | np.integer):
         fail(name, "be a key", repr(value), f"Write jax.random.key({value}).")
 
 
 def function(name: str, value: Any, example: str) -> None:
-    """Refuse what cannot be called."""
+    """Refuse anything that cannot be called."""
     if not callable(value):
         fail(name, "be a function", repr(value)[:60], f"Write {example}.")
 
 
 def whole(name: str, value: Any, *, least: int) -> None:
-    """Refuse what is no whole number of at least `least`."""
+    """Refuse anything but an integer of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         fail(name, "be a whole number", repr(value), f"Give {least} or more.")
     if value < least:
@@ -81,7 +81,7 @@ def whole(name: str, value: Any, *, least: int) -> None:
 
 
 def finite(name: str, value: Any, remedy: str = "Remove NaN and infinity.") -> None:
-    """Refuse NaN, infinity, empty arrays and what is no number; tracers pass."""
+    """Refuse NaN, infinity, empty arrays and anything but numbers; tracers pass."""
     numbers(name, value)
     if not concrete(value):
         return
@@ -138,7 +138,7 @@ def time(name: str, value: Any) -> None:
 
 
 def in_seconds(name: str, value: Any) -> None:
-    """Refuse times as text: they are written in s."""
+    """Refuse times as text: they must be in s."""
     texts = value if isinstance(value, list | tuple) else [value]
     for text in texts:
         if isinstance(text, str | bytes):

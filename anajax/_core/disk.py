@@ -1,4 +1,4 @@
-"""Files that are written all at once, and what is said where that fails."""
+"""Atomic writes, and messages for writes that fail."""
 
 import contextlib
 import errno
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TEMPORARY = ".anajax-"
-"""How names of files begin that are not whole yet."""
+"""Prefix of the names of incomplete files."""
 BUSY = threading.RLock()
-"""Held while files change, so that nobody ends the process then."""
+"""Held while files change, so that the process is not ended meanwhile."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Errors of a full disk."""
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -19,12 +19,12 @@ _NOWHERE = (errno.ENOENT, errno.ENOTDIR)
 
 
 class WriteError(OSError):
-    """A file could not be written; what was there before is whole."""
+    """A file could not be written; the previous file is intact."""
 
 
 @contextlib.contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Name the file and the remedy where the disk does not take it.
+    """Name the file and the remedy if a write fails.
 
     Raises:
         WriteError: for any error of the operating system in the body.
@@ -53,7 +53,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees all of it or nothing.
 
     Raises:
-        WriteError: if the disk does not take it.
+        WriteError: if the file cannot be written.
     """
     with writing(path):
         temporary = write_temporary(path, content)
@@ -65,7 +65,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write_temporary(path: Path, content: bytes) -> str:
-    """The name of a new file beside `path` that is to replace it."""
+    """The name of a new file in the folder of `path`, which it will replace."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -1,16 +1,16 @@
-"""The known name that a mistyped one is nearest to."""
+"""The known name closest to a mistyped one."""
 
 import difflib
 from collections.abc import Iterable
 
 
 def nearest(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """The known name most like `name`, small or capital letters alike; "" if none is.
+    """The known name most similar to `name`, ignoring case; "" if none is similar.
 
     Args:
-        name: what was given.
-        known: names that there are.
-        cutoff: how alike they must be, 0 to 1.
+        name: the given name.
+        known: known names.
+        cutoff: required similarity, 0 to 1.
     """
     by_small: dict[str, str] = {}
     for each in known:
@@ -21,6 +21,6 @@ def nearest(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """The question whether the nearest known name was meant; "" if none is near."""
+    """The question whether the closest known name was meant; "" if none is close."""
     close = nearest(name, known)
     return f"Did you mean {close!r}? " if close else ""

@@ -1,4 +1,4 @@
-"""Standard normals of random words: one of each, or two of each where 16 bits do."""
+"""Standard normals from random words: one per word, or two if 16 bits suffice."""
 
 import functools
 import math
@@ -36,20 +36,20 @@ _THIRD = np.int32(0x3F2AAAAB)
 _EXPONENT = np.int32(-(2**23))
 """The bits of sign and exponent in a float."""
 LEVELS = 2**16
-"""Values that can be drawn, each as often as every other."""
+"""Number of values that can be drawn, all equally likely."""
 
 
 def normal(key: PRNGKey, shape: Sequence[int], dtype: Any = float) -> JArray:
-    """Independent standard normals: of a fast key in a fifth of the time of others.
+    """Independent standard normals, in a fifth of the time with a fast key.
 
-    A fast key gives one word for each: a sign and a probability of 31 bits, of which
-    the quantile is taken (within 5e-7; the largest value is 6.34). Other keys, and
-    double precision, draw by `jax.random.normal`, to the bit.
+    A fast key uses one word per number: a sign and a probability of 31 bits, whose
+    quantile is returned (within 5e-7; the largest value is 6.34). Other keys, and
+    double precision, use `jax.random.normal`, bit for bit.
 
     Args:
         key: consumed.
-        shape: of the result.
-        dtype: of the result.
+        shape: shape of the result.
+        dtype: dtype of the result.
     """
     kind = jax.dtypes.canonicalize_dtype(dtype)
     if jr.key_impl(key) != FAST or jnp.finfo(kind).bits > 32:
@@ -58,16 +58,16 @@ def normal(key: PRNGKey, shape: Sequence[int], dtype: Any = float) -> JArray:
 
 
 def normal_apart(key: PRNGKey, shape: Sequence[int], dtype: Any = float) -> JArray:
-    """`normal` as a function that the compiled program calls, the same to the bit.
+    """`normal` as a function called by compiled code, with identical bits.
 
-    A compiler for CPUs would put a copy wherever one is drawn, and compile each of
-    them; draws of one shape now share one. For large draws that are used as they are:
-    nothing is fused with them.
+    A compiler for CPUs would inline a copy at every draw, and compile each of them;
+    with this, draws of one shape share one. For large draws that are used as they are,
+    since nothing is fused with them.
 
     Args:
         key: consumed.
-        shape: of the result.
-        dtype: of the result.
+        shape: shape of the result.
+        dtype: dtype of the result.
     """
     drawn = _drawn(key, tuple(shape), jax.dtypes.canonicalize_dtype(dtype))
     if jax.default_backend() != "cpu":
@@ -83,7 +83,7 @@ def _drawn(key: PRNGKey, shape: tuple[int, ...], dtype: Any) -> JArray:
 
 @jax.jit
 def of_words(words: JArray) -> JArray:
-    """The normal (float32) that each word (uint32) stands for."""
+    """The normal (float32) for each word (uint32)."""
     count = lax.convert_element_type((words >> np.uint32(1)).astype(jnp.int32), _F)
     p = (count + _F(0.5)) * _F(2.0**-32)
     t = lax.sqrt(_F(-2) * _log(p))
@@ -110,16 +110,16 @@ def _polynomial(coefficients: Sequence[float], x: JArray) -> JArray:
 def normal16(key: PRNGKey, shape: Sequence[int], dtype: Any = float) -> JArray:
     """Independent standard normals, rounded to 2^16 equally likely values.
 
-    The line is cut into cells of equal probability, and each cell stands for the root
-    mean square within it: the mean is exactly 0 and the variance exactly 1, the fourth
-    moment is 2.9999 (3) and the sixth 14.993 (15). The largest value is 4.39. Two are
-    made of one random word by a table, in half the time of `jax.random.normal` on a
-    CPU. For tails beyond 4 deviations take `jax.random.normal`.
+    The line is divided into cells of equal probability, and each cell is represented by
+    its root mean square: the mean is exactly 0 and the variance exactly 1, the fourth
+    moment is 2.9999 (3) and the sixth 14.993 (15). The largest value is 4.39. A table
+    turns each random word into two numbers, in half the time of `jax.random.normal` on
+    a CPU. For tails beyond 4 standard deviations use `jax.random.normal`.
 
     Args:
         key: consumed.
-        shape: of the result.
-        dtype: of the result.
+        shape: shape of the result.
+        dtype: dtype of the result.
     """
     size = math.prod(shape)
     words = jr.bits(key, (-(-size // 2),), jnp.uint32)

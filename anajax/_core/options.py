@@ -1,4 +1,4 @@
-"""Fields of records of options: a default, its bounds and their words stand once."""
+"""Fields of option records: default, bounds and description in one place."""
 
 import dataclasses
 from typing import Any
@@ -13,13 +13,13 @@ def option(
     most: float | None = None,
     static: bool = False,
 ) -> Any:
-    """A dataclass field with a default, and what a config may put in its place.
+    """A dataclass field with a default, and the values that a config may give it.
 
     Args:
-        default: of the field.
-        words: what may be given, such as "1 step or more".
+        default: default of the field.
+        words: allowed values, such as "1 step or more".
         least: smallest value.
-        above: what a value must exceed.
+        above: exclusive lower limit.
         most: largest value.
         static: whether it is structure of a pytree, see `anajax._core.tree.static`.
     """

@@ -1,4 +1,4 @@
-"""What a Python file of the user's defines: a memory, a way to program, a workload."""
+"""Definitions from a user's Python file: a memory, a way to program, a workload."""
 
 import importlib.util
 import inspect
@@ -14,20 +14,20 @@ _MOST_LINES = 8
 
 
 def names_a_place(text: str) -> bool:
-    """Whether a text names a Python file and what it defines, as in "my.py:thing"."""
+    """Whether a text names a file and a definition in it, as in "my.py:thing"."""
     file, _, name = text.rpartition(":")
     return Path(file).suffix == ".py" and name.isidentifier()
 
 
 def split(place: str, example: str) -> tuple[Path, str]:
-    """The file of a place such as "my_memory.py:my_device", and the name in it.
+    """The file and the name in a place such as "my_memory.py:my_device".
 
     Args:
-        place: the file and the name of what it defines.
-        example: of a place, for messages.
+        place: the file and the name of the definition.
+        example: example of a place, for messages.
 
     Raises:
-        ValueError: if it is not of that form.
+        ValueError: if it does not have that form.
     """
     if not names_a_place(place):
         rule = "name a Python file and what it defines"
@@ -37,15 +37,15 @@ def split(place: str, example: str) -> tuple[Path, str]:
 
 
 def load(place: str, example: str) -> Any:
-    """The function or class that a Python file defines; this runs the file.
+    """The function or class defined in a Python file; this runs the file.
 
     Args:
-        place: the file and the name of what it defines.
-        example: of a place, for messages.
+        place: the file and the name of the definition.
+        example: example of a place, for messages.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it does not run, or defines no such function or class.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it does not run, or does not define such a function or class.
     """
     path, name = split(place, example)
     if not path.is_file():
@@ -81,16 +81,17 @@ def _run(path: Path) -> Any:
 
 
 def call(place: str, example: str, options: dict[str, Any]) -> Any:
-    """What a function that a Python file defines returns for options.
+    """The result of a function in a Python file for some options.
 
     Args:
         place: the file and the name of the function.
-        example: of a place, for messages.
+        example: example of a place, for messages.
         options: its arguments by name.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it does not run, with its own lines that led to the error.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it does not run; the message shows the user's lines of the
+            traceback.
     """
     made, (path, name) = load(place, example), split(place, example)
     try:

@@ -1,4 +1,4 @@
-"""The same for many items, on all cores of a CPU."""
+"""The same function for many items, on all cores of a CPU."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -12,14 +12,14 @@ B = TypeVar("B")
 
 
 def each(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
-    """`function` of each item, in their order; the first compiles for all.
+    """`function` of each item, in order; the first call compiles for all.
 
-    Threads run compiled programs of jax at the same time, where one program of small
-    operations keeps one core busy.
+    Threads run compiled jax functions at the same time, whereas one function made of
+    small operations keeps only one core busy.
 
     Args:
-        function: waits for nothing but its own computations.
-        items: of one shape.
+        function: must only wait for its own computations.
+        items: items of one shape.
     """
     first, *others = list(items) or [None]
     if first is None:

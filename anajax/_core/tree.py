@@ -1,4 +1,4 @@
-"""Frozen dataclasses that are JAX pytrees: the records that everything is made of."""
+"""Frozen dataclasses that are JAX pytrees: the records of anajax."""
 
 import dataclasses
 import math
@@ -20,13 +20,14 @@ def static(**kwargs: Any) -> Any:
 def within(low: float, high: float = math.inf, **kwargs: Any) -> Any:
     """A dataclass field whose numbers lie between `low` and `high`.
 
-    If it holds a record, such as a curve, its values lie there. A fit stays inside.
+    If it holds a record, such as a curve, the values of that record lie there. A fit
+    respects the bounds.
     """
     return dataclasses.field(metadata={"within": (low, high)}, **kwargs)
 
 
 def inherited(**kwargs: Any) -> Any:
-    """A dataclass field that lies where the field that holds its record has to lie."""
+    """A dataclass field with the bounds of the field that holds its record."""
     return dataclasses.field(metadata={"inherited": True}, **kwargs)
 
 
@@ -129,9 +130,9 @@ class _Fixed:
 
 @jax.tree_util.register_pytree_node_class
 class Arrays:
-    """A pytree as its arrays alone: what else it holds (functions, words) is structure.
+    """A pytree as its arrays alone; other contents (functions, strings) are structure.
 
-    So a network with such leaves can be an argument of a jitted function.
+    This makes a network with such leaves a valid argument of a jitted function.
     """
 
     def __init__(self, tree: Any):
@@ -149,17 +150,17 @@ class Arrays:
         return jax.tree.unflatten(treedef, leaves)
 
     def tree_flatten(self) -> tuple[list, tuple]:
-        """The arrays, and all else."""
+        """The arrays, and everything else."""
         return self._arrays, self._structure
 
     @classmethod
     def tree_unflatten(cls, structure: tuple, arrays: Any) -> "Arrays":
-        """The pytree of arrays, and all else."""
+        """The pytree of the arrays and everything else."""
         made = object.__new__(cls)
         made._arrays, made._structure = list(arrays), structure
         return made
 
 
 def is_array(value: Any) -> bool:
-    """Whether a leaf is an array or a NumPy number (not of Python's own types)."""
+    """Whether a leaf is an array or a NumPy number (not a Python number)."""
     return hasattr(value, "dtype") and hasattr(value, "shape")

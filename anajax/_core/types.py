@@ -1,4 +1,4 @@
-"""Names for the arrays and keys that the signatures speak of."""
+"""Names for arrays and keys in signatures."""
 
 from typing import Any
 

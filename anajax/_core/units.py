@@ -1,4 +1,4 @@
-"""Units that more than one module converts with."""
+"""Units used by more than one module."""
 
 DAY = 86400.0
 """One day, s."""

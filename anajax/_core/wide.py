@@ -1,4 +1,4 @@
-"""Cells laid out for the vectors of a processor: long last axes."""
+"""Layout of cells for vector units: long last axes."""
 
 from typing import Any
 
@@ -6,21 +6,21 @@ import jax
 import jax.numpy as jnp
 
 FEW = 16
-"""Devices of a weight, at most, that are laid beside its columns."""
+"""Largest number of devices per weight that are laid out beside its columns."""
 
 
 def wide(tree: Any, shape: tuple[int, ...]) -> Any:
-    """What cells of a shape hold, with the devices of a weight beside its columns.
+    """Arrays over cells, with the devices of a weight moved beside its columns.
 
     Args:
-        tree: pytree; arrays whose first axes are `shape` change, others stay.
-        shape: of the cells.
+        tree: pytree; arrays whose leading axes are `shape` change, others stay.
+        shape: shape of the cells.
     """
     return _reshaped(tree, shape, _wide(shape))
 
 
 def narrow(tree: Any, shape: tuple[int, ...]) -> Any:
-    """What `wide` has laid out in the shape of the cells again."""
+    """The inverse of `wide`: arrays in the shape of the cells."""
     return _reshaped(tree, _wide(shape), shape)
 
 

@@ -1,8 +1,8 @@
-"""Keys whose draws use every random word: the cipher threefry2x32 of 20 rounds.
+"""Keys whose draws use every random word: the threefry2x32 cipher with 20 rounds.
 
-Each run of the cipher turns a counter into two words. The keys of `jax.random.key` make
-one number of them, these make two, at the same seeds, folds and splits. Source: Salmon
-et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011.
+Each run of the cipher turns a counter into two words. The keys of `jax.random.key`
+combine them into one number; these use both, with the same seeds, folds and splits.
+Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011.
 """
 
 import math
@@ -21,7 +21,7 @@ ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA
 ROUNDS = 20
 MIXED = 4
-"""Rounds between two uses of the key."""
+"""Number of rounds between two uses of the key."""
 
 
 @jax.jit
@@ -31,7 +31,7 @@ def cipher(key: JArray, first: JArray, second: JArray) -> tuple[JArray, JArray]:
     Args:
         key: uint32 `[2]`.
         first: one word of the counters, uint32.
-        second: the other word, of a shape that broadcasts against it.
+        second: the other word, with a shape that broadcasts against it.
     """
     a, b = key
     keys = (a, b, a ^ b ^ np.uint32(PARITY))
@@ -48,8 +48,8 @@ def cipher(key: JArray, first: JArray, second: JArray) -> tuple[JArray, JArray]:
 def words(key: JArray, shape: Sequence[int]) -> JArray:
     """Random words uint32 of a shape; rows 2 i and 2 i + 1 share the counters (i, j).
 
-    A row is the last axis; of one axis the two halves are the rows. Pairs of rows stay
-    together where arrays are cut among devices.
+    A row is the last axis; with a single axis, its two halves are the rows. Pairs of
+    rows stay together if arrays are split over devices.
     """
     rows, columns = math.prod(shape[:-1]), shape[-1] if shape else 1
     one = rows == 1
@@ -61,7 +61,7 @@ def words(key: JArray, shape: Sequence[int]) -> JArray:
 
 
 def bits(key: JArray, width: int, shape: Sequence[int]) -> JArray:
-    """Random bits of 8, 16, 32 or 64 a number, by the words of a key."""
+    """Random bits, 8, 16, 32 or 64 per number, from the words of a key."""
     if width == 64:
         two = words(key, (2, *shape)).astype(jnp.uint64)
         return two[0] << np.uint64(32) | two[1]

@@ -1,1 +1,1 @@
-"""What a network makes of its hardware: no config, no disk."""
+"""Analysis of a network on given hardware, without configs or files."""

@@ -1,4 +1,4 @@
-"""What stands between the cells of a chip and the products of a network."""
+"""Between the cells of a chip and the products of a network."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ from anajax.transformation import AnalogChip
 
 @dataclasses.dataclass(frozen=True)
 class Wired:
-    """Conductances of a layer as they act behind wires."""
+    """Effective conductances of a layer, with wire resistance."""
 
     network: Any
 
@@ -36,7 +36,7 @@ class Wired:
 
 @dataclasses.dataclass(frozen=True)
 class Cells:
-    """Raw cells of a chip in the products of the network."""
+    """Individual cells of a chip in the products of the network."""
 
     network: Any
     shifted: bool

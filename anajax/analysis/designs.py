@@ -1,7 +1,7 @@
-"""Designs of points, and global sensitivity indices of what is measured there.
+"""Designs of experiments, and global sensitivity indices of their results.
 
-Designs and indices are those of SALib: Sobol's variance-based indices (total index by
-Jansen, first order by Saltelli), Morris' elementary effects, Latin hypercubes.
+Designs and indices are computed by SALib: Sobol's variance-based indices (total index
+by Jansen, first order by Saltelli), Morris' elementary effects, Latin hypercubes.
 """
 
 import dataclasses
@@ -15,27 +15,27 @@ from anajax._core import checks
 Method = Literal["sobol", "morris", "latin"]
 METHODS = get_args(Method)
 CONFIDENCE = 0.9
-"""Level of all intervals."""
+"""Confidence level of all intervals."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Design:
-    """Points at which a function is to be evaluated."""
+    """Points at which a function is evaluated."""
 
     method: str
     """One of `METHODS`."""
     names: tuple[str, ...]
-    """Of the coordinates."""
+    """Names of the coordinates."""
     bounds: np.ndarray
     """Lower and upper end of each coordinate `[names 2]`."""
     points: np.ndarray
     """`[points names]`."""
     seed: int
-    """Of the design and of the bootstrap of its indices."""
+    """Seed of the design and of the bootstrap of its indices."""
 
     @property
     def problem(self) -> dict[str, Any]:
-        """The problem as SALib writes it."""
+        """The problem in the format of SALib."""
         return {
             "num_vars": len(self.names),
             "names": list(self.names),
@@ -45,17 +45,17 @@ class Design:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Indices:
-    """Sensitivity of an output to each coordinate, with half widths of intervals."""
+    """Sensitivity of an output to each coordinate, with half-widths of intervals."""
 
     first: np.ndarray
-    """Sobol: share of the variance that a coordinate explains alone. Morris: mean
-    elementary effect."""
+    """Sobol: first-order index, the share of the variance that a coordinate explains
+    alone. Morris: mean elementary effect."""
     first_error: np.ndarray
-    """Half width of its interval; NaN for Morris."""
+    """Half-width of its interval; NaN for Morris."""
     total: np.ndarray
-    """Sobol: share of the variance that involves it. Morris: mean |effect|."""
+    """Sobol: total index, including interactions. Morris: mean |effect|."""
     total_error: np.ndarray
-    """Half width of its interval."""
+    """Half-width of its interval."""
     spread: np.ndarray
     """Morris: standard deviation of the effects. NaN for Sobol."""
 
@@ -73,10 +73,10 @@ def make_design(
     Args:
         method: "sobol" (`samples (names + 2)` points), "morris" (`samples` trajectories
             of `names + 1` points, 4 levels) or "latin" (`samples` points).
-        names: of the coordinates.
-        bounds: of each coordinate.
+        names: names of the coordinates.
+        bounds: bounds of each coordinate.
         samples: base samples, trajectories or points; a power of 2 for Sobol.
-        seed: of the design.
+        seed: seed of the design.
 
     Raises:
         ModuleNotFoundError: if SALib is missing.
@@ -113,7 +113,7 @@ def indices(design: Design, y: np.ndarray) -> Indices:
     A constant output has indices 0.
 
     Args:
-        design: by "sobol" or "morris".
+        design: a "sobol" or "morris" design.
         y: the output at all points `[points]`.
 
     Raises:

@@ -2,8 +2,8 @@
 
 The elasticity d ln L / d ln p is the relative change of L per relative change of a
 parameter p. Conductances are drawn with their exact means and variances, as smooth
-functions of every parameter of the device, faults included; wires, products and
-converters follow. One backward pass per chip gives the slopes of both outputs.
+functions of every device parameter, including faults; wires, products and converters
+follow. One backward pass per chip gives the slopes of both outputs.
 """
 
 import dataclasses
@@ -37,27 +37,27 @@ from anajax.programming.end_to_end.fisher import CHIPS, rounded
 from anajax.programming.end_to_end.task import layer_moments
 
 OUTPUTS = ("loss", "weight_rms_error")
-"""What has elasticities: the distillation loss, and the rms weight error."""
+"""The two outputs: the distillation loss, and the rms weight error."""
 
 
 @pytree
 class Elasticities:
-    """Elasticities of both outputs in every number of the hardware."""
+    """Elasticities of both outputs with respect to every hardware parameter."""
 
     parameters: tuple[str, ...] = static()
-    """Names of the numbers, such as "device/programming/scale"."""
+    """Names of the parameters, such as "device/programming/scale"."""
     value: Float[np.ndarray, "parameters"]
-    """Each number itself."""
+    """Value of each parameter."""
     elasticity: Float[np.ndarray, "outputs parameters"]
-    """d ln output / d ln parameter, a ratio of means over chips; 0 where the output is
-    no more than rounding, as from drift alone at 0 s: nothing changes it there."""
+    """d ln output / d ln parameter, a ratio of means over chips; 0 if the output is
+    only rounding, as from drift alone at 0 s: nothing changes it there."""
     error: Float[np.ndarray, "outputs parameters"]
     """Its standard error over chips."""
     output: Float[np.ndarray, "outputs chips"]
     """Loss and rms weight error of each chip."""
 
     def table(self) -> str:
-        """All numbers with an effect as text, the largest on the loss first.
+        """All parameters with an effect as text, the largest effect on the loss first.
 
         Elasticities are in % of the output per % of the parameter, with standard errors
         over chips.
@@ -87,25 +87,25 @@ def elasticities(
     mesh: Mesh | None = None,
     extrapolate: bool = False,
 ) -> Elasticities:
-    """What the outputs depend on, and how strongly, with targets as they are.
+    """Which parameters the outputs depend on, and how strongly, at fixed targets.
 
-    Numbers of all layers' converters and noise are taken together:
-    "periphery/adc/codes" changes them in all layers by the same share. Through rounding
-    the slope is straight through: that of the noise that steps amount to, not of
-    single steps.
+    Converter and noise parameters of all layers are varied together:
+    "periphery/adc/codes" changes them in all layers by the same factor. The slope with
+    respect to rounding is straight-through: that of noise equivalent to the steps, not
+    of single steps.
 
     Args:
-        network: that is put on chips.
-        hardware: where the slopes are taken; ranges of the device are left out.
-        layers: what is programmed, by path.
+        network: the network that is put on chips.
+        hardware: hardware at which slopes are taken; ranges of the device are excluded.
+        layers: the programmed layers, by path.
         inputs: unlabeled inputs.
         t: seconds after the first read.
         key: draws the chips.
-        chips: how many.
+        chips: number of chips.
         params: trained parameters, those of the network by default.
         recalibrate: seconds at which the drift compensation is measured, held until the
-            next; None for measuring it at `t`.
-        mesh: devices that share the chips.
+            next; None to measure it at `t`.
+        mesh: accelerators that share the chips.
         extrapolate: whether `t` may lie outside what the device's source covers.
 
     Raises:
@@ -169,15 +169,15 @@ def per_chip(
     """Both outputs of each chip, and their slopes: leaves `[chips outputs ...]`.
 
     Args:
-        network: that is put on chips.
-        hardware: where the slopes are taken.
+        network: the network that is put on chips.
+        hardware: hardware at which slopes are taken.
         layers: targets by path.
-        inputs: of the network.
-        times: of the read-out `[1]`, and of the last drift compensation if that is
-            another.
-        keys: of the chips.
+        inputs: inputs of the network.
+        times: time of the read-out `[1]`, and of the last drift compensation if it
+            differs.
+        keys: keys of the chips.
         params: trained parameters, those of the network by default.
-        mesh: devices that share the chips.
+        mesh: accelerators that share the chips.
     """
     reference = jax.jit(network.work.apply)(network.work.params, inputs)
     shared = hardware, layers, params, inputs, reference, times

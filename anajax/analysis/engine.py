@@ -1,8 +1,8 @@
 """The engine of all studies: a metric over points x chips x times, as far as needed.
 
-A study brings points and a function of one chip, such as `AnalogNetwork.point` handed
-to `one_chip`. Calls of the compiled program have one size; what is known after each
-call is a `Tally`, which can be saved and gone on with.
+A study provides points and a function of one chip, such as `AnalogNetwork.point` passed
+to `one_chip`. Calls of the compiled function have one size; the results after each call
+are a `Tally`, which can be saved and continued.
 """
 
 import dataclasses
@@ -18,16 +18,16 @@ from anajax.analysis.points import calls_of, in_one_call
 
 Arrays = dict[str, np.ndarray]
 MEASURES = ("metric", "loss", "weight_rms_error")
-"""What is known of every chip at every time, means over items."""
+"""What is measured for every chip at every time, as means over items."""
 EVERY = 5
-"""Chips between two looks at the standard error."""
+"""Number of chips between two checks of the standard error."""
 
 
 class Kept(Protocol):
-    """What outlives the process of a measurement that is not done."""
+    """Storage for a measurement that outlives its process."""
 
     def load_arrays(self) -> Arrays:
-        """Arrays that were saved last, or none."""
+        """The arrays that were saved last, or none."""
         ...
 
     def save_arrays(self, values: Mapping[str, Any]) -> None:
@@ -37,32 +37,32 @@ class Kept(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tally:
-    """What chips have given so far; NaN for chips that were not taken."""
+    """Results of the chips so far; NaN for chips not measured yet."""
 
     done: np.ndarray
-    """Which chips there are `[points chips]`."""
+    """Which chips are done `[points chips]`."""
     metric: np.ndarray
-    """`[points chips times]`, as all others of `MEASURES`."""
+    """`[points chips times]`, like all others of `MEASURES`."""
     loss: np.ndarray
-    """Divergence of the digital from the analog outputs."""
+    """Divergence of the analog outputs from the digital ones."""
     weight_rms_error: np.ndarray
-    """Root mean square over all weights of (as they act - ideal) / w_max."""
+    """Root mean square over all weights of (effective - ideal) / w_max."""
     item_sum: np.ndarray
-    """Metric of each item `[points times items]`, the sum over chips one by one: the
-    same bits however chips are cut."""
+    """Metric of each item `[points times items]`, summed chip by chip: the result is
+    bit-identical for any chunks."""
     loss_sum: np.ndarray
-    """The same of the loss."""
+    """The same for the loss."""
     subset_metric: np.ndarray
     """`[subsets points chips times]`, the mean over the items of a subset."""
 
     @classmethod
     def empty(cls, shape: tuple[int, int, int], items: int, subsets: int) -> "Tally":
-        """Nothing of any chip.
+        """A tally without results.
 
         Args:
-            shape: points, chips, times.
-            items: how many.
-            subsets: how many.
+            shape: numbers of points, chips and times.
+            items: number of items.
+            subsets: number of subsets.
         """
         points, chips, times = shape
         return cls(
@@ -75,24 +75,24 @@ class Tally:
 
     @property
     def taken(self) -> np.ndarray:
-        """How many chips of each point there are `[points]`."""
+        """Number of chips measured at each point `[points]`."""
         return self.done.sum(1)
 
     @property
     def item_metric(self) -> np.ndarray:
-        """`[points times items]`, the mean over chips."""
+        """`[points times items]`, averaged over chips."""
         return self._of_items(self.item_sum)
 
     @property
     def item_loss(self) -> np.ndarray:
-        """The same of the loss."""
+        """The same for the loss."""
         return self._of_items(self.loss_sum)
 
     def _of_items(self, total: np.ndarray) -> np.ndarray:
         return (total / self.taken[:, None, None]).astype(self.metric.dtype)
 
     def of(self, point: int) -> Arrays:
-        """What is known of a point: `MEASURES`, and of items and their subsets."""
+        """The results at a point: `MEASURES`, and those of items and subsets."""
         return {
             **{n: getattr(self, n)[point] for n in MEASURES},
             "item_metric": self.item_metric[point],
@@ -100,7 +100,7 @@ class Tally:
         }
 
     def add(self, p: int, c: int, one: Arrays, masks: list[np.ndarray]) -> None:
-        """Enter what a chip of a point gave: items `[times items]`, in place."""
+        """Add the result of a chip at a point: items `[times items]`, in place."""
         self.done[p, c] = True
         self.metric[p, c] = one["metric"].mean(-1)
         self.loss[p, c] = one["loss"].mean(-1)
@@ -111,26 +111,27 @@ class Tally:
             self.subset_metric[s, p, c] = one["metric"][:, mask].mean(-1)
 
     def error(self, p: int, chips: int) -> float:
-        """Largest standard error over times of a point's first chips."""
+        """Largest standard error over times, for the first chips of a point."""
         some = self.metric[p, :chips].astype(float)
         return float(np.max(some.std(0, ddof=1)) / np.sqrt(chips))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Engine:
-    """How chips are measured: how many at once, on which devices, and when enough."""
+    """How chips are measured: how many at once, where, and when to stop."""
 
     chunk: int = 1
-    """Chips at once (vmapped) on each device, of any points: bounds the memory."""
+    """Chips at once (vmapped) on each accelerator, from any points: limits the memory.
+    """
     mesh: Mesh | None = None
-    """Devices that share the chips."""
+    """Accelerators that share the chips."""
     stop_at_se: float | None = None
-    """Standard error of the metric at which a point takes no more chips."""
+    """Standard error of the metric at which no more chips are measured at a point."""
     every: int = EVERY
-    """Chips between two looks at it."""
+    """Number of chips between two checks of it."""
     host: Callable[[PRNGKey, PyTree], Arrays] | None = None
-    """`host(keys, shared)` in place of the function of one point, where one program
-    would not hold a chip."""
+    """`host(keys, shared)`, used instead of the function of one point if a single
+    compiled function cannot hold a chip."""
 
     def measure(
         self,
@@ -146,22 +147,23 @@ class Engine:
         kept: Kept | None = None,
         notify: Callable[[Tally], None] = lambda tally: None,
     ) -> Tally:
-        """What chips give at points.
+        """Results of chips at points.
 
         Args:
-            function: `function((point, key), shared)` gives `metric` and `loss`
-                `[times items]` and `weight_rms_error` `[times]`, all of them perhaps
-                filled up; equal functions share a trace.
+            function: `function((point, key), shared)` gives `metric` and `loss` `[times
+                items]` and `weight_rms_error` `[times]`, possibly padded; equal
+                functions share a trace.
             points: pytree of arrays `[points ...]`.
-            keys: of the chips `[chips]`, the same for all points, or `[points chips]`.
-            shared: what all points have in common; on the mesh, if there is one.
-            times: how many count.
-            items: how many count.
+            keys: keys of the chips `[chips]`, the same for all points, or `[points
+                chips]`.
+            shared: data common to all points; on the mesh, if there is one.
+            times: number of valid times.
+            items: number of valid items.
             subsets: items `bool [items]` by name.
-            whole: `whole(outputs) -> [chips times items]` of a function that gives
-                `outputs` `[times items ...]` in place of `metric`.
-            kept: where a tally is saved, and taken up from.
-            notify: told of every call.
+            whole: `whole(outputs) -> [chips times items]`, for a function that returns
+                `outputs` `[times items ...]` instead of `metric`.
+            kept: storage from which a tally is loaded and where it is saved.
+            notify: called at every call.
         """
         masks = [np.asarray(mask, bool) for mask in (subsets or {}).values()]
         count, chips = len(jax.tree.leaves(points)[0]), keys.shape[-1]

@@ -1,7 +1,7 @@
-"""A network on R chips at T times: one trace, memory bounded by chips in a chunk.
+"""A network on many chips at many times: one trace, memory limited by the chunk.
 
-What one chip gives stands in `one_chip`, for every study. Numbers of chips and of
-times share a trace; on a mesh every device has chips of its own.
+The simulation of one chip is in `one_chip`, for every study. Different numbers of chips
+and times share a trace; on a mesh, every accelerator has its own chips.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,17 +28,17 @@ from anajax.mapping.strategy import Normalize, check_layers, check_strategy
 
 Metric = Callable[..., JArray]
 """`metric(params)`: one number, or one per item, for a network with these weights. A
-`jax.tree_util.Partial` hands over its data as arguments, which `place` can cut. One
-with noise of its own, such as that of products, is `metric(params, key)`."""
+`jax.tree_util.Partial` passes its data as arguments, which `place` can split. A metric
+with its own noise, such as that of products, is `metric(params, key)`."""
 BUDGET = 2.0**30
-"""Bytes for the cells of the chips at once, beyond which they are drawn again."""
+"""Bytes for the cells of simultaneous chips, above which cells are drawn again."""
 HELD = 3
-"""Numbers that a cell is taken to hold beside its target."""
+"""Estimated numbers per cell in addition to its target."""
 
 
 @pytree
 class Evaluation:
-    """What was measured on every chip at every time.
+    """Measurements on every chip at every time.
 
     Example:
         >>> def metric(params):
@@ -79,40 +79,42 @@ def evaluate(
 ) -> Evaluation:
     """Program every chip once, read it at all times, and measure the network.
 
-    On a mesh a chip has the same draws; the metric and drift compensation may differ
-    by rounding where `parts` of the mesh share sums.
+    On a mesh, a chip has the same draws; the metric and drift compensation may differ
+    by rounding if sums are split over `parts` of the mesh.
 
     Args:
-        metric: function of the parameters, jittable; closes over data and model.
-        params: pytree of trained weights; what is no array in it (functions, words)
-            reaches the metric as it is.
+        metric: jittable function of the parameters; contains the data and the model.
+        params: pytree of trained weights; other leaves (functions, strings) are passed
+            to the metric unchanged.
         device: the device model.
-        strategy: one for all weights, one per path, or targets already chosen: the
-            layers of `chip.encode_weights` or `optimize_targets`.
+        strategy: one for all weights, one per path, or chosen targets: the layers from
+            `chip.encode_weights` or `optimize_targets`.
         times: seconds since the first read, increasing.
-        chips: how many chips, or the indices of chips; chip 7 of 8 is chip 7 of 64.
+        chips: number of chips, or indices of chips; chip 7 of 8 is the same as chip 7
+            of 64.
         key: key of the study.
-        chunk: chips at once (vmapped) on each device; 1 is fastest on a CPU.
+        chunk: chips at once (vmapped) on each accelerator; 1 is fastest on a CPU.
         select: which leaves are weights.
         scope: the weights that share one drift compensation factor.
         recalibrate: seconds at which the factors are measured, held until the next;
-            None for measuring them in each read-out.
-        keyed: whether the metric takes a key, a fresh one for each chip and time.
-        through: what wires make of the conductances; keep one object for one trace.
-        mesh: from `sharding.make_mesh`: its devices share chips, weights and items.
-            In several processes all call this, and all have the result.
-        normalize: whose largest |weight| fills the range, see `mapping.normalized`;
-            layers already chosen have their own.
-        layout: what axes are, where names and shapes do not tell, see `chip.table`.
+            None to measure them in each read-out.
+        keyed: whether the metric takes a key, a new one for each chip and time.
+        through: effect of wire resistance; pass the same object to share a trace.
+        mesh: from `sharding.make_mesh`: its accelerators share chips, weights and
+            items. With several processes, all call this, and all get the result.
+        normalize: which weights share a full scale, see `mapping.normalized`; chosen
+            layers have their own.
+        layout: meaning of axes that names and shapes leave open, see `chip.table`.
         extrapolate: whether times may lie outside what the device's source covers.
-        budget: bytes for cells. Those of larger chips are not kept: at each time they
-            are drawn again, layer by layer, from their key (equal to rounding), one
-            chip after the other. They are kept where `recalibrate` or `mesh` is given.
+        budget: bytes for cells. If chips need more, their cells are not kept: they are
+            drawn again at each time, layer by layer, from their key (equal up to
+            rounding), one chip after the other. With `recalibrate` or `mesh`, cells are
+            always kept.
 
     Raises:
-        ValueError: if times, chips or weights are out of range, an axis that counts is
-            not known, the targets are not for this device, or the metric is no function
-            of jax arrays.
+        ValueError: if times, chips or weights are out of range, the meaning of an axis
+            that matters is unknown, the targets are not for this device, or the metric
+            is not a function of jax arrays.
 
     Example:
         >>> def metric(params):
@@ -205,7 +207,7 @@ def bytes_of_cells(
     ideal: Mapping[str, JArray],
     strategy: chip.Strategies | Mapping[str, chip.LayerProgram],
 ) -> float:
-    """What the cells of a chip take: their targets and `HELD` numbers each."""
+    """Memory of the cells of a chip: their targets and `HELD` numbers each."""
 
     def devices(path: str) -> int:
         own = strategy.get(path) if isinstance(strategy, Mapping) else strategy
@@ -218,7 +220,7 @@ def bytes_of_cells(
 
 
 def as_times(times: Sequence[float] | None) -> JArray | None:
-    """Seconds as an array, where there are any."""
+    """Seconds as an array, or None."""
     return None if times is None else jnp.asarray(times, float)
 
 

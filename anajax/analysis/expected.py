@@ -1,4 +1,4 @@
-"""Expected weight errors of a network by exact moments, one trace for all tables."""
+"""Expected weight errors of a network from exact moments, one trace for all tables."""
 
 import dataclasses
 import functools
@@ -33,12 +33,12 @@ from anajax.programming.end_to_end.task import layer_moments
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExpectedError:
-    """Weight errors of tables on a network by exact moments, without samples."""
+    """Weight errors of a network under tables, from exact moments, without samples."""
 
     params: PyTree
     """Parameters of the network."""
     layouts: Mapping[str, Layout]
-    """Which of them are weights, by path, and what their axes are."""
+    """Layout of each weight, by path."""
     device: Device
     times: np.ndarray
     """Seconds."""
@@ -47,7 +47,7 @@ class ExpectedError:
     recalibrate: Array | None = None
     """Seconds at which drift compensation is measured; None for every read-out."""
     importance: Mapping[str, Array] | None = None
-    """What squared errors of weights are weighed by, in densities."""
+    """Weights of squared weight errors, in densities."""
 
     def __post_init__(self) -> None:
         checks.words(self)
@@ -55,7 +55,7 @@ class ExpectedError:
     def __call__(self, strategy: Strategies) -> np.ndarray:
         """Expected rms weight error `[times]` (fraction of w_max), without samples.
 
-        All weights count alike, whatever their importance.
+        All weights are weighted equally, whatever their importance.
         """
         if self.importance is not None:
             alike = dataclasses.replace(self, importance=None)
@@ -73,25 +73,25 @@ class ExpectedError:
         return (square / sum(w.size for w in self._weights.values())) ** 0.5
 
     def of_layer(self, path: str, strategy: Strategy) -> np.ndarray:
-        """The sum of squared errors of a layer's weights `[times]`, in its w_max."""
+        """The sum of squared errors of a layer's weights `[times]`, in w_max^2."""
         total = float(np.sum(self._squares[path]))
         return total * np.asarray(self._error(strategy, self.density(path)))
 
     def size(self, path: str) -> int:
-        """How many weights a layer has."""
+        """Number of weights of a layer."""
         return self._weights[path].size
 
     def least(self, given: list[Strategy], density: WeightDensity) -> Array:
-        """The least squared error `[times]` that any of some strategies has."""
+        """The lowest squared error `[times]` among some strategies."""
         args = density, self.compensation
         errors = [table_error(self._table, uniform(s), *args).mse for s in given]
         return jnp.min(jnp.stack(errors), axis=0)
 
     def density(self, *paths: str) -> WeightDensity:
-        """The density of normalized weights; errors count in w_max of a layer.
+        """The density of normalized weights; errors are relative to w_max of a layer.
 
         Args:
-            paths: of the layers; all by default.
+            paths: paths of the layers; all by default.
         """
         paths = paths or tuple(self._weights)
         given = self.importance or dict.fromkeys(paths, 1.0)
@@ -142,20 +142,21 @@ class ExpectedError:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OutputError(ExpectedError):
-    """Errors of the layers' outputs, each relative to the layer's mean squared output.
+    """Output errors of the layers, each relative to its mean squared output.
 
-    From second moments of the inputs on calibration data, see `output_density`.
+    Computed from second moments of calibration inputs, see `output_density`.
     """
 
     moments: Mapping[str, Array]
-    """By path, mean of x x' of its inputs, from `transformation.second_moments`."""
+    """By path, mean of x x' of the layer's inputs, from
+    `transformation.second_moments`."""
     share: Mapping[str, float] | None = None
-    """What the relative error of each layer counts; all alike by default."""
+    """Weight of the relative error of each layer; equal by default."""
     columns: int | None = 128
-    """Most columns of a matrix to look at."""
+    """Most columns of a matrix to use."""
 
     def __call__(self, strategy: Strategies) -> np.ndarray:
-        """Expected relative rms error of outputs `[times]`, the mean over layers."""
+        """Expected relative rms error of outputs `[times]`, averaged over layers."""
         paths = list(self.layouts)
         if isinstance(strategy, Strategy):
             strategy = dict.fromkeys(paths, strategy)
@@ -164,12 +165,12 @@ class OutputError(ExpectedError):
         return np.sqrt(sum(found.values()) / sum(given[p] for p in paths))
 
     def of_layer(self, path: str, strategy: Strategy) -> np.ndarray:
-        """The relative squared error of a layer's outputs `[times]`, by its share."""
+        """The relative squared error of a layer's outputs `[times]`, weighted."""
         count = 1.0 if self.share is None else self.share[path]
         return count * np.asarray(self._error(strategy, self.density(path)))
 
     def density(self, *paths: str) -> WeightDensity:
-        """The density of layers, in the mean of their relative errors."""
+        """The density of layers, for the mean of their relative errors."""
         paths = paths or tuple(self.layouts)
         for path in paths:
             if path not in self._known:
@@ -183,11 +184,11 @@ class OutputError(ExpectedError):
         )
 
     def by_loss(self, fisher: Mapping[str, Array]) -> "OutputError":
-        """The same with a share for each layer that makes their sum a loss.
+        """The same, with layer weights that make the sum an estimate of the loss.
 
-        To second order, half the Fisher information times the squared error of each
-        weight is the divergence of the network's outputs; noise of a layer's weights
-        so tells what its relative error counts.
+        To second order, the divergence of the network's outputs is half the Fisher
+        information times the squared error of each weight; this determines the weight
+        of each layer's relative error.
 
         Args:
             fisher: by path, from `anajax.fisher_information` (in 1 / w_max^2).
@@ -229,9 +230,9 @@ def targets(
     normalize: Normalize,
     layouts: Mapping[str, Layout],
 ) -> dict[str, chip.LayerProgram]:
-    """Targets of these weights, on four devices a weight or more: unused ones count 0.
+    """Targets of these weights, on four or more devices per weight; unused weigh 0.
 
-    One and two pairs then share a trace, and the draws of the devices that both use.
+    Then one and two pairs share a trace, and the draws of the devices that both use.
     """
     checks.word("normalize", normalize, Normalize)
     check_strategy(strategy, device)
@@ -276,9 +277,9 @@ def _encode(
 
 
 def uniform(strategy: Strategy) -> Strategy:
-    """The same strategy, without a name and on as many knots as most have: one trace.
+    """The same strategy without a name and with a common number of knots: one trace.
 
-    Beyond the last knot targets are held anyway, so that more knots there are exact.
+    Beyond the last knot targets are constant, so that additional knots there are exact.
     """
     missing = max(0, _KNOTS - strategy.knots.shape[0])
     beyond = strategy.knots[-1] + np.arange(1, missing + 1)

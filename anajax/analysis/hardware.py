@@ -1,8 +1,8 @@
-"""The hardware of a study: its periphery, all its numbers, imperfections by name.
+"""The hardware of a study: its periphery, its numbers, its imperfections by name.
 
-A `Periphery` says what stands around the arrays of a network. A `Hardware` record holds
-every number that sensitivity studies and sweeps change, as array leaves: hardware that
-differs in numbers alone shares a trace.
+A `Periphery` describes converters, noise and wires around the arrays of a network. A
+`Hardware` record holds every number that sensitivity studies and sweeps change, as
+array leaves: hardware that differs only in numbers shares a trace.
 """
 
 import dataclasses
@@ -32,11 +32,11 @@ class Hardware:
     """Devices, the periphery of every layer, and wires."""
 
     device: Device
-    """The device model, perhaps with faults."""
+    """The device model, possibly with faults."""
     ios: Any
-    """Periphery `IO` by path of the layer; empty where products are ideal."""
+    """Periphery `IO` by path of the layer; empty if products are ideal."""
     wires: Wires | None
-    """Resistance of the lines; none where there is none."""
+    """Resistance of the wires, or none."""
 
 
 def bare(device: Device) -> Device:
@@ -48,27 +48,28 @@ def bare(device: Device) -> Device:
 class Periphery:
     """Converters, noise and wires at the tiles of every layer.
 
-    Input and ADC ranges are those that the trained network calls for on its calibration
-    inputs, where `inputs` and `outputs` are the shares that must fit. A few inputs of
-    another scale (the energy of speech) leave all others few steps of a DAC: 0.999.
+    Input and ADC ranges are calibrated for the trained network on its calibration
+    inputs; `inputs` and `outputs` are the fractions that must fit. If a few inputs are
+    much larger than the others (such as the energy of speech), use 0.999, or the others
+    get few steps of a DAC.
     """
 
     dac_bits: float | None = option(None, "2 to 24 bits, or null", least=2, most=24)
     adc_bits: float | None = option(None, "2 to 24 bits, or null", least=2, most=24)
     output_noise: float = option(
-        0.0, "sd of 0 or more, in the largest weight at full input", least=0
+        0.0, "sd of 0 or more, in units of the largest weight at full input", least=0
     )
-    """Standard deviation, in the largest weight at full input."""
+    """Standard deviation, in units of the largest weight at full input."""
     wires: float = option(0.0, "a resistance of 0 Ohm or more per segment", least=0)
     """Ohm per segment."""
-    inputs: float = option(1.0, "a share above 0, at most 1", above=0, most=1)
-    outputs: float = option(1.0, "a share above 0, at most 1", above=0, most=1)
+    inputs: float = option(1.0, "a fraction above 0, at most 1", above=0, most=1)
+    outputs: float = option(1.0, "a fraction above 0, at most 1", above=0, most=1)
     rows: int | None = option(512, "1 line or more, or null for no limit", least=1)
     columns: int | None = option(512, "1 line or more, or null for no limit", least=1)
 
     @property
     def structure(self) -> tuple[Any, ...]:
-        """What is not a number that may change within one trace."""
+        """Everything except the numbers that may change within one trace."""
         kinds = self.dac_bits is None, self.adc_bits is None
         there = bool(self.output_noise), bool(self.wires)
         return *kinds, *there, self.rows, self.columns, self.inputs, self.outputs
@@ -79,11 +80,11 @@ class Periphery:
         return TileRule(rows=self.rows, columns=self.columns)
 
     def resistance(self) -> Wires | None:
-        """The wires, where there are any."""
+        """The wire resistance, or none."""
         return Wires(row=self.wires, column=self.wires) if self.wires else None
 
     def io(self) -> IO | None:
-        """The periphery to calibrate, fine and without noise; none if it is ideal."""
+        """The periphery for calibration: fine steps, no noise; None if it is ideal."""
         if self.dac_bits is None and self.adc_bits is None and not self.output_noise:
             return None
         parts: dict[str, Any] = {"scaling": ConstantScale(value=1.0)}
@@ -98,8 +99,8 @@ class Periphery:
         """The periphery of every layer from its calibrated one.
 
         Args:
-            ios: by path of the weight, with ranges that were calibrated.
-            units: of output noise, by path: what a normalized weight of 1 is.
+            ios: calibrated peripheries, by path of the weight.
+            units: unit of output noise, by path: the value of a normalized weight of 1.
         """
         return {path: self._finish(io, units[path]) for path, io in ios.items()}
 
@@ -119,14 +120,14 @@ _FINE = 16
 
 
 class NonIdeality(NamedTuple):
-    """One thing that is not ideal, as studies speak of it."""
+    """One non-ideality, as used in studies."""
 
     name: str
-    """The key in configs."""
+    """Key in configs."""
     title: str
-    """In figures."""
+    """Title in figures."""
     unit: str
-    """Of the value that a factor multiplies."""
+    """Unit of the value that a factor multiplies."""
 
 
 NON_IDEALITIES = {
@@ -146,19 +147,20 @@ NON_IDEALITIES = {
         NonIdeality("wires", "wire resistance", "Ω per segment"),
     )
 }
-"""What factors can multiply, by name. A factor on a converter's step of 2 is one bit
+"""What factors can multiply, by name. A factor of 2 on a converter's step means one bit
 less."""
 NOISE = ("programming", "drift_mean", "drift_spread", "read")
 FAULTS = ("stuck_low", "stuck_high", "dead_rows", "dead_columns")
 
 
 def impair(hardware: Hardware, factors: Factors) -> Hardware:
-    """The hardware with its imperfections multiplied; the others stay.
+    """The hardware with some imperfections multiplied by factors.
 
     Args:
-        hardware: where the factors start from.
-        factors: by name of `NON_IDEALITIES`, numbers or traced; one name that the
-            hardware does not have changes nothing. Fractions of faults are held at 1.
+        hardware: the unscaled hardware.
+        factors: by name of `NON_IDEALITIES`, numbers or traced; a name that the
+            hardware does not have changes nothing. Fractions of faults are limited to
+            1.
     """
     unknown = sorted(set(factors) - set(NON_IDEALITIES))
     if unknown:
@@ -194,7 +196,7 @@ def _impair_io(io: IO, factors: Factors) -> IO:
 
 
 def present(hardware: Hardware) -> list[str]:
-    """Names of the imperfections that the hardware has: those whose value is not 0."""
+    """Names of the imperfections of the hardware: those with a value other than 0."""
     slots = {
         "programming": (hardware.device.programming, "scale"),
         "drift_mean": (hardware.device.drift, "mean_scale"),
@@ -213,13 +215,13 @@ def present(hardware: Hardware) -> list[str]:
 
 
 def value(hardware: Hardware, name: str, factor: float, w_max: float) -> float:
-    """What a factor makes of an imperfection, in the unit of its `NonIdeality`.
+    """An imperfection times a factor, in the unit of its `NonIdeality`.
 
     Args:
-        hardware: where the factor starts from.
-        name: of the imperfection.
-        factor: on it.
-        w_max: largest weight of the first layer, which its output noise counts in.
+        hardware: the unscaled hardware.
+        name: name of the imperfection.
+        factor: factor on it.
+        w_max: largest weight of the first layer, the unit of its output noise.
     """
     if name in NOISE:
         return factor
@@ -237,7 +239,7 @@ def value(hardware: Hardware, name: str, factor: float, w_max: float) -> float:
 def without_periphery(io: IO) -> IO:
     """The same structure, with numbers that leave a product digital.
 
-    Bounds are a thousand times as wide, steps finer than a float resolves, noise 0.
+    Bounds are a thousand times wider, steps finer than float precision, noise 0.
     """
 
     def fine(converter: Any) -> Any:

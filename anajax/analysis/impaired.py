@@ -1,4 +1,4 @@
-"""What one chip gives at points of hardware that varies, for `engine.Engine`.
+"""Results of one chip at points of varying hardware, for `engine.Engine`.
 
 Equal networks share a trace, whatever the numbers of a point are.
 """
@@ -18,11 +18,11 @@ from anajax.analysis.point import one_chip
 
 @dataclasses.dataclass(frozen=True)
 class ImpairedModel:
-    """One chip of all points of a study: `numbers` makes them.
+    """One chip of all points of a study; points are made by `numbers`.
 
-    A point is [factors of all `NON_IDEALITIES`, 1 for each layer that is analog and 0
-    for others]; what points share is (layers, parameters, items, hardware,
-    times, recalibrations), with None for the parameters of the network as given.
+    A point is [factors of all `NON_IDEALITIES`, then 1 for each analog layer and 0 for
+    each digital one]. Shared by all points are (layers, parameters, items, hardware,
+    times, recalibrations), with None for the unchanged parameters of the network.
     """
 
     network: AnalogNetwork
@@ -51,7 +51,7 @@ def numbers(
     """Points of `ImpairedModel`.
 
     Args:
-        layers: how many the network has.
+        layers: number of layers of the network.
         factors: of some imperfections, `[points]` each; 1 for the others.
         analog: booleans `[points layers]`; all layers by default.
     """
@@ -66,10 +66,10 @@ def numbers(
 
 @dataclasses.dataclass(frozen=True)
 class VariantModel:
-    """One chip of a variant: of (index of the variant, of its layers), and a key.
+    """One chip of a variant: of (index of the variant, index of its layers), and a key.
 
-    What points share is (stacked hardware, layers with parameters, times and
-    recalibrations; items); None stands for the parameters of the network as given.
+    Shared by all points are (stacked hardware, layers with parameters, times and
+    recalibrations; items); None stands for the unchanged parameters of the network.
     Equal networks share a trace.
     """
 
@@ -100,13 +100,13 @@ def grow(
     factors: Sequence[float],
     gap: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Losses `[factors chips]` at growing factors, as far as they matter.
+    """Losses `[factors chips]` at increasing factors, as far as needed.
 
-    Stops after two factors whose mean loss is above `gap` by three standard errors.
+    Stops after two factors with a mean loss above `gap` by three standard errors.
 
     Args:
-        lost: of a factor, the loss of each chip, NaN for those that were not needed,
-            and its standard error over items.
+        lost: for a factor, the loss of each chip, NaN for those not needed, and its
+            standard error over items.
         factors: increasing.
         gap: largest accepted mean loss.
 
@@ -130,14 +130,14 @@ def grow(
 def greedy_order(
     measure: Callable[[np.ndarray, int], dict[str, np.ndarray]], count: int
 ) -> tuple[list[int], dict[str, np.ndarray]]:
-    """The order to keep layers digital in, greedily by the mean loss.
+    """The order in which layers are made digital, greedily by the mean loss.
 
-    From all layers analog on, the layer joins the digital ones whose step to digital
-    leaves the least mean loss, given those that are digital already.
+    Starting with all layers analog, the next layer is the one that, if made digital,
+    leaves the lowest mean loss, given those that are digital already.
 
     Args:
         measure: `measure(masks, step)` gives `metric` and `loss` `[masks chips]`.
-        count: of layers.
+        count: number of layers.
 
     Returns:
         Indices of layers in order; `metric` and `loss` `[count + 1, chips]` with the

@@ -1,9 +1,8 @@
-"""Metrics: of each item, or of all items together, told item by item.
+"""Metrics per item, and metrics of all items together, such as an F1 score.
 
-What an item adds to a metric of all of them, such as an F1 score, is known by leaving
-it out (the jackknife): values whose mean is the metric, and whose standard error over
-items is that of the metric. Differences of two networks on the same items are then
-paired, as those of an accuracy are.
+The jackknife splits a metric of all items into one value per item, by leaving items
+out: the mean of the values is the metric, and their standard error is its standard
+error. Two networks can then be compared item by item, as with an accuracy.
 """
 
 import dataclasses
@@ -18,12 +17,12 @@ from anajax._core import checks
 from anajax._core.types import Array
 
 IGNORE = -1
-"""Label of a position that the metric leaves out (warm-up of a language model)."""
+"""Label of positions that the metric ignores (warm-up of a language model)."""
 Better = Literal["higher", "lower"]
-"""Which values of a metric are better."""
+"""Whether higher or lower values of a metric are better."""
 GROUPS = 40
-"""Groups of items that are left out in turn; each item by itself where there are no
-more. The standard error is known to one part in sqrt(2 (GROUPS - 1)), 11 %."""
+"""Number of groups of items that are left out in turn; with fewer items, each item is a
+group. The relative error of the standard error is 1 / sqrt(2 (GROUPS - 1)), 11 %."""
 
 
 def correct(logits: Array, y: Array) -> Array:
@@ -32,11 +31,11 @@ def correct(logits: Array, y: Array) -> Array:
 
 
 def cross_entropy(logits: Array, y: Array) -> Array:
-    """Cross-entropy `[n]` in nats, the mean over the scored positions of an item.
+    """Cross-entropy `[n]` in nats, averaged over the scored positions of an item.
 
     Args:
         logits: `[n classes]` or `[n time classes]`.
-        y: labels `[n]` or `[n time]`; positions with label `IGNORE` do not count.
+        y: labels `[n]` or `[n time]`; positions with label `IGNORE` are not scored.
     """
     scored = y != IGNORE
     log_p = jax.nn.log_softmax(logits, axis=-1)
@@ -48,7 +47,7 @@ def cross_entropy(logits: Array, y: Array) -> Array:
 
 
 def bits_per_character(logits: Array, y: Array) -> Array:
-    """Cross-entropy `[n]` in bits, the mean over the scored characters of an item."""
+    """Cross-entropy `[n]` in bits, averaged over the scored characters of an item."""
     return cross_entropy(logits, y) / np.log(2).astype(logits.dtype)
 
 
@@ -77,7 +76,7 @@ class Metric:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What a workload holds of it."""
+        """The fields of a workload for this metric."""
         about = {"metric": self.name, "metric_fn": self.function}
         return about | {"better": self.better, "unit": self.unit}
 
@@ -99,23 +98,24 @@ METRICS = {
 
 
 def item_values(metric: Callable[[Any, Any], Any], outputs: Any, y: Any) -> np.ndarray:
-    """A metric `[n]` of each item: of its own, or its part in one of all items.
+    """One value of a metric per item `[n]`.
 
-    With `t` the metric, `t_g` the one without group `g` of `G` and `m` the mean of
-    `t_g` over items, an item of group `g` has `t + sqrt((G - 1)(n - 1)) (m - t_g)`; a
-    metric that is a mean over few items gives back what it is the mean of. Efron and
+    A metric that returns `[n]` is returned as it is. Otherwise, with `t` the metric,
+    `t_g` the metric without group `g` of `G`, and `m` the mean of `t_g` over items, an
+    item of group `g` gets `t + sqrt((G - 1)(n - 1)) (m - t_g)`. If the metric is a mean
+    over at most `GROUPS` items, these are the values it averages. Efron and
     Tibshirani, An Introduction to the Bootstrap (1993), eq. 11.5, for groups.
 
     Args:
-        metric: `metric(outputs, y)`, one number, or `[n]`; called on the host.
-        outputs: of the network `[n ...]`.
+        metric: `metric(outputs, y)`, returns one number or `[n]`; runs on the host.
+        outputs: outputs of the network `[n ...]`.
         y: labels `[n ...]`.
 
     Returns:
-        In double precision.
+        The values, in double precision.
 
     Raises:
-        ValueError: if it gives something else.
+        ValueError: if the metric returns anything else.
     """
     outputs, y = np.asarray(outputs), np.asarray(y)
     n = len(y)
@@ -134,12 +134,12 @@ def item_values(metric: Callable[[Any, Any], Any], outputs: Any, y: Any) -> np.n
 def of_outputs(
     metric: Callable[[Any, Any], Any], y: Any, count: int
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """What `Engine.measure` makes of outputs `[chips times n ...]`: `[chips times n]`.
+    """Function from outputs `[chips times n ...]` to values per item `[chips times n]`.
 
     Args:
         metric: as in `item_values`.
         y: labels in batches `[batches items ...]`.
-        count: how many of them count, the first ones.
+        count: number of valid items, the first ones.
     """
     first = np.asarray(y).reshape(-1, *y.shape[2:])[:count]
 
@@ -153,10 +153,10 @@ def of_outputs(
 def numbers_of(
     metric: Callable[[Any, Any], Any], outputs: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
-    """What a metric gives, one number or `[n]`.
+    """The result of a metric: one number, or `[n]`.
 
     Raises:
-        ValueError: if it gives something else.
+        ValueError: if the metric returns anything else.
     """
     found = np.asarray(metric(outputs, y))
     real = np.issubdtype(found.dtype, np.number) or found.dtype == bool

@@ -1,6 +1,6 @@
-"""A network on hardware: how it is called there, and its metric in batches.
+"""A network on hardware: how it is called, and its metric in batches.
 
-With an ideal periphery it gives what `evaluate` gives. Networks that are equal in
+With an ideal periphery, it gives the same results as `evaluate`. Networks with the same
 structure share a trace: the numbers of their hardware are arguments.
 """
 
@@ -43,9 +43,9 @@ from anajax.transformation.on_chip import shifted
 from anajax.transformation.sites import Site, as_io
 
 NORM_INPUTS = 64
-"""Calibration inputs that batch norms are measured with."""
+"""Number of calibration inputs for measuring batch-norm statistics."""
 VECTORS = 4096
-"""Most input vectors of a product that ranges are found from."""
+"""Most input vectors of a product for finding ranges."""
 _DIVERGED = "Find the layer that diverged."
 IDEAL = Periphery()
 
@@ -55,25 +55,25 @@ class AnalogNetwork:
     """A network that can be put on hardware.
 
     Raises:
-        ValueError: if a word is not known, or there is no batch norm to measure; when
-            it is first used, if a layer cannot be converted.
+        ValueError: if a word is unknown, or there is no batch norm to measure; at first
+            use, if a layer cannot be converted.
     """
 
     work: Workload
     periphery: Periphery = IDEAL
-    """What products go through; they are digital where it is ideal and without wires,
-    and the network is not converted then."""
+    """Periphery of the products. If it is ideal and without wires, products are
+    digital, and the network is not converted."""
     scope: chip.Scope = "layer"
     """The weights that share one drift compensation factor."""
     norms: bool = False
-    """Whether batch norms are measured on the chip at every read-out."""
+    """Whether batch-norm statistics are measured on the chip at every read-out."""
     normalize: Normalize = "layer"
-    """Whose largest |weight| fills the range of conductances; columns that do are
-    scaled digitally behind their ADCs."""
+    """Which weights share a full scale; columns with their own scale are scaled
+    digitally after their ADCs."""
     raw: bool = False
-    """Whether products meet raw cells: read noise is fresh at each, and drift
-    compensation is measured through the converters, each weight by itself. Otherwise
-    the weights of a chip are read, compensated, and used as they are."""
+    """Whether products use individual cells: read noise is drawn for each product, and
+    drift compensation is measured through the converters, separately for each weight.
+    Otherwise the weights of a chip are read once, compensated, and then used."""
     _known: list = dataclasses.field(default_factory=list, init=False, repr=False)
     """Parameters, and what was calibrated for them."""
 
@@ -82,7 +82,7 @@ class AnalogNetwork:
         checks.word("normalize", self.normalize, Normalize)
         if self.raw and self.scope == "network":
             got, remedy = '"network"', "Each weight is measured by itself."
-            checks.fail("scope", "be one of weights for raw cells", got, remedy)
+            checks.fail("scope", "be of single weights for raw cells", got, remedy)
         model = self.work.model
         if self.norms and (model is None or not batch_norms(model)):
             checks.fail(
@@ -107,12 +107,12 @@ class AnalogNetwork:
 
     @property
     def converted(self) -> bool:
-        """Whether its products go through a periphery."""
+        """Whether its products have a periphery."""
         return self.periphery.io() is not None or bool(self.periphery.wires)
 
     @functools.cached_property
     def report(self) -> Report:
-        """Which parameters are weights and what their axes are, as products say."""
+        """Which parameters are weights, and their axes, as found in the products."""
         return self.function.report(self.work.params, self._one)
 
     @functools.cached_property
@@ -144,9 +144,9 @@ class AnalogNetwork:
     def at(
         self, ios: Mapping[str, IO], params: PyTree, key: PRNGKey | None
     ) -> Callable[..., JArray]:
-        """The network on this periphery with these weights.
+        """The network with this periphery and these weights.
 
-        It is called with a batch of inputs, and its number: that names its noise.
+        It is called with a batch of inputs and its number, which selects its noise.
         """
         ranges = {site: stacked(io) for site, io in ios.items()}
 
@@ -179,10 +179,11 @@ class AnalogNetwork:
 
     @functools.cached_property
     def learned(self) -> Apply:
-        """`apply(params, x)` of the network on a chip, as training sees it.
+        """`apply(params, x)` of the network on a chip, for training.
 
-        Behind its converters, with ranges that suit the digital network, without output
-        noise or wires; norms that are measured on the chip take what each batch gives.
+        With its converters, ranges calibrated on the digital network, and without
+        output noise or wires; batch norms measured on the chip use the statistics of
+        each batch.
         """
         quiet = dataclasses.replace(self.periphery, output_noise=0.0, wires=0.0)
         if quiet.io() is None:
@@ -204,8 +205,8 @@ class AnalogNetwork:
         """Hardware for the trained network.
 
         Args:
-            device: perhaps with faults; without its texts in the hardware.
-            periphery: of the same structure; that of the network by default.
+            device: possibly with faults; its texts are dropped in the hardware.
+            periphery: with the same structure; that of the network by default.
             params: trained parameters, those of the workload by default.
         """
         periphery = periphery or self.periphery
@@ -213,12 +214,12 @@ class AnalogNetwork:
         return Hardware(device=bare(device), ios=ios, wires=periphery.resistance())
 
     def ios(self, params: PyTree, periphery: Periphery | None = None) -> dict[str, IO]:
-        """Periphery by path of the kernel, its ranges set for trained parameters.
+        """Periphery by path of the kernel, with ranges calibrated for parameters.
 
         Args:
-            params: ranges are found once for one object: it takes a minute in large
+            params: ranges are found once per object, which takes a minute for large
                 networks.
-            periphery: of the same structure; that of the network by default.
+            periphery: with the same structure; that of the network by default.
         """
         known = [found for given, found in self._known if given is params]
         if not known:
@@ -265,7 +266,7 @@ class AnalogNetwork:
         return found.reshape(*share.shape[:-1], *found.shape[1:])
 
     def through(self, wires: Wires | None) -> chip.Through | None:
-        """What wires make of the conductances of a layer."""
+        """Effect of wire resistance on the conductances of a layer."""
         return None if wires is None else Partial(Wired(self), wires)
 
     # --- what is measured on a chip ---------------------------------------------------
@@ -281,10 +282,10 @@ class AnalogNetwork:
         return batched(*(v[:count] for v in every), size=self._size)
 
     def held_items(self, count: int) -> Items:
-        """The first of the inputs that were set aside; they share the trace of `items`.
+        """The first held-out inputs; they share the trace of `items`.
 
         Raises:
-            ValueError: if none were, see `set_aside`.
+            ValueError: if there are none, see `set_aside`.
         """
         work = self.work
         if work.held_x is None:
@@ -316,21 +317,21 @@ class AnalogNetwork:
         recalibrate: JArray | None = None,
         analog: Mapping[str, JArray] | None = None,
     ) -> Point:
-        """What is put on a chip; it gives `metric` and `loss` of each item.
+        """What is put on a chip; gives `metric` and `loss` of each item.
 
-        In place of a metric of all items it gives the `outputs`, see `of_outputs`.
+        For a metric of all items it returns the `outputs` instead, see `of_outputs`.
 
-        The loss is the divergence of the digital from the analog outputs.
+        The loss is the divergence of the analog outputs from the digital ones.
 
         Args:
-            hardware: what the network is on.
+            hardware: hardware of the network.
             layers: targets by path.
-            times: `filled` seconds.
-            items: that are judged.
+            times: seconds, padded by `filled`.
+            items: items to evaluate.
             params: trained parameters, those of the workload by default.
             recalibrate: seconds at which drift compensation is measured.
             analog: booleans by path, which layers are analog; all by default. The
-                others are exact, their draws are not used.
+                others are exact, and their draws are not used.
         """
         params = self.work.params if params is None else params
         ios = dict(hardware.ios)
@@ -357,7 +358,7 @@ class AnalogNetwork:
         """`metric(params, key)` of each item on a chip, or of all, for `evaluate`.
 
         Args:
-            params: trained parameters that the ranges of converters are to suit.
+            params: trained parameters that the converter ranges are calibrated for.
         """
         return Partial(_Metric(self), self.ios(params), self.items)
 

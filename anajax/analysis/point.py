@@ -1,4 +1,4 @@
-"""What one chip gives: a network on it at all times, whatever study asks."""
+"""One chip at one point of a study: its network at all times."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -23,17 +23,17 @@ from anajax.devices.base import Device
 
 @pytree
 class Items:
-    """Items in batches `[batches items ...]`, `filled` up."""
+    """Items in batches `[batches items ...]`, padded."""
 
     x: JArray
     y: JArray
     reference: JArray
     """Outputs of the digital network."""
     count: JArray
-    """How many batches count."""
+    """Number of valid batches."""
 
     def on(self, mesh: Mesh) -> "Items":
-        """The same on a mesh, the items of a batch cut among its parts."""
+        """The same on a mesh, with the items of a batch split over its parts."""
         return place(self, mesh, cut="items")
 
 
@@ -46,8 +46,8 @@ def batched(
         x: inputs `[n ...]`.
         y: labels `[n ...]`.
         reference: outputs of the digital network `[n ...]`.
-        size: of a batch.
-        least: batches that there are at least, those that count or not.
+        size: size of a batch.
+        least: smallest number of batches, padded if needed.
     """
     found = []
     for v in (in_batches(v, size) for v in (x, y, reference)):
@@ -61,40 +61,41 @@ def batched(
 
 @pytree
 class Point:
-    """What is put on chips, and what is measured there: numbers, but for `scope`."""
+    """What is put on chips, and what is measured there: numbers, except for `scope`."""
 
     measure: Partial
     """`measure(params, key)` gives arrays by name."""
     params: Arrays
     """The trained parameters."""
     ideal: dict[str, JArray]
-    """The weights among them, by path."""
+    """The trained weights among them, by path."""
     device: Device
     layers: dict[str, chip.LayerProgram] | dict[str, chip.Unwritten]
-    """Targets by path, or what makes them."""
+    """Targets by path, or the strategy for them."""
     times: Float[JArray, "times"]
-    """Seconds since the first read, `filled` up."""
+    """Seconds since the first read, padded by `filled`."""
     count: JArray
-    """How many of the times count."""
+    """Number of valid times."""
     recalibrate: Float[JArray, "recalibrations"] | None = None
-    """Times at which drift compensation is measured; at every read-out without."""
+    """Times at which drift compensation is measured; None for every read-out."""
     through: Partial | None = None
-    """What wires make of the conductances."""
+    """Effect of wire resistance on the conductances."""
     analog: dict[str, JArray] | None = None
-    """By path, which layers are analog; all without. The others are exact."""
+    """Which layers are analog, by path; None for all. The others are exact."""
     cells: Partial | None = None
-    """`cells(device, chip, params)` puts raw cells in products: an `AnalogChip`."""
+    """`cells(device, chip, params)` for products with individual cells: an
+    `AnalogChip`."""
     scope: chip.Scope = static(default="layer")
 
     def __post_init__(self) -> None:
         checks.word("scope", self.scope, chip.Scope)
 
     def on(self, mesh: Mesh, *, cut: Cut = "none") -> "Point":
-        """The same on all devices of a mesh: weights and targets are cut.
+        """The same on all accelerators of a mesh: weights and targets are split.
 
         Args:
             mesh: from `sharding.make_mesh`.
-            cut: how the data of the measure are.
+            cut: how the data of the measure are split.
         """
         large = {n: getattr(self, n) for n in ("params", "ideal", "layers")}
         rest = replace(self, measure=None, **dict.fromkeys(large))
@@ -108,11 +109,11 @@ def one_chip(point: Point, key: PRNGKey) -> dict[str, JArray]:
 
     Args:
         point: what is put on the chip.
-        key: of this chip.
+        key: key of this chip.
 
     Returns:
-        Arrays `[times ...]` by name: what `point.measure` gives, and
-        `weight_rms_error`; 0 where times only fill up.
+        Arrays `[times ...]` by name: the results of `point.measure`, and
+        `weight_rms_error`; 0 for padded times.
     """
     if point.cells is not None:
         return _raw_chip(point, key)
@@ -157,7 +158,7 @@ def drawn_again(index: JArray, point: Point, key: PRNGKey) -> dict[str, np.ndarr
 
 
 def drawn_chip(point: Point, key: PRNGKey) -> dict[str, np.ndarray]:
-    """What `one_chip` gives, `[times ...]`, with cells that are drawn again."""
+    """The result of `one_chip`, `[times ...]`, with cells that are drawn again."""
     what = point.device, point.layers, point.ideal
     how: Any = {"scope": point.scope, "through": point.through}
 
@@ -172,7 +173,7 @@ def drawn_chip(point: Point, key: PRNGKey) -> dict[str, np.ndarray]:
 
 
 def unwritten(point: Point) -> bool:
-    """Whether its targets are made when wanted, so that cells are to be drawn again."""
+    """Whether its targets are computed on demand, so that cells are drawn again."""
     return any(isinstance(v, chip.Unwritten) for v in point.layers.values())
 
 
@@ -200,12 +201,12 @@ def _raw_chip(point: Point, key: PRNGKey) -> dict[str, JArray]:
 
 
 def of_point(point: tuple[Any, PRNGKey], shared: Point) -> dict[str, JArray]:
-    """What a chip gives where all have the same on them, for `Engine.measure`."""
+    """The result of a chip if all chips hold the same, for `Engine.measure`."""
     return one_chip(shared, point[1])
 
 
 def drawn_of(keys: Iterable[PRNGKey], shared: Point) -> dict[str, np.ndarray]:
-    """What chips of these keys give, `[chips times ...]`, as `of_point` gives it."""
+    """The results of chips with these keys, `[chips times ...]`, as from `of_point`."""
     found = [drawn_chip(shared, key) for key in keys]
     return jax.tree.map(lambda *v: np.stack(v), *found)
 

@@ -1,4 +1,4 @@
-"""Functions over points and chips: one trace for any number, on a mesh or not."""
+"""Functions over points and chips: one trace for any number, with or without a mesh."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +16,7 @@ from anajax._core.types import PRNGKey, PyTree
 from anajax.analysis.sharding import CHIPS, place
 
 FILL = 4
-"""Times, and batches of items, are filled up to a multiple of so many."""
+"""Times and batches of items are padded to a multiple of this."""
 
 
 def chip_keys(key: PRNGKey, chips: JArray) -> PRNGKey:
@@ -25,14 +25,14 @@ def chip_keys(key: PRNGKey, chips: JArray) -> PRNGKey:
 
 
 def calls_of(count: int, chunk: int, mesh: Mesh | None) -> tuple[int, int]:
-    """Points at once on each device, and in one call of the compiled program.
+    """Points at once on each accelerator, and points per call of the compiled function.
 
-    A call is as large for any number of points that fills all devices.
+    A call has the same size for any number of points that fills all accelerators.
 
     Args:
-        count: of points.
-        chunk: points at once on each device, at most.
-        mesh: the devices; one without.
+        count: number of points.
+        chunk: most points at once on each accelerator.
+        mesh: the accelerators; one without.
     """
     devices = 1 if mesh is None else mesh.shape[CHIPS]
     chunk = min(chunk, -(-count // devices))
@@ -49,15 +49,15 @@ def over_points(
 ) -> PyTree:
     """`function(point, shared)` along the leading axis of `points`: one trace.
 
-    Calls have one size; the last is filled up with its last point. Numbers of points
-    that differ then share a trace.
+    Calls have one size; the last is padded with its last point. So different numbers of
+    points share a trace.
 
     Args:
-        function: of one point; equal functions share a trace.
+        function: function of one point; equal functions share a trace.
         points: pytree of arrays `[points ...]`.
-        shared: pytree of what all points have in common; on the mesh, if there is one.
-        chunk: points at once (vmapped) on each device, which bounds the memory.
-        mesh: devices that share the points.
+        shared: pytree of data common to all points; on the mesh, if there is one.
+        chunk: points at once (vmapped) on each accelerator, which limits the memory.
+        mesh: accelerators that share the points.
 
     Returns:
         The results as NumPy arrays `[points ...]`.
@@ -82,7 +82,7 @@ def in_one_call(
     chunk: int,
     mesh: Mesh | None,
 ) -> PyTree:
-    """`function(point, shared)` of as many points as all devices have at once."""
+    """`function(point, shared)` for as many points as all accelerators hold at once."""
     if mesh is not None:
         points = place(points, mesh)
     return _mapped(points, shared, function=function, chunk=chunk, mesh=mesh)
@@ -113,17 +113,17 @@ def _mapped(
 
 
 def filled(values: Float[JArray, "n ..."]) -> tuple[JArray, JArray]:
-    """Values up to a multiple of `FILL`, filled with the first; and how many count."""
+    """Values padded with the first to a multiple of `FILL`, and their number."""
     count, missing = len(values), -len(values) % FILL
     more = jnp.broadcast_to(values[:1], (missing, *values.shape[1:]))
     return jnp.concatenate([values, more]), jnp.asarray(count)
 
 
 def first_of(function: Callable[[Any], Any], arrays: PyTree, count: JArray) -> PyTree:
-    """`function` of the first `count` entries of `arrays`, a number that is traced.
+    """`function` on the first `count` entries of `arrays`; `count` may be traced.
 
     Returns:
-        Arrays as long as those given; the others are 0.
+        Arrays as long as the given ones; the other entries are 0.
     """
     compute = jax.jit(function)  # traced once, for its shapes and in the loop
 

@@ -1,9 +1,9 @@
-"""Chips on many devices: a mesh of `chips` x `parts`, and what lies where on it.
+"""Chips on many accelerators: a mesh of `chips` x `parts`, and the placement of arrays.
 
-Along `chips` every device has chips of its own; along `parts` the devices of one chip
-share its cells and the test items: arrays of weights are cut, so that a network that
-is too large for one device still is programmed, aged and read. Keys are by name, so a
-chip draws the same numbers on any mesh.
+Along `chips`, every accelerator has its own chips; along `parts`, the accelerators of
+one chip share its cells and the test items: weight arrays are split, so that a network
+too large for one accelerator can still be programmed, aged and read. Keys are by name,
+so a chip draws the same numbers on any mesh.
 """
 
 from typing import Any, Literal, TypeVar
@@ -26,11 +26,11 @@ def make_mesh(devices: int | Literal["all"] = "all", *, parts: int = 1) -> Mesh:
     """A mesh for `evaluate`.
 
     Args:
-        devices: how many, or all of all processes.
-        parts: how many devices share one chip; 1 unless weights are too large.
+        devices: number of accelerators, or "all" of all processes.
+        parts: accelerators that share one chip; 1 unless weights are too large.
 
     Raises:
-        ValueError: if there are not as many devices, or `parts` does not divide them.
+        ValueError: if there are too few accelerators, or `parts` does not divide them.
 
     Example:
         >>> anajax.make_mesh(1).size
@@ -43,7 +43,7 @@ def make_mesh(devices: int | Literal["all"] = "all", *, parts: int = 1) -> Mesh:
     if not 1 <= count <= len(known):
         checks.fail(
             "devices",
-            f"be in 1..{len(known)}, what this machine has",
+            f"be in 1..{len(known)}, the devices of this machine",
             count,
             "On a CPU, XLA_FLAGS=--xla_force_host_platform_device_count=N makes N.",
         )
@@ -60,12 +60,12 @@ def make_mesh(devices: int | Literal["all"] = "all", *, parts: int = 1) -> Mesh:
 
 
 def place(tree: T, mesh: Mesh, *, cut: Cut = "none") -> T:
-    """Arrays on all devices of a mesh, whole or cut along its `parts`.
+    """Arrays on all accelerators of a mesh, whole or split along its `parts`.
 
-    In several processes the values of process 0 count.
+    With several processes, the values of process 0 are used.
 
     Args:
-        tree: pytree of arrays; what lies on the mesh already stays as it is.
+        tree: pytree of arrays; those already on the mesh stay unchanged.
         mesh: from `make_mesh`.
         cut: "weights": along the longest axis that `parts` divides; "items": along
             axis 1 of `[batches items ...]`, if `parts` divides it; "none": whole.
@@ -94,7 +94,7 @@ def place(tree: T, mesh: Mesh, *, cut: Cut = "none") -> T:
 
 
 def padded(index: Array, mesh: Mesh) -> Array:
-    """Indices of chips, the last one repeated until all devices have as many."""
+    """Indices of chips, the last one repeated until all accelerators have as many."""
     missing = -index.size % mesh.shape[CHIPS]
     return jnp.concatenate([index, jnp.repeat(index[-1:], missing)])
 

@@ -18,31 +18,31 @@ from anajax.devices.variation import scale_noise
 Program = chip.Strategies | Mapping[str, chip.LayerProgram]
 
 RAY = ("programming", "drift_spread", "read")
-"""Imperfections of a device that `ray` scales together."""
+"""Imperfections of a device that are scaled together by `ray`."""
 PARAMETERS = (*RAY, "drift_mean", "ray")
-"""What `required_device` scales."""
+"""Parameters that `required_device` can scale."""
 FACTORS = tuple(2.0 ** (i / 2) for i in range(-4, 7))
-"""By how much, unless told otherwise."""
+"""Default factors."""
 
 
 @pytree
 class Requirement:
-    """How far one imperfection may grow before the network loses `gap`."""
+    """How large one imperfection may get before the network loses `gap`."""
 
     parameter: str = static()
     """A factor of `anajax.devices.scale_noise`, "ray" (three of them together), or a
     name of `anajax.analysis.hardware.NON_IDEALITIES`."""
     factor: float
-    """Largest factor on the device's own value at which the mean gap is `gap`; 0 if
-    the smallest of `factors` is too much, infinite if the largest is not."""
+    """Largest factor on the nominal value at which the mean gap is `gap`; 0 if the
+    smallest of `factors` is too large, infinite if the largest is acceptable."""
     low: float
     """Lower end of its 90 % interval over chips (bootstrap)."""
     high: float
     """Upper end."""
     factors: Float[np.ndarray, "factors"]
-    """Factors that were tried."""
+    """Factors that were tested."""
     gaps: Float[np.ndarray, "factors chips"]
-    """Loss of the metric against digital, positive where the chip is worse."""
+    """Loss of the metric relative to digital, positive if the chip is worse."""
 
 
 def required_device(
@@ -64,16 +64,17 @@ def required_device(
     extrapolate: bool = False,
     **options: Any,
 ) -> list[Requirement]:
-    """The loosest device that keeps the metric within `gap` of digital at `t`.
+    """The largest imperfections that keep the metric within `gap` of digital at `t`.
 
-    One imperfection at a time is multiplied by `factors`, all others stay, and all
-    factors see the same chips (common keys); between factors the mean gap is linear in
-    the logarithm of the factor, and the first crossing counts.
+    One imperfection at a time is multiplied by `factors`, with all others fixed, and
+    all factors are tested on the same chips (common keys). Between factors, the mean
+    gap is interpolated linearly in the logarithm of the factor; the first crossing is
+    used.
 
     Args:
-        metric: of parameters, see `evaluate`.
+        metric: metric of parameters, see `evaluate`.
         params: pytree of trained weights.
-        device: where the factors start from.
+        device: the nominal device.
         program: strategies or layers, the same for all factors, or a function of the
             device that chooses them anew.
         gap: largest accepted loss of the metric, such as 0.01 for a point of accuracy.
@@ -81,16 +82,16 @@ def required_device(
         key: draws the chips.
         parameters: some of `PARAMETERS`.
         factors: increasing.
-        chips: how many.
+        chips: number of chips.
         higher_is_better: whether a larger metric is a better network.
         digital: metric of the digital network; that of `params` by default.
-        resamples: of the bootstrap over chips.
-        notify: told what is begun.
+        resamples: number of resamples of the bootstrap over chips.
+        notify: called with each parameter before it is tested.
         extrapolate: whether `t` may lie outside what the device's source covers.
-        **options: of `evaluate`, such as `chunk` or `scope`.
+        **options: options of `evaluate`, such as `chunk` or `scope`.
 
     Raises:
-        ValueError: if an argument is out of range; names it.
+        ValueError: if an argument is out of range; the message names it.
     """
     _check(gap, t, parameters, factors, chips)
     check_time(device, t, extrapolate=extrapolate)
@@ -130,15 +131,15 @@ def requirement(
     gap: float,
     resamples: int = 1000,
 ) -> Requirement:
-    """How far an imperfection may grow, from what chips lost at each factor.
+    """How large an imperfection may get, from the losses of chips at each factor.
 
     Args:
-        name: of the imperfection.
+        name: name of the imperfection.
         factors: increasing `[factors]`.
         gaps: loss of the metric `[factors chips]`, the same chips for all factors; NaN
             for chips that were not needed.
         gap: largest accepted mean loss.
-        resamples: of the bootstrap over chips.
+        resamples: number of resamples of the bootstrap over chips.
     """
     taken = [row[~np.isnan(row)] for row in gaps]
     means = np.array([_resampled(row, resamples) for row in taken])  # [factors draws]
@@ -162,7 +163,7 @@ def _resampled(values: np.ndarray, resamples: int) -> np.ndarray:
 
 
 def crossing(factors: np.ndarray, gaps: np.ndarray, gap: float) -> float:
-    """Where `gaps` first pass `gap`, linear in log factor; 0 or infinite beyond."""
+    """Where `gaps` first cross `gap`, linear in log factor; 0 or infinite outside."""
     above = np.flatnonzero(gaps > gap)
     if not above.size:
         return float("inf")

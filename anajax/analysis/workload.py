@@ -17,22 +17,22 @@ from anajax.programming.end_to_end.targets import distillation
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Workload:
-    """A trained digital network with the data it is judged on.
+    """A trained digital network with its test data.
 
-    Nothing in here is analog: `apply(params, x)` is the digital network, and a study
-    passes it parameters that have been through a chip instead.
+    Nothing here is analog: `apply(params, x)` is the digital network, and a study
+    passes it parameters read from a chip instead.
     """
 
     name: str
-    """In results; built-in ones are known to `load` by it."""
+    """Name in results; `load` knows built-in workloads by it."""
     modality: str = "own"
-    """`"image"`, `"text"`, `"speech"`, or `"own"`: none of this package."""
+    """`"image"`, `"text"`, `"speech"`, or `"own"` for workloads of your own."""
     model: nnx.Module | None = None
     """The network with its trained weights, in evaluation mode; `model(x)` = logits.
-    None for a network that is given as a function."""
+    None for a network given as a function."""
     params: PyTree
-    """Trainable parameters, by path. Running statistics of batch norms are not among
-    them: `apply` holds those."""
+    """Trainable parameters, by path. Running statistics of batch norms are not
+    included: they are part of `apply`."""
     apply: Callable[[PyTree, Array], Array]
     """Pure function `apply(params, x) -> outputs [n ...]`, logits for classes."""
     x: Array
@@ -40,38 +40,40 @@ class Workload:
     y: Array
     """Test labels `[n]`, or `[n time]` for a language model (`IGNORE`: not scored)."""
     calibration: Array
-    """Inputs `[m ...]` without labels to set input and output ranges with."""
+    """Unlabeled inputs `[m ...]` for setting input and output ranges."""
     metric: str
     """Name of the metric, such as `"accuracy"`."""
     better: "Better" = "higher"
     """Whether a larger metric is a better network."""
     unit: str = "1"
-    """Of the metric."""
+    """Unit of the metric."""
     metric_fn: Callable[[Array, Array], Array]
-    """`metric_fn(logits, y) -> [n]`: the metric item by item; the mean counts."""
+    """`metric_fn(logits, y) -> [n]`: the metric per item; the mean is reported."""
     whole: bool = False
-    """Whether `metric_fn` is called on the host for all items at once, and may give one
-    number for all of them; see `items_of`."""
+    """Whether `metric_fn` is called on the host for all items at once, and may return
+    one number for all of them; see `items_of`."""
     loss_fn: Callable[[Array, Array], Array]
-    """`loss_fn(logits, y) -> [n]`: cross-entropy of each item in nats, to train on."""
+    """`loss_fn(logits, y) -> [n]`: cross-entropy of each item in nats, for training."""
     divergence_fn: Callable[[Array, Array], Array] = distillation
-    """`divergence_fn(outputs, digital outputs)`: how far analog outputs are off."""
+    """`divergence_fn(outputs, digital outputs)`: distance of analog outputs from
+    digital ones."""
     source: dict[str, str]
-    """Where data and weights came from: keys `data`, `split`, `weights`."""
+    """Origin of data and weights: keys `data`, `split`, `weights`."""
     train_x: np.ndarray | None = None
-    """Training inputs `[k ...]` on the host, where there is a training split."""
+    """Training inputs `[k ...]` on the host, if there is a training split."""
     train_y: np.ndarray | None = None
     """Training labels `[k]` or `[k time]`."""
     held_x: Any = None
-    """Inputs `[h ...]` that nothing is learned on, to choose with; see `set_aside`."""
+    """Held-out inputs `[h ...]` for choices, which nothing is learned on; see
+    `set_aside`."""
     held_y: Any = None
-    """Their labels, where there is a training split."""
+    """Their labels, if there is a training split."""
     digital: str = ""
     """Regular expression for paths of parameters that stay digital, see `Rule`."""
     subsets: dict[str, Array] = dataclasses.field(default_factory=dict)
-    """Items `bool [n]` that a second figure is given for, by name."""
+    """Subsets of items, `bool [n]` by name, for which the metric is also reported."""
     batch: int = 256
-    """How many items to push through at once on a small machine."""
+    """Number of items per batch on a small machine."""
 
     def __post_init__(self) -> None:
         if self.whole and self.subsets:
@@ -79,7 +81,7 @@ class Workload:
             checks.fail("subsets", "be none for a metric of all items", got, remedy)
 
     def items_of(self, outputs: Any, y: Any) -> Array | np.ndarray:
-        """The metric `[n]` of outputs `[n ...]` item by item, or the part of each."""
+        """One value of the metric per item `[n]`, from outputs `[n ...]`."""
         if self.whole:
             return item_values(self.metric_fn, outputs, y)
         return self.metric_fn(outputs, y)
@@ -97,7 +99,7 @@ class Workload:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Splits:
-    """The data of a workload as NumPy arrays, test and training apart."""
+    """The data of a workload as NumPy arrays, split into test and training."""
 
     x: np.ndarray
     """Test inputs `[n ...]`, in the order of the files."""
@@ -108,9 +110,9 @@ class Splits:
     train_y: np.ndarray
     """Training labels `[k]` or `[k time]`."""
     place: str
-    """Which of the three places it came from."""
+    """Which of the three places the data came from."""
     split: str
-    """How test and training were told apart."""
+    """How test and training data were split."""
 
 
 def workload(
@@ -129,13 +131,13 @@ def workload(
         model: network in evaluation mode; called as `model(x)`.
         splits: the data; calibration inputs are taken from its training part.
         metric: a name in `METRICS`.
-        items: how many test items, in a fixed random order; `None` for all.
-        weights: where the weights came from.
-        calibration: how many calibration inputs.
-        **fields: the other fields of `Workload`, or ones to put in place of these.
+        items: number of test items, in a fixed random order; `None` for all.
+        weights: origin of the weights.
+        calibration: number of calibration inputs.
+        **fields: other fields of `Workload`, or replacements for these.
 
     Raises:
-        ValueError: if the metric is not a known one, or `items` too many.
+        ValueError: if the metric is unknown, or `items` is too large.
     """
     checks.word("metric", metric, tuple(METRICS))
     params, apply = pure(model)
@@ -173,7 +175,7 @@ def pure(model: nnx.Module) -> tuple[dict, Callable[[PyTree, Array], Array]]:
 def outputs(work: Workload, params: PyTree | None = None) -> Array:
     """Outputs `[n ...]` of the digital network for all test items, in batches.
 
-    Computed batch by batch: XLA would fold all of it, slowly.
+    Computed in batches, since XLA would constant-fold the whole computation, slowly.
     """
     params = work.params if params is None else params
     starts = range(0, work.x.shape[0], work.batch)
@@ -184,17 +186,18 @@ def outputs(work: Workload, params: PyTree | None = None) -> Array:
 def evaluate(work: Workload, params: PyTree | None = None) -> Array | np.ndarray:
     """The metric of each test item `[n]`, in batches of `work.batch`.
 
-    Of a metric of all items it is what each brings to it; the mean is the metric.
+    A metric of all items is split into one value per item, see `metrics.item_values`;
+    the mean is the metric.
 
     Args:
         work: the workload.
-        params: parameters to use in place of the trained ones.
+        params: parameters to use instead of the trained ones.
     """
     return work.items_of(outputs(work, params), work.y)
 
 
 def in_batches(v: Array, size: int) -> Array:
-    """Items `[n ...]` as `[batches size ...]`, filled up with the first item."""
+    """Items `[n ...]` as `[batches size ...]`, padded with the first item."""
     fill = -v.shape[0] % size
     padded = jnp.concatenate([v, v[:1].repeat(fill, 0)]) if fill else v
     return padded.reshape(-1, size, *v.shape[1:])
@@ -214,18 +217,18 @@ def shuffled(n: int, items: int | None) -> np.ndarray:
 
 
 LEARNED_ON = 16384
-"""Training inputs that are learned on, at most."""
+"""Most training inputs that are used for learning."""
 
 
 def set_aside(work: Workload, most: int) -> Workload:
-    """The workload with inputs to choose with, which nothing is learned on.
+    """The workload with some inputs set aside for choices, which nothing is learned on.
 
-    They are the last ones of the training split in a random order, a fifth of it at
-    most; without a training split, a quarter of the calibration inputs at most.
+    They are the last ones of the training split in a random order, at most a fifth of
+    it; without a training split, at most a quarter of the calibration inputs.
 
     Args:
         work: the workload.
-        most: how many at most; 0 for none.
+        most: largest number; 0 for none.
 
     Raises:
         ValueError: if there are too few inputs.
@@ -255,15 +258,15 @@ def set_aside(work: Workload, most: int) -> Workload:
 
 
 def training_inputs(work: Workload, most: int = LEARNED_ON) -> Any:
-    """Inputs to learn on, drawn from the training split, where there is one.
+    """Inputs for learning, drawn from the training split if there is one.
 
-    Files may be sorted by class, so that the first ones would not do.
+    Files may be sorted by class, so the first ones alone would not do.
     """
     return _some(work.calibration if work.train_x is None else work.train_x, most)
 
 
 def training_labels(work: Workload) -> Any:
-    """The labels of `training_inputs`; the workload has a training split."""
+    """The labels of `training_inputs`; the workload must have a training split."""
     return _some(work.train_y, LEARNED_ON)
 
 

@@ -1,4 +1,4 @@
-"""`python -m anajax.cli` is the command, too."""
+"""`python -m anajax.cli` runs the command, too."""
 
 import sys
 

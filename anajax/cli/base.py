@@ -1,9 +1,9 @@
-"""What all commands share: the command itself, its exit codes, and messages.
+"""What all commands share: the app itself, its exit codes, and messages.
 
-Mistakes of the user (config, options, files) end with a message and exit code 2; all
-of them are looked for before any work is done. A fit that is not right ends with 3, a
-disk that does not take a file with 4, Ctrl-C with 130, SIGTERM with 143: what was saved
-is whole, and goes on. What is told besides results goes to the standard error.
+User mistakes (config, options, files) end with a message and exit code 2, before any
+work is done. A fit that is not acceptable ends with 3, a file that cannot be written
+with 4, Ctrl-C with 130, SIGTERM with 143; saved files are complete then, and a run can
+be resumed. Everything except results is printed to standard error.
 """
 
 import contextlib
@@ -23,18 +23,19 @@ from anajax._core.disk import WriteError
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Neural networks on analog memory: how to program them, and how well they do.",
-    epilog="Exit codes: 0 done; 1 a fault of anajax; 2 a mistake in what was given; 3 "
-    "a fit that is not right; 4 a file could not be written; 130 Ctrl-C; 143 SIGTERM. "
-    "For scripts: --json prints results as JSON, --quiet prints errors alone; colors "
-    "need a terminal, and no NO_COLOR in the environment.",
+    help="Neural networks on analog memory: how to program them, and how accurate they "
+    "are.",
+    epilog="Exit codes: 0 done; 1 a bug in anajax; 2 a mistake in the input; 3 a fit "
+    "that is not acceptable; 4 a file could not be written; 130 Ctrl-C; 143 SIGTERM. "
+    "For scripts: --json prints results as JSON, --quiet prints only errors; colors "
+    "are off without a terminal or with NO_COLOR in the environment.",
 )
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value, dotted key."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a dotted key of CONFIG."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors alone.")]
+Json = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 Data = Annotated[Path | None, typer.Option(help="Folder with local data sets.")]
 
 
@@ -44,7 +45,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-_VERSION = typer.Option("--version", callback=_version, is_eager=True, help="Show it.")
+_VERSION = typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
 
 
 @app.callback()
@@ -55,16 +56,16 @@ def options(
         typer.Option(
             metavar="DIR|off",
             envvar="ANAJAX_CACHE",
-            help="Where compiled programs are kept; your cache folder by default.",
+            help="Where compiled code is kept; your cache folder by default.",
         ),
     ] = None,
 ) -> None:
-    """Options of the command itself."""
+    """Global options of the command."""
     turn_on(cache)
 
 
 def require_folder(data: Path | None) -> None:
-    """Refuse an option `--data` that is no folder."""
+    """Refuse an option `--data` that is not a folder."""
     if data is not None and not data.is_dir():
         remedy = "Name the folder with the data sets, or leave it out."
         raise FileNotFoundError(f"`--data` must be a folder: got {data}. {remedy}")
@@ -72,7 +73,7 @@ def require_folder(data: Path | None) -> None:
 
 @contextlib.contextmanager
 def mistakes() -> Iterator[None]:
-    """What is wrong in what the user gave: a message, exit code 2, no traceback."""
+    """Turn a user mistake into a message and exit code 2, without a traceback."""
     try:
         with writes():
             yield
@@ -82,7 +83,7 @@ def mistakes() -> Iterator[None]:
 
 @contextlib.contextmanager
 def writes() -> Iterator[None]:
-    """What the disk does not take: a message, exit code 4, no traceback."""
+    """Turn a failed write into a message and exit code 4, without a traceback."""
     try:
         yield
     except WriteError as error:
@@ -91,7 +92,7 @@ def writes() -> Iterator[None]:
 
 @contextlib.contextmanager
 def working(text: str, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
-    """Say what is done while it is; in the body a function says something else."""
+    """Show what is being done; the body can change the text."""
     from anajax.studies.report import terminal
 
     if quiet:
@@ -102,13 +103,13 @@ def working(text: str, *, quiet: bool = False) -> Iterator[Callable[[str], None]
 
 
 def tell(text: str, *, quiet: bool = False) -> None:
-    """Print a line of results, unless asked to be quiet."""
+    """Print a line of results, unless --quiet is set."""
     if not quiet:
         typer.echo(text)
 
 
 def document(value: Any) -> None:
-    """Print JSON; what is not finite is null."""
+    """Print JSON; numbers that are not finite become null."""
     typer.echo(json.dumps(_plain(value), indent=1, allow_nan=False))
 
 
@@ -129,14 +130,14 @@ def _plain(value: Any) -> Any:
 
 
 def fail(text: str, *, code: int = 2) -> NoReturn:
-    """End with a message and a code; indented lines belong to the one before."""
+    """End with a message and an exit code; indented lines belong to the line before."""
     for line in text.splitlines():
         typer.echo(line if line.startswith("  ") else f"Error: {line}", err=True)
     raise typer.Exit(code)
 
 
 def require_place(option: str, path: Path, kinds: tuple[str, ...]) -> None:
-    """Refuse a file of another kind, or in a folder that is not there."""
+    """Refuse a file with another ending, or in a folder that does not exist."""
     if path.suffix.lstrip(".") not in kinds:
         wanted = " or ".join(f".{kind}" for kind in kinds)
         fail(f"`{option}` must end in {wanted}: got {path}. Rename it.")

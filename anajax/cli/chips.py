@@ -1,4 +1,4 @@
-"""Commands of chips: what they cost, and what goes on them."""
+"""Commands for chips: costs, chip images, measured conductances."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,8 +22,8 @@ from anajax.cli.command import command
 
 @command()
 def costs(
-    config: Annotated[Path, typer.Argument(help="A YAML file of a study.")],
-    chip: Annotated[str | None, typer.Option(help="A name, or a .yaml file.")] = None,
+    config: Annotated[Path, typer.Argument(help="YAML file of a study.")],
+    chip: Annotated[str | None, typer.Option(help="Chip name or .yaml file.")] = None,
     changes: Changes = None,
     data: Data = None,
     as_json: Json = False,
@@ -43,28 +43,32 @@ def costs(
 @command()
 def export(
     place: Annotated[
-        Path, typer.Argument(metavar="RUN|CONFIG", help="Of a study, or its config.")
+        Path, typer.Argument(metavar="RUN|CONFIG", help="Folder or config of a study.")
     ],
-    out: Annotated[Path, typer.Option(help="A new folder for the image.")],
-    strategy: Annotated[str | None, typer.Option(help="Its label.")] = None,
+    out: Annotated[Path, typer.Option(help="New folder for the image.")],
+    strategy: Annotated[
+        str | None, typer.Option(help="Its label in the study.")
+    ] = None,
     device: Annotated[
-        str | None, typer.Option(help="Its label, where there are several.")
+        str | None, typer.Option(help="Its label, if the study has several.")
     ] = None,
     tiles: Annotated[
         str | None,
-        typer.Option(metavar="ROWSxCOLUMNS", help="The largest tile, if another."),
+        typer.Option(
+            metavar="ROWSxCOLUMNS", help="Largest tile; by default as in the study."
+        ),
     ] = None,
     storage: Annotated[
         str,
-        typer.Option("--format", metavar="safetensors|csv|hdf5", help="Of the arrays."),
+        typer.Option("--format", metavar="safetensors|csv|hdf5", help="Array files."),
     ] = "safetensors",
     data: Data = None,
     files: Annotated[
-        Path, typer.Option(help="Folder of the files that the config of RUN names.")
+        Path, typer.Option(help="Folder with the files named in the config of RUN.")
     ] = Path(),
     quiet: Quiet = False,
 ) -> None:
-    """Write the chip image of a strategy: target conductances by tile, and manifest."""
+    """Write the chip image of a strategy: target conductances and a manifest."""
     with mistakes():
         size = None if tiles is None else _tiles(tiles)
         if storage not in ("safetensors", "csv", "hdf5"):
@@ -95,21 +99,22 @@ def _tiles(text: str) -> tuple[int, int]:
 @command()
 def measured(
     place: Annotated[
-        Path, typer.Argument(metavar="DIR_OR_CSV", help="Conductances of a chip.")
+        Path, typer.Argument(metavar="DIR_OR_CSV", help="Measured conductances.")
     ],
     image: Annotated[
-        Path | None, typer.Option(help="Its image; by default in the same folder.")
+        Path | None, typer.Option(help="Chip image; by default in the same folder.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="Config of the network, to measure it.")
+        Path | None,
+        typer.Option(help="Config of the network, to compute its accuracy."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for maps, tables, and the next image.")
+        Path | None, typer.Option(help="Folder for maps, tables and the next image.")
     ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Read measured conductances back: accuracy of this chip, errors, a verdict."""
+    """Evaluate measured conductances: accuracy of this chip, errors, model fit."""
     with mistakes():
         require_folder(data)
         with working("loading JAX and the network"):

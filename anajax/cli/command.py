@@ -1,6 +1,6 @@
-"""What every command of `anajax` does with words it does not know: it says what to do.
+"""A command of `anajax` whose messages say what to do about an unknown word.
 
-Also options whose value may be left out, as in `--plot` or `--resume`.
+Options such as `--plot` and `--resume` may be given without a value.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from anajax.cli.base import app, fail
 
 T = TypeVar("T", bound=Callable[..., Any])
 USAGE: Any = typer.BadParameter.__mro__[1]
-"""What the parser of options raises."""
+"""Errors of the option parser."""
 PLOTS = (".png", ".svg", ".pdf")
 _PICTURES = (*PLOTS, ".jpg", ".jpeg", ".eps", ".ps", ".gif", ".tif", ".tiff", ".webp")
 """How words end that are values of --plot, right or wrong."""
 
 
 def command(name: str | None = None) -> Callable[[T], T]:
-    """Make a function a command of `anajax`, as `app.command` does."""
+    """Make a function a command of `anajax`, like `app.command`."""
     return app.command(name, cls=_Command)
 
 

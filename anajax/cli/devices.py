@@ -1,4 +1,4 @@
-"""Commands of devices: list and draw them, fit them to measurements."""
+"""Commands for devices: list and draw them, fit them to measurements."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,8 @@ from anajax.cli.command import PLOTS, command
 Plot = Annotated[
     Path | None,
     typer.Option(
-        metavar="[.png|.svg|.pdf]", help="Draw it into this file; alone: a .png here."
+        metavar="[.png|.svg|.pdf]",
+        help="File for the plot; without a name, a .png file here.",
     ),
 ]
 
@@ -33,14 +34,14 @@ def devices(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="A preset, a device file .json, or FILE.py:FUNCTION; all presets by "
+            help="A preset, a .json device file or FILE.py:FUNCTION; all presets by "
             "default."
         ),
     ] = None,
     plot: Plot = None,
     as_json: Json = False,
 ) -> None:
-    """List device presets with source and valid range, or show one."""
+    """List device presets with their sources and valid ranges, or show one."""
     with mistakes():
         from anajax import devices as models
         from anajax.studies.report import terminal
@@ -96,36 +97,36 @@ def fit_device(
         Path,
         typer.Argument(help="Measurements: .csv, .tsv, .txt, .dat or .parquet."),
     ],
-    out: Annotated[Path, typer.Option(help="The device file to write, .json.")],
+    out: Annotated[Path, typer.Option(help="Device file to write (.json).")],
     form: Annotated[
         str,
         typer.Option(
-            help="A preset or FILE.py:FUNCTION whose form is fitted, tables, or auto: "
-            "the form that the data choose."
+            help="Form to fit: a preset, FILE.py:FUNCTION, tables, or auto for the "
+            "form that fits best."
         ),
     ] = "auto",
-    knots: Annotated[
-        int, typer.Option(help="Points of each of the tables, at most.")
-    ] = 6,
+    knots: Annotated[int, typer.Option(help="Most points in each table.")] = 6,
     columns: Annotated[
         str | None,
         typer.Option(
             metavar="NAME=COLUMN,...",
-            help="What the columns of the file are: cell=die,read=G; an id of two "
-            "columns: cell=row+column.",
+            help="Names of your columns, as in cell=die,read=G; for an id from two "
+            "columns, cell=row+column.",
         ),
     ] = None,
     units: Annotated[
         str | None,
         typer.Option(
             metavar="S|mS|uS|nS|ohm",
-            help="Of target, programmed and read; ohm for resistances. Those of the "
-            "header by default, or uS.",
+            help="Unit of target, programmed and read; ohm for resistances. Default: "
+            "the unit in the header, or uS.",
         ),
     ] = None,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Write the file of a fit that is not right, too."),
+        typer.Option(
+            "--force", help="Write the file even if the fit is not acceptable."
+        ),
     ] = False,
     plot: Plot = None,
     as_json: Json = False,
@@ -133,9 +134,9 @@ def fit_device(
 ) -> None:
     """Fit a device to measurements: columns cell, target, programmed, time, read.
 
-    Comments, semicolons, tabs and decimal commas are read as they are; a table may
-    have a column for each time. Empty reads are dropped and counted. Without a column
-    programmed, the first read of a cell stands for it.
+    Files may have comments, semicolons, tabs, decimal commas, or one column per time.
+    Empty reads are dropped and counted. Without a column `programmed`, the first read
+    of each cell takes its place.
 
     A fit that is not at a maximum, or whose form the data reject, writes no file and
     ends with exit code 3.
@@ -183,7 +184,7 @@ def _show(made: Any) -> None:
     if found.tests:
         terminal.show(terminal.form_tests(found))
     else:
-        typer.echo("The form is not tested: that takes 80 cells.")
+        typer.echo("The form is not tested: this needs at least 80 cells.")
     for sentence in made.notes[len(made.readings.notes) :]:
         typer.echo(sentence)
 

@@ -1,4 +1,4 @@
-"""The command that says beforehand what a study takes."""
+"""The command that estimates what a study takes."""
 
 import dataclasses
 from pathlib import Path
@@ -20,19 +20,19 @@ from anajax.cli.command import command
 
 @command()
 def plan(
-    config: Annotated[Path, typer.Argument(help="A YAML file of a study.")],
+    config: Annotated[Path, typer.Argument(help="YAML file of a study.")],
     changes: Changes = None,
     sizes: Annotated[
-        Path | None, typer.Option(help="config.json of a Llama, for its shapes.")
+        Path | None, typer.Option(help="config.json of a Llama model, for its shapes.")
     ] = None,
     error: Annotated[
         float | None,
-        typer.Option(help="Standard error of the loss: a pilot finds what it takes."),
+        typer.Option(help="Find chips and items for this standard error of the loss."),
     ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Say how many devices, how much memory and how long the study of CONFIG takes."""
+    """Estimate the devices, memory and time that the study of CONFIG takes."""
     with mistakes():
         from anajax.studies.forecast import forecast
         from anajax.studies.load import load_config
@@ -55,7 +55,7 @@ def plan(
         if seen is not None:
             chips, items = seen.needed(error)
             typer.echo(
-                f"standard error      {error:g} takes {chips} chips and {items} of "
+                f"standard error      {error:g} needs {chips} chips and {items} of "
                 f"{seen.most} items (pilot: {seen.of_chips:.2g} from chip to chip, "
                 f"{seen.of_items:.2g} from item to item)"
             )

@@ -1,4 +1,4 @@
-"""How far a study is: parts, what is done of the present one, and the time left."""
+"""Progress of a study: parts, progress within a part, and the time left."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from anajax.studies.store.parts import Notify, Within
 
 @contextlib.contextmanager
 def follow(parts: int, *, quiet: bool = False) -> Iterator[tuple[Notify, Within]]:
-    """Show how far a study is; gives what is to be told of its parts and stages.
+    """Show the progress of a study; yields functions to call at its parts and stages.
 
-    In a terminal a bar moves within parts, too; elsewhere, as in the log of a job, each
-    part that is done is a line.
+    In a terminal, a bar also moves within parts; elsewhere, as in the log of a job,
+    each finished part is a line.
 
     Args:
-        parts: of the study.
+        parts: parts of the study.
         quiet: show nothing.
     """
     clock = Clock(parts)
@@ -54,10 +54,10 @@ def follow(parts: int, *, quiet: bool = False) -> Iterator[tuple[Notify, Within]
 
 
 def remaining(clock: Clock) -> str:
-    """The time left in words; nothing while there is no telling, or where all is done.
+    """The time left in words; empty if it is unknown or everything is done.
 
     Args:
-        clock: of the study.
+        clock: clock of the study.
     """
     left = clock.left()
     if left is None or clock.done >= clock.parts:

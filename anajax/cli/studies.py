@@ -1,4 +1,4 @@
-"""Commands of studies: run them, draw their reports, compare them."""
+"""Commands for studies: run them, draw their reports, compare them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,31 +30,33 @@ if TYPE_CHECKING:  # costs seconds to import
 
 @command()
 def run(
-    config: Annotated[Path, typer.Argument(help="A YAML file, see configs/.")],
+    config: Annotated[
+        Path, typer.Argument(help="YAML file of a study; for examples, see configs/.")
+    ],
     changes: Changes = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the results; out/NAME by default."),
+        typer.Option(help="Folder for the results; out/NAME by default."),
     ] = None,
     data: Data = None,
     resume: Annotated[
         str | None,
         typer.Option(
             metavar="[auto]",
-            help="Go on with the study that is in --out; auto: begin it or go on.",
+            help="Continue the study in --out; with auto, start or continue it.",
         ),
     ] = None,
     devices: Annotated[
-        str, typer.Option(metavar="N|all", help="Devices that share the chips.")
+        str, typer.Option(metavar="N|all", help="Accelerators that share the chips.")
     ] = "1",
     parts: Annotated[
-        int, typer.Option(help="How many of them share one chip and its items.")
+        int, typer.Option(help="Accelerators that share each chip and its items.")
     ] = 1,
     cluster: Annotated[
         str | None,
         typer.Option(
             metavar="auto|HOST:PORT,INDEX,COUNT",
-            help="This is one of several processes, see anajax.studies.store.hosts.",
+            help="Run as one of several processes; see anajax.studies.store.hosts.",
         ),
     ] = None,
     as_json: Json = False,
@@ -78,9 +80,9 @@ def run(
 
 @command()
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder.")],
 ) -> None:
-    """Write a config, a network of your own and a README to start from."""
+    """Write a config, a loader for your network and a README to start from."""
     with mistakes():
         from anajax.studies.begin import init as begin
 
@@ -90,12 +92,12 @@ def init(
 
 @command()
 def check(
-    config: Annotated[Path, typer.Argument(help="A YAML file of a study.")],
+    config: Annotated[Path, typer.Argument(help="YAML file of a study.")],
     changes: Changes = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Check CONFIG and say what would run: layers, tiles, memory, parts."""
+    """Check CONFIG and show what would run: layers, tiles, memory, strategies."""
     with mistakes():
         from anajax.studies.begin import check as told
 
@@ -109,9 +111,9 @@ def check(
 
 @command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Of a study.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study.")],
 ) -> None:
-    """Draw the figures and the page of a finished study again, from its files."""
+    """Draw the figures and the report of a finished study again, from its files."""
     with mistakes():
         from anajax.studies.report.report import write_report
 
@@ -120,18 +122,18 @@ def report(
 
 @command()
 def results(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Of a study.")],
-    csv: Annotated[bool, typer.Option("--csv", help="Tables as CSV.")] = False,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study.")],
+    csv: Annotated[bool, typer.Option("--csv", help="Write tables as CSV.")] = False,
     parquet: Annotated[
-        bool, typer.Option("--parquet", help="Tables as Parquet.")
+        bool, typer.Option("--parquet", help="Write tables as Parquet.")
     ] = False,
-    pdf: Annotated[bool, typer.Option("--pdf", help="Figures as PDF.")] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Write figures as PDF.")] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for them; out/tables by default.")
+        Path | None, typer.Option(help="Folder for the files; out/tables by default.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the results of a study as tables, and its figures as PDF; or print them."""
+    """Write the results of a study as tables and its figures as PDF, or print them."""
     with mistakes():
         from anajax.studies.report import tables
         from anajax.studies.report.results import read_results
@@ -149,11 +151,14 @@ def results(
 @command()
 def overview(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="DIRS", help="Of studies, one a network.")
+        list[Path],
+        typer.Argument(metavar="DIRS", help="Folders of studies, one per network."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for both.")] = Path("out/overview"),
+    out: Annotated[
+        Path, typer.Option(help="Folder for the figure and the table.")
+    ] = Path("out/overview"),
 ) -> None:
-    """Draw networks in columns and devices in rows, and a table of what they lose."""
+    """Plot networks (columns) on devices (rows), and tabulate their losses."""
     with mistakes():
         from anajax.studies.report.overview import write_overview
 
@@ -164,10 +169,10 @@ def overview(
 @command()
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="Folder of a study.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Folder of another.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Folder of another study.")],
     as_json: Json = False,
 ) -> None:
-    """Print results of B minus those of A, chip by chip where both have the same."""
+    """Print the results of B minus those of A, chip by chip where possible."""
     with mistakes():
         from anajax.studies.report import blocks, comparison, results, terminal
 

@@ -1,4 +1,4 @@
-"""What a network costs on a chip: counts, energy, latency, area."""
+"""The costs of a network on a chip: counts, energy, latency, area."""
 
 from anajax.costs.array import array_energy as array_energy
 from anajax.costs.array import loads as loads

@@ -1,11 +1,11 @@
-"""The energy of the array itself: exact, from conductances, inputs, voltage, pulse.
+"""The energy of the array: exact, from conductances, inputs, voltage and pulse length.
 
-Each device takes V^2 G t of every read. With inputs u of -1 to 1 the voltage is u V for
-a pulse of fixed length ("amplitude": the second moment of u counts), or V for a pulse
-of |u| of the full length ("width": the first moment of |u|). What is left of the
-network is one number for each weight, its load: the sum of u^2 (or |u|) over all
-products of one inference that it meets. Energy is linear in the conductances, so one
-pass over data serves all strategies, chips and times.
+Each device takes V^2 G t in every read. For inputs u of -1 to 1, the voltage is u V for
+a pulse of fixed length ("amplitude": the second moment of u matters), or V for a pulse
+of |u| of the full length ("width": the first moment of |u| matters). The network enters
+by one number per weight, its load: the sum of u^2 (or |u|) over all products of one
+inference that use the weight. Energy is linear in the conductances, so one pass over
+data serves all strategies, chips and times.
 """
 
 from collections.abc import Mapping
@@ -26,9 +26,9 @@ from anajax.transformation import AnalogFunction, OnChip
 from anajax.transformation.sites import Held, Site
 
 Drive = Literal["amplitude", "width"]
-"""How inputs are applied: as voltages, or as lengths of pulses of one voltage."""
+"""How inputs are applied: as voltages, or as pulse lengths at one voltage."""
 Loads = Mapping[str, Float[JArray, "*weights"]]
-"""By path, the sum of u^2 (or |u|) that each weight meets in one inference."""
+"""By path, the sum of u^2 (or |u|) for each weight in one inference."""
 
 
 def loads(
@@ -42,23 +42,24 @@ def loads(
 ) -> dict[str, JArray]:
     """The load of each weight, from inputs of the network: exact for these inputs.
 
-    Inputs are scaled, converted and sliced by the rule of each product, padded windows
-    of convolutions are 0, and weights that are used several times add up.
+    Inputs are scaled, converted and sliced by the rule of each product, padding in
+    convolution windows is 0, and the loads of repeated uses of a weight add up.
 
     Args:
         function: from `anajax.analog`.
         params: trained parameters.
-        *inputs: some inputs, such as those for calibration.
+        *inputs: example inputs, such as those for calibration.
         drive: how inputs are applied.
-        items: inferences in the inputs; the length of the first axis by default.
+        items: number of inferences in the inputs; the length of the first axis by
+            default.
         ranges: from `calibrate`.
         **options: keyword arguments of the function.
 
     Returns:
-        By path, shaped as the weights: per inference.
+        By path, with the shape of the weights: per inference.
 
     Raises:
-        ValueError: for products in a `while` loop, or weights behind `Rule.fold`.
+        ValueError: for products in a `while` loop, or weights under `Rule.fold`.
     """
     checks.word("drive", drive, Drive)
     items = _items(inputs) if items is None else items
@@ -110,9 +111,9 @@ def array_energy(
 
     Args:
         loads: from `loads`.
-        conductances: uS, by path, last axis the devices of a weight.
-        voltage: V at an input of 1.
-        pulse: s, of a full input.
+        conductances: uS, by path; the last axis is the devices of a weight.
+        voltage: voltage at an input of 1, V.
+        pulse: length of a full input, s.
 
     Raises:
         ValueError: if a path is missing, or a number is not positive.
@@ -138,7 +139,7 @@ def mean_conductances(
     Args:
         layers: targets by path.
         table: moments, such as `mapping.weight_error.moment_table` (0 s is its first).
-        index: which of its times.
+        index: index of the time.
     """
     return {path: table(v.targets).mean[index] for path, v in layers.items()}
 

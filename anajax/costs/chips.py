@@ -1,8 +1,8 @@
-"""Measured chips: records that calibrate the models, and say what they assume.
+"""Measured chips: records that calibrate the models and state their assumptions.
 
-A record holds the array, its timing, the models of its parts, and published figures.
-`calibrated(record)` finds the one factor k on all energies at which the model meets
-the published efficiency; without it every figure says that it is bottom-up.
+A record holds the array, its timing, the models of its components, and published
+operating points. `calibrated(record)` finds the factor k on all energies at which the
+model matches the published efficiency; without it, every estimate is labeled bottom-up.
 """
 
 import dataclasses
@@ -24,9 +24,9 @@ class Measured:
     """A published operating point of a chip."""
 
     label: str
-    """What it is called."""
+    """Name of the operating point."""
     tops_per_watt: float
-    """Operations per pJ: two for each weight and product, a weight counted once."""
+    """Operations per pJ: two per weight and product, with a weight counted once."""
     tops: float | None = None
     """Throughput of the whole chip, 10^12 operations/s."""
     phases: int = 1
@@ -35,7 +35,7 @@ class Measured:
 
 @pytree
 class ChipRecord:
-    """One kind of chip: what a product on one of its tiles takes.
+    """A type of chip: time and energy of a product on one of its tiles.
 
     Time and energy of one product on a tile of R rows and C columns, per read:
     T = phases integration + mux conversion; E = k phases (V^2 t sum m G + C E_adc +
@@ -47,9 +47,9 @@ class ChipRecord:
 
     name: str = static()
     source: str = static()
-    """Paper; what is measured there."""
+    """Paper, and what it measured."""
     assumed: tuple[str, ...] = static(default=())
-    """What no source says."""
+    """Values that no source gives."""
     node: Number = None
     """nm."""
     rows: int = static()
@@ -59,17 +59,17 @@ class ChipRecord:
     tiles: int = static(default=1)
     """Tiles of the chip."""
     devices: int = static(default=2)
-    """Devices of one weight."""
+    """Devices per weight."""
     read_voltage: Number = None
     """V, of a full input."""
     integration: Number = None
     """Length of a full input, s."""
     conversion: Number = 0.0
-    """Time of one conversion that is not hidden behind the integration, s."""
+    """Time of one conversion that does not overlap with the integration, s."""
     phases: int = static(default=1)
     """Reads of the array for one product (signs of inputs and of weights)."""
     mux: int = static(default=1)
-    """Columns that share an ADC, one after another."""
+    """Columns that share an ADC in sequence."""
     bits_in: Number = 8.0
     """Resolution of the inputs."""
     bits_out: Number = 8.0
@@ -79,29 +79,30 @@ class ChipRecord:
     adc: AbstractADC
     """Model of a converter."""
     dac: Any = None
-    """A `DAC`; none where drivers are in the lines."""
+    """A `DAC`; none if drivers are included in the lines."""
     lines: Any = None
     """A `Lines` record, or none."""
     adder: Any = None
     """An `Adder`, or none."""
     pulse_energy: Any = None
-    """Energy of one programming pulse, pJ; no source has one, so it must be given."""
+    """Energy of one programming pulse, pJ; no source gives it, so it must be provided.
+    """
     verify_energy: Any = None
     """Energy of one verify read, pJ."""
     tile_area: Any = None
-    """Area of one tile with all its parts, mm^2."""
+    """Area of one tile with all its components, mm^2."""
     reference_conductance: Number = 5.0
-    """Of a weight's devices together, at which figures were measured, uS."""
+    """Total conductance of a weight's devices for the published efficiency, uS."""
     reference_load: Number = 1.0
-    """Mean u^2 (or |u|) of the inputs then."""
+    """Mean u^2 (or |u|) of the inputs for the published efficiency."""
     measured: tuple[Measured, ...] = static(default=())
     """Published operating points."""
     k: Number = 1.0
     """Factor on all energies."""
     calibrated_on: str = static(default="")
-    """What k was found on."""
+    """Operating points used to find k."""
     changed: tuple[str, ...] = static(default=())
-    """What is not as it was then, see `adapted`."""
+    """What differs from the published chip, see `adapted`."""
 
     def __post_init__(self) -> None:
         units = {"node": "nm", "read_voltage": "V", "integration": "s"}
@@ -119,14 +120,14 @@ class ChipRecord:
 
     @property
     def basis(self) -> str:
-        """What every figure has to say: the model and its calibration."""
+        """What every estimate has to state: the model and its calibration."""
         found = f"calibrated on {self.calibrated_on}, k = {float(self.k):.3g}"
         found = found if self.calibrated_on else "bottom-up, not calibrated"
         return ", ".join([f"model {self.adc.name}", found, *self.changed])
 
     @property
     def area_basis(self) -> str:
-        """Where the area is from."""
+        """Origin of the area."""
         if self.tile_area is None:
             return "bottom-up: devices of 4 F^2 and converters, no drivers or logic"
         if not self.changed:
@@ -148,15 +149,15 @@ class ChipRecord:
         height: Number,
         bits: Number | None = None,
     ) -> dict[str, Any]:
-        """Energy by part, pJ, with phases and k in it.
+        """Energy by component, pJ, including phases and k.
 
         Args:
-            inputs: conversions of rows.
-            outputs: conversions of columns.
+            inputs: number of row conversions.
+            outputs: number of column conversions.
             current: load times conductance, summed over devices, uS.
-            line: devices on a row line.
-            height: rows of a column.
-            bits: of one input; those of the chip by default.
+            line: number of devices on a row line.
+            height: number of rows of a column.
+            bits: bits of one input; those of the chip by default.
         """
         at = Conversion(
             bits=self.bits_out,
@@ -194,15 +195,15 @@ class ChipRecord:
 
     @property
     def holds_array(self) -> bool:
-        """Whether the energy of the array is part of another."""
+        """Whether the energy of the array is included in another component."""
         return self.adc.holds_array
 
 
 @pytree
 class MeasuredChip:
-    """A chip whose energies are those measured, the array among them.
+    """A chip with measured energies, which include the array.
 
-    There is nothing to calibrate, and strategies do not change them.
+    It needs no calibration, and its energies do not depend on the strategy.
     """
 
     name: str = static()
@@ -234,13 +235,13 @@ class MeasuredChip:
 
     @property
     def basis(self) -> str:
-        """What every figure has to say."""
+        """What every estimate has to state."""
         return f"measured on {self.name}, {self.source}; array included, not modeled"
 
     def parts(
         self, inputs: Number, outputs: Number, current: Number, **given: Any
     ) -> dict[str, Any]:
-        """Energy by part, pJ, as that of `ChipRecord`."""
+        """Energy by component, pJ, as for `ChipRecord`."""
         del current, given
         found: dict[str, Any] = {part: jnp.zeros(()) for part in PARTS}
         lines, adc = inputs * self.row_energy, outputs * self.column_energy
@@ -252,17 +253,17 @@ class MeasuredChip:
 
 
 PARTS = ("array", "adc", "dac", "lines", "digital")
-"""Parts of the energy."""
+"""Components of the energy."""
 AnyChip = ChipRecord | MeasuredChip
 
 
 def efficiency(chip: AnyChip, current: Number | None = None) -> Any:
-    """TOPS/W of a full tile, a weight counted once.
+    """TOPS/W of a full tile, with a weight counted once.
 
     Args:
         chip: the record.
-        current: load times conductance over all devices of a tile, uS; at the
-            reference of the record by default.
+        current: load times conductance over all devices of a tile, uS; the reference
+            value of the record by default.
     """
     weights = chip.rows * chip.columns
     if current is None:
@@ -275,24 +276,24 @@ def efficiency(chip: AnyChip, current: Number | None = None) -> Any:
 
 
 def throughput(chip: AnyChip) -> Any:
-    """TOPS of all tiles of a chip at once, a weight counted once."""
+    """TOPS of all tiles of a chip at once, with a weight counted once."""
     return 2e-12 * chip.rows * chip.columns * chip.tiles / chip.read_time
 
 
 def calibrated(chip: ChipRecord, on: str | Sequence[str] | None = None) -> ChipRecord:
-    """The chip with the k that meets its published efficiency.
+    """The chip with the k that matches its published efficiency.
 
     Args:
         chip: a record with published points.
-        on: labels of the points; all by default (the geometric mean of their k).
+        on: labels of operating points; all by default (the geometric mean of their k).
 
     Raises:
-        ValueError: if there are none, or one is not known.
+        ValueError: if there are none, or one is unknown.
     """
     known = {point.label: point for point in chip.measured}
     names = list(known) if on is None else [on] if isinstance(on, str) else list(on)
     if not names or set(names) - set(known):
-        rule = f"name published figures of {chip.name!r}"
+        rule = f"name operating points of {chip.name!r}"
         checks.fail("on", rule, names, f"Known: {list(known)}.")
     logs = []
     for name in names:

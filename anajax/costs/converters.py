@@ -1,8 +1,9 @@
-"""What one conversion costs: models of ADCs by name, and of DACs.
+"""Energy of one conversion: ADC models by name, and DACs.
 
-The models differ by a factor of 8 to 20 from each other and from silicon, so each says
-what it is, where it is from and where it holds, and refuses the rest. All are smooth in
-their numbers, but for two kinks of one model, which it softens where it is told to.
+The models differ by a factor of 8 to 20 from each other and from measured chips, so
+each states what it is, its source and its range of validity, and refuses anything
+outside it. All are smooth functions, except for two kinks of one model, which can be
+smoothed.
 
     adc = andrulis(node=28)
     adc.energy(Conversion(bits=8.0, rate=1e6))  # 1.33 pJ
@@ -24,16 +25,16 @@ Scalar = Float[JArray, "..."]
 
 @pytree
 class Conversion:
-    """What is converted, and how fast; models ask for what they need."""
+    """Conversion parameters; models require those that they need."""
 
     bits: Number
     """Resolution, effective bits."""
     rate: Any = None
-    """Conversions of one converter in a second."""
+    """Conversions per second of one converter."""
     rows: Any = None
     """Rows of the column that is converted."""
     column: Any = None
-    """Conductance of all devices of that column together, uS."""
+    """Total conductance of the devices of that column, uS."""
     read_voltage: Any = None
     """V, across the devices."""
 
@@ -47,32 +48,32 @@ class AbstractADC(abc.ABC):
     """A model of the energy of one conversion."""
 
     name: str
-    """What figures call it."""
+    """Name of the model."""
     source: str
     """Where its equation and constants come from."""
     holds_array: bool = False
-    """Whether the read current of the array is part of it already."""
+    """Whether the read current of the array is already included."""
 
     @abc.abstractmethod
     def energy(self, what: Conversion) -> Scalar:
         """Energy of one conversion, pJ.
 
         Raises:
-            ValueError: outside its validity, or if what it needs is not given.
+            ValueError: outside its range of validity, or if a parameter is missing.
         """
 
     def area(self, what: Conversion) -> Scalar | None:
-        """Area of one converter, um^2; `None` where the model says nothing."""
+        """Area of one converter, um^2; `None` if the model has none."""
         return None
 
     def delay(self, what: Conversion) -> Scalar | None:
-        """Time of one conversion, s; `None` where the model says nothing."""
+        """Time of one conversion, s; `None` if the model has none."""
         return None
 
 
 @pytree
 class SurveyFloor(AbstractADC):
-    """The best ADCs ever published, at any node and speed: a floor, not a forecast.
+    """The best published ADCs at any node and speed: a lower bound, not a forecast.
 
     E [pJ] = 0.267 + 0.1446e-6 4^b: the mean of the three best of the survey.
     """
@@ -80,7 +81,7 @@ class SurveyFloor(AbstractADC):
     name = "survey_floor"
     source = "B. Murmann, ADC Performance Survey 1997-2025, envelope of its energy plot"
     bits: tuple[float, float] = static(default=(4.0, 12.0))
-    """Bits that it holds for."""
+    """Bits that it is valid for."""
 
     def energy(self, what: Conversion) -> Scalar:
         inside("bits", what.bits, *self.bits, of=self.name)
@@ -89,7 +90,7 @@ class SurveyFloor(AbstractADC):
 
 @pytree
 class Andrulis(AbstractADC):
-    """A regression on the survey for one node and speed; optimistic on purpose.
+    """A regression on the survey for one node and speed; deliberately optimistic.
 
     With f in samples/s, b bits and t in nm: FOM = min(213.78 - 2.872 ln f,
     128.31 + 3.2205 ceil(b)) dB, E = 10^((6.0206 b + 1.7609 - FOM) / 10) / 2
@@ -103,13 +104,13 @@ class Andrulis(AbstractADC):
     node: Number
     """nm."""
     smooth: bool = static(default=False)
-    """Whether the two kinks are softened, for gradients."""
+    """Whether the two kinks are smoothed, for gradients."""
     nodes: tuple[float, float] = static(default=(14.0, 130.0))
-    """Nodes that it holds for, nm."""
+    """Nodes that it is valid for, nm."""
     bits: tuple[float, float] = static(default=(4.0, 12.0))
-    """Bits that it holds for."""
+    """Bits that it is valid for."""
     rates: tuple[float, float] = static(default=(1.0, 1e10))
-    """Samples/s that it holds for."""
+    """Samples/s that it is valid for."""
 
     def __post_init__(self) -> None:
         inside("node", self.node, *self.nodes, of=self.name, unit="nm")
@@ -148,25 +149,26 @@ NEUROSIM = {
 
 @pytree
 class NeuroSimSAR(AbstractADC):
-    """A simulated SAR ADC with the read current of its column in it.
+    """A simulated SAR ADC that includes the read current of its column.
 
-    P = (a b + c) uW + C G_column, the column's conductance G times 2 V_read (it is fit
-    for 0.5 V); E = P (b + 1) ns, delay (b + 1) ns. The array must not be added again.
+    P = (a b + c) uW + C G_column, with the column's conductance G times 2 V_read (the
+    fit is for 0.5 V); E = P (b + 1) ns, delay (b + 1) ns. The energy of the array must
+    not be added again.
     """
 
     name = "neurosim_sar"
     source = "DNN+NeuroSim V1.4, low-power fits (simulated: PTM, FinFET, nanosheet)"
     holds_array = True
     node: int = static()
-    """nm; one of those that were fit."""
+    """Node, nm; one of the fitted nodes."""
     bits: tuple[float, float] = static(default=(1.0, 12.0))
-    """Bits that it holds for."""
+    """Bits that it is valid for."""
 
     def __post_init__(self) -> None:
         if self.node not in NEUROSIM:
             known = ", ".join(map(str, NEUROSIM))
             rule = f"be one of {known} nm, the fits of {self.name}"
-            checks.fail("node", rule, f"{self.node} nm", "Choose the next one.")
+            checks.fail("node", rule, f"{self.node} nm", "Choose the nearest one.")
 
     def energy(self, what: Conversion) -> Scalar:
         inside("bits", what.bits, *self.bits, of=self.name)
@@ -184,8 +186,9 @@ class NeuroSimSAR(AbstractADC):
 class KULeuven(AbstractADC):
     """The ADC of ZigZag-IMC at 28 nm: E [fJ] = (100 b + 4^b / 1000) V^2.
 
-    Area 10^(1.206 - 0.0369 b) 2^b um^2, delay b (0.00653 rows + 0.640) ns. From 12
-    bits on its area is another fit, eleven times lower, so it ends at 11 here.
+    Area 10^(1.206 - 0.0369 b) 2^b um^2, delay b (0.00653 rows + 0.640) ns. From 12 bits
+    on, the source uses another fit of the area, eleven times lower, so this model ends
+    at 11.
     """
 
     name = "ku_leuven"
@@ -193,11 +196,11 @@ class KULeuven(AbstractADC):
     voltage: Number = 0.9
     """Supply, V."""
     node: Number = 28.0
-    """nm; its converters do not scale down to 22."""
+    """Node, nm; its converters do not scale down to 22."""
     nodes: tuple[float, float] = static(default=(22.0, 28.0))
-    """Nodes that it holds for, nm."""
+    """Nodes that it is valid for, nm."""
     bits: tuple[float, float] = static(default=(1.0, 11.0))
-    """Bits that it holds for."""
+    """Bits that it is valid for."""
 
     def __post_init__(self) -> None:
         inside("node", self.node, *self.nodes, of=self.name, unit="nm")
@@ -219,16 +222,16 @@ class KULeuven(AbstractADC):
 
 @pytree
 class DAC:
-    """A capacitive DAC: E = C b V^2 for each input code, no area, no delay.
+    """A capacitive DAC: E = C b V^2 per input code; no area, no delay.
 
-    50 fF a bit at 28 nm (ZigZag-IMC, arXiv 2305.18335).
+    50 fF per bit at 28 nm (ZigZag-IMC, arXiv 2305.18335).
     """
 
     name = "capacitive DAC"
     voltage: Number = 0.9
     """V."""
     capacitance: Number = 50.0
-    """fF for each bit."""
+    """fF per bit."""
     source: str = static(default="ZigZag-IMC, arXiv 2305.18335, 28 nm")
 
     def __post_init__(self) -> None:
@@ -252,7 +255,7 @@ def andrulis(node: Number, *, smooth: bool = False) -> Andrulis:
 
 
 def neurosim_sar(node: int) -> NeuroSimSAR:
-    """The SAR ADC of NeuroSim for a node in nm; holds the array."""
+    """The SAR ADC of NeuroSim for a node in nm; includes the array."""
     return NeuroSimSAR(node=node)
 
 
@@ -264,4 +267,4 @@ def ku_leuven(voltage: Number = 0.9, node: Number = 28.0) -> KULeuven:
 ADCS = {
     make.__name__: make for make in (survey_floor, andrulis, neurosim_sar, ku_leuven)
 }
-"""Models of ADCs by name."""
+"""ADC models by name."""

@@ -1,8 +1,8 @@
-"""What a network does on tiles, in whole numbers: exact, and free of any model.
+"""Operations of a network on tiles, in integers: exact, and independent of any model.
 
-Read from the report of the transformation, so for any JAX function and from shapes
-alone. One tile has converters of its own: a row that is cut over several column tiles
-is converted in each, a column that is cut over several row tiles as well, and the
+Counted from the report of the transformation, so for any JAX function and from shapes
+alone. Each tile has its own converters: a row that is split over several column tiles
+is converted in each, and so is a column that is split over several row tiles, whose
 parts are added digitally.
 """
 
@@ -23,32 +23,32 @@ from anajax.transformation.sites import Site
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerCounts:
-    """One weight array: what it takes, and what happens in one inference."""
+    """Counts for one weight array: its hardware, and operations per inference."""
 
     path: str
-    """Path of the weight; of several that are one matrix, joined by `+`."""
+    """Path of the weight; if several form one matrix, joined by `+`."""
     sites: tuple[str, ...]
-    """Its products, by the names that the report gives them."""
+    """Its products, by their names in the report."""
     matrices: int
-    """Separate matrices: layers of a stack, experts, groups of channels."""
+    """Number of separate matrices: layers of a stack, experts, groups of channels."""
     rows: int
-    """Rows (inputs) of each."""
+    """Rows (inputs) of each matrix."""
     columns: int
-    """Columns (outputs) of each."""
+    """Columns (outputs) of each matrix."""
     grid: tuple[int, int]
-    """Row tiles and column tiles of each."""
+    """Row tiles and column tiles of each matrix."""
     slices: int
     """Reads of one product: slices of the input."""
     groups: int
-    """Conversions of one column and read: groups of devices that share one."""
+    """Conversions per column and read: groups of devices that share one."""
     devices_per_weight: int
-    """Devices of one weight."""
+    """Devices per weight."""
     weights: int
-    """Weights that are programmed here, each once however often it is used."""
+    """Programmed weights, each counted once however often it is used."""
     products: int
     """Products of a vector with one whole matrix."""
     turns: int
-    """Products that follow each other; groups of channels, experts work at once."""
+    """Products in sequence; groups of channels and experts work in parallel."""
 
     @property
     def tiles(self) -> int:
@@ -57,7 +57,7 @@ class LayerCounts:
 
     @property
     def devices(self) -> int:
-        """Devices that are programmed."""
+        """Number of programmed devices."""
         return self.weights * self.devices_per_weight
 
     @property
@@ -72,17 +72,17 @@ class LayerCounts:
 
     @property
     def conversions_in(self) -> int:
-        """Conversions of DACs: each row of each tile and read."""
+        """DAC conversions: each row of each tile and read."""
         return self.products * self.rows * self.grid[1] * self.slices
 
     @property
     def conversions_out(self) -> int:
-        """Conversions of ADCs: each column of each tile, read and group of devices."""
+        """ADC conversions: each column of each tile, read and group of devices."""
         return self.products * self.columns * self.grid[0] * self.slices * self.groups
 
     @property
     def additions(self) -> int:
-        """Digital additions that make one number of the conversions of an output."""
+        """Digital additions that combine the conversions of an output."""
         return self.conversions_out - self.products * self.columns
 
 
@@ -90,7 +90,7 @@ ADDED = (
     "tiles", "devices", "weights", "products", "tile_products", "macs",
     "conversions_in", "conversions_out", "additions",
 )  # fmt: skip
-"""Counts that add up over layers."""
+"""Counts that are summed over layers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Counts:
         """The sum of a count over all layers.
 
         Raises:
-            ValueError: for a name that is none of `ADDED`.
+            ValueError: for a name that is not in `ADDED`.
         """
         checks.word("name", name, ADDED)
         return sum(getattr(layer, name) for layer in self.layers)
@@ -114,7 +114,7 @@ class Counts:
         return {name: self.total(name) for name in ADDED}
 
     def table(self) -> str:
-        """Counts of each layer and in all, as text."""
+        """Counts of each layer and in total, as text."""
         names = ("tiles", "devices", "products", "conversions_in", "conversions_out")
         names += ("additions",)
         rows = [(layer.path, *(getattr(layer, n) for n in names))
@@ -132,7 +132,7 @@ def count(
     repeats: Mapping[str, int] | None = None,
     **options: Any,
 ) -> Counts:
-    """What one inference of an analog function does, from shapes alone.
+    """The operations of an analog function in one inference, from shapes alone.
 
         counts = count(anajax.analog(apply, rules), params, x)
         print(counts.table())
@@ -141,16 +141,16 @@ def count(
         function: from `anajax.analog`, with its tiles and slices.
         params: parameters, or their shapes.
         *inputs: inputs of one call, or their shapes.
-        items: inferences of one call; the first axis of the first input by default.
-        cell: devices of one weight, of all or by path; two pairs by default.
+        items: inferences per call; the first axis of the first input by default.
+        cell: devices of a weight, for all or by path; two pairs by default.
         combine: which of them share a conversion, as in `put_on_chip`.
-        repeats: how often one call runs a product where shapes do not tell (in a
-            `while` loop, a branch or a `shard_map`), by the site of the report.
+        repeats: how often one call runs a product if shapes do not tell (in a `while`
+            loop, a branch or a `shard_map`), by the site in the report.
         **options: keyword arguments of the function.
 
     Raises:
         ValueError: naming the site whose number of products shapes do not tell; if
-            `items` does not divide the products of a call; as the function itself.
+            `items` does not divide the products of a call; and as the function itself.
     """
     found = function.report(params, *inputs, **options)
     if items is None:
@@ -169,7 +169,7 @@ def count_report(
     combine: str | tuple[int, ...] = "analog",
     repeats: Mapping[str, int] | None = None,
 ) -> Counts:
-    """The same from a report; arguments as in `count`."""
+    """The same from a report; arguments as for `count`."""
     _check_repeats(report, repeats or {})
     by_paths: dict[tuple[str, ...], list[Site]] = {}
     for site in report.uses:

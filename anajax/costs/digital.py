@@ -1,4 +1,4 @@
-"""What is digital: additions behind the converters, and the lines that are driven."""
+"""Digital components: additions after the converters, and row lines."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,11 +18,11 @@ STILLMAKER = {
     16: (0.2958, -0.1241, 0.03024), 14: (0.2363, -0.09675, 0.02239),
     10: (0.2068, -0.09311, 0.02375), 7: (0.1776, -0.09097, 0.02447),
 }  # fmt: skip
-"""By node in nm, a, b, c of the energy a V^2 + b V + c of a gate."""
+"""By node in nm, a, b, c of the gate energy a V^2 + b V + c."""
 
 
 def gate_energy(node: Number, voltage: Number) -> Scalar:
-    """Energy of digital logic, up to one constant: of nodes against each other only.
+    """Energy of digital logic in arbitrary units, for comparing nodes.
 
     a V^2 + b V + c of the node; between nodes, linear in ln(node) of ln(energy).
     Stillmaker and Baas, Integration 58, 74 (2017).
@@ -50,7 +50,7 @@ class Adder:
 
     name = "adder"
     node: Number
-    """nm."""
+    """Node, nm."""
     voltage: Number = 0.9
     """Supply, V."""
     source: str = static(default="Aladdin 40 nm; Stillmaker and Baas 2017")
@@ -70,11 +70,11 @@ class Lines:
 
     name = "row lines"
     cell: Number
-    """fF for each device on the line."""
+    """fF per device on the line."""
     end: Number
-    """fF beside them."""
+    """Additional capacitance at the end, fF."""
     voltage: Number
-    """V, of the line."""
+    """Voltage of the line, V."""
     source: str = static()
 
     def __post_init__(self) -> None:
@@ -92,11 +92,11 @@ def column_energy(
 ) -> Scalar:
     """Energy of one column of a published chip, pJ: 2 N B_x B_w E_OP1.
 
-    E_OP1 = 1 / (TOPS/W at 1 x 1 bit), as the table of N. Shanbhag's group (UIUC,
-    IMC benchmarking) counts it; B_w is what its authors took it for.
+    E_OP1 = 1 / (TOPS/W at 1 x 1 bit), as counted in the table of N. Shanbhag's group
+    (UIUC, IMC benchmarking); B_w is the value assumed by its authors.
 
     Args:
-        rows: N, rows that are summed.
+        rows: N, number of summed rows.
         bits_in: B_x.
         bits_weight: B_w.
         tops_per_watt: normalized to 1 x 1 bit.
@@ -107,17 +107,18 @@ def column_energy(
 
 
 def supply_factor(voltage: Number, reference: Number, *, square: Number) -> Scalar:
-    """Energy at one supply over that at another: a square and a linear share.
+    """Energy at one supply relative to another: a quadratic and a linear share.
 
-    Charge on capacitances takes C V^2. That the rest goes with V, as a bias current for
-    a fixed time would, is an assumption without a source. On the one chip it was tried
-    on (C-2C, Wang, VLSI 2022; MAC and DAC, 62 % of its energy, taken for charge) one k
-    meets the five published supplies within 10 %; a pure square misses one by 17 %.
+    Charging capacitances takes C V^2. That the rest is proportional to V, as for a bias
+    current over a fixed time, is an assumption without a source. On the one chip that
+    it was tested on (C-2C, Wang, VLSI 2022; with MAC and DAC, 62 % of its energy, taken
+    as quadratic), one k matches the five published supplies within 10 %; a purely
+    quadratic law misses one by 17 %.
 
     Args:
         voltage: V.
-        reference: V, at which the shares hold.
-        square: share that goes with the square.
+        reference: voltage for which the shares are given, V.
+        square: quadratic share.
     """
     for name, value in (("voltage", voltage), ("reference", reference)):
         checks.positive(name, value)

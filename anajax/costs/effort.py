@@ -1,4 +1,4 @@
-"""What programming takes: pulses and reads, exact where the device has a loop."""
+"""The effort of programming: pulses and reads, exact if the device has a loop."""
 
 from typing import NamedTuple
 
@@ -10,26 +10,27 @@ from anajax.devices.base import Device
 from anajax.devices.write_verify import WriteVerify
 
 POINTS = 65
-"""Targets at which the loop is followed."""
+"""Number of targets at which the loop is computed."""
 
 
 class Effort(NamedTuple):
-    """Expected over chips, all devices together."""
+    """Expected over chips, summed over all devices."""
 
     pulses: Float[JArray, ""]
     reads: Float[JArray, ""]
     """Verify reads."""
     loop: bool
-    """Whether they follow from a loop of the device; else one of each a device."""
+    """Whether they follow from a loop of the device; otherwise one each per device."""
 
 
 def effort(device: Device, targets: Float[JArray, "*cells"]) -> Effort:
     """Pulses and verify reads of programming these targets (uS).
 
-    A write-verify loop reads, and ends or pulses: reads are the pulses and the one read
-    that ends it, if any; expected numbers are exact at 65 targets and linear between.
-    Other devices have an error that was measured after a loop of
-    unknown length: one pulse and one read a device are counted.
+    A write-verify loop reads, and then stops or applies a pulse: the number of reads is
+    that of pulses plus the read that ends the loop, if any. Expected numbers are exact
+    at 65 targets and interpolated linearly. The programming error of other devices was
+    measured after a loop of unknown length: one pulse and one read per device are
+    counted.
     """
     if isinstance(device.programming, WriteVerify):
         grid = jnp.linspace(device.g_min, device.g_max, POINTS)

@@ -1,4 +1,4 @@
-"""What a network costs on a chip: energy, latency, throughput, area, layer by layer.
+"""The costs of a network on a chip: energy, latency, throughput, area, layer by layer.
 
 found = costs(apply, params, x, chip=calibrated(hermes()), device=device,
 strategy=strategy, times=[0.0, 86400.0])
@@ -35,30 +35,31 @@ PJ = 1e-6
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Costs:
-    """What one inference costs, by layer, part and time; and what programming does."""
+    """The costs of one inference by layer, component and time, and of programming."""
 
     chip: AnyChip
-    """The record that all figures rest on."""
+    """The chip record."""
     counts: Counts
     """Counts by layer."""
     times: np.ndarray
     """Seconds since the first read `[times]`."""
     energy: dict[str, JArray]
-    """By part, energy of one inference `[layers times]`, uJ; the factor k is in it."""
+    """Energy of one inference by component `[layers times]`, uJ, including the factor
+    k."""
     seconds: np.ndarray
     """Time that each layer takes in one inference `[layers]`, s."""
     busy: np.ndarray
-    """Time that each tile of a layer works for one inference `[layers]`, s."""
+    """Time that each tile of a layer is busy in one inference `[layers]`, s."""
     recalibration: JArray
-    """Energy of one measurement of the drift `[times]`, uJ: each row by itself."""
+    """Energy of one drift measurement `[times]`, uJ: one row at a time."""
     loads: Loads
-    """What each weight meets, see `array.loads`."""
+    """Load of each weight, see `array.loads`."""
     efforts: dict[str, Effort]
     """By path, pulses and verify reads of programming."""
 
     @property
     def basis(self) -> str:
-        """The model behind all figures, and what it is calibrated on."""
+        """The model behind all estimates, and what it is calibrated on."""
         return self.chip.basis
 
     @property
@@ -68,38 +69,38 @@ class Costs:
 
     @property
     def latency(self) -> float:
-        """Time from input to output, s: layers, and products of one, in a row."""
+        """Time from input to output, s: layers, and products of one, in sequence."""
         return float(self.seconds.sum())
 
     @property
     def throughput(self) -> float:
-        """Inferences in a second with all layers at work: the slowest counts."""
+        """Inferences per second with all layers in parallel: set by the slowest."""
         return 1 / float(self.busy.max())
 
     @property
     def tops_per_watt(self) -> JArray:
-        """Operations per pJ `[times]`: two for each weight and product."""
+        """Operations per pJ `[times]`: two per weight and product."""
         return 2e-6 * self.counts.total("macs") / self.per_inference
 
     @property
     def chips(self) -> int:
-        """Chips that hold all tiles."""
+        """Number of chips that hold all tiles."""
         return math.ceil(self.counts.total("tiles") / self.chip.tiles)
 
     @property
     def area(self) -> float | None:
-        """Area of all tiles, mm^2; `None` if no model says."""
+        """Area of all tiles, mm^2; `None` without a model."""
         tile = self.chip.area()
         return None if tile is None else float(tile) * self.counts.total("tiles")
 
     @property
     def pulses(self) -> float:
-        """Programming pulses of all devices, expected."""
+        """Expected number of programming pulses of all devices."""
         return float(sum(e.pulses for e in self.efforts.values()))
 
     @property
     def verify_reads(self) -> float:
-        """Verify reads of all devices, expected."""
+        """Expected number of verify reads of all devices."""
         return float(sum(e.reads for e in self.efforts.values()))
 
     @property
@@ -116,7 +117,7 @@ class Costs:
         return PJ * (self.pulses * float(pulse) + reads)
 
     def table(self) -> str:
-        """All figures as text: layers at the first time, then the whole, over time."""
+        """All estimates as text: layers at the first time, then the total over time."""
         first = {part: np.asarray(e)[:, 0] for part, e in self.energy.items()}
         shown = [part for part in PARTS if np.any(first[part])]
         head = ("layer", "tiles", "products", *(f"{p} uJ" for p in shown), "us")
@@ -132,7 +133,7 @@ class Costs:
         for t, e, o in zip(
             self.times, self.per_inference, self.tops_per_watt, strict=True
         ):
-            lines.append(f"at {t:g} s: {e:.4g} uJ an inference, {o:.3g} TOPS/W")
+            lines.append(f"at {t:g} s: {e:.4g} uJ per inference, {o:.3g} TOPS/W")
         chips = f"{self.chips} chip{'s' * (self.chips > 1)}"
         lines.append(f"{self.throughput:.4g} inferences/s, {chips}, {self._area}")
         return "\n".join([*lines, *self.grounds])
@@ -145,7 +146,7 @@ class Costs:
 
     @property
     def grounds(self) -> list[str]:
-        """What all figures rest on: the model, its source, and what is assumed."""
+        """The basis of all estimates: the model, its source, and its assumptions."""
         said = [f"Energy: {self.basis}.", f"Source: {self.chip.source}."]
         if self.chip.assumed:
             said.append(
@@ -172,31 +173,32 @@ def costs(
     extrapolate: bool = False,
     **options: Any,
 ) -> Costs:
-    """What one inference of a network costs on a chip, with its weights programmed.
+    """The costs of one inference of a network on a chip, with its weights programmed.
 
     Args:
-        apply: `apply(params, *inputs)`, or an analog function with rules of its own;
-            a plain function gets tiles and converters of the chip.
+        apply: `apply(params, *inputs)`, or an analog function with its own rules; a
+            plain function gets the tiles and converters of the chip.
         params: trained parameters.
-        *inputs: some real inputs: their moments weigh the conductances.
+        *inputs: some real inputs; their moments weight the conductances.
         chip: a record, such as `calibrated(hermes())`.
-        device: the device model: conductances at each time are its exact means.
+        device: the device model; conductances at each time are its exact means.
         strategy: how weights become conductances; or
-        layers: targets by path, such as those of `optimize_targets`.
+        layers: targets by path, such as those from `optimize_targets`.
         times: seconds since the first read, increasing.
-        items: inferences in the inputs; the length of the first axis by default.
-        repeats: where shapes do not tell, see `counts.count`.
+        items: number of inferences in the inputs; the length of the first axis by
+            default.
+        repeats: needed if shapes do not tell, see `counts.count`.
         ranges: from `calibrate`.
         normalize: as in `encode_weights`, for `strategy`.
-        met: loads of these inputs, where they are known already.
-        key: draws one chip in place of the means, for layers that measure as they
-            program and so have no expectation.
+        met: loads for these inputs, if already known.
+        key: draws one chip instead of using the means, for layers that measure as they
+            program and have no expectation.
         extrapolate: whether times may lie outside what the device's source covers.
         **options: keyword arguments of the function.
 
     Raises:
         ValueError: if tiles of the rules are larger than those of the chip, or an
-            argument is out of range; names it.
+            argument is out of range; the message names it.
 
     Example:
         >>> from anajax.costs import calibrated, costs, hermes
@@ -257,7 +259,7 @@ def _conductances(
 def on_chip(
     apply: Callable[..., Any] | AnalogFunction, chip: AnyChip
 ) -> AnalogFunction:
-    """An analog function; a plain one gets tiles of the chip and its bits of inputs."""
+    """An analog function; a plain one gets the tiles of the chip and its input bits."""
     if isinstance(apply, AnalogFunction):
         return apply
     io = bits(dac=max(2, round(float(chip.bits_in))))

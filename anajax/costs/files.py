@@ -1,4 +1,4 @@
-"""A chip of one's own, as a YAML file: every number with its unit.
+"""Your own chip as a YAML file, each number with its unit.
 
 name: mine
 source: measured in our laboratory
@@ -34,16 +34,16 @@ UNITS = {
     "uS": {"uS": 1.0, "nS": 1e-3, "mS": 1e3},
     "fF": {"fF": 1.0, "aF": 1e-3, "pF": 1e3},
 }  # fmt: skip
-"""By the unit of the library, what else may be written, and its factor."""
+"""By the unit used in anajax, other accepted units and their factors."""
 NUMBERS = {
     "node": "nm", "read_voltage": "V", "integration": "s", "conversion": "s",
     "pulse_energy": "pJ", "verify_energy": "pJ", "tile_area": "mm2",
     "reference_conductance": "uS", "voltage": "V", "cell": "fF", "end": "fF",
     "capacitance": "fF",
 }  # fmt: skip
-"""By key, the unit of its number."""
+"""Unit of each number, by key."""
 NEEDED = ("name", "source", "node", "rows", "columns", "read_voltage", "integration")
-"""Keys without a default, beside `adc`."""
+"""Keys without a default, besides `adc`."""
 MAKERS: dict[str, Callable[..., Any]] = {"dac": DAC, "lines": Lines, "adder": Adder}
 
 
@@ -64,7 +64,7 @@ def load_chip(path: str | Path) -> ChipRecord:
 
 
 def chip_of(data: Any) -> ChipRecord:
-    """The record that a mapping stands for, as in a file; errors as `load_chip`."""
+    """The record for a mapping, as in a file; errors as for `load_chip`."""
     if not isinstance(data, Mapping):
         checks.fail("chip", "be a mapping of keys", repr(data)[:60], "Write name: ...")
     known = {f.name for f in dataclasses.fields(ChipRecord)}  # pyright: ignore

@@ -1,4 +1,4 @@
-"""The metric of chips whose drift was measured some time before, for `upkeep`."""
+"""The metric of chips whose drift was measured some time ago, for `upkeep`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,19 +11,19 @@ from anajax.analysis.evaluate import Metric, evaluate
 from anajax.devices.base import Device
 
 BEFORE = 1e-4
-"""How much sooner than an age, relative to it, its chips are read: a recalibration that
-is due then comes after."""
+"""Relative time by which chips are read before an age: a recalibration due at that age
+comes after the read."""
 
 
 def recalibrations(ages: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Times (s) at which drift is measured, for each age the one before it.
+    """For each age, the time (s) of the last drift measurement before it.
 
-    As many for any `last`, so that all share a trace: those that are not needed come
-    after the last age.
+    Their number is the same for any `last`, so that all share a trace: unneeded ones
+    come after the last age.
 
     Args:
         ages: seconds, increasing.
-        last: when drift was measured last before each; 0 for never.
+        last: time of the last drift measurement before each age; 0 for never.
     """
     there = np.unique(last[last > 0])
     later = ages[-1] * (2.0 + np.arange(ages.size - there.size))
@@ -47,12 +47,13 @@ def held_metric(
         params: trained parameters.
         device: the device model.
         strategy: one for all weights, one per path, or layers.
-        chips: how many.
-        key: of the study.
-        **options: of `anajax.evaluate`.
+        chips: number of chips.
+        key: key of the study.
+        **options: options of `anajax.evaluate`.
 
     Returns:
-        `measure(ages, last)`: just before each age, the factors those of `last`.
+        `measure(ages, last)`: metric just before each age, with the factors measured at
+        `last`.
     """
 
     def measure(ages: np.ndarray, last: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Chips by name: those of papers, and one for a config of a study."""
+"""Chips by name, from papers, and a chip for the config of a study."""
 
 import dataclasses
 from pathlib import Path
@@ -16,18 +16,18 @@ from anajax.costs.files import load_chip
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CostOptions:
-    """What the costs of a study rest on."""
+    """Options for the costs of a study."""
 
     chip: str = option("hermes", "hermes, almaden, neurram, or a .yaml file")
     inputs: int = option(8, "1 calibration input or more", least=1)
-    """Whose moments weigh the conductances."""
+    """Inputs whose moments weight the conductances."""
     pulse_energy: float | None = option(None, "pJ above 0, or null", above=0)
-    """Of one programming pulse, pJ; no source has one."""
+    """Energy of one programming pulse, pJ; no source gives it."""
     verify_energy: float | None = option(None, "pJ above 0, or null", above=0)
-    """Of one verify read, pJ."""
+    """Energy of one verify read, pJ."""
 
     def finish(self, chip: AnyChip) -> AnyChip:
-        """The chip with these energies, which it then says are assumed."""
+        """The chip with these energies, which it then lists as assumed."""
         asked = {n: getattr(self, n) for n in ("pulse_energy", "verify_energy")}
         asked = {n: v for n, v in asked.items() if v is not None}
         words = (f"{n.replace('_', ' ')} {v:g} pJ" for n, v in asked.items())
@@ -35,21 +35,21 @@ class CostOptions:
 
     @property
     def file(self) -> bool:
-        """Whether the chip is in a file of its own."""
+        """Whether the chip is defined in a file."""
         return self.chip.endswith((".yaml", ".yml"))
 
 
 def hermes() -> ChipRecord:
-    """The 64-core chip of IBM: 14 nm PCM, four devices a weight (Le Gallo 2023)."""
+    """The 64-core chip of IBM: 14 nm PCM, four devices per weight (Le Gallo 2023)."""
     return ChipRecord(
         name="HERMES",
         source="M. Le Gallo et al., Nat. Electron. 6, 680 (2023): TOPS and TOPS/W of "
         "both modes; 8-bit pulses at 1 GHz",
         assumed=(
             "read voltage 0.2 V",
-            "5 uS a weight and full inputs at the published figures",
-            "5 ns beside the 128 ns of the pulses",
-            "ADC of the survey in place of the CCOs",
+            "5 uS per weight and full inputs at the published efficiencies",
+            "5 ns in addition to the 128 ns of the pulses",
+            "ADC of the survey instead of the CCOs",
             "area of a core as of its first version (Khaddam-Aljameh, VLSI 2021)",
         ),
         node=14.0,
@@ -78,10 +78,10 @@ def almaden() -> ChipRecord:
         source="S. Ambrogio et al., Nature 620, 768 (2023): up to 12.4 TOPS/W, 34 "
         "tiles of 512 x 2048 devices, 300 ns a frame",
         assumed=(
-            "four devices a weight, so 512 x 512 weights a tile",
+            "four devices per weight, so 512 x 512 weights per tile",
             "read voltage 0.2 V; the whole frame is the pulse",
-            "5 uS a weight and full inputs at the published figure",
-            "ADC of the survey in place of the pulse-width outputs",
+            "5 uS per weight and full inputs at the published efficiency",
+            "ADC of the survey instead of the pulse-width outputs",
         ),
         node=14.0,
         rows=512,
@@ -98,10 +98,10 @@ def almaden() -> ChipRecord:
 
 
 def neurram(bits_in: int = 4, bits_out: int = 6) -> MeasuredChip:
-    """NeuRRAM at a precision that was measured: 130 nm ReRAM, two cells a weight.
+    """NeuRRAM at a precision that was measured: 130 nm ReRAM, two cells per weight.
 
-    From the closed form `measured.neurram`: word lines and inputs to rows, neurons to
-    columns. Its array is sensed by voltage, so its energy is not that of a current.
+    From the closed form `measured.neurram`: word lines and inputs per row, neurons per
+    column. Its array is sensed by voltage, so its energy is not that of a current.
     """
     found = fits.neurram(bits_in, bits_out)
     return MeasuredChip(
@@ -120,13 +120,13 @@ def neurram(bits_in: int = 4, bits_out: int = 6) -> MeasuredChip:
 
 
 CHIPS = {make.__name__: make for make in (hermes, almaden, neurram)}
-"""Records of chips by name."""
+"""Chip records by name."""
 
 
 def find_chip(
     name: str, *, bits_in: float | None = None, bits_out: float | None = None
 ) -> AnyChip:
-    """A record by name or file, calibrated where it has published figures.
+    """A record by name or file, calibrated if it has published efficiencies.
 
     Args:
         name: one of `CHIPS`, or the path of a .yaml file.
@@ -134,8 +134,8 @@ def find_chip(
         bits_out: resolution of outputs; that of the chip by default.
 
     Raises:
-        ValueError: for an unknown name, a file that is no record, or a resolution that
-            the record does not cover.
+        ValueError: for an unknown name, an invalid file, or a resolution that the
+            record does not cover.
     """
     bits = {"bits_in": bits_in, "bits_out": bits_out}
     asked = {k: v for k, v in bits.items() if v is not None}
@@ -161,8 +161,8 @@ _WORDS = {"bits_in": "{:g}-bit inputs", "bits_out": "{:g}-bit outputs"}
 def adapted(chip: ChipRecord, **changes: Any) -> ChipRecord:
     """A hypothetical variant of a chip; its `basis` says what was changed.
 
-    k stays, and so does the length of a full input: bits change converters only. An
-    area that was measured is scaled as that of devices of 4 F^2 and converters is.
+    k and the length of a full input stay unchanged: bits only change converters. A
+    measured area is scaled as if it were made of devices of 4 F^2 and converters.
 
     Args:
         chip: a record.

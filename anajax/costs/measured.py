@@ -1,7 +1,7 @@
 """Closed forms of measured chips, for checks of models and of papers.
 
-What they say is measured: there is no calibration, and no way to another precision,
-network or strategy than what the fit covers.
+Their values are measured: there is no calibration, and they are valid only for the
+precisions, network and strategy that the fit covers.
 """
 
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from anajax._core import checks
 
 CORES, OPS = 48, 65536
-"""Cores of NeuRRAM, and operations of one product on one of them: 2 x 128 x 256."""
+"""Number of NeuRRAM cores, and operations of one product on a core: 2 x 128 x 256."""
 
 
 class NeuRRAM(NamedTuple):
@@ -18,11 +18,11 @@ class NeuRRAM(NamedTuple):
     time: float
     """us."""
     word_lines: float
-    """fJ for each operation."""
+    """fJ per operation."""
     neurons: float
-    """fJ for each operation."""
+    """fJ per operation."""
     inputs: float
-    """fJ for each operation."""
+    """fJ per operation."""
     basis: str = (
         "fit to measured figures of NeuRRAM (Wan et al., Nature 608, 504, 2022)"
     )
@@ -44,16 +44,15 @@ def neurram(bits_in: int, bits_out: int, *, phases: int | None = None) -> NeuRRA
     With n = max(1, B_x - 1) magnitude bits in phases of p bits, S = sum(2^p - 1)
     integration steps and A conversion steps: T = 0.27 S + 0.3 A + 0.3 phases us;
     word lines 1.538 + 7.053 n, neurons 8.906 n + 0.674 A, inputs 3.825 n fJ/op.
-    Each phase converts what is left of the output bits after those of the phases
-    before it.
+    Each phase converts the output bits that remain after those of the earlier phases.
 
     Args:
-        bits_in: 1 to 8, sign included.
-        bits_out: 3 to 10, sign included.
-        phases: 1 or 2; by default one up to three magnitude bits, else two.
+        bits_in: 1 to 8, including the sign.
+        bits_out: 3 to 10, including the sign.
+        phases: 1 or 2; by default one for up to three magnitude bits, else two.
 
     Raises:
-        ValueError: outside what was measured.
+        ValueError: outside the measured range.
     """
     for name, value, low, high in (("bits_in", bits_in, 1, 8),
                                    ("bits_out", bits_out, 3, 10)):  # fmt: skip

@@ -1,8 +1,8 @@
-"""Energy in an objective: a weight on it, or a budget that it must keep.
+"""Energy in an objective: a weight on it, or a budget.
 
 The energy of the array is linear in the expected conductances, so it is exact and
-differentiable in targets, significance, scale and device. Converters cost the same for
-all targets and are left out; their share does not move the best ones.
+differentiable with respect to targets, significance, scale and device. Converters cost
+the same for all targets and are left out; they do not change the optimum.
 """
 
 import dataclasses
@@ -33,13 +33,12 @@ from anajax.mapping.weight_error import moment_table
 
 @pytree
 class Energy:
-    """What energy counts beside an error or a loss.
+    """The contribution of energy to an error or a loss.
 
-    With E the energy of the array and `budget` B, an objective grows by
-    weight E + steep max(E / B - 1, 0): the second is an exact penalty, whose minimum
-    keeps the budget wherever `steep` is larger than what exceeding it could bring.
-    E is relative (1: every device at g_max, the mean over times) or, with `full`, in
-    uJ.
+    With E the energy of the array and B the `budget`, an objective increases by weight
+    E + steep max(E / B - 1, 0). The second term is an exact penalty, whose minimum
+    meets the budget if `steep` is larger than the gain from exceeding it. E is relative
+    (1: every device at g_max, averaged over the times) or, with `full`, in uJ.
 
         Energy(weight=1e-4)                       # per share of the largest energy
         Energy(budget=2.0, full=found.full)       # uJ an inference
@@ -49,15 +48,15 @@ class Energy:
     """
 
     weight: Number | None = None
-    """Objective for each unit of energy."""
+    """Objective per unit of energy."""
     budget: Number | None = None
     """Largest energy, in the same unit."""
     full: Number = 1.0
-    """Energy with every device at g_max: 1, or in uJ an inference (`full_energy`)."""
+    """Energy with every device at g_max: 1, or in uJ per inference (`full_energy`)."""
     steep: Number | None = None
-    """Objective for each budget in excess; that of the start by default."""
+    """Penalty for exceeding the budget by 100 %; the initial objective by default."""
     loads: Any = None
-    """What each weight meets, by path; all alike if none."""
+    """Load of each weight, by path; equal for all if none."""
     name: str = static(default="energy")
 
     def __post_init__(self) -> None:
@@ -70,11 +69,11 @@ class Energy:
                 checks.positive(name, value, strictly=name != "weight")
 
     def cost(self, share: JArray, error: JArray) -> JArray:
-        """What is added to an objective of value `error`.
+        """The term added to an objective of value `error`.
 
         Args:
-            share: energy over that with every device at g_max.
-            error: the objective without energy; sets the steepness where none is.
+            share: energy relative to every device at g_max.
+            error: the objective without energy; sets `steep` if it is not given.
         """
         energy, added = self.full * share, jnp.zeros(())
         if self.weight is not None:
@@ -87,18 +86,18 @@ class Energy:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EnergyOptions:
-    """What energy counts in a search or in training, relative to all at g_max."""
+    """Energy in a search or in training, relative to all devices at g_max."""
 
     energy_weight: float | None = option(None, "0 or more, or null", least=0)
-    """Objective for all of the energy that devices at g_max would take."""
-    energy_budget: float | None = option(None, "a share above 0, or null", above=0)
-    """Largest share of that energy."""
+    """Objective for the energy of all devices at g_max."""
+    energy_budget: float | None = option(None, "a fraction above 0, or null", above=0)
+    """Largest fraction of that energy."""
 
     def energy(self, loads: Loads | None = None) -> Energy | None:
-        """The record, where there is a weight or a budget.
+        """The record, if there is a weight or a budget.
 
         Args:
-            loads: of the weights; all alike if none.
+            loads: loads of the weights; equal if none.
         """
         if self.energy_weight is None and self.energy_budget is None:
             return None
@@ -106,10 +105,10 @@ class EnergyOptions:
 
 
 def as_energy(energy: Any) -> Energy:
-    """The record itself; a bare number is refused, since its unit is not known.
+    """The record itself; a bare number is refused, since its unit is unknown.
 
     Raises:
-        ValueError: says what to pass in its place.
+        ValueError: saying what to pass instead.
     """
     if isinstance(energy, Energy):
         return energy
@@ -123,13 +122,13 @@ def strategy_share(
     density: WeightDensity,
     time_weights: Float[JArray, "times"],
 ) -> Float[JArray, ""]:
-    """Expected conductance of a weight's devices over that at g_max, mean over times.
+    """Expected conductance of a weight's devices relative to g_max, mean over times.
 
     Args:
         strategy: the targets.
         table: moments at 0 s and at the times.
-        density: how often each weight occurs; all meet the same inputs.
-        time_weights: of each time.
+        density: how often each weight occurs; all have the same inputs.
+        time_weights: weight of each time.
     """
     u = jnp.abs(density.u) if strategy.mirrored else density.u
     targets = interpolation(strategy, u) @ strategy.targets
@@ -144,13 +143,13 @@ def layers_share(
     index: JArray | int,
     loads: Loads | None,
 ) -> Float[JArray, ""]:
-    """Energy of programmed layers over that at g_max, at one time of a table.
+    """Energy of programmed layers relative to all devices at g_max, at one time.
 
     Args:
         layers: targets by path.
         table: moments at 0 s and at the times.
-        index: which time, from 1.
-        loads: of the weights, or all alike.
+        index: index of the time, from 1.
+        loads: loads of the weights, or equal for all.
     """
     above, below = jnp.zeros(()), jnp.zeros(())
     one = _at(table, index)
@@ -163,7 +162,7 @@ def layers_share(
 
 
 Spend = Callable[[PyTree, JArray], JArray]
-"""`spend(params, loss)`: what the energy of the array adds to a loss."""
+"""`spend(params, loss)`: the energy term added to a loss."""
 
 
 def spending(
@@ -177,10 +176,10 @@ def spending(
     layout: Mapping[str, Layout] | None = None,
     extrapolate: bool = False,
 ) -> Spend:
-    """What the energy of the array adds to a loss, differentiable in the weights.
+    """The energy term of a loss, differentiable with respect to the weights.
 
-    For `anajax.training.trainer(..., energy=...)`, or a loop of your own. Weights are
-    encoded by the strategy; energy is the exact mean over chips and over the times.
+    For `anajax.training.trainer(..., energy=...)`, or your own loop. Weights are
+    encoded by the strategy; energy is the exact mean over chips and times.
 
     Args:
         device: the device model.
@@ -188,8 +187,8 @@ def spending(
         times: seconds since the first read, increasing.
         energy: a weight or a budget.
         select: which leaves are weights.
-        normalize: whose largest |weight| fills the range.
-        layout: what axes are, where names and shapes do not tell.
+        normalize: which weights share a full scale.
+        layout: meaning of axes that names and shapes leave open.
         extrapolate: whether times may lie outside what the device's source covers.
 
     Raises:
@@ -224,10 +223,10 @@ def full_energy(
 
     Args:
         loads: from `loads`.
-        devices: of one weight.
+        devices: number of devices per weight.
         g_max: uS.
-        voltage: of a full input, V.
-        pulse: of a full input, s.
+        voltage: voltage of a full input, V.
+        pulse: length of a full input, s.
     """
     total = sum((jnp.sum(m) for m in loads.values()), jnp.zeros(()))
     return jnp.asarray(voltage) ** 2 * pulse * total * devices * g_max

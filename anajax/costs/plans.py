@@ -1,8 +1,8 @@
-"""Programming again and recalibrating: how often, for the least energy in a year.
+"""Reprogramming and recalibrating: how often, for the lowest energy in a year.
 
-Between two programmings conductances drift: the error grows, and the array takes less
-and less. A recalibration measures the drift compensation anew, and holds it until the
-next. More of either costs energy; less of either costs accuracy.
+Between two programmings conductances drift: the error grows, and the array needs less
+and less energy. A recalibration measures the drift compensation, which is held until
+the next. Doing either more often costs energy; doing it less often costs accuracy.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,25 +26,25 @@ from anajax.mapping.weight_error import (
 )
 
 AGES = 12
-"""Ages in a year at which the error is looked at, on a log scale."""
+"""Ages in a year at which the error is evaluated, on a log scale."""
 FIRST = 1.0
-"""The first of them, s."""
+"""First age, s."""
 
 
 Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""`metric(ages, last)`: of the network just before each age (s), more is better, where
-drift was measured last at `last` (s; 0: never)."""
+"""`metric(ages, last)`: metric of the network just before each age (s), higher is
+better, if drift was last measured at `last` (s; 0: never)."""
 
 
 class Plan(NamedTuple):
-    """One way to keep a network up, for a year."""
+    """One schedule of reprogramming and recalibration for a year."""
 
     reprogram: float
     """Seconds from one programming to the next."""
     recalibrate: float
     """Seconds from one recalibration to the next; infinite: never."""
     rms: float
-    """Largest error in that time: root mean square, as a fraction of w_max."""
+    """Largest error in the year: root mean square, as a fraction of w_max."""
     programming: float
     """Energy of programming in the year, uJ."""
     recalibration: float
@@ -52,10 +52,10 @@ class Plan(NamedTuple):
     inference: float
     """Energy of all inferences in the year, uJ."""
     metric: float | None = None
-    """Least value of the network's metric in that time, where it was measured."""
+    """Lowest metric of the network in the year, if it was measured."""
 
     def keeps(self, required: float) -> bool:
-        """Whether the error stays within, or the metric above, what is required."""
+        """Whether the error or the metric meets the requirement."""
         return self.rms <= required if self.metric is None else self.metric >= required
 
     @property
@@ -65,27 +65,27 @@ class Plan(NamedTuple):
 
 
 class Upkeep(NamedTuple):
-    """The plan that takes least, and all that were compared."""
+    """The plan with the lowest energy, and all that were compared."""
 
     best: Plan | None
-    """Of those that keep the error; `None` if none does."""
+    """Best plan that meets the requirement; `None` if none does."""
     plans: tuple[Plan, ...]
-    """All of them."""
+    """All plans."""
     required: float
-    """Largest rms error, or the least metric where that was measured."""
+    """Largest allowed rms error, or lowest allowed metric if that was measured."""
     basis: str
     """The model behind the energies."""
 
     def table(self) -> str:
-        """All plans that keep the error, the best first, and the model behind them."""
+        """All plans that meet the requirement, best first, and their cost model."""
         kept = sorted((p for p in self.plans if p.keeps(self.required)), key=_total)
         lines = [
             f"programmed every {p.reprogram / DAY:.3g} d, {_recalibrated(p)}: "
-            f"{p.total:.4g} uJ a year, rms {p.rms:.3g}"
+            f"{p.total:.4g} uJ per year, rms {p.rms:.3g}"
             + ("" if p.metric is None else f", metric at least {p.metric:.4g}")
             for p in kept
         ]
-        lines = lines or ["no plan keeps what is required"]
+        lines = lines or ["no plan meets the requirement"]
         return "\n".join([*lines, f"({self.basis})"])
 
 
@@ -109,25 +109,25 @@ def upkeep(
     ages: Sequence[float] | np.ndarray | None = None,
     extrapolate: bool = False,
 ) -> Upkeep:
-    """How often to program and to recalibrate for the least energy in a year.
+    """How often to reprogram and to recalibrate for the lowest energy in a year.
 
-    The error is exact (expected, of the weights), at 12 ages on a log scale and just
-    before each programming; the factor held is that of the last recalibration before.
-    With a metric, such as `anajax.costs.held.held_metric` measures on chips, what is
-    required is of the network: its accuracy, at the same ages.
+    The error is the exact expected error of the weights, at 12 ages on a log scale and
+    just before each programming; the compensation factor is that of the last
+    recalibration. With a metric, such as `anajax.costs.held.held_metric` measured on
+    chips, the requirement applies to the network's accuracy at the same ages.
 
     Args:
-        costs: of one inference at 0 s; its record needs a `pulse_energy`.
+        costs: costs of one inference at 0 s; the record needs a `pulse_energy`.
         device: the device model.
-        strategy: what the weights are programmed by.
+        strategy: strategy of the weights.
         density: how often each weight occurs.
-        required: largest rms error of weights, as a fraction of w_max; or the least
+        required: largest rms error of weights, as a fraction of w_max; or the lowest
             value of `metric`.
-        inferences: in a day.
+        inferences: number per day.
         reprogram: intervals to choose from, s; up to a year.
         recalibrate: intervals to choose from, s; infinite: never.
-        metric: of the network, in place of the error of weights.
-        ages: seconds at which either is looked at, besides each programming.
+        metric: metric of the network, used instead of the error of weights.
+        ages: seconds at which either is evaluated, besides each programming.
         extrapolate: whether ages may lie outside what the device's source covers.
 
     Raises:

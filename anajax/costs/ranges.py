@@ -1,4 +1,4 @@
-"""Where a cost model is valid; outside it refuses, by name."""
+"""Range of validity of a cost model; values outside are refused."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from anajax._core import checks
 def inside(
     argument: str, value: Any, low: float, high: float, *, of: str, unit: str = ""
 ) -> None:
-    """Refuse a value outside what a model was made for; tracers pass.
+    """Refuse a value outside the range of a model; tracers pass.
 
     Args:
-        argument: its name, for the message.
+        argument: name of the argument, for the message.
         value: a number or an array of numbers.
-        low: least.
-        high: largest.
+        low: lower limit.
+        high: upper limit.
         of: name of the model.
-        unit: of the value.
+        unit: unit of the value.
     """
     checks.finite(argument, value)
     if not checks.concrete(value):
@@ -35,7 +35,7 @@ def inside(
 
 
 def given(argument: str, value: Any, *, of: str, unit: str) -> Any:
-    """The value itself; what is missing is asked for, by name."""
+    """The value itself; a missing one is requested by name."""
     if value is None:
         checks.fail(argument, f"be given for {of}", "none", f"Give it in {unit}.")
     return value

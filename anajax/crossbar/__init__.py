@@ -1,4 +1,4 @@
-"""One product: a matrix on tiles, converters, periphery and wires."""
+"""One product: a matrix on tiles, with converters, periphery and wire resistance."""
 
 from anajax.crossbar.product import column_sums as column_sums
 from anajax.crossbar.product import mvm as mvm

@@ -1,12 +1,12 @@
 """Converters at the edge of a crossbar: steps and bounds of DACs and ADCs.
 
-All converters count zero among their codes, round half to even and pass gradients
-straight through the rounding; beyond their bounds the gradient in the input is zero.
-Values have no unit: an input of 1 is the full read voltage, an output of 1 is the
-current of one cell of weight 1 at full input.
+All converters include zero among their codes, round half to even, and have a
+straight-through gradient for the rounding; beyond their bounds, the gradient with
+respect to the input is zero. Values have no unit: an input of 1 is the full read
+voltage, an output of 1 is the current of one cell of weight 1 at full input.
 
-Codes are found in single precision at least, whatever the type of the input; the result
-is rounded to that type once, at the end.
+Codes are computed in single precision or higher, whatever the type of the input; the
+result is rounded to that type once, at the end.
 """
 
 import abc
@@ -29,7 +29,7 @@ else:
 
 @jax.custom_jvp
 def straight_through(value: JArray, surrogate: JArray) -> JArray:
-    """`value`, with the derivative of `surrogate` (same shape): the one such rule."""
+    """`value`, with the derivative of `surrogate` (same shape)."""
     del surrogate
     return value
 
@@ -53,12 +53,12 @@ def clip_inclusive(
 
 
 def wide(x: Float[JArray, "*shape"]) -> Float[JArray, "*shape"]:
-    """`x` in single precision at least: half precision has no room for codes."""
+    """`x` in single precision or higher: half precision cannot hold all codes."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def warn_narrow(converter: "AbstractConverter", dtype: Any) -> None:
-    """Say so where results of `dtype` cannot hold the codes of a converter."""
+    """Warn if results of type `dtype` cannot hold the codes of a converter."""
     codes = getattr(converter, "codes", 0)
     if not checks.concrete(codes) or not jnp.issubdtype(dtype, jnp.floating):
         return
@@ -78,7 +78,7 @@ def warn_narrow(converter: "AbstractConverter", dtype: Any) -> None:
 
 
 class AbstractConverter(abc.ABC):
-    """A DAC or an ADC: the analog value that stands for the input's nearest code."""
+    """A DAC or an ADC: maps an input to the analog value of its nearest code."""
 
     @abc.abstractmethod
     def __call__(self, x: Float[JArray, "*shape"]) -> Float[JArray, "*shape"]:
@@ -91,7 +91,7 @@ class AbstractConverter(abc.ABC):
 
 @pytree
 class Ideal(AbstractConverter):
-    """No converter: neither steps nor bounds."""
+    """No converter: no steps and no bounds."""
 
     def __call__(self, x: Float[JArray, "*shape"]) -> Float[JArray, "*shape"]:
         return x
@@ -102,7 +102,7 @@ class Ideal(AbstractConverter):
 
 @pytree
 class Clip(AbstractConverter):
-    """A range without steps: analog values, held within `[-bound, bound]`."""
+    """A range without steps: analog values, clipped to `[-bound, bound]`."""
 
     bound: Number
     """Largest magnitude; broadcasts against the last axes of the input."""
@@ -121,16 +121,17 @@ class Clip(AbstractConverter):
 class Uniform(AbstractConverter):
     """Equal steps over a range: `steps` of them from `-bound` (or 0) to `bound`.
 
-    Round to the nearest multiple of the step, then clip. Differentiable in `bound` as
-    well (straight through the rounding, +-1 where it clips), so a range can be learned.
+    Round to the nearest multiple of the step, then clip. Also differentiable with
+    respect to `bound` (straight-through for the rounding, +-1 where it clips), so a
+    range can be learned.
     """
 
     bound: Number
     """Largest magnitude; broadcasts against the last axes of the input."""
     steps: int = static()
-    """Steps over the full range; even when signed, so that 0 is a code."""
+    """Number of steps over the full range; even when signed, so that 0 is a code."""
     signed: bool = static(default=True)
-    """Range `[-bound, bound]`; `[0, bound]` where false."""
+    """Range `[-bound, bound]` if true, `[0, bound]` if false."""
 
     def __post_init__(self) -> None:
         checks.positive("bound", self.bound)
@@ -145,7 +146,7 @@ class Uniform(AbstractConverter):
 
     @property
     def codes(self) -> int:
-        """The largest code: `bound` over the step."""
+        """The largest code: `bound` divided by the step."""
         return self.steps // 2 if self.signed else self.steps
 
     def step(self, dtype: Any) -> Float[JArray, "*channels"]:
@@ -153,7 +154,7 @@ class Uniform(AbstractConverter):
         return jnp.asarray(self.bound, dtype) / self.codes
 
     def encode(self, x: Float[JArray, "*shape"]) -> Float[JArray, "*shape"]:
-        """Signed integer codes of `x`, as floats of 32 bits at least."""
+        """Signed integer codes of `x`, as floats with at least 32 bits."""
         x, low = wide(x), -self.codes if self.signed else 0
         return clip_inclusive(round_through(x / self.step(x.dtype)), low, self.codes)
 
@@ -170,18 +171,18 @@ class Uniform(AbstractConverter):
 
 @pytree
 class ContinuousBits(AbstractConverter):
-    """Equal steps from `-bound` to `bound`, as many as an array says.
+    """Equal steps from `-bound` to `bound`; their number is an array.
 
     `Uniform` for sweeps over the resolution: all numbers of steps share a trace. With
-    `codes = 2^(bits - 1) - 1` it converts as the signed `uniform(bits, bound)` does;
-    codes need not be whole. Straight through the rounding, the derivative in the size
-    of a step is the rounding residual over the step: that of a noise of this width.
+    `codes = 2^(bits - 1) - 1` it is the same as the signed `uniform(bits, bound)`;
+    codes need not be integers. The straight-through derivative with respect to the step
+    size is the rounding residual over the step: that of noise of this width.
     """
 
     bound: Number
     """Largest magnitude; broadcasts against the last axes of the input."""
     codes: Number
-    """Steps from 0 to `bound`."""
+    """Number of steps from 0 to `bound`."""
 
     def __post_init__(self) -> None:
         checks.positive("bound", self.bound)
@@ -203,17 +204,17 @@ class ContinuousBits(AbstractConverter):
 
 @pytree
 class SelfRanging(AbstractConverter):
-    """Equal steps over a range that is set for each read: that of its largest value.
+    """Equal steps over a range that is set at each read by its largest value.
 
-    One range for each vector and tile, shared by its columns (the last two axes:
-    columns and groups of devices), so that nothing clips. No gradient flows to the
-    range. It stands for an amplifier with any gain; `fixed` gives a converter whose
-    range is one number.
+    One range per vector and tile, shared by its columns (the last two axes: columns and
+    groups of devices), so that nothing clips. No gradient flows to the range. It
+    represents an amplifier with any gain; `fixed` gives a converter with a single fixed
+    range.
     """
 
     steps: int = static()
-    """Steps over the full range, from minus the largest value; even, so that 0 is a
-    code."""
+    """Number of steps over the full range, from minus the largest value; even, so that
+    0 is a code."""
 
     def __post_init__(self) -> None:
         self.fixed(1.0)
@@ -224,7 +225,7 @@ class SelfRanging(AbstractConverter):
         return self.steps // 2
 
     def fixed(self, bound: Number) -> Uniform:
-        """The converter of the same steps over `[-bound, bound]`."""
+        """The converter with the same steps over `[-bound, bound]`."""
         return Uniform(bound=bound, steps=self.steps)
 
     def __call__(self, x: Float[JArray, "*shape"]) -> Float[JArray, "*shape"]:
@@ -258,7 +259,7 @@ def uniform(bits: int, bound: Number, *, signed: bool = True) -> Uniform:
 
     Args:
         bits: resolution including the sign; at least 2 when signed, else at least 1.
-        bound: end of the range; an array gives each channel its own.
+        bound: end of the range; with an array, each channel has its own.
         signed: whether the range is `[-bound, bound]` or `[0, bound]`.
 
     Raises:
@@ -284,13 +285,13 @@ def calibrate(
     """The converter with its bound set from data: a quantile of `|values|`.
 
     Args:
-        converter: what to calibrate; keeps its steps. One that ranges by itself becomes
-            one with a fixed range.
-        values: what it will see, for example `crossbar.column_sums`.
-        quantile: share of the values that must fit, in (0, 1]; 1 fits all of them.
-        axis: axes over which to take it (`None`: all, one bound). They stay with
-            length 1, so that each channel gets its own bound. A channel that is all
-            zero gets 1.
+        converter: the converter; it keeps its steps. A self-ranging one becomes one
+            with a fixed range.
+        values: values to convert, for example `crossbar.column_sums`.
+        quantile: fraction of the values that must fit, in (0, 1]; 1 fits all of them.
+        axis: axes over which to take it (`None`: all, one bound). They are kept with
+            length 1, so that each channel gets its own bound. An all-zero channel gets
+            1.
 
     Raises:
         ValueError: for a quantile outside (0, 1], or values that are not finite.

@@ -13,11 +13,11 @@ import numpy as np
 from anajax._core.types import Float, JArray
 
 BLOCK = 16
-"""Nodes per block: within a block a small matrix, between blocks running sums."""
+"""Nodes per block: a small matrix within a block, running sums between blocks."""
 
 
 def padded(n: int) -> int:
-    """Length that `wire_sum` needs for a wire of `n` nodes; the rest is zero."""
+    """Length that `wire_sum` needs for a wire of `n` nodes; padded with zeros."""
     return n if n <= 2 * BLOCK else -(-n // BLOCK) * BLOCK
 
 
@@ -26,15 +26,16 @@ def wire_sum(
 ) -> Float[JArray, "rows columns"]:
     """K @ d along `axis`: the drop at each node, in units of current x segment.
 
-    Within a block the small matrix min(j', k') does it, j', k' counted from the block's
-    start o; its first and last row are the sums of d and of j' d. A node sees sum j d
-    of the blocks before its own, k sum d of the blocks after, o sum d of its own.
+    Within a block, the small matrix min(j', k') is applied, with j', k' counted from
+    the block's start o; its first and last row are the sums of d and of j' d. A node
+    sees sum j d of the blocks before its own, k sum d of the blocks after, o sum d of
+    its own.
 
     Args:
         d: current drawn at each node; `padded(n)` long along `axis`, zero beyond `n`.
         axis: 0 or 1, the direction of the wires; node 0 is next to the source.
-        n: nodes of the real wire.
-        both: whether the far end is joined to the source as well.
+        n: number of nodes of the real wire.
+        both: whether the far end is also connected to the source.
     """
     size = d.shape[axis]
     block = size if size <= 2 * BLOCK else BLOCK

@@ -1,8 +1,8 @@
-"""The periphery of a tile: input scaling, slices, noise, re-reads, and their bundle.
+"""The periphery of a tile: input scaling, bit slices, noise, re-reads, and `IO`.
 
-A product runs: scale the input, convert it (DAC), multiply, add noise, convert the sums
-(ADC), undo the scale. `IO` bundles these parts; each part is one small record and the
-absence of a part is a record as well (`NoScaling`, `Ideal`, `NoNoise`, ...).
+Steps of a product: scale the input, convert it (DAC), multiply, add noise, convert the
+sums (ADC), undo the scale. `IO` combines these parts; each part is a small record, and
+a missing part is also a record (`NoScaling`, `Ideal`, `NoNoise`, ...).
 
 Quantities here have no unit: an input of 1 is the full read voltage, an output of 1 is
 the current of one cell of weight 1 at full input.
@@ -32,7 +32,7 @@ from anajax.crossbar.converters import (
 
 
 class AbstractScaling(abc.ABC):
-    """The number by which an input vector is divided, and its result multiplied."""
+    """The number that divides an input vector and multiplies its result."""
 
     @abc.abstractmethod
     def scale(self, x: Float[JArray, "*batch rows"]) -> Float[JArray, "*#batch 1"]:
@@ -51,8 +51,8 @@ class NoScaling(AbstractScaling):
 class AbsMax(AbstractScaling):
     """The largest magnitude in each vector (per row tile), at most `cap`.
 
-    A vector of zeros is scaled by 1. No gradient flows through the scale: straight
-    through the DAC, its effect on the product cancels.
+    A vector of zeros is scaled by 1. No gradient flows through the scale: with a
+    straight-through DAC, its effect on the product cancels.
     """
 
     cap: Number = math.inf
@@ -75,10 +75,10 @@ def _per_tile(scale: JArray, x: JArray) -> Float[JArray, "*#batch 1"]:
 
 @pytree
 class ConstantScale(AbstractScaling):
-    """One fixed scale for all inputs; no gradient flows to it."""
+    """One fixed scale for all inputs, without a gradient."""
 
     value: Number
-    """The scale, in units of the input: one, or one per row tile."""
+    """The scale in units of the input: one, or one per row tile."""
 
     def __post_init__(self) -> None:
         checks.positive("value", self.value)
@@ -89,10 +89,10 @@ class ConstantScale(AbstractScaling):
 
 @pytree
 class LearnedRange(AbstractScaling):
-    """One input range for all inputs, trained: what lies beyond it clips.
+    """One trained input range for all inputs; values beyond it clip.
 
-    The gradient reaches `range` from clipped inputs (+-1 each) and from the rounding
-    residual of all others. Start it with a quantile of real inputs.
+    The gradient with respect to `range` comes from clipped inputs (+-1 each) and from
+    the rounding residual of all others. Initialize it with a quantile of real inputs.
     """
 
     range: Number
@@ -115,7 +115,7 @@ class NoNoise:
 
 @pytree
 class OutputNoise:
-    """Gaussian noise at the ADC's input, fresh for each conversion."""
+    """Gaussian noise at the input of the ADC, drawn for each conversion."""
 
     sd: Number
     """Standard deviation, in units of one cell of weight 1 at full input."""
@@ -126,9 +126,9 @@ class OutputNoise:
 
 @pytree
 class WeightNoise:
-    """Read noise of weights that are not given as devices: sd `sd * sqrt(|w|)` each.
+    """Read noise for weights that are not given as devices: sd `sd * sqrt(|w|)` each.
 
-    Fresh per product and referred to the output,
+    Drawn for each product and referred to the output,
     y_i += sd sqrt(sum_j |w_ij| x_j^2) xi (the form used for PCM in hardware-aware
     training; Rasch et al., Nat. Commun. 14, 5282, 2023).
     """
@@ -145,19 +145,20 @@ class WeightNoise:
 
 @pytree
 class NoBoundManagement:
-    """Each vector is read once; what clips stays clipped."""
+    """Each vector is read once; clipped values stay clipped."""
 
 
 @pytree
 class BoundManagement:
-    """Read again with half the input while any output of the vector overflows.
+    """Read again with half the input as long as any output of the vector overflows.
 
     Decided per vector and per tile, on the ADC's rounded value; the number of reads is
-    bounded. Every read draws its own noise.
+    limited. Every read has its own noise.
     """
 
     max_halvings: int = static(default=4)
-    """How often the input may be halved (4: at most 5 reads, 1/16 of the input)."""
+    """How often the input may be halved (4: at most 5 reads, down to 1/16 of the
+    input)."""
 
     def __post_init__(self) -> None:
         if self.max_halvings < 1 or self.max_halvings != int(self.max_halvings):
@@ -174,7 +175,7 @@ class AbstractSlicing(abc.ABC):
     def split(
         self, x: Float[JArray, "*shape"], dac: AbstractConverter
     ) -> tuple[Float[JArray, "slices *shape"], Float[JArray, "slices"]]:
-        """What each read applies, and the digital factor of each read's result.
+        """What each read applies, and the digital factor for its result.
 
         `tensordot(factors, slices, 1)` equals `dac(x)` up to float rounding, and its
         derivative in `x` is that of `dac`.
@@ -196,7 +197,7 @@ class BitSlices(AbstractSlicing):
     """Inputs applied in slices of `bits` bits, added digitally with their powers of 2.
 
     Sign and magnitude: each slice is one read of the digits of |code|, at full input
-    for the largest digit, with the sign of the code; each read has its own noise and
+    for the largest digit, with the sign of the code. Each read has its own noise and
     its own conversion. `bits=1` is bit-serial. Needs a `Uniform` DAC.
     """
 
@@ -233,22 +234,22 @@ class BitSlices(AbstractSlicing):
 
 @pytree
 class NoIRDrop:
-    """Wires without resistance, or accounted for in the matrix itself (`wires`)."""
+    """No wire resistance, or resistance included in the matrix itself (`wires`)."""
 
 
 @pytree
 class IRDrop:
-    """Voltage lost along the wires, per vector and output, as aihwkit estimates it.
+    """Voltage lost along the wires, per vector and output, by the formula of aihwkit.
 
-    With a = n/gamma sum_j |w_j| |x_j| and c = a (0.05 a^2 - 0.2 a + 0.5), n inputs
-    j = 0..n-1: y -= scale c sum_j w_j x_j (1 - (1 - j/n)^2). A fit for hardware-aware
+    With a = n/gamma sum_j |w_j| |x_j| and c = a (0.05 a^2 - 0.2 a + 0.5), n inputs j =
+    0..n-1: y -= scale c sum_j w_j x_j (1 - (1 - j/n)^2). A fit for hardware-aware
     training at small losses; `wires` solves the circuit itself.
     """
 
     scale: Number = 1.0
-    """Multiplies the loss; 0 switches it off."""
+    """Factor on the loss; 0 turns it off."""
     gamma: Number = 1 / (0.35 * 5e-6)
-    """Wire segment conductance over the conductance of weight 1 (0.35 Ohm, 5 uS)."""
+    """Conductance of a wire segment over that of weight 1 (0.35 Ohm, 5 uS)."""
 
     def __post_init__(self) -> None:
         checks.positive("scale", self.scale, strictly=False)
@@ -260,16 +261,16 @@ class IRDrop:
 
 @pytree
 class IO:
-    """All that happens to numbers at the edge of a tile."""
+    """Everything that happens to numbers at the edge of a tile."""
 
     scaling: AbstractScaling = NoScaling()
-    """How inputs are scaled to the DAC's range."""
+    """How inputs are scaled to the range of the DAC."""
     dac: AbstractConverter = Ideal()
     """Input converter."""
     slicing: AbstractSlicing = WholeInput()
-    """Inputs at once, or in slices of bits."""
+    """Inputs applied at once, or in slices of bits."""
     weight_noise: NoNoise | WeightNoise = NoNoise()
-    """Read noise that the weights' own record does not carry."""
+    """Read noise, for weights that are not given as devices."""
     noise: NoNoise | OutputNoise = NoNoise()
     """Noise before the ADC."""
     adc: AbstractConverter = Ideal()
@@ -277,7 +278,7 @@ class IO:
     bounds: NoBoundManagement | BoundManagement = NoBoundManagement()
     """What to do when the ADC overflows."""
     drop: NoIRDrop | IRDrop = NoIRDrop()
-    """Voltage lost along the wires, in closed form."""
+    """Voltage lost along the wires, by a formula."""
 
     def __post_init__(self) -> None:
         if isinstance(self.slicing, BitSlices) and not isinstance(self.dac, Uniform):
@@ -291,23 +292,24 @@ def ideal() -> IO:
 
 
 def bits(dac: int = 8, adc: int = 8, *, adc_range: Number | None = None) -> IO:
-    """Converters of so many bits and nothing else: no noise, no clipping.
+    """Converters with these bits and nothing else: no noise, no clipping.
 
         hardware = anajax.analog(apply, Rule(".*", io=periphery.bits(dac=8, adc=8)))
 
-    The largest magnitude of each input vector (per row tile) fills the range of the
-    DAC. The largest column sum of each vector and tile fills the range of the ADC, for
-    weights of any size. Real ADCs have a fixed range: give it here, or let `calibrate`
-    of an analog function, or `calibrate_ranges` of a network, find it from data.
+    The largest magnitude of each input vector (per row tile) sets the range of the DAC.
+    The largest column sum of each vector and tile sets the range of the ADC, for
+    weights of any magnitude. Real ADCs have a fixed range: pass it here, or have
+    `calibrate` of an analog function, or `calibrate_ranges` of a network, find it from
+    data.
 
     Args:
-        dac: bits of the inputs, sign included; at least 2.
-        adc: bits of the column sums, sign included; at least 2.
+        dac: bits of the inputs, including the sign; at least 2.
+        adc: bits of the column sums, including the sign; at least 2.
         adc_range: largest column sum that the ADC converts, in units of one cell of
             weight 1 at full input; larger ones clip. `None`: set for each read.
 
     Raises:
-        ValueError: for less than 2 bits or a range that is not positive.
+        ValueError: for fewer than 2 bits or a range that is not positive.
     """
     bound = 1.0 if adc_range is None else adc_range
     converter = uniform(adc, bound)
@@ -319,7 +321,7 @@ def bits(dac: int = 8, adc: int = 8, *, adc_range: Number | None = None) -> IO:
 def standard() -> IO:
     """The default of aihwkit: 7-bit DAC, 9-bit ADC to 12, noise 0.06, abs-max.
 
-    Without its reading again where an ADC overflows: add `BoundManagement()`.
+    aihwkit also reads again if an ADC overflows: for that, add `BoundManagement()`.
     """
     return IO(
         scaling=AbsMax(),
@@ -330,14 +332,15 @@ def standard() -> IO:
 
 
 def training(input_range: Number = 1.0) -> IO:
-    """The standard of aihwkit for hardware-aware training: 8 bits both ways.
+    """The standard of aihwkit for hardware-aware training: 8-bit DAC and ADC.
 
-    ADC range 10, output noise 0.04, weight noise 0.0175, voltage drop by formula and a
-    learned input range. Its tiles take at most 512 inputs and scale each column to a
-    largest weight of 1 (`crossbar.from_weights(..., normalize="column")`).
+    ADC range 10, output noise 0.04, weight noise 0.0175, IR drop by formula and a
+    learned input range. In aihwkit, tiles then have at most 512 inputs, and each column
+    is scaled to a largest weight of 1 (`crossbar.from_weights(...,
+    normalize="column")`).
 
     Args:
-        input_range: where the learned range starts, in units of the input.
+        input_range: initial value of the learned range, in units of the input.
     """
     return IO(
         scaling=LearnedRange(range=input_range),
@@ -350,10 +353,10 @@ def training(input_range: Number = 1.0) -> IO:
 
 
 def stacked(io: IO) -> IO:
-    """The periphery of a stack, each array led by the axis of its layers.
+    """The periphery of a stack, with a leading layer axis on each array.
 
     Args:
-        io: of one layer, or of a stack: its input scale is a number for each layer.
+        io: of one layer, or of a stack with one input scale per layer.
     """
     scaling = io.scaling
     lead = jnp.shape(scaling.value) if isinstance(scaling, ConstantScale) else ()

@@ -1,16 +1,17 @@
 """Products of vectors with matrices on tiles, through the periphery.
 
-Each tile takes its part of the input through its own scaling and DAC, sums currents,
-and converts each column by its ADC; the digital side undoes the scales, adds the parts
-and the bias. Padding of smaller tiles adds nothing to a sum and gets no noise.
+Each tile scales its part of the input, converts it with its DAC, sums currents, and
+converts each column with its ADC; the digital side undoes the scales and adds the parts
+and the bias. Padding of smaller tiles adds nothing to a sum and has no noise.
 
     tiles = from_weights(w, TileRule(rows=512, columns=512), bias=b)
     y = mvm(tiles, x, periphery.standard(), key=key)
 
-Cells with several devices come in as conductances `[in, out, devices]` by
+Cells with several devices are passed as conductances `[in, out, devices]` to
 `from_planes`. All functions are pure; `mvm` works under `jit`, `grad`, `vmap`, `scan`.
-Products are computed in single precision at least and rounded to the type of the inputs
-at the end: inputs of bfloat16 meet all codes of an ADC, but results have its 8 bits.
+Products are computed in single precision or higher and rounded to the type of the
+inputs at the end: inputs of type bfloat16 see all codes of an ADC, but results have
+only 8 bits.
 """
 
 import math
@@ -50,10 +51,10 @@ def mvm(
 ) -> Float[JArray, "*batch columns"]:
     """The product x @ weights(tiles) + bias, through the periphery.
 
-    Noise is fresh for every vector of the batch, and for every `key`; batch vectors
-    instead of `vmap`-ing over them with one key. A NaN or an infinity in `x` is refused
-    outside of traces; under `jit` a NaN makes the whole result of its own vector NaN
-    and leaves the others alone.
+    Noise is drawn for every vector of the batch, and for every `key`; pass vectors as a
+    batch instead of using `vmap` with one key. A NaN or an infinity in `x` is refused
+    outside of traces; under `jit`, a NaN makes the whole result of its vector NaN and
+    does not affect the others.
 
     Args:
         tiles: the matrix.
@@ -81,7 +82,7 @@ def partial_sums(
     *,
     key: PRNGKey | None = None,
 ) -> Float[JArray, "batch t k c"]:
-    """What `mvm` adds up: each tile's result after its digital scale, without bias."""
+    """The terms that `mvm` adds up: each tile's scaled result, without bias."""
     parts = _partial(jax.tree.map(wide, tiles), x, io, key)
     return jnp.moveaxis(parts, 0, 1).astype(_result_type(tiles, x))
 
@@ -93,10 +94,10 @@ def column_sums(
     *,
     key: PRNGKey | None = None,
 ) -> Float[JArray, "t slices batch k c g"]:
-    """What the ADCs see at the first read, for `converters.calibrate`.
+    """The inputs of the ADCs at the first read, for `converters.calibrate`.
 
     `calibrate(io.adc, column_sums(tiles, x, io), axis=(1, 2))` gives every column of
-    every tile a range of its own, `axis=None` one range to all.
+    every tile its own range, `axis=None` one range for all.
     """
     tiles = jax.tree.map(wide, tiles)
     scaled, _ = _scaled_input(tiles, x, io)
@@ -245,7 +246,7 @@ def _draw(
 
 
 def no_key() -> NoReturn:
-    """Refuse a product with noise that has no key."""
+    """Refuse a product with noise but no key."""
     rule = "be given: there is noise in this product"
     checks.fail("key", rule, "None", "Pass one.")
 

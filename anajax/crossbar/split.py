@@ -9,7 +9,7 @@ from anajax._core.types import JArray
 
 
 def even_parts(size: int, count: int) -> list[int]:
-    """`size` in `count` parts that differ by one at most, the larger first."""
+    """`size` in `count` parts that differ by at most one, larger ones first."""
     base, larger = divmod(size, count)
     return [base + 1] * larger + [base] * (count - larger)
 

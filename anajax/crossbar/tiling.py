@@ -1,8 +1,8 @@
-"""Matrices on tiles: cut, combined from devices, scaled; ready for products.
+"""Matrices on tiles: cut, assembled from devices, scaled; ready for products.
 
 A matrix `[in, out]` is cut into `row_tiles x column_tiles` parts of nearly equal size.
 Smaller tiles are padded with zeros to one shape, so that all tiles are one batched
-product. Building is pure, differentiable and cheap enough for every training step.
+product. Building is pure, differentiable, and cheap enough for every training step.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,21 +20,21 @@ from anajax.crossbar.split import even_parts, join, split_axis
 from anajax.crossbar.wires import Wires, effective_matrix, effective_planes
 
 Known = JArray | np.ndarray
-"""NumPy where the numbers are known, so that no trace computes with them."""
+"""NumPy if the numbers are known, so that traces do not compute with them."""
 Scaling = Literal["none", "array", "tile", "column"]
 """What is scaled to the same largest weight: nothing, each tile as a whole, or each
-column of each tile by itself (`"tile"`, as in `mapping.normalized`; `"column"` is
-another word for it)."""
+column of each tile separately (`"tile"`, as in `mapping.normalized`; `"column"` is a
+synonym)."""
 
 
 @pytree
 class TileRule:
-    """The largest tile: a matrix is cut into parts of nearly equal size within it."""
+    """The largest tile: larger matrices are cut into parts of nearly equal size."""
 
     rows: int | None = static(default=None)
-    """Most rows (inputs) of a tile; `None`: no limit."""
+    """Largest number of rows (inputs) per tile; `None`: no limit."""
     columns: int | None = static(default=None)
-    """Most columns (outputs) of a tile; `None`: no limit."""
+    """Largest number of columns (outputs) per tile; `None`: no limit."""
 
     def __post_init__(self) -> None:
         for name, limit in (("rows", self.rows), ("columns", self.columns)):
@@ -54,13 +54,13 @@ class Tiles:
     """A matrix on tiles, as its converters see it.
 
     Axes: `t` row tiles of `r` rows, `k` column tiles of `c` columns, `g` groups of
-    devices with an ADC conversion of their own (1 where devices combine analog).
+    devices with their own ADC conversion (1 if devices are combined in analog).
     """
 
     matrix: Float[JArray, "t r k c g"]
-    """Weight per cell and group before the ADC; 1 = one unit cell at full input."""
+    """Weight per cell and group before the ADC; 1 is one unit cell at full input."""
     variance: Float[JArray, "t r k c g"] | None
-    """Read-noise variance of `matrix`, fresh per product; `None` for none."""
+    """Read-noise variance of `matrix`, drawn for each product; `None` for none."""
     digital: Float[JArray, "g"]
     """Factor of each group after the ADC (its significance)."""
     scale: Float[JArray, "#t #k #c"]
@@ -68,13 +68,13 @@ class Tiles:
     bias: Float[JArray, "out"] | None
     """Digital bias, or `None`."""
     rows: int = static()
-    """Rows of the whole matrix (inputs)."""
+    """Number of rows (inputs) of the whole matrix."""
     columns: int = static()
-    """Columns of the whole matrix (outputs)."""
+    """Number of columns (outputs) of the whole matrix."""
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Row tiles and column tiles."""
+        """Number of row tiles and column tiles."""
         return self.matrix.shape[0], self.matrix.shape[2]
 
 
@@ -95,13 +95,13 @@ def from_weights(
     Args:
         weights: `[in, out]`.
         rule: largest tile.
-        normalize: bring the largest weight to `omega`, of each column of a `"tile"` (or
-            `"column"`, the same) or of its whole `"array"`, undone digitally after the
-            ADC; `"none"` leaves them as given.
-            No gradient flows through the normalization (with ideal converters its
-            effect cancels). A part that is all zero is scaled by 1.
+        normalize: scale the largest weight to `omega`, for each column of a `"tile"`
+            (or `"column"`, the same) or for its whole `"array"`, undone digitally after
+            the ADC; `"none"` leaves weights unchanged. No gradient flows through the
+            normalization (with ideal converters its effect cancels). An all-zero part
+            is scaled by 1.
         omega: largest weight after normalization.
-        variance: read-noise variance of each weight, fresh per product.
+        variance: read-noise variance of each weight, drawn for each product.
         bias: added digitally.
 
     Raises:
@@ -134,21 +134,21 @@ def from_planes(
 ) -> Tiles:
     """Tiles of cells with several devices: weight = scale * planes @ coefficients.
 
-    Devices of one group share an ADC conversion (their currents add, with their
-    relative coefficients); groups are added digitally. A group's digital factor is its
+    Devices in a group share an ADC conversion (their currents add, with their relative
+    coefficients); groups are added digitally. The digital factor of a group is its
     largest |coefficient|.
 
     Args:
         planes: conductance of each device, uS.
         rule: largest tile.
         coefficients: signed significance of each device, such as (F, -F, 1, -1).
-        combine: `"analog"` (all devices in one group), `"digital"` (a group each), or
+        combine: `"analog"` (all devices in one group), `"digital"` (one group each), or
             the group of each device, such as (0, 0, 1, 1) for pairs.
         unit: conductance in uS that the ADC counts as one.
         scale: weight per uS: one number, or one per column `[out]`.
         normalize: as in `from_weights`, by the largest of all groups.
         omega: largest value of a group after normalization.
-        variance: read-noise variance of each device, uS^2, fresh per product.
+        variance: read-noise variance of each device, uS^2, drawn for each product.
         bias: added digitally.
 
     Raises:
@@ -192,16 +192,16 @@ def from_groups(
     variance: Float[JArray, "rows columns groups"] | None = None,
     bias: Float[JArray, "columns"] | None = None,
 ) -> Tiles:
-    """Tiles of what each ADC sees: weight = scale * values @ digital.
+    """Tiles from the inputs of each ADC: weight = scale * values @ digital.
 
     Args:
-        values: of each group of devices with an ADC conversion of its own.
+        values: values of each group of devices with its own ADC conversion.
         rule: largest tile.
         digital: factor of each group after the ADC.
         scale: one number, or one per column `[out]`.
         normalize: as in `from_planes`.
         omega: largest value of a group after normalization.
-        variance: read-noise variance of `values`, fresh per product.
+        variance: read-noise variance of `values`, drawn for each product.
         bias: added digitally.
     """
     tiles = Tiles(
@@ -219,12 +219,12 @@ def from_groups(
 def group_shares(
     factors: Float[Known, "devices"], combine: str | tuple[int, ...]
 ) -> tuple[Float[Known, "devices groups"], Float[Known, "groups"]]:
-    """What each device counts in its group, and the digital factor of each group.
+    """Each device's share in its group, and the digital factor of each group.
 
-    NumPy arrays stay NumPy arrays. A group whose factors are all zero gets 0.
+    NumPy arrays stay NumPy arrays. A group of all-zero factors gets 0.
 
     Raises:
-        ValueError: if `combine` does not give each device a group.
+        ValueError: if `combine` does not assign each device to a group.
     """
     xp = np if isinstance(factors, np.ndarray) else jnp
     member = membership(combine, factors.shape[0]).astype(factors.dtype)
@@ -243,10 +243,10 @@ def _constant(value: Any, dtype: Any) -> Any:
 
 
 def membership(combine: str | tuple[int, ...], devices: int) -> np.ndarray:
-    """Which device `[devices groups]` belongs to which group, for `from_planes`.
+    """Which device `[devices groups]` is in which group, for `from_planes`.
 
     Raises:
-        ValueError: if `combine` does not give each device a group.
+        ValueError: if `combine` does not assign each device to a group.
     """
     named = {"analog": (0,) * devices, "digital": tuple(range(devices))}
     index = named.get(combine, combine) if isinstance(combine, str) else combine
@@ -318,10 +318,10 @@ def through_wires(
     *,
     matrix: Callable[[JArray, Wires], JArray] = effective_matrix,
 ) -> Float[JArray, "rows columns devices"]:
-    """Conductances as they act behind the wires of each tile, for `from_planes`.
+    """Effective conductances with the wire resistance of each tile, for `from_planes`.
 
-    Each tile is an array of its own part's size. Read-noise variances given to
-    `from_planes` may stay as they are: wires only attenuate them.
+    Each tile is an array of the size of its part. Read-noise variances passed to
+    `from_planes` may stay unchanged: wires only attenuate them.
 
     Args:
         planes: conductance of each device, uS.
@@ -363,13 +363,13 @@ def _runs(parts: Sequence[int]) -> list[tuple[slice, int]]:
 
 
 def weights(tiles: Tiles) -> Float[JArray, "rows columns"]:
-    """The digital matrix that the tiles stand for (no converters, no noise)."""
+    """The digital matrix that the tiles represent (no converters, no noise)."""
     full = (tiles.matrix @ tiles.digital) * tiles.scale[:, None]
     return join(join(full, tiles.columns, axis=2), tiles.rows, axis=0)
 
 
 def of_tiles(factor: Float[JArray, "rows columns"], rule: TileRule) -> JArray:
-    """Factors of tiles and columns `[t, k, c]` from those of their weights, alike."""
+    """Factors of tiles and columns `[t, k, c]` from those of their weights."""
     return jnp.max(_tile(factor[..., None], rule), axis=(1, 4))
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from anajax._core.types import JArray
 
 Over = Callable[[JArray], JArray]
-"""What comes along with all parts together, from that of each (first axis)."""
+"""How results of all parts are combined (first axis)."""
 
 
 def largest(values: JArray) -> JArray:
@@ -59,10 +59,10 @@ def in_parts(
     limit: int,
     over: Over = largest,
 ) -> Any:
-    """`function(x, part)` by parts of the batch of at most `limit` numbers, numbered.
+    """`function(x, part)` on numbered parts of the batch with at most `limit` numbers.
 
-    Parts are computed again in the backward pass, so that it holds one at a time. What
-    comes along is the largest over the parts, or what `over` makes of them.
+    Parts are computed again in the backward pass, so that it holds one at a time.
+    Further results are combined by the largest over the parts, or by `over`.
     """
     items = x.shape[0]
     fitting = (p for p in range(1, items + 1) if items % p == 0)

@@ -1,20 +1,20 @@
-"""Wire resistance: the voltage that is lost along the lines of a crossbar.
+"""Wire resistance: voltage drop along the rows and columns of a crossbar.
 
 The circuit: each row is driven through one wire segment at one end or both, each column
 is held at 0 V through one segment at one end or both; neighboring cells are one segment
-apart. Eliminating the wire nodes leaves one unknown per cell, its voltage d:
-(I + A G) d = v, with A the drop that cell currents cause along rows and columns. It is
-symmetric positive definite after scaling by sqrt(G), and conjugate gradients need 3 to
-10 iterations (thousands at kOhms a segment). Derivatives solve the transposed system
+apart. Eliminating the wire nodes leaves one unknown per cell, its voltage d: (I + A G)
+d = v, with A the drop that cell currents cause along rows and columns. It is symmetric
+positive definite after scaling by sqrt(G), and conjugate gradients need 3 to 10
+iterations (thousands at kOhms per segment). Derivatives solve the transposed system
 once, implicitly.
 
-What is not known to a thousandth is NaN: where the iterations did not reach the
-tolerance, and in single precision where wires of some 100 kOhm a segment and more leave
-less of the voltages than the rounding of them; double precision solves these.
+Results that are not accurate to a thousandth are NaN: if the iterations did not reach
+the tolerance, or if, in single precision, wires of some 100 kOhm per segment or more
+leave less of the voltages than the rounding error; double precision solves these.
 
-The circuit is linear: `effective_matrix` solves it once per array, and any number of
-vectors are plain products from then on. `attenuated_matrix` is a cheap estimate of it
-for training.
+The circuit is linear: `effective_matrix` solves it once per array, and after that, any
+number of vectors are plain products. `attenuated_matrix` is a cheap estimate for
+training.
 """
 
 from collections.abc import Callable
@@ -30,13 +30,13 @@ from anajax.crossbar.converters import Number
 from anajax.crossbar.ladder import padded, wire_sum
 
 MICRO = 1e-6
-"""Ohm x uS is a millionth."""
+"""Ohm x uS is 1e-6."""
 ACCURACY = 1e-3
-"""Largest relative error of the currents that is returned: else they are NaN."""
+"""Largest relative error of the currents that are returned; otherwise they are NaN."""
 ROUNDING = 16
-"""Machine epsilons that a residual is known to, relative to the right-hand side."""
+"""Accuracy of a residual in machine epsilons, relative to the right-hand side."""
 SIDE_BY_SIDE = 2**12
-"""Cells that are worked on at once where vectors are solved side by side."""
+"""Cells processed at once if vectors are solved in parallel."""
 
 
 @pytree
@@ -52,7 +52,8 @@ class Wires:
     sense: Literal["bottom", "top", "both"] = static(default="bottom")
     """Where columns are sensed at 0 V: "bottom" (last row), "top" or "both" ends."""
     layout: Literal["separate", "interleaved"] = static(default="separate")
-    """Devices of a cell: "separate" arrays, or "interleaved" columns of one array."""
+    """Devices of a cell: in "separate" arrays, or in "interleaved" columns of one
+    array."""
 
     def __post_init__(self) -> None:
         checks.positive("row", self.row, strictly=False)
@@ -66,12 +67,12 @@ class Solution:
     """Currents and voltages of an array for one or more input vectors."""
 
     current: Float[JArray, "*batch columns"]
-    """Sensed current of each column (sum over its sensed ends), uA; NaN where the
-    solver did not converge."""
+    """Current sensed at each column (sum over its sensed ends), uA; NaN if the solver
+    did not converge."""
     voltage: Float[JArray, "*batch rows columns"]
-    """Voltage across each cell, V; NaN where the solver did not converge."""
+    """Voltage across each cell, V; NaN if the solver did not converge."""
     iterations: JArray
-    """Iterations taken, per vector."""
+    """Number of iterations, per vector."""
 
 
 def solve(
@@ -87,13 +88,14 @@ def solve(
     Args:
         g: cell conductances, uS; not negative, exact zeros allowed.
         v: voltages of the row drivers, V.
-        wires: resistances and ends.
-        tolerance: relative residual to stop at; one machine epsilon unless told.
-        max_iterations: bound on the iterations; by default no solvable circuit needs
-            as many.
+        wires: resistances and connected ends.
+        tolerance: relative residual to stop at; one machine epsilon by default.
+        max_iterations: limit on the iterations; the default suffices for every solvable
+            circuit.
 
     Returns:
-        A `Solution`; differentiable in `g`, `v` and the resistances, to any order.
+        A `Solution`; differentiable with respect to `g`, `v` and the resistances, to
+        any order.
 
     Raises:
         ValueError: if shapes do not fit, or conductances are negative (outside traces).
@@ -122,14 +124,14 @@ def effective_matrix(
     """Conductances (uS) of a wire-less array with the same currents: I = v @ result.
 
     Solved once per row or once per column, whichever are fewer (the circuit is
-    reciprocal). Cheaper than `solve` from about min(rows, columns) vectors on.
+    reciprocal). Cheaper than `solve` for more than about min(rows, columns) vectors.
 
     Args:
         g: cell conductances, uS.
-        wires: resistances and ends.
-        tolerance: relative residual to stop at; one machine epsilon unless told.
-        max_iterations: bound on the iterations; by default no solvable circuit needs
-            as many.
+        wires: resistances and connected ends.
+        tolerance: relative residual to stop at; one machine epsilon by default.
+        max_iterations: limit on the iterations; the default suffices for every solvable
+            circuit.
     """
     check_array(g, None)
     rows, columns = g.shape
@@ -155,7 +157,7 @@ def effective_planes(
     """`matrix(g, wires)` of cells with several devices, by `wires.layout`.
 
     Separate devices form arrays of their own; interleaved devices share their rows and
-    stand in neighboring columns, so that row wires are that much longer.
+    occupy neighboring columns, so that row wires are longer by that factor.
     """
     rows, columns, devices = planes.shape
     if wires.layout == "interleaved":
@@ -173,13 +175,14 @@ def attenuated_matrix(
     Each row is solved as a ladder to grounded columns and each column as a ladder to
     grounded rows, exactly; the cell's conductance is multiplied by both attenuations.
     It costs a few passes over the array, is differentiable, and neglects currents that
-    leave a column through another row's cells at a raised voltage.
+    leave a column through cells of another row at a raised voltage.
 
-    Measured for cells uniform in 0.25 to 25 uS, inputs uniform in 0 to 1 V, one end
-    each (benchmarks/wires.py): largest error of an output, relative to the largest, at
-    0.35 / 1 / 2.5 / 5 Ohm: 64x64 0.006 / 0.04 / 0.25 / 0.9 %; 128x128 0.08 / 0.5 / 2.4
-    / 6.3 %; 256x256 1.0 / 4.8 / 12 / 18 %. Without wires the same outputs are off by
-    1.6 / 4.6 / 12 / 22 %, 5.8 / 16 / 37 / 66 % and 22 / 55 / 110 / 170 %.
+    Measured for cells uniform in 0.25 to 25 uS, inputs uniform in 0 to 1 V, connected
+    at one end (benchmarks/wires.py): largest error of an output, relative to the
+    largest output, at 0.35 / 1 / 2.5 / 5 Ohm: 64x64 0.006 / 0.04 / 0.25 / 0.9 %;
+    128x128 0.08 / 0.5 / 2.4 / 6.3 %; 256x256 1.0 / 4.8 / 12 / 18 %. Neglecting wires,
+    the same outputs are off by 1.6 / 4.6 / 12 / 22 %, 5.8 / 16 / 37 / 66 % and 22 / 55
+    / 110 / 170 %.
     """
     check_array(g, None)
     x = oriented(g, wires) * MICRO
@@ -217,9 +220,9 @@ class Limits:
     """When an iteration stops."""
 
     tolerance: float = static()
-    """Norm of the residual over that of the right-hand side."""
+    """Norm of the residual relative to that of the right-hand side."""
     max_iterations: int = static()
-    """Bound on the iterations."""
+    """Limit on the iterations."""
 
     def __post_init__(self) -> None:
         checks.positive("tolerance", self.tolerance)
@@ -229,9 +232,9 @@ class Limits:
     def of(
         cls, g: JArray, tolerance: float | None, max_iterations: int | None
     ) -> "Limits":
-        """Limits of an array of cells: one machine epsilon, and iterations for all.
+        """Limits for an array of cells: one machine epsilon, ample iterations.
 
-        In exact arithmetic there are no more iterations than cells.
+        In exact arithmetic, no more iterations than cells are needed.
         """
         epsilon, most = float(jnp.finfo(g.dtype).eps), 200 + 4 * g.size
         return cls(
@@ -241,9 +244,9 @@ class Limits:
 
 
 def mapped(solve_one: Callable, vectors: Float[JArray, "n ..."], cells: int) -> Any:
-    """`solve_one` of each vector: small arrays side by side, large ones in turn.
+    """`solve_one` for each vector: small arrays in parallel, large ones in sequence.
 
-    In turn, each vector stops at its own tolerance and its work stays in cache.
+    In sequence, each vector stops at its own tolerance and its work stays in cache.
     """
     side_by_side = min(SIDE_BY_SIDE // cells, len(vectors))
     size = side_by_side if side_by_side > 1 else None
@@ -251,13 +254,13 @@ def mapped(solve_one: Callable, vectors: Float[JArray, "n ..."], cells: int) -> 
 
 
 def oriented(x: Float[JArray, "rows columns"], wires: Wires) -> JArray:
-    """Flipped so that node 0 is the driven and the sensed end; its own inverse."""
+    """Flipped so that node 0 is the driven and sensed end; its own inverse."""
     x = x[:, ::-1] if wires.drive == "right" else x
     return x[::-1] if wires.sense == "bottom" else x
 
 
 def drop(x: Float[JArray, "rows columns"], shape: tuple, wires: Wires) -> JArray:
-    """A @ x: voltage (V) that cell currents `x` (uA, oriented, padded) take away."""
+    """A @ x: voltage (V) lost to the cell currents `x` (uA, oriented, padded)."""
     rows, columns = shape
     along = wire_sum(x, axis=1, n=columns, both=wires.drive == "both")
     down = wire_sum(x, axis=0, n=rows, both=wires.sense == "both")
@@ -292,8 +295,8 @@ def solve_framed(
     """Voltages and currents on oriented, padded arrays, with implicit derivatives.
 
     Voltages and currents are one system, d + A i = b and i - G d = q (q = 0). Its
-    transpose is the same system with the two unknowns exchanged, and G stands in it
-    alone, so that the gradient costs one more solve and nothing else.
+    transpose is the same system with the two unknowns exchanged, and only G occurs in
+    it, so that the gradient costs just one more solve.
     """
     s = jnp.sqrt(jax.lax.stop_gradient(g))
     conductance = jax.lax.stop_gradient(g)

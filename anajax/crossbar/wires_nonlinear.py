@@ -1,8 +1,8 @@
-"""Cells whose current is not proportional to voltage, on wires with resistance.
+"""Cells with a nonlinear current-voltage curve, with wire resistance.
 
 Newton's method on the cell voltages of `wires`: each step is a linear circuit with the
-cells' differential conductances. First derivatives are implicit (one more linear
-solve); they are exact, second derivatives are not.
+differential conductances of the cells. First derivatives are implicit (one more linear
+solve) and exact; second derivatives are not exact.
 """
 
 import abc
@@ -36,7 +36,7 @@ class AbstractCell(abc.ABC):
     ) -> Float[JArray, "*cells"]:
         """Current (uA) at cell voltage `d` (V) of cells of conductance `g` (uS).
 
-        Elementwise, differentiable, rising with `d`, and zero where `d` or `g` is.
+        Elementwise, differentiable, increasing in `d`, and zero if `d` or `g` is zero.
         """
 
 
@@ -56,8 +56,8 @@ class MiloCell(AbstractCell):
 
     In SI units with L = log10 G: a = 0.0001388 L^3 + 0.001541 L^2 + 0.005711 L +
     0.007063, b = 8.8710e-5 L^2 + 6.7919e-4 L + 1.2968e-3. Fitted for 50 to 225 uS and
-    up to 0.5 V of one sign; continued as an odd function of V. Outside that range of G
-    the curve keeps the shape it has at the range's end, in proportion to G.
+    up to 0.5 V of one sign; extended as an odd function of V. Outside that range of G,
+    the curve has the shape at the end of the range, in proportion to G.
     """
 
     def current(
@@ -84,16 +84,16 @@ def solve_nonlinear(
     Args:
         g: cell conductances, uS; not negative, exact zeros allowed.
         v: voltages of the row drivers, V.
-        wires: resistances and ends.
+        wires: resistances and connected ends.
         cell: the current-voltage curve.
         tolerance: largest change of a cell voltage in the last step, relative to the
-            largest voltage; 16 machine epsilons unless told.
-        max_iterations: bound on Newton's steps.
+            largest voltage; 16 machine epsilons by default.
+        max_iterations: limit on Newton steps.
 
     Returns:
-        A `Solution`, its iterations being Newton's steps; first derivatives in `g`,
-        `v`, the resistances and the numbers of `cell`. NaN where the last
-        step still changed the voltages by a thousandth.
+        A `Solution`, whose iterations are Newton steps; it has first derivatives with
+        respect to `g`, `v`, the resistances and the constants of `cell`. NaN if the
+        last step still changed the voltages by a thousandth.
 
     Raises:
         ValueError: if shapes do not fit, or conductances are negative (outside traces).

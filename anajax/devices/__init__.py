@@ -1,4 +1,4 @@
-"""Device models: what happens to one conductance between its target and its read."""
+"""Device models: what happens to a conductance between its target and its read."""
 
 from anajax._core.tree import pytree as pytree
 from anajax._core.tree import static as static

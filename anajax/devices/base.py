@@ -1,10 +1,10 @@
-"""What a device is: three slots, and the flow program -> age -> read.
+"""The device: three stages, and the sequence program -> age -> read.
 
-The signature tells the variability. `program` takes a key and draws the programming
-error (cycle-to-cycle) and the state of the cells (device-to-device, frozen, such as
-the drift exponent). `age` draws nothing: a chip has one trajectory. `read` takes a key
-and is fresh at every call (cycle-to-cycle). Conductances are in uS, times in s counted
-from the first read after programming.
+Signatures show the variability. `program` takes a key and draws the programming error
+(cycle-to-cycle) and the state of the cells (device-to-device, fixed, such as the drift
+exponent). `age` draws nothing: a chip has one trajectory. `read` takes a key and draws
+anew at every call (cycle-to-cycle). Conductances are in uS, times in s since the first
+read after programming.
 """
 
 from typing import Any
@@ -23,17 +23,17 @@ from anajax._core.wide import narrow, wide
 from anajax.devices.stages import G, Number, Time
 
 ANY_TIME = (0.0, float("inf"))
-"""Valid times (s) of a device that covers all, or whose times are checked already."""
+"""Valid times (s) of a device without limits, or whose times are already checked."""
 FIRST_READ = 20.0
-"""Time from programming to the first read where a device names none, s: that of the
-phase-change array most models here come from."""
+"""Time from programming to the first read for devices that give none, s: the value of
+the phase-change array that most models here are based on."""
 
 
 @pytree
 class Device:
     """An analog memory device: its range and its three stages.
 
-    Ablation is `replace(device, drift=NoDrift())`; a sweep touches one leaf.
+    To remove a stage, use `replace(device, drift=NoDrift())`. A sweep changes one leaf.
 
     Raises:
         ValueError: if `g_min >= g_max`, `g_min` is negative, or `levels` do not
@@ -58,18 +58,18 @@ class Device:
     read: Any
     """An `AbstractRead`."""
     levels: Any = None
-    """The conductances that cells can be programmed to, uS, increasing `[levels]`: a
-    target between them is taken for the nearest. None for analog memories."""
+    """The conductances that cells can be programmed to, uS, increasing `[levels]`;
+    targets in between are programmed to the nearest. None for analog memories."""
     read_low: Any = None
-    """Reads are not below, uS; 0 if none."""
+    """Lower bound of reads, uS; 0 if none."""
     read_high: Any = None
-    """Reads are not above, uS; unbounded if none."""
+    """Upper bound of reads, uS; unbounded if none."""
     faults: Any = None
     """A `Faults` record; none if all cells work."""
     source: str = static(default="user-defined")
     """Where the model comes from: paper, figure, and what is an assumption."""
     valid_times: tuple[float, float] = static(default=ANY_TIME)
-    """Times (s) that the source covers; beyond, the model extrapolates."""
+    """Times (s) covered by the source; beyond them, the model extrapolates."""
 
     def __post_init__(self) -> None:
         checks.positive("g_min", self.g_min, strictly=False)
@@ -84,7 +84,7 @@ class Device:
                 "g_min",
                 "be less than `g_max`",
                 f"g_min={self.g_min}, g_max={self.g_max} uS",
-                "Exchange them, or widen the range.",
+                "Swap them, or widen the range.",
             )
 
 
@@ -99,15 +99,15 @@ class Cells:
     """
 
     target: Float[JArray, "*cells"]
-    """What was asked for, uS."""
+    """Target conductance, uS."""
     programmed: Float[JArray, "*cells"]
-    """What the programming left, uS."""
+    """Conductance right after programming, uS."""
     g: Float[JArray, "*cells"]
-    """Conductance at the time the cells were aged to (0 s: as programmed), uS."""
+    """Conductance at the time that the cells are aged to (0 s: as programmed), uS."""
     state: Any
-    """Device-to-device parameters of each cell, as the drift slot drew them."""
+    """Device-to-device parameters of each cell, drawn by the drift stage."""
     faults: Any = None
-    """Frozen fault of each cell, as the faults slot drew it."""
+    """Fault of each cell, fixed, drawn by the faults record."""
 
 
 def program(device: Device, targets: G, *, key: PRNGKey) -> Cells:
@@ -146,7 +146,7 @@ def program(device: Device, targets: G, *, key: PRNGKey) -> Cells:
 
 
 def to_levels(targets: G, levels: Float[JArray, "levels"] | None) -> G:
-    """The nearest of the levels, uS; the targets themselves where there are none."""
+    """The nearest of the levels, uS; the targets themselves for analog memories."""
     targets = jnp.asarray(targets)
     if levels is None:
         return targets
@@ -159,7 +159,7 @@ def age(device: Device, cells: Cells, *, t: Time, extrapolate: bool = False) -> 
 
     Args:
         device: the device model.
-        cells: cells as programmed or as aged to any other time.
+        cells: cells, as programmed or aged to any other time.
         t: seconds since the first read after programming.
         extrapolate: whether `t` may lie outside what the device's source covers.
 
@@ -167,7 +167,7 @@ def age(device: Device, cells: Cells, *, t: Time, extrapolate: bool = False) -> 
         The cells with `g` at time `t`.
 
     Raises:
-        ValueError: if `t` is not one time that the source of the device covers.
+        ValueError: if `t` is not a single time covered by the source of the device.
 
     Example:
         >>> cells = anajax.program(device, jnp.array([5.0, 20.0]), key=key)
@@ -196,15 +196,15 @@ def read(
     Args:
         device: the device model.
         cells: cells from `age(device, cells, t=t)`.
-        t: seconds since the first read; enters the 1/f noise accumulated so far.
+        t: seconds since the first read; determines the accumulated 1/f noise.
         key: consumed; one key is one read-out.
         extrapolate: whether `t` may lie outside what the device's source covers.
 
     Returns:
-        Conductances in uS, not below `read_low`, shaped as the cells.
+        Conductances in uS, at least `read_low`, with the shape of the cells.
 
     Raises:
-        ValueError: if `t` is not one time that the source of the device covers.
+        ValueError: if `t` is not a single time covered by the source of the device.
 
     Example:
         >>> cells = anajax.program(device, jnp.array([5.0, 20.0]), key=key)
@@ -232,9 +232,9 @@ def _with_faults(device: Device, g: G, codes: Any) -> G:
 
 
 def first_read(device: Device) -> Float[JArray, ""]:
-    """Time from programming to the first read, s: the `t0` of its drift or read stage.
+    """Time from programming to the first read, s: `t0` of the drift or read stage.
 
-    `FIRST_READ` for a device that has none, such as one of tables over time.
+    `FIRST_READ` if a device has none, as with tables over time.
     """
     stages = (device.drift, device.read)
     own = [stage.t0 for stage in stages if hasattr(stage, "t0")]
@@ -247,7 +247,7 @@ def check_times(
     *,
     extrapolate: bool = False,
 ) -> np.ndarray:
-    """Which `times` (s) lie outside what the device's source covers; the one rule.
+    """Which `times` (s) lie outside the range that the device's source covers.
 
     Args:
         device: the device model.
@@ -255,7 +255,7 @@ def check_times(
         extrapolate: whether times outside are allowed.
 
     Returns:
-        Booleans `[times]`, true where the model extrapolates, for the report.
+        Booleans `[times]`, true where the model extrapolates; used in reports.
 
     Raises:
         ValueError: if `times` are negative, not finite or not increasing; if any lies
@@ -267,15 +267,15 @@ def check_times(
 
 
 def check_time(device: Device, t: Time, *, extrapolate: bool = False) -> None:
-    """Refuse what is not one time (s) that the device's source covers; tracers pass.
+    """Refuse anything but one time (s) covered by the device's source; tracers pass.
 
     Args:
         device: the device model.
         t: seconds since the first read.
-        extrapolate: whether it may lie outside what the source covers.
+        extrapolate: whether it may lie outside the times that the source covers.
 
     Raises:
-        ValueError: if it is several, negative, not finite, or outside.
+        ValueError: if it is not a single time, negative, not finite, or outside.
     """
     check_device(device)
     checks.time("t", t)
@@ -283,7 +283,7 @@ def check_time(device: Device, t: Time, *, extrapolate: bool = False) -> None:
 
 
 def outside(name: str, device: Device, times: Any, extrapolate: bool) -> np.ndarray:
-    """The rule of `check_times` for an argument of any name and shape."""
+    """The rule of `check_times`, for an argument of any name and shape."""
     if not checks.concrete(times):
         return np.zeros(np.shape(times), bool)
     seconds = np.asarray(times, float)
@@ -292,15 +292,15 @@ def outside(name: str, device: Device, times: Any, extrapolate: bool) -> np.ndar
     if np.any(beyond) and not extrapolate:
         checks.fail(
             name,
-            f"lie in {low:g} to {high:g} s, what the source of {device.name!r} covers",
+            f"lie in {low:g} to {high:g} s, covered by the source of {device.name!r}",
             f"{seconds[beyond].tolist()} s",
-            "Drop what is outside, or allow it by extrapolate=True.",
+            "Drop the times outside, or pass extrapolate=True.",
         )
     return np.asarray(beyond)
 
 
 def check_device(device: Any) -> None:
-    """Refuse what is no `Device`, such as the name of one."""
+    """Refuse anything but a `Device`, such as its name."""
     if isinstance(device, Device):
         return
     name = getattr(device, "__name__", device if isinstance(device, str) else "pcm")
@@ -317,8 +317,8 @@ def check_targets(
     Args:
         device: the device model.
         targets: uS, any shape.
-        name: of the argument, in the message.
-        what: where they come from, in the message.
+        name: name of the argument, for the message.
+        what: origin of the targets, for the message.
     """
     ends = device.g_min, device.g_max
     check_range(targets, *ends, of=repr(device.name), name=name, what=what)
@@ -327,15 +327,15 @@ def check_targets(
 def check_range(
     targets: Any, low: Any, high: Any, *, of: str, name: str, what: str = ""
 ) -> None:
-    """Refuse targets (uS) outside `low` to `high`, but for rounding; tracers pass.
+    """Refuse targets (uS) outside `low` to `high` (up to rounding); tracers pass.
 
     Args:
         targets: uS, any shape.
         low: uS.
         high: uS.
-        of: whose range that is, in the message.
-        name: of the argument, in the message.
-        what: where the targets come from, in the message.
+        of: owner of that range, for the message.
+        name: name of the argument, for the message.
+        what: origin of the targets, for the message.
     """
     if not checks.concrete(targets, low, high) or not np.size(targets):
         return
@@ -357,7 +357,7 @@ def check_range(
 def _check_texts(device: Device) -> None:
     for name in ("name", "source"):
         if not isinstance(getattr(device, name), str):
-            checks.fail(name, "be text", repr(getattr(device, name)), "Write some.")
+            checks.fail(name, "be text", repr(getattr(device, name)), "Pass a text.")
     span = device.valid_times
     pair = isinstance(span, tuple | list) and len(span) == 2
     if not (pair and all(isinstance(t, int | float) for t in span)) or not (

@@ -24,7 +24,7 @@ class AbstractCurve(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, x: X) -> X:
-        """The value at `x`, of the same shape; finite with finite slope from x = 0."""
+        """The value at `x`, of the same shape; value and slope are finite from 0."""
 
 
 @pytree
@@ -92,7 +92,7 @@ class Saturating(AbstractCurve):
 
 @pytree
 class Piecewise(AbstractCurve):
-    """`below` for x < threshold, `above` from there on."""
+    """`below` for x < threshold, otherwise `above`."""
 
     threshold: Number
     below: Any = inherited()
@@ -104,11 +104,11 @@ class Piecewise(AbstractCurve):
 
 @pytree
 class Table(AbstractCurve):
-    """Linear between measured points, constant beyond the first and last.
+    """Linear interpolation between measured points, constant outside of them.
 
     Raises:
-        ValueError: if `x` does not increase strictly, the lengths differ, or a value
-            is not finite.
+        ValueError: if `x` does not increase strictly, lengths differ, or a value is not
+            finite.
     """
 
     x: Numbers

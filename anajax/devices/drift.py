@@ -14,7 +14,7 @@ from anajax.devices.quadrature import Nodes
 from anajax.devices.stages import AbstractDrift, G, Number, Time, Trial
 
 ROUNDED = 1e-9
-"""Least spread of an exponent in a fit, in parts of its mean."""
+"""Smallest spread of the exponent in a fit, relative to its mean."""
 
 
 @pytree
@@ -53,9 +53,9 @@ class NoDrift(AbstractDrift):
 class PowerLawDrift(AbstractDrift):
     """g(t) = g_P ((t + t0) / t0)^-nu, nu = |mean(x) + sd(x) xi|, x = target / g_max.
 
-    Device-to-device: each cell draws its exponent once, with its programming. The
-    exponent is folded (absolute value), so that no cell drifts upwards. The time is
-    counted from the first read, which happens t0 after programming.
+    Device-to-device: each cell draws its exponent once, when it is programmed. The
+    absolute value keeps cells from drifting upward. Time counts from the first read,
+    which takes place t0 after programming.
     """
 
     nu_mean: AbstractCurve = within(0.0)
@@ -112,7 +112,7 @@ class PowerLawDrift(AbstractDrift):
         return mean, jnp.maximum(sd, least)
 
     def statistics(self, target: G) -> tuple[G, G]:
-        """Mean and deviation of the exponent before it is folded."""
+        """Mean and standard deviation of the exponent before the absolute value."""
         x = target / self.g_max
         mean = self.mean_scale * self.nu_mean(x)
         return mean, jnp.maximum(self.spread_scale * self.nu_sd(x), 0)

@@ -1,4 +1,4 @@
-"""Faults: cells that are stuck, and lines that are dead, frozen per chip."""
+"""Faults: stuck cells and dead lines, fixed for each chip."""
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -23,15 +23,15 @@ _FRACTION = "a fraction of cells or lines, 0 to 1"
 
 @pytree
 class Faults:
-    """Fractions of cells and lines that do not work; one frozen mask per chip.
+    """Fractions of cells and lines that do not work; drawn once for each chip.
 
-    A stuck cell keeps `g_min` or `g_max` of its device, without drift, and is read with
-    read noise. A cell on a dead line is read as 0. In arrays `[... in out device]` a
-    dead row silences all cells of one input, on all columns and devices; a dead column
+    A stuck cell stays at `g_min` or `g_max` of its device, without drift, and has read
+    noise. A cell on a dead line reads as 0. In arrays `[... in out device]`, a dead row
+    silences all cells of one input, on all columns and devices; a dead column silences
     all cells of one output and one device (each device has its own bit line). Arrays
-    of fewer than three axes have no layout: there every cell is a line of its own, of
-    the same probability. Read-out is all that faults change; the sampler has no
-    gradient to the fractions, the moments have.
+    with fewer than three axes have no layout: there, every cell is its own line, with
+    the same probability. Faults affect only the read-out. Samples have no gradient with
+    respect to the fractions, but moments do.
 
     Raises:
         ValueError: if a fraction is outside 0 to 1, or the stuck ones sum above 1.
@@ -60,7 +60,7 @@ class Faults:
                 checks.fail(name, "be at most 1", value, "Give fractions.")
 
     def draw(self, targets: G, *, key: PRNGKey) -> Codes:
-        """The fault of each cell of one chip: healthy 0, low 1, high 2, dead 3."""
+        """The fault of each cell of one chip: 0 healthy, 1 low, 2 high, 3 dead."""
         shape, dtype = jnp.shape(targets), jnp.result_type(targets)
         u = jr.uniform(rng.stream(key, rng.Stage.FAULT, 0), shape, dtype)
         code = jnp.where(u >= 1 - self.stuck_high, HIGH, HEALTHY)
@@ -75,17 +75,17 @@ class Faults:
         return code.astype(jnp.int8)
 
     def apply(self, g: G, codes: Codes, device: Device) -> G:
-        """Conductances with those of faulty cells replaced."""
+        """Conductances, with those of faulty cells replaced."""
         g = jnp.where(codes == LOW, device.g_min, g)
         g = jnp.where(codes == HIGH, device.g_max, g)
         return self.silence(g, codes)
 
     def silence(self, g: G, codes: Codes) -> G:
-        """Conductances with those on dead lines set to 0."""
+        """Conductances, with those on dead lines set to 0."""
         return jnp.where(codes == DEAD, 0, g)
 
     def probabilities(self) -> tuple[Number, Number, Number, Number]:
-        """Of a cell to be healthy, stuck low, stuck high, dead."""
+        """Probabilities of a cell to be healthy, stuck low, stuck high, or dead."""
         alive = (1 - self.dead_rows) * (1 - self.dead_columns)
         healthy = 1 - self.stuck_low - self.stuck_high
         return (

@@ -1,8 +1,8 @@
 """Device files: any device as JSON with a schema version, and back.
 
 A record is an object with its class under "type" and one entry per field; arrays are
-nested lists, records that are absent are null. The classes are those of
-`devices.records`: a file can name them, and nothing else is ever executed.
+nested lists, missing records are null. A file can only name classes in
+`devices.records`, and nothing is executed.
 """
 
 import dataclasses
@@ -25,12 +25,12 @@ VERSION = 1
 
 
 def save_device(device: Device, path: str | Path) -> None:
-    """Write a device to a JSON file, all at once: a reader never sees half of it.
+    """Write a device to a JSON file atomically: a reader never sees half a file.
 
     Raises:
         ValueError: if the device holds a record that is not registered, or
             traced or stacked parameters that are not concrete.
-        WriteError: an OSError, if the disk does not take it.
+        WriteError: an OSError, if the file cannot be written.
     """
     path = Path(path)
     document = {"format": FORMAT, "version": VERSION, "device": _encode(device)}
@@ -39,12 +39,12 @@ def save_device(device: Device, path: str | Path) -> None:
 
 
 def load_device(path: str | Path) -> Device:
-    """Read a device from a file of `save_device`.
+    """Read a device from a file written by `save_device`.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is truncated, not a device file, of an unknown version, or
-            its content is not a valid device; the message names the file.
+        ValueError: if the file is truncated, is not a device file, has an unknown
+            version, or does not hold a valid device; the message names the file.
     """
     path = Path(path)
     if not path.is_file():
@@ -59,7 +59,12 @@ def load_device(path: str | Path) -> Device:
         _fail(path, f"be a file of format {FORMAT!r}", _kind(document), "Give another.")
     if document.get("version") != VERSION:
         rule = f"have version {VERSION}"
-        _fail(path, rule, document.get("version"), "Use the anajax that wrote it.")
+        _fail(
+            path,
+            rule,
+            document.get("version"),
+            "Use the version of anajax that wrote it.",
+        )
     device = _decode(document.get("device"), path, "device")
     if not isinstance(device, Device):
         _fail(path, "hold a Device", type(device).__name__, "Save a whole device.")

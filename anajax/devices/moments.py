@@ -1,7 +1,7 @@
 """Exact moments of a device's read conductance, and tables of them.
 
-No samples: the programming error and the state of cells are integrated by quadrature,
-the read noise with its floor at zero in closed form.
+No samples are needed: the programming error and the state of cells are integrated by
+quadrature, the read noise with its floor at zero in closed form.
 """
 
 from typing import Any
@@ -39,7 +39,7 @@ class Moments:
 def conductance_moments(
     device: Device, target: G, *, t: Time, extrapolate: bool = False
 ) -> Moments:
-    """Mean and variance of the read conductance of cells with these targets.
+    """Mean and variance of the read conductance for given targets.
 
     Args:
         device: the device model.
@@ -48,11 +48,11 @@ def conductance_moments(
         extrapolate: whether `t` may lie outside what the device's source covers.
 
     Returns:
-        Moments shaped as `target`, differentiable in target, time and device.
+        Moments with the shape of `target`, differentiable in target, time and device.
 
     Raises:
-        ValueError: if `t` is not one time that the source of the device covers, or
-            `target` not finite or outside the range of the device.
+        ValueError: if `t` is not a single time covered by the source of the device, or
+            `target` is not finite or outside the range of the device.
 
     Example:
         >>> g = jnp.array([5.0, 20.0])
@@ -116,11 +116,11 @@ def _stuck(device: Device, g: G, shape: tuple[int, ...], *, t: Time) -> Moments:
 
 @pytree
 class MomentTable:
-    """Moments of a device over targets and times: one lookup is an interpolation.
+    """Moments of a device over targets and times, for fast interpolation.
 
     Cubic between points that are uniform in the square root of the normalized target,
-    where the moments of all devices curve most, with exact slopes: a table with kinks
-    would trap an optimizer at every point.
+    where the moments of all devices curve most, with exact slopes: an optimizer would
+    get stuck at the kinks of a linear table.
     """
 
     g: Float[JArray, "points"]
@@ -129,10 +129,11 @@ class MomentTable:
     """Mean (uS) and variance (uS^2) between the points: coefficients of 1, s, s^2, s^3
     with s from 0 to 1."""
     levels: Any = None
-    """What targets are programmed to, uS `[levels]`; none for analog memories."""
+    """Levels that targets are programmed to, uS `[levels]`; none for analog memories.
+    """
 
     def __call__(self, target: G) -> Moments:
-        """Moments `[times, *cells]` of `target [*cells]` in uS, held at the ends."""
+        """Moments `[times, *cells]` of `target [*cells]` in uS, constant outside."""
         target = to_levels(target, self.levels)
         points = self.g.shape[0]
         low, high = self.g[0], self.g[-1]
@@ -160,7 +161,7 @@ def tabulate(
     Args:
         device: the device model.
         times: seconds since the first read, in any order.
-        points: of the table, over the range.
+        points: number of table points over the range.
         extrapolate: whether times may lie outside what the device's source covers.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Programming errors: what is left of a target after programming."""
+"""Programming errors: how programmed conductances differ from their targets."""
 
 import jax.numpy as jnp
 
@@ -34,9 +34,9 @@ class NoProgrammingError(AbstractProgramming):
 class GaussianProgramming(AbstractProgramming):
     """g_P = max(0, mean(x) + scale sd(x) xi), xi ~ N(0, 1), x = target / g_max.
 
-    Cycle-to-cycle: fresh at every programming. `sd` is a curve of x in uS. Without
-    `floor`, g_P may be negative and the drift slot has to floor what becomes of it:
-    for models of which only the spread after relaxation is known.
+    Cycle-to-cycle: drawn at every programming. `sd` is a curve of x in uS. Without
+    `floor`, g_P may be negative and the drift stage must floor the result: for models
+    of which only the spread after relaxation is known.
     """
 
     sd: AbstractCurve = within(0.0)
@@ -73,7 +73,7 @@ class GaussianProgramming(AbstractProgramming):
         )
 
     def statistics(self, target: G) -> tuple[G, G]:
-        """Mean and deviation before the floor, uS."""
+        """Mean and standard deviation before the floor, uS."""
         x = target / self.g_max
         mean = target if self.shift is None else target + self.shift(x)
         return mean, jnp.maximum(self.scale * self.sd(x), 0)

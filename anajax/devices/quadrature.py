@@ -1,8 +1,8 @@
-"""Distributions as nodes: expectations, and where a measured value stands among them.
+"""Distributions as quadrature nodes: expectations and normal scores.
 
-Nodes are Gauss-Legendre for rectified and folded normal variables: each interval ends
+Rectified and folded normal variables have Gauss-Legendre nodes: each interval ends
 where the density or the kink ends, so that the integrand is smooth on it and 24 nodes
-are within 1e-4 of the exact moment. Moments of clipped normal variables are closed
+are within 1e-4 of the exact moment. Moments of clipped normal variables have closed
 forms.
 """
 
@@ -18,7 +18,7 @@ from jaxtyping import Float
 from anajax._core.tree import pytree
 
 REACH = 6.0
-"""Standard deviations covered; the mass beyond is 2e-9."""
+"""Standard deviations covered; the probability beyond is 2e-9."""
 
 Values = Float[JArray, "*cells"]
 Bound = Float[JArray, "..."] | float
@@ -34,19 +34,20 @@ class Nodes:
 
 @pytree
 class Score:
-    """Measured values as standard normal variables, if their law is right.
+    """Measured values as standard normal variables if their law is right.
 
-    Density and probability follow, and the residuals of a fit are these variables.
+    Density and probability follow from it, and the residuals of a fit are these
+    variables.
     """
 
     z: Values
     """The normal variable: the probability of a lower value is that of a lower z."""
     log_slope: Values
-    """ln(dz / dg), g in uS; minus infinity where the law has no such value."""
+    """ln(dz / dg), g in uS; minus infinity if the law has no such value."""
     censored: Values
-    """1 where all lower z give the same value, as at a floor."""
+    """1 if all lower z give the same value, as at a floor."""
     known: Values
-    """0 where the value tells nothing of the law."""
+    """0 if the value carries no information about the law."""
 
     def log_density(self) -> Values:
         """Log density of the values (of g in uS); log probability where censored."""
@@ -54,16 +55,16 @@ class Score:
         return jnp.where(self.censored > 0, norm.logcdf(self.z), density)
 
     def cdf(self) -> Float[JArray, "*cells 2"]:
-        """Range of the probability of a lower value; NaN where nothing is known."""
+        """Range of the probability of a lower value; NaN if nothing is known."""
         cdf = norm.cdf(self.z)
         bounds = jnp.stack([jnp.where(self.censored > 0, 0.0, cdf), cdf], -1)
         return jnp.where(self.known[..., None] > 0, bounds, jnp.nan)
 
 
 def score(nodes: Nodes, value: Values) -> Score:
-    """The score of values (uS) under a continuous law of which the nodes are known.
+    """The score of values (uS) under a continuous law given by its nodes.
 
-    Between nodes it is interpolated: within 0.01 up to two standard deviations for the
+    Interpolated between nodes: within 0.01 up to two standard deviations for the
     quadratures of this module. Nodes at zero are the probability of a floored value.
     """
     knots, ranks = _ranked(nodes)
@@ -84,10 +85,10 @@ def score(nodes: Nodes, value: Values) -> Score:
 
 
 def quantile(nodes: Nodes, z: Float[JArray, "*cells ranks"]) -> JArray:
-    """The values (uS) at standard normal ranks z of laws of which the nodes are known.
+    """The values (uS) at standard normal ranks z of laws given by their nodes.
 
     Args:
-        nodes: of each cell, `[*cells nodes]`.
+        nodes: nodes of each cell, `[*cells nodes]`.
         z: ranks in each cell.
     """
     knots, ranks = _ranked(nodes)
@@ -95,7 +96,7 @@ def quantile(nodes: Nodes, z: Float[JArray, "*cells ranks"]) -> JArray:
 
 
 def equal(a: Any, b: Any) -> Any:
-    """Whether two conductances are the same but for rounding."""
+    """Whether two conductances are equal up to rounding."""
     return abs(a - b) <= 1e-6 * (abs(a) + abs(b))
 
 
@@ -200,7 +201,7 @@ def split_normal(mean: Values, sd: Values, *, points: int = 24) -> Nodes:
 
 
 def clipped_mean(mean: Values, sd: Values, low: Bound, high: Bound | None) -> Values:
-    """E clip(mean + sd z, low, high), z ~ N(0, 1); no upper bound if it is None."""
+    """E clip(mean + sd z, low, high), z ~ N(0, 1); no upper bound if None."""
     if high is None:
         return low + rectified_mean(mean - low, sd)
     inside, density, *_ = _clipping(mean, sd, low, high)
@@ -251,7 +252,7 @@ def rectified_square(mean: Values, sd: Values, *, about: JArray) -> Values:
 
 
 def ratio(mean: Values, sd: Values) -> Values:
-    """Ratio mean / sd, bounded where no distribution feels it; 0 / 0 is large."""
+    """Ratio mean / sd, bounded where it no longer matters; 0 / 0 is large."""
     bound = 1e3
     tiny = jnp.abs(mean) / bound + jnp.finfo(jnp.result_type(mean)).tiny ** 0.5
     safe = jnp.where(sd > tiny, sd, 1.0)

@@ -1,4 +1,4 @@
-"""Read noise: what one read-out adds to the conductance of the moment."""
+"""Read noise: what one read-out adds to the current conductance."""
 
 from typing import Literal
 
@@ -22,9 +22,9 @@ class NoReadNoise(AbstractRead):
 
 @pytree
 class GaussianRead(AbstractRead):
-    """White noise: sd(g) is a curve of the present conductance x = g / g_max, in uS.
+    """White noise: sd(g) is a curve of the current conductance x = g / g_max, in uS.
 
-    Cycle-to-cycle: fresh at every read.
+    Cycle-to-cycle: drawn at every read.
     """
 
     sd_curve: AbstractCurve = within(0.0)
@@ -40,10 +40,10 @@ class GaussianRead(AbstractRead):
 
 @pytree
 class LogFlickerRead(AbstractRead):
-    """1/f noise whose amplitude goes with the logarithm of the present conductance.
+    """1/f noise with an amplitude that is logarithmic in the current conductance.
 
-    sd = amplitude log10(g / unit) sqrt(ln((t + t_read) / (2 t_read))); none below one
-    unit, and before 1 s as at 1 s. Cycle-to-cycle: fresh at every read.
+    sd = amplitude log10(g / unit) sqrt(ln((t + t_read) / (2 t_read))); zero below one
+    unit, and constant before 1 s. Cycle-to-cycle: drawn at every read.
     """
 
     amplitude: Number = within(0.0)
@@ -66,10 +66,10 @@ class LogFlickerRead(AbstractRead):
 class FlickerRead(AbstractRead):
     """1/f noise accumulated since programming, proportional to the conductance.
 
-    sd = g(t) Q(x) sqrt(ln((t + t0 + t_read) / (2 t_read))); cycle-to-cycle: fresh at
-    every read. Q is a curve of x = programmed / g_max, or of target / g_max when
-    `argument` is "target": the published formula is in the target, the simulations
-    of most papers use the programmed value.
+    sd = g(t) Q(x) sqrt(ln((t + t0 + t_read) / (2 t_read))); cycle-to-cycle: drawn at
+    every read. Q is a curve of x = programmed / g_max, or of target / g_max if
+    `argument` is "target": the published formula uses the target, the simulations of
+    most papers the programmed value.
     """
 
     q: AbstractCurve = within(0.0)
@@ -83,7 +83,7 @@ class FlickerRead(AbstractRead):
     scale: Number = 1.0
     """Factor on the standard deviation, for sweeps."""
     argument: Literal["programmed", "target"] = static(default="programmed")
-    """Which conductance Q is a function of: "programmed" or "target"."""
+    """Conductance that Q depends on: "programmed" or "target"."""
 
     def __post_init__(self) -> None:
         checks.word("argument", self.argument, ("programmed", "target"))

@@ -1,8 +1,8 @@
-"""What devices are made of, and the presets: of this package, and those registered.
+"""Records that devices are made of, and presets: built in, and registered by users.
 
-Device files name classes of these records only, and configs and the command `anajax`
-name these presets. A memory of your own, a class and a function in a file of yours,
-becomes one of them by `register`, without a change in this package.
+Device files can only name these record classes, and configs and the command `anajax`
+these presets. `register` adds your own memory, a class and a function in a file of
+yours, without a change in this package.
 """
 
 import dataclasses
@@ -62,18 +62,18 @@ def presets() -> dict[str, Preset]:
 def register(*things: type | Preset) -> None:
     """Make your records and presets known by their names.
 
-    Records, such as a drift stage, can then stand in device files. Presets can be named
-    in configs, listed by `anajax devices`, fitted by `anajax fit-device`. Registering
-    the same thing again changes nothing; a class or function that was defined again, by
-    running its file or notebook cell once more, replaces the old one.
+    Records, such as a drift stage, can then be used in device files. Presets can be
+    named in configs, listed by `anajax devices`, and fitted by `anajax fit-device`.
+    Registering the same thing again changes nothing; a class or function that was
+    redefined, by running its file or notebook cell again, replaces the old one.
 
     Args:
-        things: classes under `devices.pytree`, and functions that return a `Device` and
-            whose options all have defaults.
+        things: classes decorated with `devices.pytree`, and functions that return a
+            `Device` and have defaults for all options.
 
     Raises:
-        ValueError: if something is neither, if a name is taken, or if a preset is made
-            of records that are not registered.
+        ValueError: if something is neither, a name is taken, or a preset uses records
+            that are not registered.
     """
     classes = {t.__name__: t for t in things if isinstance(t, type)}
     makers: dict[str, Any] = {
@@ -90,7 +90,7 @@ def register(*things: type | Preset) -> None:
 
 
 def find_preset(name: str) -> Preset:
-    """The preset of that name, or of a Python file as in "my_memory.py:my_device".
+    """The preset of that name, or from a Python file as in "my_memory.py:my_device".
 
     Raises:
         FileNotFoundError: if there is no such file.

@@ -1,4 +1,4 @@
-"""Relaxation: conductances that shift and spread in time, not by a power law."""
+"""Relaxation: conductances that shift and spread in time, other than by a power law."""
 
 import abc
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class AbstractSurface(abc.ABC):
         """The value at `x` and `t` (s), of the shape of `x`."""
 
     def from_first(self, curve: AbstractCurve) -> "AbstractSurface | None":
-        """The surface with this curve at its first time; None if it has no such one."""
+        """The surface with this curve at its first time; None if impossible."""
         del curve
         return None
 
@@ -45,7 +45,7 @@ class LogTime(AbstractSurface):
 
 @pytree
 class PolynomialsInTime(AbstractSurface):
-    """Polynomials of x at some times, linear in ln t between, held beyond the ends."""
+    """Polynomials of x at given times, linear in ln t between, constant outside."""
 
     times: tuple[float, ...] = static()
     """Times of the polynomials, s, positive and increasing, [k]."""
@@ -73,7 +73,7 @@ class PolynomialsInTime(AbstractSurface):
 class SaturatingInTime(AbstractSurface):
     """A(t) (1 - exp(-x / B(t))), A and B linear in t between measured times.
 
-    Beyond the last time A grows by `growth` per decade and B is held.
+    Beyond the last time, A grows by `growth` per decade and B is constant.
     """
 
     times: tuple[float, ...] = static()
@@ -105,10 +105,10 @@ class SaturatingInTime(AbstractSurface):
 
 @pytree
 class Growth(AbstractSurface):
-    """What independent noise adds since `first`: sqrt(total(t)^2 - total(first)^2)."""
+    """Independent noise added since `first`: sqrt(total(t)^2 - total(first)^2)."""
 
     total: Any = inherited()
-    """An `AbstractSurface`: the whole standard deviation measured at each time."""
+    """An `AbstractSurface`: the total standard deviation measured at each time."""
     first: float = static()
     """Time (s) at which the programming error was measured."""
 
@@ -123,13 +123,13 @@ class Growth(AbstractSurface):
 class RelaxationDrift(AbstractDrift):
     """g(t) = max(0, g_P + shift(x, t) + spread(x, t) xi), xi ~ N(0, 1) frozen.
 
-    Device-to-device: each cell draws xi once, with its programming, and keeps it: the
-    sources give the distribution at each time, and that a cell keeps its quantile of
-    what relaxation adds is an assumption. x = target / g_max.
+    Device-to-device: each cell draws xi once, when it is programmed, and keeps it. The
+    sources give the distribution at each time; that a cell keeps its quantile of the
+    added relaxation is an assumption. x = target / g_max.
     """
 
     spread: Any = within(0.0)
-    """An `AbstractSurface`: standard deviation that relaxation adds, uS."""
+    """An `AbstractSurface`: standard deviation added by relaxation, uS."""
     g_max: Number
     """Conductance that normalizes x, uS."""
     shift: Any = None
@@ -139,7 +139,8 @@ class RelaxationDrift(AbstractDrift):
     spread_scale: Number = 1.0
     """Factor on the spread, for sweeps."""
     points: int = static(default=24)
-    """Quadrature nodes; more where the read-out clips at the edge of the range."""
+    """Quadrature nodes; more are needed if the read-out clips at the edge of the range.
+    """
 
     def init(self, target: G, programmed: G, *, key: PRNGKey) -> G:
         del programmed
@@ -194,7 +195,7 @@ class RelaxationDrift(AbstractDrift):
         return self.spread.total.from_first(programming.sd)
 
     def statistics(self, target: Trial, t: Time) -> tuple[Trial, Trial]:
-        """Mean change and its deviation at `t` (s), uS."""
+        """Mean change and its standard deviation at `t` (s), uS."""
         x = target / self.g_max
         shift = jnp.zeros_like(x) if self.shift is None else self.shift(x, t)
         spread = jnp.maximum(self.spread_scale * self.spread(x, t), 0)

@@ -1,4 +1,4 @@
-"""What a device model says, as curves: errors over conductance, and over time."""
+"""A device model as curves: errors over conductance and over time."""
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +11,13 @@ from anajax.devices.moments import conductance_moments
 from anajax.devices.read_noise import NoReadNoise
 
 LONGEST = 365 * DAY
-"""Curves of sources without an end stop here, s."""
+"""Curves of sources without a time limit end here, s."""
 
 
 def device_curves(
     device: Device, *, points: int = 65, times: int = 33
 ) -> dict[str, np.ndarray]:
-    """Curves of a device over its range and the times that its source covers.
+    """Curves of a device over its range and the times covered by its source.
 
     Returns:
         `conductance [g]` (targets, uS) and `device_time [t]` (s); `programming_bias`
@@ -44,9 +44,9 @@ def device_curves(
 
 
 def time_grid(device: Device, count: int) -> np.ndarray:
-    """Log-spaced times (s) that the source of a device covers, from 1 s on.
+    """Log-spaced times (s) covered by the source of a device, from 1 s.
 
-    A source that covers programming alone gives the one time 0 s.
+    A source that covers only programming gives the single time 0 s.
     """
     low, high = device.valid_times
     first, last = max(low, 1.0), min(high, max(LONGEST, low))

@@ -1,8 +1,8 @@
-"""The three stages of a memory, as classes to derive from.
+"""The three stages of a memory, as base classes.
 
-A stage draws samples, and has the law of what it draws as quadrature nodes, from which
-exact moments follow. That is all that a memory of one's own has to define. The other
-methods serve fits to measurements; what they do by default follows from the nodes.
+A stage draws samples, and gives the distribution of its samples as quadrature nodes,
+from which exact moments follow. Nothing else is needed to define your own memory. The
+other methods serve fits to measurements; their defaults follow from the nodes.
 """
 
 import abc
@@ -30,20 +30,20 @@ else:  # constructors also take Python numbers and lists
 G = Float[JArray, "*cells"]
 """Conductances, uS."""
 Time = Float[JArray, "..."] | float | int
-"""One time, s; in fits an array that broadcasts against the conductances."""
+"""One time, s; in fits, an array that broadcasts against the conductances."""
 Trial = Float[JArray, "..."]
 """Arrays of a fit that broadcast against each other."""
 
 
 class AbstractProgramming(abc.ABC):
-    """How a programmed conductance misses its target (cycle-to-cycle, fresh)."""
+    """How a programmed conductance misses its target (cycle-to-cycle)."""
 
     exact: ClassVar[bool] = False
     """Whether every target is met."""
     floor: Any = True
     """Whether a programmed conductance is never below zero; static."""
     fitted: ClassVar[bool] = True
-    """Whether this law can be fitted: not one of few values."""
+    """Whether this law can be fitted, which is not so for one of few values."""
 
     @abc.abstractmethod
     def sample(self, target: G, *, key: PRNGKey) -> G:
@@ -56,8 +56,8 @@ class AbstractProgramming(abc.ABC):
     def score(self, target: G, programmed: G) -> Score:
         """Measured programmed values as standard normal variables, for fits.
 
-        By default from the nodes. A law with a formula is fitted faster, and exactly,
-        if it overrides this method.
+        By default computed from the nodes. Override this method for a law with a
+        formula: fits are then faster, and exact.
 
         Args:
             target: uS, `[cells]`.
@@ -67,19 +67,19 @@ class AbstractProgramming(abc.ABC):
 
 
 class AbstractDrift(abc.ABC):
-    """How a programmed conductance changes with time (device-to-device, frozen).
+    """How a programmed conductance changes with time (device-to-device).
 
-    In a fit each cell has one unknown number, over which its reads are integrated. By
-    default it is the rank of the cell, a standard normal variable: cells are taken to
-    keep their order at all times, as they do where the state is one number and the
-    conductance increases with it. A drift whose state is one number of any law
-    overrides `state_range`, `log_prior` and `along`, and is fitted exactly.
+    In a fit, each cell has one unknown number, over which its likelihood is integrated.
+    By default it is the rank of the cell, a standard normal variable: cells are assumed
+    to keep their order at all times, as they do if the state is one number and the
+    conductance increases with it. For an exact fit of a drift whose state is one number
+    of any distribution, override `state_range`, `log_prior` and `along`.
     """
 
     exact: ClassVar[bool] = False
     """Whether conductances stay as programmed."""
     needs_positive: ClassVar[bool] = False
-    """Whether cells that were programmed to zero tell nothing of the drift."""
+    """Whether cells programmed to zero carry no information about the drift."""
 
     @abc.abstractmethod
     def init(self, target: G, programmed: G, *, key: PRNGKey) -> PyTree:
@@ -98,14 +98,14 @@ class AbstractDrift(abc.ABC):
         """Quadrature of the conductance at `t` over the states of cells."""
 
     def state_range(self, target: G, spreads: float = 7.0) -> tuple[G, G]:
-        """Range of the state, so many spreads on both sides.
+        """Range of the state: so many spreads on both sides of the center.
 
-        Beyond 7, what is left out has a probability of 1e-11.
+        Beyond 7, the neglected probability is 1e-11.
         """
         return jnp.full_like(target, -spreads), jnp.full_like(target, spreads)
 
     def log_prior(self, target: Trial, state: Trial) -> Trial:
-        """Log density of the state in a fit: of one number, a normal one by default."""
+        """Log density of the state in a fit: by default one standard normal number."""
         del target
         return norm.logpdf(state)
 
@@ -117,7 +117,7 @@ class AbstractDrift(abc.ABC):
         Args:
             target: uS, `[cells 1 1]`.
             programmed: uS, `[cells 1 1]`.
-            state: one number each, `[cells states 1]`.
+            state: one number per state, `[cells states 1]`.
             t: s, `[cells 1 times]`.
         """
         each = jax.vmap(jax.vmap(self._at, (None, None, 0)))
@@ -138,7 +138,7 @@ class AbstractDrift(abc.ABC):
         return quadrature.score(jax.vmap(self._at)(target, programmed, t), g)
 
     def first_shown(self, programmed: G, g: G) -> G:
-        """What a measurement right after programming shows, uS: what was programmed.
+        """What a measurement right after programming shows, uS: the programmed value.
 
         Args:
             programmed: uS.
@@ -148,7 +148,7 @@ class AbstractDrift(abc.ABC):
         return programmed
 
     def share_constants(self, programming: Any) -> tuple[Any, Any]:
-        """Both stages, with constants that stand in both made equal: none by default.
+        """Both stages, with shared constants made equal: none by default.
 
         Args:
             programming: the `AbstractProgramming` of the same device.
@@ -156,15 +156,15 @@ class AbstractDrift(abc.ABC):
         return programming, self
 
     def shared(self, programming: Any) -> Mapping[str, int | None]:
-        """Dotted names of leaves that `share_constants` sets: one row, or all (None).
+        """Dotted names of leaves set by `share_constants`: one row, or all (None).
 
-        They are no parameters of a fit.
+        They are not parameters of a fit.
         """
         del programming
         return {}
 
     def likelihood(self) -> Any:
-        """How whole cells are fitted, if not by one number each; None by default.
+        """The likelihood of whole cells that differ by more than one number, or None.
 
         A `fitting.likelihood.AbstractLikelihood`, for memories of another nature.
         """

@@ -1,4 +1,4 @@
-"""Changes of a whole device: noise scaled, parameters varied from chip to chip."""
+"""Changes of a whole device: scaled noise, parameters varied from chip to chip."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,17 +26,17 @@ def scale_noise(
     drift_spread: Factor = 1.0,
     read: Factor = 1.0,
 ) -> Device:
-    """The same device with its imperfections multiplied, differentiable in the factors.
+    """The same device with scaled imperfections, differentiable in the factors.
 
-    Each slot carries its own scale leaves, which are multiplied here; a slot without
-    error has none and stays as it is. "Three times the device noise" is
+    Each stage has its own scale leaves, which are multiplied here; a stage without
+    error has none and stays unchanged. "Three times the device noise" is
     `programming=3, drift_spread=3, read=3`.
 
     Args:
         device: any device.
         programming: factor on the programming error (cycle-to-cycle).
-        drift_mean: factor on what drift does to all cells alike.
-        drift_spread: factor on how cells differ in their drift (device-to-device).
+        drift_mean: factor on the drift common to all cells.
+        drift_spread: factor on differences in drift between cells (device-to-device).
         read: factor on the read noise (cycle-to-cycle).
 
     Raises:
@@ -62,7 +62,7 @@ def _scaled(slot: Any, **factors: Factor) -> Any:
 
 
 RANGE = ("g_min", "g_max", "levels", "read_low", "read_high", "x")
-"""Names of leaves that say over which range a device is defined, not how well."""
+"""Names of leaves that define the range of a device."""
 SETTINGS = ("t0", "t_read", "unit", "swing", "scale", "mean_scale", "spread_scale")
 """Names of leaves that belong to the experiment or to a sweep, not to the device."""
 
@@ -70,23 +70,23 @@ SETTINGS = ("t0", "t_read", "unit", "swing", "scale", "mean_scale", "spread_scal
 def vary(
     device: Device, spread: float | Mapping[str, float], *, key: PRNGKey
 ) -> Device:
-    """One chip's own device: every parameter times exp(s z), z ~ N(0, 1).
+    """The device of one chip: every parameter times exp(s z), z ~ N(0, 1).
 
-    Device-to-device between chips: frozen per chip, drawn once with this function.
-    The factor is log-normal, so that no parameter changes its sign; its median is 1.
+    Device-to-device between chips: drawn once for each chip, by this function. The
+    factor is log-normal with a median of 1, so that no parameter changes its sign.
     Ranges (`g_min`, `g_max`, levels, read bounds, table points), times of the
-    experiment, the thermal voltage and the scales of sweeps do not vary; constants
+    experiment, the thermal voltage and the scales for sweeps do not vary; constants
     that a device holds twice stay equal.
 
     Args:
-        device: the device of the average chip.
+        device: the average device.
         spread: relative spread s of every parameter; or a mapping from dotted names
-            such as "drift" or "drift.nu_mean" to the spread of what lies below them
-            (the longest name counts; what no name covers does not vary).
+            such as "drift" or "drift.nu_mean" to the spread of the parameters below
+            them (the longest name applies; parameters without a name do not vary).
         key: consumed; one key is one chip. Parameters are drawn by name.
 
     Raises:
-        ValueError: if a spread is negative, or a name covers no parameter.
+        ValueError: if a spread is negative, or a name matches no parameter.
     """
     spreads = _spreads(spread)
     checks.positive("spread", jnp.asarray([*spreads.values()]), strictly=False)
@@ -104,7 +104,7 @@ def vary(
 
 
 def share_constants(device: Device) -> Device:
-    """The device with constants that stand in two of its stages made equal."""
+    """The device with constants that occur in two of its stages made equal."""
     if not device.drift.shared(device.programming):
         return device
     programming, drift = device.drift.share_constants(device.programming)
@@ -127,7 +127,7 @@ def _spread_of(name: str, spreads: Mapping[str, float]) -> float:
 
 
 def covers(prefix: str, name: str) -> bool:
-    """Whether a dotted name lies at or below another."""
+    """Whether a dotted name is the same as another, or lies below it."""
     return prefix == "" or name == prefix or name.startswith(f"{prefix}.")
 
 

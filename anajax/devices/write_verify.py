@@ -1,9 +1,9 @@
-"""Write-verify programming: the error that a closed programming loop leaves.
+"""Write-verify programming: the error that remains after a closed programming loop.
 
-A cell starts at one conductance. Each turn reads it with verify noise; a reading
-within the band of the target ends the loop, any other is answered by a pulse that
-corrects a share of what was read, with pulse noise. The distribution of what remains
-is not fitted: it follows from the loop, by propagating its probability density.
+A cell starts at one conductance. Each turn reads it with verify noise. A reading within
+the band around the target ends the loop; otherwise a pulse corrects a fraction of the
+deviation read, with pulse noise. The distribution of the remaining error is not fitted:
+it is computed by propagating the probability density through the loop.
 """
 
 import jax
@@ -24,25 +24,25 @@ from anajax.devices.quadrature import REACH, Nodes
 from anajax.devices.stages import AbstractProgramming, G, Number
 
 PANELS = (32, 32, 32, 32, 32)
-"""Points of the density that is carried from turn to turn: below the band, its lower
-edge, within, its upper edge, above."""
+"""Points of the density that is carried from turn to turn: below the band, at its lower
+edge, within, at its upper edge, above."""
 
 
 @pytree
 class WriteVerifyResult:
-    """What one run of the loop left in each cell."""
+    """The result of one run of the loop in each cell."""
 
     g: Float[JArray, "*cells"]
     """Programmed conductance, uS."""
     pulses: Float[JArray, "*cells"]
-    """Pulses spent."""
+    """Number of pulses."""
     accepted: Float[JArray, "*cells"]
-    """1 where a reading fell within the band, 0 where the budget ended the loop."""
+    """1 if a reading fell within the band, 0 if the budget ended the loop."""
 
 
 @pytree
 class WriteVerifyCost:
-    """What the loop costs on average over chips, exactly."""
+    """The average cost of the loop over chips, exactly."""
 
     pulses: Float[JArray, "*cells"]
     """Mean number of pulses."""
@@ -54,27 +54,27 @@ class WriteVerifyCost:
 class WriteVerify(AbstractProgramming):
     """At most `budget` turns: read r = g - g_T + v xi; if |r| > b, g -= gain r - p eta.
 
-    xi, eta ~ N(0, 1), fresh at every turn (cycle-to-cycle); p, v, b are curves of
-    x = target / g_max in uS. When the loop ends the conductance is floored at zero.
-    The quadrature is that of the exact distribution (deviation within 0.5 % as long as
-    p is at least a tenth of gain v), with its exact gradients. The sampler is
-    reparametrised; its decisions are hard, and their gradient is that of a logistic
-    step of the width of the verify noise (straight-through: biased).
+    xi, eta ~ N(0, 1), drawn at every turn (cycle-to-cycle); p, v, b are curves of x =
+    target / g_max in uS. When the loop ends, the conductance is floored at zero. The
+    quadrature gives the exact distribution (standard deviation within 0.5 % as long as
+    p is at least a tenth of gain v) and its exact gradients. Samples are
+    reparameterized; their decisions are hard, with the gradient of a logistic step of
+    the width of the verify noise (straight-through: biased).
 
     Raises:
         ValueError: if `budget` is less than 1, or `gain` is not between 0 and 2.
     """
 
     pulse: AbstractCurve
-    """p, noise of a pulse, uS."""
+    """p, standard deviation of a pulse, uS."""
     verify: AbstractCurve
-    """v, noise of a verify read, uS."""
+    """v, standard deviation of a verify read, uS."""
     band: AbstractCurve
     """b, largest accepted deviation of a reading from the target, uS."""
     g_max: Number
     """Conductance that normalizes x, uS."""
     gain: Number
-    """Share of the deviation read that a pulse corrects."""
+    """Fraction of the measured deviation that a pulse corrects."""
     start: Number
     """Conductance before the first turn, uS."""
     scale: Number = 1.0
@@ -94,7 +94,7 @@ class WriteVerify(AbstractProgramming):
         return self.write(target, key=key).g
 
     def write(self, target: G, *, key: PRNGKey) -> WriteVerifyResult:
-        """Run the loop once in every cell of targets (uS), with its cost."""
+        """Run the loop once in every cell of targets (uS), and count its cost."""
         p, v, b = self.statistics(target)
         noise = normal(
             key, (self.budget, 2, *jnp.shape(target)), jnp.result_type(target)
@@ -190,10 +190,10 @@ def write_verified(
 
     Args:
         device: the device; its drift and read stages stay.
-        pulse: noise of one pulse, uS, or a curve of x = target / g_max.
-        verify: noise of one verify read, uS, or a curve.
+        pulse: standard deviation of one pulse, uS, or a curve of x = target / g_max.
+        verify: standard deviation of one verify read, uS, or a curve.
         band: accepted deviation of a reading, uS, or a curve.
-        gain: share of the deviation read that a pulse corrects.
+        gain: fraction of the measured deviation that a pulse corrects.
         start: conductance before the first turn, uS; `g_min` by default.
         budget: largest number of pulses.
     """

@@ -1,7 +1,7 @@
-"""What aihwkit of IBM reads and writes: conductances, weights, arguments of converters.
+"""Files and arguments of IBM's aihwkit: conductances, weights, converters.
 
-Formats of aihwkit 1.2. Its checkpoints hold pickles, which nothing here opens: there,
-`convert_back_to_digital(model).state_dict()` saved as safetensors holds the weights.
+Formats of aihwkit 1.2. Its checkpoints contain pickles, which are never opened here;
+save `convert_back_to_digital(model).state_dict()` as safetensors instead.
 """
 
 import math
@@ -22,7 +22,7 @@ from anajax.interop.reading import read
 from anajax.mapping.strategy import Strategy, decode, encode
 
 G_MAX = (10.0, 40.0)
-"""Largest conductance of a Fusion file, uS: what the chip takes."""
+"""Largest conductance of a Fusion file, uS: the maximum of the chip."""
 _CLASSES = {2: "AnalogLinear", 3: "AnalogConv1d", 4: "AnalogConv2d"}
 _MOST_LAYERS = 100_000
 _TO_TORCH = {2: (1, 0), 3: (2, 1, 0), 4: (3, 2, 0, 1)}
@@ -37,18 +37,18 @@ def custom_pair(
 ) -> dict[str, Any]:
     """A strategy as arguments of `CustomPairConductanceConverter`.
 
-    It interpolates between nodes at equal steps over weights from -1 to 1.
+    The converter interpolates between equally spaced nodes over weights from -1 to 1.
 
     Args:
-        strategy: of pairs.
-        device: gives the range.
-        nodes: an odd number; more of them follow the strategy more closely.
+        strategy: a strategy of pairs.
+        device: defines the range.
+        nodes: an odd number; with more, the strategy is followed more closely.
 
     Returns:
         `f_lst`, `g_lst`, `g_max`, `g_min`, and `invertibility_test`.
 
     Raises:
-        ValueError: if the strategy is not made of pairs, in steps, or does not give
+        ValueError: if the strategy is not made of pairs, is stepped, or does not give
             back the largest weight, which this converter takes for granted.
 
     Example:
@@ -89,12 +89,12 @@ def custom_pair(
 def state_dict(params: PyTree) -> dict[str, np.ndarray]:
     """Kernels `[*window in out]` as `weight [out in *window]`, by dotted names.
 
-    `safetensors.numpy.save_file(state_dict(params), path)` writes what
-    `model.load_state_dict(safetensors.torch.load_file(path))` reads, where layers have
-    the same names; a leaf `kernel` is named `weight` there.
+    `safetensors.numpy.save_file(state_dict(params), path)` writes a file for
+    `model.load_state_dict(safetensors.torch.load_file(path))` if layers have the same
+    names; a leaf `kernel` is renamed to `weight`.
 
     Args:
-        params: of Flax, a pytree of arrays.
+        params: Flax parameters, a pytree of arrays.
     """
     import jax
 
@@ -112,11 +112,11 @@ def from_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """Weights of `convert_back_to_digital(model).state_dict()` as safetensors.
 
     Returns:
-        Kernels `[*window in out]` by paths such as `fc1/kernel`, other arrays as they
-        are. Those of recurrent layers keep their names and axes.
+        Kernels `[*window in out]` by paths such as `fc1/kernel`, other arrays
+        unchanged. Those of recurrent layers keep their names and axes.
 
     Raises:
-        ValueError: if the file is damaged, or no safetensors.
+        ValueError: if the file is damaged, or not a safetensors file.
     """
     found = {}
     for name, array in read(path).items():
@@ -134,22 +134,22 @@ def from_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 def write_fusion(
     path: str | Path, params: Mapping[str, Any] | PyTree, *, g_max: float = 40.0
 ) -> Path:
-    """Write conductances as aihwkit's `fusion_export` does, and a file of the rest.
+    """Write conductances in the format of aihwkit's `fusion_export`, with a side file.
 
-    A Fusion CSV holds |weight| of each layer, each output scaled to `g_max` by itself.
-    Signs, scales and axes are not in it: they lie beside it, as `NAME.side.npz`.
+    A Fusion CSV holds |weight| of each layer, with each output scaled to `g_max`.
+    Signs, scales and axes are not in it: they go to `NAME.side.npz` in the same folder.
 
     Args:
-        path: of the .csv.
-        params: of the network; kernels are exported.
+        path: path of the .csv file.
+        params: parameters of the network; kernels are exported.
         g_max: largest conductance, 10 to 40 uS.
 
     Returns:
-        The path of the file beside it.
+        The path of the side file.
 
     Raises:
         ValueError: if `g_max` is out of range, or there is no kernel.
-        WriteError: an OSError, if the disk does not take a file.
+        WriteError: an OSError, if a file cannot be written.
     """
     path = Path(path)
     if not G_MAX[0] <= g_max <= G_MAX[1]:
@@ -190,12 +190,12 @@ def _write_side(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
 
 
 def read_fusion(path: str | Path) -> dict[str, JArray]:
-    """The kernels of a Fusion CSV with its file of signs, by path.
+    """The kernels of a Fusion CSV with its side file of signs, by path.
 
-    The CSV may be one that a chip wrote: conductances of the same layers as read.
+    The CSV may come from a chip: conductances of the same layers as read.
 
     Raises:
-        ValueError: if either is damaged, or they do not fit each other.
+        ValueError: if either is damaged, or they do not match.
     """
     path = Path(path)
     side = read(path.with_suffix(".side.npz"))

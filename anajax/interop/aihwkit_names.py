@@ -1,4 +1,4 @@
-"""What names of aihwkit 1.2 mean here: parameters of tiles, presets, noise models."""
+"""Names of aihwkit 1.2: parameters of tiles, presets and noise models."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -36,21 +36,21 @@ IOS: Mapping[str, Callable[[], IO]] = {
     "StandardHWATrainingPreset": lambda: periphery.training(3.0),
     "FloatingPointPreset": periphery.ideal,
 }
-"""Peripheries of a forward pass. Inputs are halved while a quarter of the resolution of
-the DAC is left: four times at 7 bits, five times at 8."""
+"""Peripheries of a forward pass. Inputs are halved as long as a quarter of the
+resolution of the DAC is left: four times at 7 bits, five times at 8."""
 DEVICES: Mapping[str, Callable[..., Device]] = {
     "PCMLikeNoiseModel": devices.pcm,
     "ReRamWan2022NoiseModel": devices.reram_wan,
     "ReRamCMONoiseModel": devices.reram_cmo,
 }
-"""Devices of the papers that these noise models are of."""
+"""Devices of the papers that these noise models are based on."""
 
 
 def io(name: str) -> IO:
-    """The periphery that a class of aihwkit stands for.
+    """The periphery that corresponds to a class of aihwkit.
 
     Args:
-        name: of parameters (`IOParameters`, `PresetIOParameters`,
+        name: name of parameters (`IOParameters`, `PresetIOParameters`,
             `StandardIOParameters`) or of a preset. Presets for training on a chip
             differ from `PCMPreset` in the update of weights, which has no counterpart.
 
@@ -64,11 +64,11 @@ def io(name: str) -> IO:
 
 
 def device(name: str, **options: Any) -> Device:
-    """The device that a noise model of aihwkit stands for.
+    """The device that corresponds to a noise model of aihwkit.
 
     Args:
-        name: of the noise model.
-        **options: of the device, such as `g_max` in uS.
+        name: name of the noise model.
+        **options: options of the device, such as `g_max` in uS.
 
     Raises:
         ValueError: for a name without a counterpart.

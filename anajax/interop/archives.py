@@ -1,4 +1,4 @@
-"""Archives of arrays: npz, msgpack of Flax, and folders of Orbax."""
+"""Archives of arrays: npz, Flax msgpack, and Orbax folders."""
 
 import math
 import zipfile
@@ -16,14 +16,14 @@ _HIGHEST_RATIO = 1032
 """What deflate can at most compress."""
 _LONGEST_LIST = 2**16
 ORBAX = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt")
-"""Files by which a folder of Orbax is known."""
+"""Files that identify an Orbax folder."""
 
 
 def npz(path: Path) -> Contents:
-    """Arrays of an npz file; what is no array of numbers is not read.
+    """Arrays of an npz file; entries that are not arrays of numbers are skipped.
 
     Raises:
-        ValueError: if the file is no npz file, or damaged.
+        ValueError: if the file is not an npz file, or damaged.
     """
     size, found = len(mapped(path)), Contents({}, {})
     try:
@@ -71,10 +71,10 @@ def _npy(
 
 
 def flax_msgpack(path: Path) -> Contents:
-    """Arrays of a msgpack file of Flax, by path.
+    """Arrays of a Flax msgpack file, by path.
 
     Raises:
-        ValueError: if the file is no msgpack file, or damaged.
+        ValueError: if the file is not a msgpack file, or damaged.
     """
 
     def extension(code: int, raw: memoryview) -> Any:
@@ -130,7 +130,7 @@ def _joined(parts: dict[str, Any]) -> np.ndarray:
 
 
 def orbax(path: Path) -> Contents:
-    """Arrays of a folder that Orbax wrote, by path.
+    """Arrays of an Orbax folder, by path.
 
     Raises:
         ValueError: if Orbax cannot read it.
@@ -153,7 +153,7 @@ def orbax(path: Path) -> Contents:
 
 
 def is_orbax(path: Path) -> bool:
-    """Whether a folder is one of Orbax."""
+    """Whether a folder was written by Orbax."""
     return any((path / name).exists() for name in ORBAX)
 
 

@@ -1,4 +1,4 @@
-"""Files as mapped memory, read by checked steps: sizes before arrays."""
+"""Files as mapped memory, read in checked steps: sizes before arrays."""
 
 import dataclasses
 import math
@@ -19,22 +19,22 @@ MOST_AXES = 32
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What a file holds."""
+    """Contents of a file."""
 
     arrays: dict[str, np.ndarray]
     """Arrays by name."""
     unread: dict[str, str]
-    """What was not read: why, by name."""
+    """What was not read, and why, by name."""
 
 
 def damaged(path: Path, got: object) -> NoReturn:
-    """Refuse a file that breaks the rules of its format."""
+    """Refuse a file that violates its format."""
     rule, remedy = "name a whole, valid file", "Write or download it again."
     checks.fail("path", rule, f"{got:.200} in {path.name!r:.80}", remedy)
 
 
 def mapped(path: Path) -> memoryview:
-    """The bytes of a file, mapped into memory and not copied.
+    """The bytes of a file, memory-mapped without a copy.
 
     Raises:
         ValueError: if there is no such file, or it cannot be read.
@@ -51,7 +51,7 @@ def mapped(path: Path) -> memoryview:
 
 
 def inside(folder: Path, name: Any, path: Path) -> Path:
-    """The file `name` of `folder` that `path` mentions; it must not lead elsewhere."""
+    """The file `name` in the folder of `path`; it must not lead elsewhere."""
     way = Path(name) if isinstance(name, str) and "\0" not in name else Path("..")
     if way.is_absolute() or ".." in way.parts or not way.parts or "\\" in str(way):
         damaged(path, f"the file name {name!r:.80}, which leaves its folder,")
@@ -59,7 +59,7 @@ def inside(folder: Path, name: Any, path: Path) -> Path:
 
 
 def spans(path: Path, found: Iterable[tuple[str, int, int]]) -> None:
-    """Refuse arrays (name, begin, end) that share bytes of a file."""
+    """Refuse arrays (name, begin, end) that overlap in a file."""
     ordered = sorted((begin, end, name) for name, begin, end in found if begin < end)
     for (_, end, name), (begin, _, other) in zip(ordered, ordered[1:], strict=False):
         if begin < end:
@@ -67,13 +67,13 @@ def spans(path: Path, found: Iterable[tuple[str, int, int]]) -> None:
 
 
 class Cursor:
-    """A place in a file, and steps from there that stay inside."""
+    """A position in a file, with steps that stay inside."""
 
     def __init__(self, path: Path, data: memoryview, start: int = 0):
         self.path, self.data, self.at = path, data, start
 
     def left(self) -> int:
-        """Bytes that follow."""
+        """Number of remaining bytes."""
         return len(self.data) - self.at
 
     def take(self, count: int, what: str) -> memoryview:
@@ -84,7 +84,7 @@ class Cursor:
         return self.data[self.at - count : self.at]
 
     def number(self, form: str, what: str) -> Any:
-        """The next number, of a format of `struct`."""
+        """The next number, in a format of `struct`."""
         return struct.unpack(form, self.take(struct.calcsize(form), what))[0]
 
     def text(self, count: int, what: str) -> str:
@@ -97,7 +97,7 @@ class Cursor:
 
 
 def size_of(path: Path, name: str, shape: Any) -> int:
-    """Number of elements of an array; its shape is checked."""
+    """Number of elements of an array, after a check of its shape."""
     whole = isinstance(shape, list | tuple) and all(
         isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**48 for n in shape
     )
@@ -109,7 +109,7 @@ def size_of(path: Path, name: str, shape: Any) -> int:
 def view(
     path: Path, name: str, raw: memoryview, dtype: np.dtype, shape: Any
 ) -> np.ndarray:
-    """An array on bytes of a file, without a copy."""
+    """View of bytes of a file as an array, without a copy."""
     count = size_of(path, name, shape)
     if count * dtype.itemsize != len(raw):
         got = f"{name!r:.60} of shape {tuple(shape)} and {dtype} on {len(raw)} bytes"
@@ -127,4 +127,4 @@ DTYPES = {
         "uint64", "uint32", "uint16", "uint8", "bool", "complex64", "complex128",
     )
 }  # fmt: skip
-"""Types of numbers that are read."""
+"""Types of numbers that are supported."""

@@ -1,4 +1,4 @@
-"""Parameter files of CrossSim as device and periphery, where they mean the same."""
+"""Parameter files of CrossSim as device and periphery, where they correspond."""
 
 import dataclasses
 import json
@@ -26,24 +26,24 @@ _DEFAULTS = (None, False, "", {}, [])
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CrossSim:
-    """What a parameter file says, in the words of this package."""
+    """The contents of a parameter file in terms of anajax."""
 
     device: Device
     periphery: Periphery
     unread: dict[str, Any]
-    """Values without a counterpart, by dotted key; those that ask for nothing (null,
+    """Values without a counterpart, by dotted key; those that request nothing (null,
     false) are left out."""
 
 
 def crosssim(path: str | Path) -> CrossSim:
-    """A parameter file of CrossSim 3 (JSON), with what of it has no counterpart.
+    """A parameter file of CrossSim 3 (JSON), with a list of what has no counterpart.
 
-    Read are `core.rows_max` and `cols_max`, bits of `xbar.dac.mvm` and `xbar.adc.mvm`
-    (0: none), the range of resistances, and errors of programming and reading of the
-    models NormalIndependentDevice and NormalProportionalDevice.
+    Supported are `core.rows_max` and `cols_max`, bits of `xbar.dac.mvm` and
+    `xbar.adc.mvm` (0: none), the range of resistances, and programming and read errors
+    of the models NormalIndependentDevice and NormalProportionalDevice.
 
     Raises:
-        ValueError: if the file is no such file, or a value is of no use.
+        ValueError: if it is not such a file, or a value is not usable.
     """
     path = Path(path)
     tree = _parse(path)

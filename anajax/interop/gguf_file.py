@@ -34,7 +34,7 @@ _NAMES = {
     14: "Q6_K", 15: "Q8_K", 20: "IQ4_NL", 23: "IQ4_XS", 39: "MXFP4",
 }  # fmt: skip
 BLOCK = 32
-"""Weights that share a scale."""
+"""Number of weights that share a scale."""
 
 
 def _scale(blocks: np.ndarray, at: int) -> np.ndarray:
@@ -86,7 +86,7 @@ def contents(path: Path) -> Contents:
     """Arrays of a GGUF file: plain ones as views, quantized ones as float32.
 
     Raises:
-        ValueError: if the file breaks the rules of the format.
+        ValueError: if the file violates the format.
     """
     cursor = Cursor(path, mapped(path))
     tensors, metadata = _head(cursor)
@@ -100,7 +100,7 @@ def contents(path: Path) -> Contents:
 
 
 def metadata(path: str | Path) -> dict[str, Any]:
-    """What a GGUF file says about itself: numbers, texts and lists of these by key.
+    """Metadata of a GGUF file: numbers, texts and lists of these by key.
 
     Keys such as `llama.block_count` give the sizes of the network, those that begin
     with `tokenizer.ggml` its tokenizer.
@@ -109,7 +109,7 @@ def metadata(path: str | Path) -> dict[str, Any]:
         path: the file.
 
     Raises:
-        ValueError: if the file breaks the rules of the format.
+        ValueError: if the file violates the format.
     """
     path = Path(path)
     return _head(Cursor(path, mapped(path)))[1]

@@ -1,4 +1,4 @@
-"""ONNX files as functions: a graph of known operators, and its parameters."""
+"""ONNX files as functions: a graph of supported operators, and its parameters."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,7 +37,7 @@ class Graph:
     nodes: tuple[Node, ...]
 
     def graphs(self) -> Iterator["Graph"]:
-        """This graph and those in its nodes."""
+        """This graph and the graphs in its nodes."""
         yield self
         for node in self.nodes:
             for value in node.attributes.values():
@@ -58,11 +58,11 @@ class Network:
 
         Args:
             params: weights by name.
-            *inputs: arrays in the order of `inputs`, axes as the file has them. Those
+            *inputs: arrays in the order of `inputs`, with axes as in the file. Inputs
                 that set a shape must be known when the function is traced.
 
         Raises:
-            ValueError: if the number of inputs is another, or a node does not fit.
+            ValueError: if the number of inputs differs, or a node does not fit.
         """
         if len(inputs) != len(self.inputs):
             names = ", ".join(self.inputs)
@@ -82,18 +82,19 @@ def onnx(
 ) -> tuple[Network, dict[str, jax.Array]]:
     """An ONNX file as a pure function of its weights and inputs, and the weights.
 
-    Trained in any tool that exports ONNX. Weights are the initializers, and constants
-    of more than one number, that hold real numbers and set no shape; a weight's name is
-    that of the file. `apply` is a function for `jit`, `grad`, `vmap` and `analog`.
+    The network may be trained in any tool that exports ONNX. Weights are initializers,
+    and constants with more than one number, that hold real numbers and set no shape; a
+    weight has its name in the file. `apply` works with `jit`, `grad`, `vmap` and
+    `analog`.
 
     Args:
-        path: the file; weights beside it are read too.
-        outputs: names of values of the graph to return in place of its outputs; nodes
-            that these do not need are left out.
+        path: the file; weights in external files next to it are read too.
+        outputs: names of values of the graph to return instead of its outputs; nodes
+            that these do not need are dropped.
 
     Raises:
-        ValueError: if the file is damaged, or holds operators that are not known: they
-            are named with their nodes.
+        ValueError: if the file is damaged, or has unsupported operators, which are
+            listed with their nodes.
 
     Example:
         >>> apply, params = anajax.interop.onnx("net.onnx")

@@ -1,4 +1,4 @@
-"""ONNX files: the graph, and tensors in it or beside it."""
+"""ONNX files: the graph, and tensors in it or in external files."""
 
 import dataclasses
 from pathlib import Path
@@ -44,7 +44,7 @@ def model(path: Path) -> Message:
     """The model of an ONNX file.
 
     Raises:
-        ValueError: if the file is no such model.
+        ValueError: if the file is not an ONNX model.
     """
     found = parse(path, mapped(path), "ModelProto")
     if found.graph is None or not found.opset_import:
@@ -71,7 +71,7 @@ def contents(path: Path) -> Contents:
 
 
 def dtype_of(path: Path, code: int) -> np.dtype | Unread:
-    """The type of numbers of an ONNX code."""
+    """The number type of an ONNX code."""
     if code in _TYPES:
         return DTYPES[_TYPES[code]]
     if not 1 <= code <= 63:
@@ -80,10 +80,10 @@ def dtype_of(path: Path, code: int) -> np.dtype | Unread:
 
 
 def tensor(path: Path, proto: Message) -> np.ndarray | Unread:
-    """The numbers of a tensor: a view of the file where it holds them raw.
+    """The numbers of a tensor: a view of the file if it holds them raw.
 
     Raises:
-        ValueError: if sizes do not fit, or a file beside it is not there.
+        ValueError: if sizes do not fit, or an external file is missing.
     """
     dtype, name = dtype_of(path, proto.data_type), proto.name
     if isinstance(dtype, Unread):

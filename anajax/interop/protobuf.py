@@ -1,6 +1,6 @@
 """The wire format of protocol buffers, for the messages of an ONNX file.
 
-Source: the encoding guide of protocol buffers, and `onnx.proto` for the numbers.
+Source: the encoding guide of protocol buffers; field numbers from `onnx.proto`.
 """
 
 import struct
@@ -72,13 +72,13 @@ SCHEMA: dict[str, dict[int, tuple[str, str]]] = {
     "Segment": {1: ("begin", "int")},
     "StringStringEntryProto": {1: ("key", "str"), 2: ("value", "str")},
 }
-"""Fields that are read: number, name, kind (`*`: repeated); others are passed over."""
+"""Fields that are read: number, name, kind (`*`: repeated); others are skipped."""
 _FIXED = {"float": (5, "<f4"), "double": (1, "<f8")}
 _EMPTY = {"int": 0, "uint": 0, "float": 0.0, "double": 0.0, "str": "", "bytes": b""}
 
 
 class Message:
-    """A message: its fields as attributes, those not in the file empty."""
+    """A message: its fields as attributes; missing fields are empty."""
 
     def __init__(self, kind: str):
         self._kind = kind
@@ -92,10 +92,10 @@ class Message:
 
 
 def parse(path: Path, data: memoryview, kind: str, depth: int = 0) -> Message:
-    """The message of a kind of `SCHEMA` in these bytes.
+    """The message of a kind in `SCHEMA` from these bytes.
 
     Raises:
-        ValueError: if the bytes are no such message.
+        ValueError: if the bytes are not such a message.
     """
     if depth > _DEEPEST:
         damaged(path, f"more than {_DEEPEST} messages inside each other")

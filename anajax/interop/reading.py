@@ -1,4 +1,4 @@
-"""Weights that were trained elsewhere: arrays by name, whatever file holds them."""
+"""Weights trained elsewhere: arrays by name, from files of many formats."""
 
 import re
 import warnings
@@ -25,13 +25,13 @@ _FOLDER = ("model.safetensors.index.json", "model.safetensors")
 
 
 def read(path: str | Path, *, only: str = ".*") -> dict[str, np.ndarray]:
-    """Arrays of a file by their names, of nested trees by paths such as `a/b/kernel`.
+    """Arrays of a file by name; for nested trees, by paths such as `a/b/kernel`.
 
-    The end of the name tells the format: `.safetensors` (a file, the index of several,
-    or the folder of either), `.gguf` (plain types, Q8_0, Q4_0 and Q4_1, as float32),
-    `.npz`, `.msgpack` (Flax), `.onnx` (initializers), or a folder of Orbax. Arrays are
-    views of the file where it holds plain numbers; axes are as in the file. Nothing in
-    a file is executed.
+    The format follows from the end of the name: `.safetensors` (a file, the index of
+    several, or the folder of either), `.gguf` (plain types, Q8_0, Q4_0 and Q4_1, as
+    float32), `.npz`, `.msgpack` (Flax), `.onnx` (initializers), or an Orbax folder.
+    Arrays are views of the file if it holds plain numbers; axes are as in the file.
+    Nothing in a file is executed.
 
     Args:
         path: the file, or its folder.
@@ -41,7 +41,7 @@ def read(path: str | Path, *, only: str = ".*") -> dict[str, np.ndarray]:
         ValueError: if the file is damaged, a pickle, or of another format.
 
     Warns:
-        UserWarning: names what is not read, and why.
+        UserWarning: naming what is not read, and why.
 
     Example:
         >>> np.savez("net.npz", kernel=np.ones((3, 2)), bias=np.zeros(2))

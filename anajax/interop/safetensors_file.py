@@ -25,10 +25,10 @@ _LONGEST_HEADER = 100_000_000
 
 
 def contents(path: Path) -> Contents:
-    """Arrays of one file, views of it.
+    """Arrays of one file, as views of it.
 
     Raises:
-        ValueError: if the file breaks the rules of the format.
+        ValueError: if the file violates the format.
     """
     cursor = Cursor(path, mapped(path))
     size = cursor.number("<Q", "a header size")
@@ -51,10 +51,10 @@ def contents(path: Path) -> Contents:
 
 
 def sharded(path: Path) -> Contents:
-    """Arrays of all files that an index names; they must lie beside it.
+    """Arrays of all files named in an index, which must be in the same folder.
 
     Raises:
-        ValueError: as `contents`, or if a file does not hold what the index says.
+        ValueError: as for `contents`, or if a file does not match the index.
     """
     index = _json(path, Cursor(path, data := mapped(path)).text(len(data), "an index"))
     places = index.get("weight_map")

@@ -39,12 +39,12 @@ class UnitCell:
 
     @property
     def devices(self) -> int:
-        """Devices per weight."""
+        """Number of devices per weight."""
         return len(self.signs)
 
     @property
     def factors(self) -> int:
-        """Significance factors per weight."""
+        """Number of significance factors per weight."""
         return max(self.groups) + 1
 
     @property
@@ -56,7 +56,7 @@ class UnitCell:
 
     @property
     def mirror(self) -> tuple[int, ...]:
-        """For each device the index of its partner, for weights of other sign."""
+        """The index of each device's partner, for weights of opposite sign."""
         slots = list(zip(self.groups, self.signs, strict=True))
         return tuple(slots.index((g, -s)) for g, s in slots)
 
@@ -84,7 +84,7 @@ def pairs(count: int) -> UnitCell:
 def singles(count: int = 1) -> UnitCell:
     """A cell of `count` devices without partners, most significant first.
 
-    A digital offset makes negative weights.
+    Negative weights need a digital offset.
 
     Raises:
         ValueError: if `count` is less than one.
@@ -100,5 +100,5 @@ def slices(bits: int) -> Float[JArray, "factors"]:
 
 
 def copies(count: int) -> Float[JArray, "factors"]:
-    """Significance of `count` groups that all count the same: 1, ..., 1."""
+    """Significance of `count` groups of equal significance: 1, ..., 1."""
     return jnp.ones(count)

@@ -1,4 +1,4 @@
-"""How often each weight value occurs: what an expected error is averaged over."""
+"""How often each weight value occurs; expected errors are averaged over it."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -26,17 +26,17 @@ class WeightDensity:
     u: Float[JArray, "points"]
     """Normalized weights, within -1..1."""
     probability: Float[JArray, "points"]
-    """Share of each, adding up to 1."""
+    """Probability of each weight; they sum to 1."""
     w_max: Float[JArray, ""] = 1.0  # pyright: ignore[reportAssignmentType]
-    """Largest |weight|, in the units of the network, where it is one layer's."""
+    """Largest |weight| in the network's units, for the density of a single layer."""
     unit: Float[JArray, ""] = 1.0  # pyright: ignore[reportAssignmentType]
-    """What a normalized weight of 1 is in w_max of its layer, root mean square: 1,
-    unless columns fill the range."""
+    """Network weight for a normalized weight of 1, relative to w_max of its layer, as a
+    root mean square: 1 unless each column has its own scale."""
     spread: Float[JArray, "points"] | None = None
-    """What a variance of each counts, where errors are those of outputs, see
-    `output_density.output_density`; by its probability without."""
+    """Weight of each variance in the error of outputs, see
+    `output_density.output_density`; None if errors are averaged by probability."""
     gram: Float[JArray, "points points"] | None = None
-    """What the biases of two count together, in the sum over both."""
+    """Weight of each product of two biases, in the sum over both."""
 
     def __post_init__(self) -> None:
         checks.finite("u", self.u)
@@ -45,16 +45,16 @@ class WeightDensity:
     def mean_square(
         self, bias: Float[JArray, "times points"], var: Float[JArray, "times points"]
     ) -> Float[JArray, "times"]:
-        """The mean squared error of weights with this bias and variance."""
+        """The mean squared error for this bias and variance of the weights."""
         if self.gram is None or self.spread is None:
             return self.unit**2 * jnp.sum(self.probability * (bias**2 + var), -1)
         return jnp.sum((bias @ self.gram) * bias, -1) + var @ self.spread
 
     def need_single_weights(self, where: str) -> None:
-        """Refuse errors of outputs, in which weights do not add up one by one.
+        """Refuse errors of outputs, which are not sums over single weights.
 
         Raises:
-            ValueError: if this is such a density; names where.
+            ValueError: for such a density; the message names the place.
         """
         if self.gram is not None:
             rule = f"be one of weights for {where}"
@@ -76,23 +76,23 @@ def weight_density(
         density = anajax.weight_density(params, normalize="column")
         best = anajax.optimize_strategy(device, None, density, times, key=key)
 
-    The root mean square error that searches predict with it is the one that `evaluate`
-    measures with the same `normalize`: over all weights, of (read - trained) over the
-    largest |weight| of the layer. By columns, an error of a normalized weight counts by
-    the square of its column's scale.
+    The root mean square error predicted with it is the one that `evaluate` measures
+    with the same `normalize`: over all weights, (read - trained) / largest |weight| of
+    the layer. With scales per column, the squared error of a normalized weight is
+    multiplied by the square of the scale of its column.
 
     Args:
         params: pytree of trained weights.
-        normalize: whose largest |weight| fills the range, see `mapping.normalized`.
+        normalize: which weights share a full scale, see `mapping.normalized`.
         select: which leaves are weights.
-        layout: what axes are, where names and shapes do not tell, see `chip.table`.
+        layout: meaning of axes that names and shapes leave open, see `chip.table`.
         bins: number of bins; empty bins keep probability 0.
-        importance: how much a squared error of each weight counts, by path, such as
+        importance: weight of the squared error of each weight, by path, such as
             `anajax.fisher_information`; equal by default.
 
     Raises:
         ValueError: if a weight is not finite, all are zero, importances are negative or
-            do not match the weights, or an axis that counts is not known.
+            do not match the weights, or the meaning of an axis that matters is unknown.
 
     Example:
         >>> density = anajax.weight_density(params)
@@ -125,7 +125,7 @@ def weight_density(
 def as_density(
     weights: WeightDensity | JArray | np.ndarray, name: str = "weights"
 ) -> WeightDensity:
-    """A density as it is, or that of the weights of one layer.
+    """A density unchanged, or the density of one layer's weights.
 
     Raises:
         ValueError: for anything else, such as a network.
@@ -147,14 +147,14 @@ def from_weights(
     bins: int = 401,
     importance: Sequence[JArray | np.ndarray | float] | None = None,
 ) -> WeightDensity:
-    """The density of the weights of layers, each over its largest |weight|.
+    """The density of the weights of layers, each relative to its largest |weight|.
 
-    For a network take `weight_density`, which knows stacks and columns.
+    For a network use `weight_density`, which accounts for stacks and columns.
 
     Args:
         *weights: arrays of weights, any shape, one per layer.
         bins: number of bins of -1..1; empty bins keep probability 0.
-        importance: how much an error of each weight counts, one number or array per
+        importance: weight of the squared error of each weight, one number or array per
             array of weights; equal by default.
 
     Raises:
@@ -205,7 +205,7 @@ def _histogram(
 
 
 def gaussian(sd: float = 0.3, *, points: int = 401) -> WeightDensity:
-    """Normal weights of deviation `sd` (of w_max), truncated to -1..1.
+    """Normal weights with standard deviation `sd` (of w_max), truncated to -1..1.
 
     Raises:
         ValueError: if `sd` is not positive.
@@ -215,7 +215,7 @@ def gaussian(sd: float = 0.3, *, points: int = 401) -> WeightDensity:
 
 
 def uniform(*, points: int = 401) -> WeightDensity:
-    """Weights that are equally likely from -1 to 1."""
+    """Weights distributed uniformly from -1 to 1."""
     return _from_pdf(np.ones_like, points)
 
 
@@ -227,8 +227,8 @@ def merged(
     Args:
         density: any density.
         bins: number of bins.
-        floor: share that is spread evenly over 0..1, so that a strategy is determined
-            (and increasing) also where no weight lies.
+        floor: probability spread evenly over 0..1, so that a strategy is determined
+            (and increasing) also where there are no weights.
     """
     if density.gram is not None:  # made for these
         return density

@@ -1,8 +1,8 @@
-"""What the names and shapes of a tree of parameters say about one of its arrays.
+"""What the names and shapes in a parameter tree imply about one of its arrays.
 
-The names of Flax (`kernel`: outputs last), of PyTorch and Equinox (`weight`: outputs
-first), and the biases beside them: a bias has the axes of the outputs, behind those of
-a stack. What they leave open is not decided here.
+Uses the names of Flax (`kernel`: outputs last), of PyTorch and Equinox (`weight`:
+outputs first), and the biases next to them: a bias has the axes of the outputs, after
+those of a stack. What remains ambiguous is not decided here.
 """
 
 import functools
@@ -19,7 +19,7 @@ class Shapes(dict[str, Shape]):
 
     @functools.cached_property
     def modules(self) -> dict[str, list[str]]:
-        """Names of the arrays of each module, by the beginning of their paths."""
+        """Names of the arrays of each module, by the prefix of their paths."""
         found = {}
         for path in self:
             prefix, name = split(path)
@@ -28,22 +28,22 @@ class Shapes(dict[str, Shape]):
 
     @functools.cached_property
     def depths(self) -> dict[str, int]:
-        """How many leading axes number layers, by the beginning of a path."""
+        """Number of leading axes that number layers, by path prefix."""
         around = {prefix for path in self for prefix in prefixes(path)}
         return {prefix: _depth(prefix, self) for prefix in around}
 
 
 VECTOR = re.compile(r"(.*_)?bias(_.*)?|beta|gamma|(.*_)?scale", re.IGNORECASE)
-"""Names of what is added to outputs or multiplies them: never a matrix."""
+"""Names of vectors that are added to outputs or multiply them: never a matrix."""
 SHORT = re.compile(r"b\d*|b_.*|g")
-"""Such names as well, beside an array that they belong to."""
+"""More such names, if they stand next to an array that they belong to."""
 STATISTIC = re.compile(r"(running_)?(mean|var)|batch_stats", re.IGNORECASE)
 TABLE = re.compile(
     r".*embed.*|(.*_)?emb(_.*)?|wte|wpe|pos(_.*)?|.*position.*|cls"
     r"|(.*_)?tokens?|.*token_type.*|latents?",
     re.IGNORECASE,
 )
-"""Names of what is looked up or added to the input: no product."""
+"""Names of lookup tables and of arrays added to the input: no product."""
 NORM = re.compile(r".*norm(?!al(?!iz)).*|ln(_?\w*\d|_\w+)?|bn(_?\d+|_\w+)?", re.I)
 CONVOLUTION = re.compile(r".*conv.*", re.IGNORECASE)
 TRANSPOSED = re.compile(r".*(transpose|deconv|upconv).*", re.IGNORECASE)
@@ -51,34 +51,34 @@ HEADS = re.compile(r"query|key|value", re.IGNORECASE)
 GENERAL = re.compile(r".*general.*|.*einsum.*", re.IGNORECASE)
 OUT_FIRST = re.compile(r"(.*_)?weight(_.*)?", re.IGNORECASE)
 GENERIC = re.compile(r"kernel|(.*_)?weight(_.*)?|w\d*|w_.*", re.IGNORECASE)
-"""Names of a matrix, whatever its layer; the layer's own name says more."""
+"""Names of a matrix of any kind of layer; the layer's own name says more."""
 
 
 def names(path: str) -> list[str]:
-    """The names along a path, of state dicts with dots as well."""
+    """The names along a path, including state dicts with dots."""
     return re.split(r"[/.]", path)
 
 
 def layer_name(path: str) -> str:
-    """The nearest name around an array that is no number, or ""."""
+    """The nearest enclosing name that is not a number, or ""."""
     around = [name for name in names(path)[:-1] if not name.isdigit()]
     return around[-1] if around else ""
 
 
 def split(path: str) -> tuple[str, str]:
-    """The beginning of a path up to its last separator, and the name behind it."""
+    """The prefix of a path up to its last separator, and the name after it."""
     name = names(path)[-1]
     return path[: len(path) - len(name)], name
 
 
 def prefixes(path: str) -> list[str]:
-    """The beginnings of a path that end at a separator, from ""."""
+    """The prefixes of a path that end at a separator, from ""."""
     parts = re.split(r"([/.])", path)
     return ["".join(parts[:n]) for n in range(0, len(parts), 2)]
 
 
 def bias_of(path: str, shapes: Shapes) -> Shape | None:
-    """The shape of the bias beside an array, if there is one."""
+    """The shape of the bias next to an array, if there is one."""
     prefix, name = split(path)
     if not GENERIC.fullmatch(name):
         return None
@@ -110,7 +110,7 @@ def _is_bias(path: str, bias: str, shapes: Shapes) -> bool:
 
 
 def known_order(path: str) -> Layout | None:
-    """The order of inputs and outputs that the name of an array tells."""
+    """The order of inputs and outputs implied by the name of an array."""
     name = names(path)[-1]
     if name == "kernel":
         return IN_OUT
@@ -118,10 +118,10 @@ def known_order(path: str) -> Layout | None:
 
 
 def stack_depth(path: str, shapes: Shapes) -> int:
-    """How many leading axes number layers, by the arrays of the modules around.
+    """Number of leading axes that number layers, by the arrays of modules around it.
 
-    All arrays of a stacked module share them, and its biases and scales have them in
-    front of their own axis.
+    All arrays of a stacked module share these axes; its biases and scales have them
+    before their own axis.
     """
     return max(shapes.depths[prefix] for prefix in prefixes(path))
 
@@ -159,7 +159,7 @@ def _vector_depths(path: str, shapes: Shapes) -> set[int]:
 def by_bias(
     shape: Shape, bias: Shape, order: Layout | None = None
 ) -> tuple[Layout, ...]:
-    """The layouts of an array whose outputs have this bias."""
+    """The layouts of an array that are compatible with this bias."""
     last = () if order == OUT_IN else tuple(_outputs_last(shape, bias))
     first = () if order == IN_OUT else tuple(_outputs_first(shape, bias))
     return tuple(dict.fromkeys(last + first))
@@ -193,16 +193,16 @@ def _layout(stack: int, columns: Shape, ndim: int) -> Layout:
 def find(
     path: str, shapes: Shapes, order: Layout | None = None
 ) -> tuple[Layout | None, str]:
-    """The layout of an array of two axes or more, and what says so.
+    """The layout of an array with two or more axes, and its evidence.
 
     Args:
-        path: of the array.
-        shapes: of all arrays of the tree.
-        order: `IN_OUT` or `OUT_IN` where it was asked for.
+        path: path of the array.
+        shapes: shapes of all arrays of the tree.
+        order: `IN_OUT` or `OUT_IN` if given by the user.
 
     Returns:
-        `None` where the first axis may or may not number layers; a layout that is not
-        `known` where only its columns are open.
+        `None` if the first axis may or may not number layers; a layout that is not
+        `known` if only its columns are undetermined.
     """
     asked = order is not None
     order = order if asked else known_order(path)
@@ -315,7 +315,7 @@ def _heads(path: str, shapes: Shapes) -> Layout | None:
 
 
 def digital(path: str, shapes: Shapes) -> str | None:
-    """Why an array of two axes or more is no matrix of a product, or `None`."""
+    """Why an array with two or more axes is not the matrix of a product, or `None`."""
     name, layer, shape = names(path)[-1], layer_name(path), shapes[path]
     if any(STATISTIC.fullmatch(n) for n in (name, names(path)[0])):
         return "statistics of a batch"
@@ -338,7 +338,7 @@ def _of(kind: re.Pattern, layer: str, name: str) -> bool:
 
 
 def of_optimizer(path: str, shapes: Shapes) -> bool:
-    """Whether an array is part of the state of an optimizer, by its path."""
+    """Whether a path leads into the state of an optimizer."""
     parts = names(path)
     if any(OPTIMIZER.fullmatch(name) for name in parts):
         return True

@@ -10,7 +10,7 @@ from anajax._core.tree import pytree
 
 @pytree
 class Found:
-    """The best strategy of a search, its value, and how the search went.
+    """The best strategy of a search, its value, and details of the search.
 
     Example:
         >>> found = anajax.tune_strategy(
@@ -21,8 +21,8 @@ class Found:
     """
 
     strategy: Any
-    """A `Strategy`; of `optimize_closed_loop` the `Policy`."""
+    """A `Strategy`; for `optimize_closed_loop` a `Policy`."""
     value: Float[JArray, ""]
-    """Of what was minimized, such as the expected squared error in units of w_max^2."""
+    """Minimized value, such as the expected squared error in units of w_max^2."""
     info: dict[str, JArray]
-    """Arrays that only this search has; its docstring names them."""
+    """Arrays specific to this search; its docstring lists them."""

@@ -1,7 +1,7 @@
-"""Hand strategies: how people program weights, for any significance and scale.
+"""Hand-designed strategies, for any significance and scale.
 
 Each is a function that returns a `Strategy`; `tuned` chooses the significance factor F
-and the digital scale K of one of them on the exact expected weight error.
+and the digital scale K of one of them by the exact expected weight error.
 """
 
 import functools
@@ -29,8 +29,8 @@ def single_pair(device: Device, *, k: Number = 1.0) -> Strategy:
     """One differential pair: u > 0 in the positive device, u < 0 in the negative.
 
     Args:
-        device: gives the range of targets.
-        k: digital scale relative to the full range; above 1 large weights clip.
+        device: defines the range of targets.
+        k: digital scale relative to the full range; large weights clip above 1.
     """
     return _fill("single_pair", device, pairs(1), jnp.ones(1), (0,), k)
 
@@ -41,13 +41,13 @@ def lsp_first(
     f: Number | Sequence[float] | JArray = 2.0,
     k: Number = 1.0,
 ) -> Strategy:
-    """Pairs filled from the least significant: small weights never use a large F.
+    """Pairs filled from the least significant: small weights leave large F unused.
 
     Args:
-        device: gives the range of targets.
-        f: significance factor of the most significant pair, or of all pairs but the
+        device: defines the range of targets.
+        f: significance factor of the most significant pair, or of all pairs except the
             least, most significant first (its length sets the number of pairs).
-        k: digital scale relative to the full range; above 1 large weights clip.
+        k: digital scale relative to the full range; large weights clip above 1.
     """
     factors = _significance(f)
     order = tuple(reversed(range(factors.shape[0])))
@@ -60,12 +60,12 @@ def msp_first(
     f: Number | Sequence[float] | JArray = 2.0,
     k: Number = 1.0,
 ) -> Strategy:
-    """Pairs filled from the most significant: the least significant is for the rest.
+    """Pairs filled from the most significant; the least takes the remainder.
 
     Args:
-        device: gives the range of targets.
+        device: defines the range of targets.
         f: significance factors, see `lsp_first`.
-        k: digital scale relative to the full range; above 1 large weights clip.
+        k: digital scale relative to the full range; large weights clip above 1.
     """
     factors = _significance(f)
     order = tuple(range(factors.shape[0]))
@@ -81,9 +81,9 @@ def equal_split(
     """All pairs carry the same conductance.
 
     Args:
-        device: gives the range of targets.
+        device: defines the range of targets.
         f: significance factors, see `lsp_first`.
-        k: digital scale relative to the full range; above 1 large weights clip.
+        k: digital scale relative to the full range; large weights clip above 1.
     """
     check_device(device)
     checks.positive("k", k)
@@ -103,17 +103,17 @@ def equal_split(
 def offset_device(
     device: Device, *, low: float = -1.0, high: float = 1.0, k: Number = 1.0
 ) -> Strategy:
-    """One device a weight, affine from `low` to `high`; the offset is digital.
+    """One device per weight, affine from `low` to `high`, with a digital offset.
 
     Args:
-        device: gives the range of targets.
+        device: defines the range of targets.
         low: normalized weight at g_min.
         high: normalized weight at g_max.
-        k: digital scale relative to the full range; above 1 both ends clip.
+        k: digital scale relative to the full range; both ends clip above 1.
     """
     check_device(device)
     if not low < high:
-        checks.fail("low", "be less than `high`", f"{low}, {high}", "Exchange them.")
+        checks.fail("low", "be less than `high`", f"{low}, {high}", "Swap them.")
     middle, half = (low + high) / 2, (high - low) / (2 * jnp.asarray(k, dtype=float))
     scale = (device.g_max - device.g_min) / (2 * half)
     return Strategy(
@@ -142,27 +142,27 @@ def tune_strategy(
     compensation: Compensation = "mean_abs",
     extrapolate: bool = False,
 ) -> Found:
-    """Choose F and K of a hand strategy by a grid that closes in on the best point.
+    """Choose F and K of a hand-designed strategy by a grid that is refined.
 
     Args:
         device: the device model.
         density: the weights to be programmed, such as `anajax.weight_density(params)`.
         times: times (s) over which the expected squared error is averaged.
-        build: a hand strategy that takes `f` and `k`, such as `lsp_first`.
+        build: a hand-designed strategy with arguments `f` and `k`, such as `lsp_first`.
         f: range of the significance factor, on a log grid.
         k: range of the digital scale relative to the full range, on a log grid.
-        points: grid points a side.
-        rounds: how often the grid shrinks around its best point.
+        points: grid points per side.
+        rounds: number of times that the grid shrinks around its best point.
         time_weights: weight of each time, equal by default.
         compensation: drift compensation, see `weight_error`.
         extrapolate: whether times may lie outside what the device's source covers.
 
     Returns:
-        The strategy with the least time mean of the expected squared error; `info`
-        has F and K (relative to the full range) as `f` and `k`.
+        The strategy with the lowest time-averaged expected squared error; `info` has F
+        and K (relative to the full range) as `f` and `k`.
 
     Raises:
-        ValueError: if an argument is out of range; names it.
+        ValueError: if an argument is out of range; the message names it.
 
     Example:
         >>> found = anajax.tune_strategy(

@@ -1,9 +1,8 @@
-"""What the axes of a weight array are: layers of a stack, inputs, outputs.
+"""The meaning of the axes of a weight array: layers of a stack, inputs, outputs.
 
 A layer is one matrix: its inputs are the rows of a crossbar, its outputs the columns.
-An array may hold several axes of each (a convolution, the heads of attention), and many
-layers of one shape (`nn.scan`, `vmap`), each with a range and a drift factor of its
-own.
+An array may have several axes of each kind (a convolution, attention heads), and hold
+many layers of one shape (`nn.scan`, `vmap`), each with its own range and drift factor.
 """
 
 import dataclasses
@@ -33,14 +32,14 @@ def _axes(name: str, axes: Any) -> Axes:
 class Layout:
     """The axes of a weight array, each named once; negative ones count from the end.
 
-    Where only rows or only columns are named, the rest are the others. Where neither
-    is, it is not known which are which: then `known` is false, and what needs columns
-    refuses the array.
+    If only rows or only columns are named, the remaining axes are the others. If
+    neither is named, it is unknown which are which: then `known` is false, and
+    functions that need columns refuse the array.
 
         Layout(rows=(0,), columns=(1,))  # [in, out], as in Flax
         Layout(columns=(0,))  # [out, in, ...], as in PyTorch and Equinox
         Layout(stack=(0,), columns=(-1,))  # [layers, in, out], as nn.scan makes it
-        Layout(rows=(0,))  # [in], of one output
+        Layout(rows=(0,))  # [in], with one output
 
     Raises:
         ValueError: if an axis is named twice.
@@ -53,8 +52,8 @@ class Layout:
     columns: Axes = ()
     """Outputs."""
     tile_rows: int | None = None
-    """Most rows of a tile, where they are cut in the order of `rows`; `None`: not
-    known."""
+    """Largest number of rows per tile, counted in the order of `rows`; `None`: unknown.
+    """
 
     def __post_init__(self) -> None:
         for name in ("stack", "rows", "columns"):
@@ -71,10 +70,10 @@ class Layout:
         return bool(self.rows or self.columns)
 
     def on(self, ndim: int, path: str = "") -> "Layout":
-        """The layout of an array of `ndim` axes: all of them named, from 0.
+        """The layout for an array of `ndim` axes: all of them named, from 0.
 
         Raises:
-            ValueError: if it does not fit an array of so many axes; names `path`.
+            ValueError: if it does not fit an array with that many axes; names `path`.
         """
         every = self.stack + self.rows + self.columns
         if any(not -ndim <= axis < ndim for axis in every):
@@ -99,7 +98,7 @@ class Layout:
         checks.fail("layout", rule, self, "Correct it.")
 
     def sizes(self, shape: Sequence[int]) -> tuple[int, int, int]:
-        """Layers, rows and columns of an array; 0 for what is not known."""
+        """Number of layers, rows and columns of an array; 0 if unknown."""
         layers = math.prod(shape[axis] for axis in self.stack)
         if not self.known:
             return layers, 0, 0
@@ -111,7 +110,7 @@ class Layout:
         return layers, rows, columns
 
     def per_layer(self, reduce: Callable[..., JArray], w: JArray) -> JArray:
-        """`reduce` over each layer: a scalar, or what broadcasts over a stack."""
+        """`reduce` over each layer: a scalar, or an array broadcasting over a stack."""
         if not self.stack:
             return reduce(w)
         axes = tuple(a for a in range(w.ndim) if a not in self.on(w.ndim).stack)
@@ -120,10 +119,10 @@ class Layout:
     def per_column(
         self, reduce: Callable[..., JArray], w: JArray, path: str = ""
     ) -> JArray:
-        """`reduce` over the inputs: one for each output, broadcasts against weights.
+        """`reduce` over the inputs: one number per output, broadcasts against weights.
 
         Raises:
-            ValueError: if columns are not known; names `path`.
+            ValueError: if columns are unknown; names `path`.
         """
         self.need_columns(path, w.shape)
         full = self.on(w.ndim, path)
@@ -145,17 +144,17 @@ class Layout:
     def per_tile_column(
         self, reduce: Callable[..., JArray], w: JArray, path: str = ""
     ) -> JArray:
-        """`reduce` over the inputs of each tile: by output, shaped as the weights.
+        """`reduce` over the inputs of each tile, per output; shaped like the weights.
 
         Raises:
-            ValueError: if columns or the rows of a tile are not known; names `path`.
+            ValueError: if columns or the rows of a tile are unknown; names `path`.
         """
         matrices = self.matrices(w, path)
         if self.tile_rows is None:
             checks.fail(
                 "normalize",
                 'know how many rows a tile has, for "tile"',
-                f"no sign of it for {path or 'an array'!r}",
+                f"no information for {path or 'an array'!r}",
                 'Pass select=report of rules with TileRule(rows=...), or use "column".',
             )
         sizes = even_parts(matrices.shape[1], -(-matrices.shape[1] // self.tile_rows))
@@ -170,7 +169,7 @@ class Layout:
         return not self.stack and self.on(ndim).columns == (ndim - 1,)
 
     def column_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """The shape of one number for each output, where columns are known, else ()."""
+        """The shape of one number per output if columns are known, else ()."""
         if not self.known:
             return ()
         if self.trailing(len(shape)):
@@ -179,7 +178,7 @@ class Layout:
         return tuple(1 if axis in rows else n for axis, n in enumerate(shape))
 
     def layer_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """The shape of one number for each layer: () unless there is a stack."""
+        """The shape of one number per layer: () unless there is a stack."""
         if not self.stack:
             return ()
         stack = self.on(len(shape)).stack
@@ -191,7 +190,7 @@ class Layout:
         """The matrices of an array, whose last `more` axes are not the weights'.
 
         Raises:
-            ValueError: if columns are not known; names `path`.
+            ValueError: if columns are unknown; names `path`.
         """
         ndim = w.ndim - more
         shape, rest = w.shape[:ndim], w.shape[ndim:]
@@ -204,7 +203,7 @@ class Layout:
     def restored(
         self, matrices: Float[JArray, "layers rows columns *more"], shape: Sequence[int]
     ) -> JArray:
-        """The array `[*shape *more]` of its matrices."""
+        """The array `[*shape *more]` from its matrices; inverse of `matrices`."""
         full, ndim = self.on(len(shape)), len(shape)
         order = full.stack + full.rows + full.columns
         more = matrices.shape[3:]
@@ -213,12 +212,12 @@ class Layout:
         return jnp.transpose(spread, (*back, *range(ndim, ndim + len(more))))
 
     def need_columns(self, path: str, shape: Sequence[int]) -> None:
-        """Refuse an array whose columns are not known."""
+        """Refuse an array with unknown columns."""
         if not self.known:
             checks.fail(
                 "layout",
-                "say which axes are outputs, which count here",
-                f"no sign of it for {path or 'an array'!r} of shape {tuple(shape)}",
+                "say which axes are outputs, since they matter here",
+                f"no information for {path or 'an array'!r} of shape {tuple(shape)}",
                 f"Pass {REMEDY}.",
             )
 
@@ -229,6 +228,6 @@ REMEDY = (
     "Layout of anajax.mapping.layout by path: {path: Layout(stack=(0,), columns=(2,))}"
 )
 ONE_LAYER = Layout()
-"""No stack; which axes are rows and which columns is not known."""
+"""No stack; rows and columns unknown."""
 IN_OUT, OUT_IN = Layout(columns=(-1,)), Layout(columns=(0,))
 """`[in, ..., out]` as in Flax, and `[out, in, ...]` as in PyTorch and Equinox."""

@@ -1,4 +1,4 @@
-"""Rare large weights kept digital, so that others fill the range of their columns."""
+"""Rare large weights kept digital, so that the others use the full range."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +10,7 @@ from anajax.crossbar.split import even_parts
 from anajax.mapping.layout import Layout
 
 ROUNDS = 4
-"""Weights of one column that may go, one a round."""
+"""Most weights of one column that are removed, one per round."""
 
 
 def outliers(
@@ -20,23 +20,24 @@ def outliers(
     share: float,
     importance: Float[JArray, "layers rows"] | np.ndarray | None = None,
 ) -> Bool[np.ndarray, "*weights"]:
-    """The weights whose absence shrinks the scales of their columns most.
+    """The weights whose removal shrinks the scales of their columns most.
 
-    The noise of a column counts in the square of its largest weight. In each round the
-    largest weights go whose columns gain most by it, down to the next largest.
+    The noise of a column grows with the square of its largest weight. In each round,
+    the largest weights of the columns that gain most are removed, down to the next
+    largest.
 
     Args:
         w: weights of one array.
-        layout: what its axes are, and how many rows a tile has.
-        share: of the weights that may go, in [0, 1).
-        importance: what the noise of each row counts, such as the mean square of its
-            input; all alike by default.
+        layout: meaning of its axes, and the number of rows per tile.
+        share: fraction of the weights to remove, in [0, 1).
+        importance: weight of the noise in each row, such as the mean square of its
+            input; equal by default.
 
     Returns:
-        True for weights to be kept digital.
+        True for weights to keep digital.
 
     Raises:
-        ValueError: if columns are not known, or the share is out of range.
+        ValueError: if columns are unknown, or the share is out of range.
     """
     if not 0 <= share < 1:
         checks.fail("share", "lie in [0, 1)", share, "0.005 is one in two hundred.")

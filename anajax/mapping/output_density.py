@@ -5,9 +5,10 @@ A product y = x W of weights with errors dW has the expected squared error
     E |x dW|^2 = sum over columns j of  b_j' M b_j + sum_i M_ii v_ij,
 
 with M = E x x' the second moments of the inputs, and bias b and variance v of each
-weight: noise of single weights adds up by the diagonal of M, but a bias that many share
-(clipping) by the whole of it. Both are functions of the normalized weight, so that a
-layer is a vector and a matrix over bins of |u|, whatever its size.
+weight: independent noise of single weights contributes through the diagonal of M, but a
+bias that many weights share (clipping) through all of it. Both are functions of the
+normalized weight, so a layer is described by a vector and a matrix over bins of |u|,
+whatever its size.
 """
 
 from collections.abc import Sequence
@@ -22,9 +23,9 @@ from anajax.mapping.density import WeightDensity
 from anajax.mapping.strategy import Normalized
 
 BINS = 32
-"""Bins of |u|: their bias is that of their mean weight."""
+"""Bins of |u|: the bias in a bin is that of its mean weight."""
 FLOOR = 1e-6
-"""Share that is spread over all bins, so that a strategy is determined everywhere."""
+"""Probability spread over all bins, so that a strategy is determined everywhere."""
 
 
 def output_density(
@@ -35,21 +36,21 @@ def output_density(
     columns: int | None = None,
     path: str = "",
 ) -> WeightDensity:
-    """The density of |u| of one array whose errors are those of its outputs.
+    """The density of |u| for one array, with the error of its outputs.
 
-    Errors count in the mean squared output: `tabulated_error(...).rms` is the relative
-    error of the layer's outputs. It serves mirrored strategies.
+    Errors are relative to the mean squared output: `tabulated_error(...).rms` is the
+    relative error of the layer's outputs. For mirrored strategies.
 
     Args:
-        weights: normalized, with the layout of the array.
+        weights: normalized weights with the layout of the array.
         moments: mean of x x' for the inputs of each of its matrices, in any unit.
-        bins: of |u| from 0 to 1.
-        columns: most columns to look at, evenly spaced; all by default.
-        path: what messages call the array.
+        bins: number of bins of |u| from 0 to 1.
+        columns: most columns to use, evenly spaced; all by default.
+        path: name of the array in messages.
 
     Raises:
-        ValueError: if rows and columns are not known, moments do not fit them, or there
-            is no output at all.
+        ValueError: if rows and columns are unknown, moments do not fit them, or all
+            outputs are zero.
     """
     layout = weights.layout
     u = np.asarray(layout.matrices(weights.u, path), np.float32)
@@ -104,11 +105,11 @@ def _of_matrix(
 def together(
     densities: Sequence[WeightDensity], share: Sequence[float]
 ) -> WeightDensity:
-    """One density for several layers: the mean of the relative errors of outputs.
+    """One density for several layers: the mean of the relative output errors.
 
     Args:
         densities: from `output_density`, with the same bins.
-        share: what the error of each layer counts.
+        share: weight of the error of each layer.
     """
     part = np.asarray(share, float) / np.sum(share)
 

@@ -1,7 +1,7 @@
-"""Which arrays of a network are weights on a chip, and what their axes are.
+"""Which arrays of a network are weights on a chip, and the meaning of their axes.
 
-`table(params)` says it of every array. What names and shapes leave open is refused
-where it counts, with what to pass; nothing is guessed.
+`table(params)` shows this for every array. Ambiguities that matter are refused, with a
+message that says what to pass; nothing is guessed.
 """
 
 import math
@@ -22,7 +22,7 @@ from anajax.mapping.strategy import Normalize, Normalized, normalized
 
 @runtime_checkable
 class FoundWeights(Protocol):
-    """Weights found by their use, as `anajax.analog(apply).report(params, x)` has."""
+    """Weights found by their use, as in the report of an `anajax.analog` function."""
 
     def axes(self) -> dict[str, Layout]:
         """The layout of each weight, by path."""
@@ -31,28 +31,28 @@ class FoundWeights(Protocol):
 
 Select = Callable[[str, Any], bool] | FoundWeights
 """Which leaves are weights: `select(path, leaf)`, or a report of an analog function,
-which says what their axes are as well."""
+which also gives the meaning of their axes."""
 LayoutOf = Layout | str
-"""A layout, or `"in_out"` or `"out_in"`: the order of inputs and outputs where names
-and biases do not tell more (stacks, heads)."""
+"""A layout, or `"in_out"` or `"out_in"`: the order of inputs and outputs if names and
+biases do not determine it (stacks, heads)."""
 Layouts = LayoutOf | Mapping[str, LayoutOf] | Callable[[str, Any], Any] | None
-"""What is known of axes: for all weights, by path, or `layout(path, array)`, where
-`None` leaves it to names and shapes."""
+"""Known meaning of axes: for all weights, by path, or `layout(path, array)`, where
+`None` leaves the decision to names and shapes."""
 ORDERS = {"in_out": IN_OUT, "out_in": OUT_IN}
 
 
 class Entry(NamedTuple):
-    """What becomes of one array."""
+    """How one array is treated."""
 
     path: str
     shape: tuple[int, ...]
     analog: bool
     why: str
-    """What made it a weight on the chip, or not."""
+    """Why it is a weight on the chip, or not."""
     layout: Layout | None = None
-    """Of a weight; `None` where its first axis may or may not number layers."""
+    """Layout of a weight; `None` if the first axis may or may not number layers."""
     source: str = ""
-    """What tells the layout."""
+    """Evidence for the layout."""
 
     def __str__(self) -> str:
         shape = " x ".join(map(str, self.shape)) or "scalar"
@@ -63,16 +63,16 @@ class Entry(NamedTuple):
 
     def _axes(self) -> str:
         if self.layout is None:
-            return "axes not known, pass `layout`"
+            return "axes unknown, pass `layout`"
         layers, rows, columns = self.layout.sizes(self.shape)
         stack = f"{layers} layers of " if self.layout.stack else ""
         if not self.layout.known:
-            return f"{stack}rows and columns not known: by column, pass `layout`"
+            return f"{stack}rows and columns unknown: pass `layout` if needed"
         return f"{stack}{rows} x {columns} by {self.source}"
 
 
 class Table(NamedTuple):
-    """What becomes of every array of a network."""
+    """How every array of a network is treated."""
 
     entries: tuple[Entry, ...]
 
@@ -96,7 +96,7 @@ def default_select(path: str, leaf: Any) -> bool:
     """Floating arrays of two or more axes that are matrices by their name.
 
     Not biases, scales, embeddings, normalizations or statistics. As the `select` of a
-    function it also sees the arrays beside each: see `table`.
+    function it also uses the neighboring arrays: see `table`.
     """
     shapes = evidence.Shapes({path: np.shape(leaf)} if _floating(leaf) else {})
     return path in shapes and leaf.ndim >= 2 and not evidence.digital(path, shapes)
@@ -105,24 +105,24 @@ def default_select(path: str, leaf: Any) -> bool:
 def table(
     params: PyTree, *, select: Select = default_select, layout: Layouts = None
 ) -> Table:
-    """What becomes of every array: analog or digital, its axes, and why.
+    """How every array is treated: analog or digital, its axes, and why.
 
         print(anajax.chip.table(params))
 
-    All functions that take `params` choose like this. In Flax a `kernel` is a weight,
-    its outputs the last axis; in Equinox and PyTorch a `weight` is one, its outputs the
-    first axis; in other trees arrays of two axes and more are. Embeddings, biases,
-    scales, normalizations and statistics stay digital, stacked ones too. The bias
-    beside an array tells whether its first axis numbers layers.
+    All functions that take `params` select in this way. In Flax a `kernel` is a weight,
+    with outputs on the last axis; in Equinox and PyTorch a `weight` is one, with
+    outputs on the first axis; in other trees, arrays with two or more axes are.
+    Embeddings, biases, scales, normalizations and statistics stay digital, including
+    stacked ones. The bias next to an array tells whether its first axis numbers layers.
 
     Args:
         params: pytree of arrays.
         select: which leaves are weights, by path and value; or a report of an analog
-            function of these parameters, which tells it from the products in it.
-        layout: what axes are, where names and shapes do not tell.
+            function of these parameters, which uses its products.
+        layout: meaning of axes that names and shapes leave open.
 
     Raises:
-        ValueError: if two arrays have one path, `params` holds the state of an
+        ValueError: if two arrays have the same path, `params` holds the state of an
             optimizer, or `layout` does not fit.
     """
     if isinstance(select, FoundWeights):
@@ -151,7 +151,7 @@ def weights(params: PyTree, *, select: Select = default_select) -> dict[str, JAr
 
 
 def others(params: PyTree, *, select: Select = default_select) -> dict[str, JArray]:
-    """The floating arrays by path that are not selected: they stay digital."""
+    """The floating-point arrays by path that are not selected: they stay digital."""
     entries = table(params, select=select).entries
     analog = {entry.path for entry in entries if entry.analog}
     return {p: v for p, v in leaves(params) if _floating(v) and p not in analog}
@@ -163,7 +163,7 @@ def layouts(
     """The layout of each selected weight, by path.
 
     Raises:
-        ValueError: if it is not known whether an axis numbers layers; see also `table`.
+        ValueError: if it is unknown whether an axis numbers layers; see also `table`.
     """
     chosen = _chosen(table(params, select=select, layout=layout))
     return {entry.path: _of_layers(entry) for entry in chosen}
@@ -176,16 +176,16 @@ def normalized_weights(
     normalize: Normalize = "layer",
     layout: Layouts = None,
 ) -> dict[str, Normalized]:
-    """The selected weights by path, each as shares of what fills the range.
+    """The selected weights by path, each relative to its full scale.
 
     Args:
         params: pytree of arrays.
         select: which leaves are weights, by path and value.
-        normalize: whose largest |weight| fills the range, see `mapping.normalized`.
-        layout: what axes are, where names and shapes do not tell, see `table`.
+        normalize: which weights share a full scale, see `mapping.normalized`.
+        layout: meaning of axes that names and shapes leave open, see `table`.
 
     Raises:
-        ValueError: if a weight is not finite, or an axis that counts is not known.
+        ValueError: if a weight is not finite, or an axis that matters is unknown.
     """
     how: Any = {"select": select, "normalize": normalize, "layout": layout}
     return dict(one_by_one(params, **how))
@@ -194,7 +194,7 @@ def normalized_weights(
 def one_by_one(
     params: PyTree, *, select: Select, normalize: Normalize, layout: Layouts
 ) -> Iterator[tuple[str, Normalized]]:
-    """The items of `normalized_weights`, each computed when it is asked for."""
+    """The items of `normalized_weights`, each computed on demand."""
     found = dict(leaves(params))
     known = layouts(params, select=select, layout=layout)
     for path in known:
@@ -207,7 +207,7 @@ def leaves(params: PyTree) -> list[tuple[str, Any]]:
     """All leaves with their paths.
 
     Raises:
-        ValueError: if two arrays have one path.
+        ValueError: if two arrays have the same path.
     """
     flat, _ = jax.tree_util.tree_flatten_with_path(params)
     seen = {}
@@ -234,11 +234,10 @@ def insert(params: PyTree, new: Mapping[str, JArray]) -> PyTree:
 
 
 def path_name(path: tuple) -> str:
-    """A pytree path as names joined by "/", whatever container it goes through.
+    """A pytree path as names joined by "/", for any kind of container.
 
-    A path may also be one of Flax NNX, of plain names and numbers. What Flax wraps
-    around names is left out: `params` in front, a variable's `.value`
-    behind.
+    It may also be a Flax NNX path of plain names and numbers. Wrappers added by Flax
+    are removed: a leading `params`, a variable's trailing `.value`.
     """
     if path and path[-1] == jax.tree_util.GetAttrKey("value"):
         path = path[:-1]
@@ -281,9 +280,9 @@ def _choice(
     if select is not default_select:
         return bool(select(path, leaf)), "chosen by `select`"
     if path not in shapes:
-        return False, "not floating numbers"
+        return False, "not floating-point numbers"
     if leaf.ndim < 2:
-        return False, "less than two axes"
+        return False, "fewer than two axes"
     why = evidence.digital(path, shapes)
     return (True, f"{leaf.ndim} axes") if why is None else (False, why)
 
@@ -334,7 +333,7 @@ def _of_layers(entry: Entry) -> Layout:
         checks.fail(
             "layout",
             "say whether the first axis of a weight numbers layers",
-            f"no sign of it for {entry.path!r} of shape {entry.shape}",
+            f"no information for {entry.path!r} of shape {entry.shape}",
             _PASS,
         )
     return entry.layout

@@ -1,13 +1,13 @@
-"""Weights and conductances: unit cells, strategies, and the way between the two.
+"""Weights and conductances: unit cells, strategies, and the conversions between them.
 
-A unit cell is the group of devices that stands for one weight; a strategy is a table
-of target conductances over weight values. With normalized weight u = w / w_max,
+A unit cell is the group of devices that represents one weight; a strategy is a table of
+target conductances over weight values. With normalized weight u = w / w_max,
 
     K u = sum_d c_d g_d - offset,    c_d = sign_d F_d,
 
 where F is the significance factor of the device's pair (1 for the least significant)
-and K (uS per unit of u) the digital scale. K may exceed the range of the devices: the
-rarest large weights are then clipped by the table.
+and K (uS per unit of u) the digital scale. K may exceed the range of the devices: then
+the table clips the rare large weights.
 """
 
 from collections.abc import Mapping
@@ -32,24 +32,24 @@ from anajax.mapping.layout import ONE_LAYER, Layout
 Weights = Float[JArray, "*weights"]
 Targets = Float[JArray, "*weights devices"]
 Normalize = Literal["layer", "column", "tile"]
-"""What is scaled to the full range of a strategy: each layer, each column, or each
-column of each tile."""
+"""Weights that share a full scale: each layer, each column, or each column of each
+tile."""
 
 
 @pytree
 class Strategy:
     """Target conductances over normalized weights, linear between the knots.
 
-    Beyond the first and last knot the targets are held (weights are clipped). A
-    mirrored strategy has knots for u >= 0; negative weights exchange the two devices
-    of each pair. A stepped strategy, for memories of few levels, holds the targets of
-    each knot up to the next one.
+    Beyond the first and last knot, targets are constant (weights are clipped). A
+    mirrored strategy has knots for u >= 0; for negative weights, the two devices of
+    each pair are exchanged. A stepped strategy, for memories with few levels, holds the
+    targets of each knot up to the next one.
 
     Raises:
-        ValueError: if knots do not increase, shapes disagree, a value is not finite,
-            a mirrored strategy is not made of pairs, `scale` is not positive, or the
+        ValueError: if knots do not increase, shapes disagree, a value is not finite, a
+            mirrored strategy is not made of pairs, `scale` is not positive, or the
             table decodes to weights that decrease by more than 0.2 % of the largest
-            (a stepped one: to a last weight below its first).
+            (for a stepped one: to a last weight below its first).
 
     Example:
         >>> strategies.single_pair(device).targets.shape  # knots, devices
@@ -90,21 +90,21 @@ class Strategy:
 
 @pytree
 class Normalized:
-    """Weights as shares of what fills the range of the table."""
+    """Weights relative to their full scale."""
 
     u: Weights
     w_max: Float[JArray, "*layers"]
-    """Largest |weight| of the layer, in the units of the network; of each layer of a
-    stack, in axes that broadcast against the weights."""
+    """Largest |weight| of the layer in the network's units; for each layer of a stack,
+    in axes that broadcast against the weights."""
     column: Float[JArray, "*columns"] = 1.0  # pyright: ignore[reportAssignmentType]
-    """That of each column (of each tile) over `w_max`, broadcasting against the
-    weights, or 1."""
+    """Largest |weight| of each column (of each tile) over `w_max`, broadcasting against
+    the weights, or 1."""
     layout: Layout = static(default=ONE_LAYER)
-    """What the axes of the weights are."""
+    """Meaning of the axes of the weights."""
 
     @property
     def unit(self) -> Float[JArray, "*columns"]:
-        """What a normalized weight of 1 is in the network, by column or for all."""
+        """Network weight for a normalized weight of 1, by column or for all."""
         return self.w_max * self.column
 
 
@@ -115,20 +115,20 @@ def normalized(
     *,
     path: str = "",
 ) -> Normalized:
-    """Weights as shares of the largest |weight| of the layer, column or tile column.
+    """Weights relative to the largest |weight| of the layer, column or tile column.
 
     Args:
         w: weights of one layer, or of a stack of layers.
-        normalize: `"column"` lets each column use the whole range, to be scaled
-            digitally behind its ADC, as `weight_scaling_columnwise` of aihwkit does;
-            `"tile"` each column of each row tile, which has an ADC of its own. A column
-            of zeros keeps the scale of the layer.
-        layout: which axes number layers, and which are columns (its outputs).
-        path: what messages call the weights.
+        normalize: `"column"` lets each column use the whole range, with a digital scale
+            after its ADC, like `weight_scaling_columnwise` of aihwkit; `"tile"` does so
+            for each column of each row tile, which has its own ADC. A column of zeros
+            keeps the scale of the layer.
+        layout: which axes number layers, and which are columns (outputs).
+        path: name of the weights in messages.
 
     Raises:
-        ValueError: for another word, by columns where these are not known, or by tiles
-            where their rows are not.
+        ValueError: for another word, or if the columns or the rows of a tile are needed
+            and unknown.
     """
     checks.word("normalize", normalize, Normalize)
     size = jnp.abs(w)
@@ -144,10 +144,10 @@ def normalized(
 
 
 def as_strategy(strategy: Any) -> Strategy:
-    """The strategy itself; what is none, such as the name of one, is refused.
+    """The strategy itself; anything else, such as its name, is refused.
 
     Raises:
-        ValueError: says what to pass in its place.
+        ValueError: saying what to pass instead.
     """
     if isinstance(strategy, Strategy):
         return strategy
@@ -158,14 +158,14 @@ def as_strategy(strategy: Any) -> Strategy:
 
 
 def check_strategy(strategy: Any, device: Device) -> None:
-    """Refuse what is no strategy, or one whose targets a device does not have.
+    """Refuse anything but a strategy whose targets are in the range of a device.
 
     Args:
-        strategy: one, or one per path.
+        strategy: one strategy, or one per path.
         device: the device model.
 
     Raises:
-        ValueError: says what to pass in its place.
+        ValueError: saying what to pass instead.
     """
     check_device(device)
     every = strategy.values() if isinstance(strategy, Mapping) else [strategy]
@@ -175,7 +175,7 @@ def check_strategy(strategy: Any, device: Device) -> None:
 
 
 def check_layers(layers: Mapping[str, Any], device: Device) -> None:
-    """Refuse layers (by path) whose targets a device does not have; tracers pass."""
+    """Refuse layers (by path) with targets outside a device's range; tracers pass."""
     check_device(device)
     for path, layer in layers.items():
         what = f"{path!r} with "
@@ -190,7 +190,7 @@ def encode(strategy: Strategy, weights: Weights) -> Targets:
         weights: normalized weights u = w / w_max, usually in -1..1, any shape.
 
     Returns:
-        Targets in uS, one more axis for the devices of each weight.
+        Targets in uS, with one more axis for the devices of each weight.
 
     Example:
         >>> anajax.encode(strategy, jnp.array([0.5, -0.25])).shape  # uS
@@ -210,12 +210,12 @@ def decode(
     *,
     alpha: Float[JArray, "..."] | float = 1.0,
 ) -> Weights:
-    """Normalized weights that conductances stand for: (alpha c.g - offset) / K.
+    """Normalized weights represented by conductances: (alpha c.g - offset) / K.
 
     Args:
-        strategy: gives significance, scale and offset.
-        conductances: uS, last axis the devices of a weight.
-        alpha: drift compensation factor, broadcast against the weights.
+        strategy: defines significance, scale and offset.
+        conductances: uS; the last axis is the devices of a weight.
+        alpha: drift compensation factor, broadcasting against the weights.
 
     Example:
         >>> g = anajax.encode(strategy, jnp.array([0.5, -0.25]))
@@ -227,9 +227,9 @@ def decode(
 
 
 def interpolation(strategy: Strategy, weights: Weights) -> JArray:
-    """The matrix `[weights, knots]` that takes the table to targets at `weights`.
+    """The matrix `[weights, knots]` that maps the table to targets at `weights`.
 
-    Weights must lie on the side of the table (not negative if it is mirrored).
+    Weights must lie within the table (not negative if it is mirrored).
     """
     index = jnp.arange(strategy.knots.shape[0])
     if strategy.stepped:
@@ -240,14 +240,14 @@ def interpolation(strategy: Strategy, weights: Weights) -> JArray:
 
 
 def resample(strategy: Strategy, knots: Float[JArray, "new"] | np.ndarray) -> Strategy:
-    """The same strategy on other knots (exact if its own are among them)."""
+    """The same strategy on other knots (exact if they include its own)."""
     knots = jnp.asarray(knots, dtype=strategy.targets.dtype)
     targets = _interpolate(strategy, knots)
     return replace(strategy, knots=knots, targets=targets)
 
 
 def canonical(strategy: Strategy) -> Strategy:
-    """The same strategy with pairs in falling significance and the least of them 1."""
+    """The same strategy with pairs in decreasing significance, and 1 for the least."""
     order = jnp.argsort(-strategy.significance)
     least = jnp.min(strategy.significance)
     rows = strategy.targets.reshape(*strategy.targets.shape[:-1], -1, 2)
@@ -262,7 +262,7 @@ def canonical(strategy: Strategy) -> Strategy:
 def full_scale(
     strategy: Strategy, span: Float[JArray, "*sweep"] | float
 ) -> Float[JArray, "*sweep"]:
-    """K_max: the scale at which |u| = 1 takes every device through `span` (uS)."""
+    """K_max: the scale at which |u| = 1 drives every device through `span` (uS)."""
     reach = jnp.sum(strategy.significance) * span
     return reach if strategy.cell.paired else reach / 2
 

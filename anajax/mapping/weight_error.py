@@ -1,8 +1,9 @@
 """The expected weight error of a strategy after drift compensation, without samples.
 
 The devices of a weight are independent, so their means and variances add. The drift
-compensation divides by the shrinking of the mean absolute weight, in the limit of many
-weights; its only approximation is that a weight is normal when its |.| is averaged.
+compensation divides by the decrease of the mean absolute weight, in the limit of many
+weights; the only approximation is that weights are taken as normal when |.| is
+averaged.
 """
 
 from typing import Literal
@@ -26,8 +27,8 @@ from anajax.mapping.strategy import (
 )
 
 Compensation = Literal["mean_abs", "ideal", "least_squares", "none"]
-"""How alpha(t) is chosen: mean |read-out| against the first read (as on a chip) or
-against the ideal weights, least squares against the ideal weights, or not at all."""
+"""How alpha(t) is chosen: mean |read-out| relative to the first read (as on a chip) or
+to the ideal weights, least squares against the ideal weights, or not at all."""
 
 
 @pytree
@@ -56,12 +57,12 @@ def moment_table(
     points: int = 257,
     extrapolate: bool = False,
 ) -> MomentTable:
-    """Moments at the first read (0 s) and at `times`, as `tabulated_error` wants them.
+    """Moments at the first read (0 s) and at `times`, as needed by `tabulated_error`.
 
     Args:
         device: the device model.
         times: seconds since the first read, increasing.
-        points: of the table, over the range of the device.
+        points: number of table points over the range of the device.
         extrapolate: whether times may lie outside what the device's source covers.
 
     Raises:
@@ -104,7 +105,7 @@ def weight_error(
 
     Raises:
         ValueError: if the strategy has targets outside the range of the device, a time
-            is out of range, or for an unknown compensation.
+            is out of range, or the compensation is unknown.
 
     Example:
         >>> anajax.weight_error(device, strategy, density, times).rms.shape
@@ -122,11 +123,11 @@ def tabulated_error(
     *,
     compensation: Compensation = "mean_abs",
 ) -> WeightError:
-    """`weight_error` by a table of moments, at its times but the first.
+    """`weight_error` from a table of moments, at its times except the first.
 
     Args:
         strategy: the targets, F and K.
-        table: moments at 0 s and at the times wanted, from `moment_table`.
+        table: moments at 0 s and at the desired times, from `moment_table`.
         density: how often each weight occurs.
         compensation: how alpha(t) is chosen.
 
@@ -134,8 +135,8 @@ def tabulated_error(
         The error at each time, differentiable in strategy, table and density.
 
     Raises:
-        ValueError: if the strategy has targets outside the table, or for an unknown
-            compensation.
+        ValueError: if the strategy has targets outside the table, or the compensation
+            is unknown.
     """
     density = as_density(density, "density")
     if not as_strategy(strategy).mirrored:
@@ -159,13 +160,13 @@ def error_of_moments(
 ) -> WeightError:
     """The error of weights `u` whose analog parts c.g / K have these moments.
 
-    The mean squared error is that of normalized weights.
+    The mean squared error refers to normalized weights.
 
     Args:
-        w: moments of the analog part at 0 s and at the times wanted.
-        u: normalized weights that are meant.
-        probability: share of each.
-        offset: subtracted digitally after compensation, in normalized weight.
+        w: moments of the analog part at 0 s and at the desired times.
+        u: ideal normalized weights.
+        probability: probability of each.
+        offset: constant subtracted digitally after compensation, in normalized weight.
         compensation: how alpha(t) is chosen.
     """
     alpha = _factors(w, u, probability, offset, compensation)
@@ -181,11 +182,11 @@ def with_factors(
     strategy: Strategy,
     density: WeightDensity,
 ) -> WeightError:
-    """The error under other compensation factors, such as some measured earlier.
+    """The error with other compensation factors, such as factors measured earlier.
 
     Args:
         error: from `weight_error` of this strategy on this density.
-        alpha: factor in force at each time.
+        alpha: factor used at each time.
         strategy: the targets, F and K.
         density: how often each weight occurs.
     """
@@ -201,15 +202,15 @@ def weight_moments(strategy: Strategy, g: Moments) -> Moments:
     """Moments of the analog part c.g / K of weights, from those of their devices.
 
     Args:
-        strategy: gives significance and scale.
-        g: moments of conductances, uS and uS^2, last axis the devices.
+        strategy: defines significance and scale.
+        g: moments of conductances, uS and uS^2; the last axis is the devices.
     """
     c = strategy.cell.coefficients(strategy.significance) / strategy.scale
     return Moments(mean=g.mean @ c, var=g.var @ c**2)
 
 
 def mean_abs(mean: JArray, var: JArray) -> JArray:
-    """E |w| of normal w; |mean| where there is no variance."""
+    """E |w| of normal w; |mean| if there is no variance."""
     safe = jnp.where(var > 0, var, 1.0)
     sd = jnp.sqrt(safe)
     a = jnp.clip(mean / sd, -1e3, 1e3)

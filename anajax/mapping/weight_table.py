@@ -1,8 +1,8 @@
-"""Weights of a strategy as they are read, by a table of their mean and deviation.
+"""Weights of a strategy as read, from a table of their mean and standard deviation.
 
-One lookup and one draw for each weight, however many devices it has: for large networks
-whose first two moments are enough. Cells, with the tails of their errors, are drawn by
-`chip.program`.
+One lookup and one draw per weight, however many devices it has: for large networks if
+two moments are enough. `chip.program` draws individual cells, including the tails of
+their errors.
 """
 
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from anajax.mapping.strategy import Strategy
 from anajax.mapping.weight_error import Compensation, tabulated_error, with_factors
 
 POINTS = 1025
-"""Of |u|; between two, moments are linear."""
+"""Number of points over |u|; between them, moments are linear."""
 
 
 @pytree
@@ -34,10 +34,10 @@ class WeightTable:
     def moments(
         self, u: Float[JArray, "*weights"], *, time: int | Int[JArray, ""]
     ) -> tuple[Float[JArray, "*weights"], Float[JArray, "*weights"]]:
-        """Mean and deviation of normalized weights `u`, of the table of one layer.
+        """Mean and standard deviation of weights `u`, from the table of one layer.
 
         Args:
-            u: normalized weights; beyond 1 as at 1.
+            u: normalized weights; those beyond 1 are treated as 1.
             time: index of the time.
         """
         place = jnp.clip(jnp.abs(u), 0, 1) * (self.mean.shape[-1] - 1)
@@ -57,10 +57,10 @@ class WeightTable:
         time: int | Int[JArray, ""],
         key: PRNGKey,
     ) -> Float[JArray, "*weights"]:
-        """Normalized weights `u` as one chip holds them, in one read-out.
+        """Normalized weights `u` as held by one chip, in one read-out.
 
         Args:
-            u: normalized weights; beyond 1 as at 1.
+            u: normalized weights; those beyond 1 are treated as 1.
             time: index of the time.
             key: consumed.
         """
@@ -79,9 +79,9 @@ def weight_table(
 
     Args:
         strategy: the targets, F and K.
-        table: moments at 0 s and at the times wanted, from `moment_table`.
-        density: of the weights whose mean the drift compensation is.
-        compensation: how its factor is chosen.
+        table: moments at 0 s and at the desired times, from `moment_table`.
+        density: density of the weights over which drift compensation averages.
+        compensation: how the factor is chosen.
 
     Raises:
         ValueError: if the strategy is not mirrored, or has targets outside the table.

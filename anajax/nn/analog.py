@@ -1,8 +1,8 @@
-"""Layers of Flax whose products run on tiles: what they hold, and how they are called.
+"""Flax layers whose products run on tiles: their state and their calls.
 
 A layer keeps its class, its parameters and its signature; its call goes through
-`anajax.analog`. Noise needs no random state: each call folds its inputs into the key
-of the layer. So calls inside a user's `scan`, `vmap` or `jit` get fresh noise.
+`anajax.analog`. Noise needs no random state: each call folds its inputs into the key of
+the layer. So calls inside a user's `scan`, `vmap` or `jit` have new noise each.
 """
 
 import functools
@@ -37,22 +37,22 @@ class Periphery(nnx.Variable):
 
 
 class NoiseKey(nnx.Variable):
-    """The key that the noise of a layer's products derives from; or `None`."""
+    """The key from which the noise of a layer's products is derived; or `None`."""
 
 
 class LayerIndex(nnx.Variable):
-    """Number of each layer of a stack; inside of its scan or vmap, of the one layer."""
+    """Index of each layer of a stack; inside its scan or vmap, of the one layer."""
 
 
 class Analog(nnx.Module):
     """The analog side of a layer: periphery and tiles, and the key of its noise.
 
-    A stack of layers (of `nnx.vmap`) has its leading axes in all Variables, so that
-    the scan or vmap that hands out one kernel hands out one periphery with it.
+    A stack of layers (from `nnx.vmap`) has its leading axes in all Variables, so that
+    the scan or vmap that selects one kernel also selects one periphery.
 
     Args:
         rule: how products are done; a `LearnedRange` becomes an `InputRange` parameter.
-        name: path of the layer: names its noise and its errors.
+        name: path of the layer: identifies its noise and appears in its errors.
         stack: leading axes of a stack of layers.
     """
 
@@ -73,18 +73,18 @@ class Analog(nnx.Module):
 
     @property
     def stack(self) -> tuple[int, ...]:
-        """Axes of a stack of layers; `()` for one, also inside of its scan or vmap."""
+        """Axes of a stack of layers; `()` for one, also inside its scan or vmap."""
         return () if self.index is None else self.index.get_value().shape
 
     def own_key(self, key: PRNGKey) -> PRNGKey:
-        """The key itself, or that of each layer of a stack."""
+        """The key itself, or one for each layer of a stack."""
         if self.index is None:
             return key
         keys = streams(key, Stage.LAYER, self.index.get_value().ravel())
         return keys.reshape(self.stack)
 
     def periphery(self) -> IO:
-        """The current `IO`, with the input range as it is trained."""
+        """The current `IO`, with the trained input range."""
         io = self.io.get_value()
         if self.input_range is None:
             return io
@@ -105,7 +105,7 @@ class Analog(nnx.Module):
         """Refuse a product with a whole stack, and inputs that are not finite.
 
         Raises:
-            ValueError: if this is a stack, outside of a scan or vmap over all of it, or
+            ValueError: if this is a stack outside of a scan or vmap over all of it, or
                 an input is not finite (outside of traces).
         """
         if self.stack:
@@ -128,14 +128,14 @@ class Analog(nnx.Module):
 
 
 class OnTiles:
-    """A layer of Flax whose products run on tiles; `on_tiles` makes its class."""
+    """A Flax layer whose products run on tiles; `on_tiles` makes its class."""
 
     analog: Analog
     digital: type
-    """Its class in Flax."""
+    """The Flax class of the layer."""
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """What the layer gives, on tiles."""
+        """The output of the layer, computed on tiles."""
         if self.analog is None:  # while ranges are calibrated
             return self.digital.__call__(self, *inputs, **options)
         self.analog.check(inputs)
@@ -149,15 +149,15 @@ class OnTiles:
 
 
 class CellOnTiles:
-    """A recurrent cell of Flax whose layers run on tiles.
+    """A recurrent Flax cell whose layers run on tiles.
 
-    They fold the carried state into the key of their noise as well as their input, so
-    that a repeated input (silence, one symbol over and over) still meets fresh noise at
-    every time step of a scan.
+    The carried state is folded into the noise key together with the input, so that a
+    repeated input (silence, one symbol over and over) has new noise at every time step
+    of a scan.
     """
 
     digital: type
-    """Its class in Flax."""
+    """The Flax class of the cell."""
 
     def __call__(self, carry: Any, inputs: Any) -> Any:
         """One step of the cell: `(carry, inputs) -> (carry, output)`."""
@@ -174,13 +174,13 @@ def on_tiles(kind: type, way: type = OnTiles) -> type:
 
 
 def parameters(layer: Any) -> dict[str, JArray]:
-    """The parameters that a layer itself holds, by name."""
+    """The parameters held by a layer itself, by name."""
     own = {n: v for n, v in vars(layer).items() if isinstance(v, nnx.Param)}
     return {n: v.get_value() for n, v in own.items() if v.get_value() is not None}
 
 
 def with_parameters(layer: Any, params: dict[str, JArray]) -> Any:
-    """The layer of Flax with these arrays as its parameters."""
+    """The Flax layer with these arrays as its parameters."""
     own = {name: vars(layer)[name].copy(value) for name, value in params.items()}
     return _view(layer, layer.digital, own)
 
@@ -202,7 +202,7 @@ def _within(node: Any, kind: type, context: Any) -> Any:
 
 
 def content_key(key: PRNGKey, arrays: Any) -> PRNGKey:
-    """The key that belongs to the values of `arrays`, a pytree: fresh for fresh values.
+    """A key derived from the values of the pytree `arrays`: a new one for new values.
 
     A hash of the bits of all numbers is folded into `key`. Equal arrays give equal
     keys; arrays that differ in one bit give unrelated ones (2^-32 to collide).
@@ -234,7 +234,7 @@ def analog_layers(model: nnx.Module) -> Iterator[tuple[str, Any]]:
 def set_key(model: nnx.Module, key: PRNGKey | None) -> None:
     """Give each analog layer its noise key, named by its path, in place.
 
-    One key is one realization of the noise for given inputs; take a new one for each
+    One key is one realization of the noise for given inputs; use a new one for each
     step or batch. Under a transform, call it on a model merged inside of it.
     """
     for path, layer in analog_layers(model):
@@ -248,7 +248,7 @@ def path_name(path: tuple) -> str:
 
 
 def named(path: str) -> str:
-    """How messages and reports call the layer at a path."""
+    """How messages and reports name the layer at a path."""
     return path or "(the model)"
 
 

@@ -35,27 +35,27 @@ def calibrate_ranges(
 ) -> M:
     """A clone of a converted model with input and ADC ranges set from data.
 
-    The batches run through the network with ideal converters and without noise, and
-    with the weights that it holds now. Each layer's `LearnedRange` or `ConstantScale`
-    becomes a quantile of the inputs that it met (one per row tile where there was one
-    per row tile); the bound of its ADC a quantile of the column sums that these inputs
-    give with the new input range. Of several batches, uses of a layer or steps of a
-    recurrence the largest counts. Ideal ADCs and inputs scaled in another way are left.
+    The batches run through the network with ideal converters and without noise, with
+    its current weights. Each layer's `LearnedRange` or `ConstantScale` becomes a
+    quantile of the layer's inputs (one per row tile if it had one per row tile); the
+    bound of its ADC becomes a quantile of the column sums of these inputs with the new
+    input range. Over several batches, uses of a layer or recurrent steps, the largest
+    is used. Ideal ADCs and other input scalings stay unchanged.
 
     Args:
         model: from `to_analog`.
         batches: inputs, or tuples of inputs, of the model.
-        inputs: share of the inputs that must fit into the range, in (0, 1].
-        outputs: share of the column sums that must fit.
+        inputs: fraction of the inputs that must fit into the range, in (0, 1].
+        outputs: fraction of the column sums that must fit.
         per: one ADC range for each `"layer"`, `"tile"` or `"column"` of a tile.
         vectors: most input vectors of each product to look at (evenly spaced).
-        scales: digital scales behind the ADCs by path of the layer, one for each column
-            (last axis of the kernel), where columns fill their conductances each by
-            itself: a range is then shared before these scales.
-        key: needed where the sums have noise; it counts among what must fit.
+        scales: digital scales after the ADCs by path of the layer, one per column (last
+            axis of the kernel), if each column has its own conductance scale: a range
+            is then shared before these scales.
+        key: required if the sums have noise, which is then included in what must fit.
 
     Raises:
-        ValueError: if there is no batch, a layer met no input or inputs that are not
+        ValueError: if there is no batch, a layer got no input or inputs that are not
             finite, or an argument is out of range.
 
     Example:

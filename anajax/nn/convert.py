@@ -1,4 +1,4 @@
-"""From a digital network of Flax to one on tiles, and back: a door to `anajax.analog`.
+"""From a digital Flax network to one on tiles, and back, by `anajax.analog`.
 
     rules = (
         Rule("embed|norm.*", digital=True),
@@ -9,8 +9,8 @@
 
 The converted model is a clone with the same parameters under the same paths and with
 the same call signature; `chip.perturb`, optimizers and checkpoints see no difference.
-Each layer with a product calls `anajax.analog` of itself. `anajax.analog` takes what is
-no layer of Flax, and `put_on_chip` of it the cells of a chip:
+Each layer with a product calls `anajax.analog` on itself. For functions that are not
+Flax layers, use `anajax.analog`; its `put_on_chip` uses the cells of a chip:
 
     params, apply = functional(digital)
     part = anajax.analog(apply, rules).put_on_chip(params, x, ...)
@@ -60,27 +60,27 @@ DIGITAL: tuple[type, ...] = (
 
 
 class LayerReport(NamedTuple):
-    """What became of one layer that holds weights."""
+    """How one layer that holds weights is treated."""
 
     path: str
     kind: str
     """Type of the digital layer."""
     rule: str
-    """Pattern of the rule that decided; empty if none did."""
+    """Pattern of the rule that applies; empty if none does."""
     groups: int = 0
-    """Separate matrices, of all layers of a stack; 0 if it stays digital."""
+    """Number of separate matrices, of all layers of a stack; 0 if digital."""
     rows: int = 0
-    """Rows of each matrix."""
+    """Number of rows of each matrix."""
     columns: int = 0
-    """Columns of each matrix."""
+    """Number of columns of each matrix."""
     tiles: int = 0
-    """Tiles of all matrices; 0 if it stays digital."""
+    """Number of tiles of all matrices; 0 if digital."""
     stack: int = 1
-    """Layers of a stack, as `nnx.vmap` makes them."""
+    """Number of layers of a stack, as made by `nnx.vmap`."""
 
 
 class Report(NamedTuple):
-    """What `to_analog` did with every layer that holds weights."""
+    """How `to_analog` treated every layer that holds weights."""
 
     layers: tuple[LayerReport, ...]
 
@@ -91,7 +91,7 @@ class Report(NamedTuple):
 
     @property
     def tiles(self) -> int:
-        """Tiles of the whole network."""
+        """Number of tiles of the whole network."""
         return sum(layer.tiles for layer in self.layers)
 
     def __str__(self) -> str:
@@ -115,24 +115,24 @@ class Conversion(NamedTuple):
 
 
 def to_analog(model: nnx.Module, rules: Sequence[Rule]) -> Conversion:
-    """A clone of `model` with its layers on tiles, as the rules say.
+    """A clone of `model` with its layers on tiles, following the rules.
 
-    Layers that no rule covers stay digital, and are listed as such. Embeddings and
+    Layers without a matching rule stay digital, and are listed as such. Embeddings and
     normalizations stay digital in any case, as do the adapters of `nnx.LoRA` and
-    `nnx.LoRALinear`. Tied layers and tied weights stay tied. Layers that `nnx.vmap`
-    stacked (on leading axes) are layers of their own, with a periphery each; call them
-    inside of an `nnx.scan` or `nnx.vmap` over all their Variables.
+    `nnx.LoRALinear`. Tied layers and tied weights stay tied. Layers stacked by
+    `nnx.vmap` (on leading axes) each have their own periphery; call them inside an
+    `nnx.scan` or `nnx.vmap` over all their Variables.
 
     Args:
-        model: digital network of Flax layers; not changed, and shares no array with
-            the result.
-        rules: in order; the first that covers the path of a layer counts (not of its
-            kernel; `""` where the model is one layer itself).
+        model: digital network of Flax layers; not changed, and shares no array with the
+            result.
+        rules: in order; the first that matches the path of a layer applies (not the
+            path of its kernel; `""` if the model is a single layer).
 
     Raises:
-        ValueError: if a rule covers no layer; if a layer that holds weights is of a
-            type that cannot be converted and no rule keeps it digital; if a layer
-            takes more tiles than its rule allows.
+        ValueError: if a rule matches no layer; if a layer that holds weights has a type
+            that cannot be converted and no rule keeps it digital; if a layer needs more
+            tiles than its rule allows.
 
     Example:
         >>> rule = anajax.Rule(".*", io=periphery.standard())
@@ -273,7 +273,7 @@ def _check_rules(rules: Sequence[Rule], paths: Sequence[str]) -> None:
 def to_digital(model: M) -> M:
     """A clone of a converted model with plain Flax layers.
 
-    The weights are those that the model holds now; periphery and noise are dropped.
+    The weights are the current ones of the model; periphery and noise are dropped.
 
     Example:
         >>> converted = anajax.to_analog(model, [anajax.Rule(".*")]).model
@@ -311,9 +311,9 @@ def with_key(model: M, key: PRNGKey | None) -> M:
 def functional(model: nnx.Module) -> tuple[dict, Callable[..., Any]]:
     """Parameters as a nested dict, and `apply(params, *inputs, key=None, **options)`.
 
-    Pure in parameters and key, for any training loop; learned input ranges are among
-    the parameters, at `<layer>/analog/input_range`. Of a digital model it is a function
-    for `anajax.analog`, and a key is not looked at.
+    Pure in parameters and key, for any training loop; learned input ranges are included
+    in the parameters, at `<layer>/analog/input_range`. For a digital model it is a
+    function for `anajax.analog`, and the key is ignored.
     """
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
     constants = nnx.to_pure_dict(rest)

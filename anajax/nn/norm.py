@@ -14,7 +14,7 @@ M = TypeVar("M", bound=nnx.Module)
 def batch_statistics(model: M) -> M:
     """A clone of `model` whose batch norms use the statistics of each batch.
 
-    To train a network whose norms will be recalibrated on the chip.
+    For training a network whose norms will be recalibrated on the chip.
     """
     model = nnx.clone(model)
     for norm in _norms(model):
@@ -23,7 +23,7 @@ def batch_statistics(model: M) -> M:
 
 
 def batch_norms(model: nnx.Module | None) -> list[nnx.BatchNorm]:
-    """The batch norms of a model, in any layer; none of what is no model."""
+    """The batch norms of a model, in any layer; none if it is not a model."""
     if model is None:
         return []
     return [m for _, m in nnx.iter_modules(model) if type(m) is nnx.BatchNorm]
@@ -37,11 +37,11 @@ def _norms(model: nnx.Module) -> list[nnx.BatchNorm]:
 
 
 def recalibrate_norms(model: M, batches: Iterable[JArray]) -> M:
-    """A clone of `model` with the running averages of its batch norms taken anew.
+    """A clone of `model` with new running averages of its batch norms.
 
-    Runs the model, as noisy and as old as it is, on a few batches of inputs without
-    labels; each counts the same. An option in addition to drift compensation: adaptive
-    batch normalization statistics (AdaBS) of Joshi et al., Nat. Commun. 11, 2473, 2020.
+    Runs the model, with its noise and age, on a few batches of unlabeled inputs, all
+    with equal weight. An option in addition to drift compensation: adaptive batch
+    normalization statistics (AdaBS) of Joshi et al., Nat. Commun. 11, 2473, 2020.
 
     Args:
         model: analog or digital network with `nnx.BatchNorm` layers.
@@ -68,10 +68,10 @@ def recalibrate_norms(model: M, batches: Iterable[JArray]) -> M:
 def with_statistics(
     model: nnx.Module,
 ) -> tuple[Callable[..., PyTree], Callable[..., JArray]]:
-    """A model as pure functions around the statistics of its batch norms.
+    """A model as pure functions with the statistics of its batch norms as an argument.
 
     Returns:
-        `statistics(params, x)` takes them anew from inputs; `apply(params, x,
+        `statistics(params, x)` computes them from inputs; `apply(params, x,
         statistics)` is the model with them.
     """
     graph, _, start, rest = nnx.split(model, nnx.Param, nnx.BatchStat, ...)

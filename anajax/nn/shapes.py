@@ -1,4 +1,4 @@
-"""What layers of Flax take: the shape of one kernel, and the least of their inputs."""
+"""Shapes that Flax layers take: of one kernel, and of their smallest input."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ LAYERS: tuple[type, ...] = (
     nnx.Conv,
     nnx.ConvTranspose,
 )
-"""Layers with a product; what derives from one is one."""
+"""Layers with a product; subclasses count as well."""
 
 
 def of_kernel(layer: Any) -> tuple[int, ...]:
-    """The shape that the kernel of one layer has."""
+    """The shape of the kernel of one layer."""
     if isinstance(layer, nnx.Linear):
         return layer.in_features, layer.out_features
     if isinstance(layer, nnx.LinearGeneral):

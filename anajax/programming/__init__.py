@@ -1,6 +1,6 @@
-"""The search for the best way to program: objectives, optimizers, certificates.
+"""The search for what to program: objectives, optimizers, certificates.
 
-`end_to_end.layer_by_layer`, which needs flax, is imported by its own name.
+`end_to_end.layer_by_layer` needs flax and is imported by its full name.
 """
 
 from anajax.programming.end_to_end.fisher import (

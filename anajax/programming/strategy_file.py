@@ -1,8 +1,8 @@
 """Strategy files: target conductances with units as JSON, and back.
 
-This is what a chip team takes away: for each strategy (and layer, where it has one of
-its own) the targets of every device over normalized weights, F and K. Targets are
-linear between the knots; those of a stepped strategy hold from each knot to the next.
+This file is for chip teams: for each strategy (and each layer that has its own), it
+holds the targets of every device over normalized weights, F and K. Targets are linear
+between the knots; those of a stepped strategy are constant from each knot to the next.
 """
 
 import json
@@ -17,10 +17,10 @@ from anajax.chip import Strategies
 from anajax.mapping.strategy import Strategy, UnitCell
 
 FILE = "strategy.json"
-"""Its name in the folder of a study."""
+"""Name of the file in the folder of a study."""
 FORMAT = "anajax-strategy"
 VERSION = 2
-"""1 was without `stepped`."""
+"""Version 1 did not have `stepped`."""
 UNITS = {
     "knots": "normalized weight, w / w_max of its layer",
     "targets": "uS, one row per knot, one column per device",
@@ -28,7 +28,7 @@ UNITS = {
     "scale": "K, uS per unit of normalized weight",
     "offset": "uS",
 }
-"""What the numbers of an entry are."""
+"""Units of the numbers of an entry."""
 _ARRAYS = ("knots", "targets", "significance", "scale", "offset")
 
 
@@ -49,15 +49,15 @@ def to_text(strategies: Mapping[str, Strategies]) -> str:
 
 
 def load_strategies(path: str | Path) -> dict[str, Strategies]:
-    """Read the strategies of a study: its file `strategy.json`.
+    """Read the strategies of a study from its file `strategy.json`.
 
     Returns:
         By label, a strategy, or a mapping from layer paths to strategies.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is truncated, of another format or version, or its numbers
-            are not a valid strategy; the message names the file.
+        ValueError: if the file is truncated, of another format or version, or does not
+            hold a valid strategy; the message names the file.
 
     Example:
         >>> from anajax.programming.strategy_file import to_text
@@ -74,7 +74,7 @@ def load_strategies(path: str | Path) -> dict[str, Strategies]:
 
 
 def from_text(text: str, name: str) -> dict[str, Strategies]:
-    """The strategies of a JSON text; `name` stands for it in messages.
+    """The strategies in a JSON text; messages call it `name`.
 
     Raises:
         ValueError: see `load_strategies`.
@@ -89,7 +89,10 @@ def from_text(text: str, name: str) -> dict[str, Strategies]:
     if document.get("version") not in (1, VERSION):
         got = document.get("version")
         _fail(
-            name, f"have version 1 or {VERSION}", got, "Use the anajax that wrote it."
+            name,
+            f"have version 1 or {VERSION}",
+            got,
+            "Use the version of anajax that wrote it.",
         )
     found: dict[str, Any] = {}
     for number, entry in enumerate(document.get("strategies") or []):

@@ -1,4 +1,4 @@
-"""Learned programs as files: what a chip team takes away, layer by layer."""
+"""Files of learned targets, layer by layer, for chip teams."""
 
 import dataclasses
 import json
@@ -39,15 +39,15 @@ DIGITAL = "digital"
 
 
 def to_bytes(layers: Mapping[str, chip.LayerProgram], params: PyTree) -> bytes:
-    """A safetensors file of targets, how they are read back, and digital parameters.
+    """A safetensors file of targets, how to read them back, and digital parameters.
 
     Args:
-        layers: by path of the weight, as `optimize_targets` gives them.
+        layers: by path of the weight, from `optimize_targets`.
         params: the network's parameters, in any container; those on the chip are left
             out.
 
     Raises:
-        ValueError: if a layer is programmed by a loop, which targets do not tell.
+        ValueError: if a layer is programmed by a loop, which targets do not describe.
     """
     for path, layer in layers.items():
         if type(layer) is not chip.LayerProgram:
@@ -84,14 +84,14 @@ def _ordered(content: bytes) -> bytes:
 def load_targets(
     path: str | Path,
 ) -> tuple[dict[str, chip.LayerProgram], dict[str, Array]]:
-    """Layers and digital parameters by path, from a file of a study's `targets` folder.
+    """Layers and digital parameters by path, from a file in a study's `targets` folder.
 
     `evaluate(metric, chip.insert(params, digital), device, layers, ...)` puts them on
     chips again.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no complete file of targets.
+        ValueError: if it is not a complete file of targets.
 
     Example:
         >>> from anajax.programming.targets_file import to_bytes
@@ -115,14 +115,14 @@ def from_bytes(
 ) -> tuple[dict[str, chip.LayerProgram], dict[str, Array]]:
     """Layers and digital parameters by path, from the content of a file.
 
-    Files of before layouts were kept give layers whose columns are not known.
+    Old files without layouts give layers with unknown columns.
 
     Args:
-        content: of the file.
-        name: of the file, in messages.
+        content: content of the file.
+        name: name of the file, for messages.
 
     Raises:
-        ValueError: if it is no complete file of targets.
+        ValueError: if it is not a complete file of targets.
     """
     found: dict[str, dict[str, Array]] = {}
     arrays, axes = _arrays(content, name)

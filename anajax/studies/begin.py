@@ -1,4 +1,4 @@
-"""Before a study: files to start from, and what a config asks for."""
+"""Before a study: files to start from, and a check of what a config requests."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -25,11 +25,11 @@ def init(folder: Path) -> list[Path]:
     """Write a config, a network and a README to start from.
 
     Args:
-        folder: for them; it is made if it is not there.
+        folder: folder for the files; it is created if it does not exist.
 
     Raises:
-        ValueError: if one of these files is there.
-        WriteError: an OSError, if the disk does not take them.
+        ValueError: if one of these files exists.
+        WriteError: an OSError, if the files cannot be written.
     """
     there = [name for name in FILES if (folder / name).exists()]
     if there or folder.is_file():
@@ -54,20 +54,20 @@ class Checked:
     items: int
     """Test items."""
     shape: tuple[int, ...]
-    """Of one of them."""
+    """Shape of one of them."""
     metric: str
     unit: str
     first: int
-    """Items that the digital network was tried on."""
+    """Number of items that the digital network was evaluated on."""
     digital: float
     """Its metric on them."""
     layers: list[dict[str, Any]]
-    """What lies on tiles: path, groups, rows, columns, tiles and weights."""
+    """Contents of the tiles: path, groups, rows, columns, tiles and weights."""
     tiles: int
     weights: int
     digital_parameters: int
     bytes_per_device: int
-    """Memory of the cells of a chip, for each device of a weight."""
+    """Memory of the cells of a chip, per device of a weight."""
 
     def __str__(self) -> str:
         unit = "" if self.unit == "1" else f" {self.unit}"
@@ -81,7 +81,7 @@ class Checked:
         ]  # fmt: skip
         rows.append(("all", "", self.tiles, self.weights))
         header = ("layer", "matrices x rows x columns", "tiles", "weights")
-        memory = f"{self.bytes_per_device / 2**20:.3g} MiB for each device of a weight"
+        memory = f"{self.bytes_per_device / 2**20:.3g} MiB per device of a weight"
         return "\n".join(
             [
                 f"Study: {self.study}, {self.parts} parts, {self.chips} chips at "
@@ -94,16 +94,16 @@ class Checked:
                 *aligned(header, rows).splitlines(),
                 "",
                 f"Digital: {self.digital_parameters} other parameters",
-                f"Memory: cells of a chip take {memory}, of two pairs four times that",
+                f"Memory: cells of a chip take {memory}, four times that for two pairs",
             ]
         )
 
 
 def check(path: Path, changes: Sequence[str] = (), data: Path | None = None) -> Checked:
-    """What the study of a config will do, after the checks that a run begins with.
+    """What the study of a config will do, after the checks at the start of a run.
 
     Args:
-        path: of the config.
+        path: path of the config.
         changes: `key=value` texts that replace values.
         data: folder with local data sets.
 

@@ -1,6 +1,6 @@
-"""What programs cost on the chip that a config names: arrays for results.
+"""Costs of programs on the chip that a config names, as arrays for results.
 
-Every array rests on the model that the attribute `costs` of the results names.
+Every array is based on the model in the attribute `costs` of the results.
 """
 
 import dataclasses
@@ -38,19 +38,19 @@ ARRAYS = {
     "throughput": ((), "1/s", "inferences with all layers at work"),
     "area": ((), "mm2", "of all tiles"),
 }  # fmt: skip
-"""By name, dimensions, unit and what it is."""
+"""Dimensions, unit and meaning of each array."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Bill:
-    """A network on the chip that a config names, for any program."""
+    """The costs of a network, under any program, on the chip that a config names."""
 
     chip: AnyChip
     network: AnalogNetwork
     periphery: Periphery
-    """Of the structure of the network's."""
+    """With the structure of the network's periphery."""
     inputs: int
-    """Calibration inputs that loads are from."""
+    """Calibration inputs from which loads are computed."""
     _known: list = dataclasses.field(default_factory=list, init=False, repr=False)
 
     def __call__(
@@ -62,7 +62,7 @@ class Bill:
         params: PyTree = None,
         loop: bool = False,
     ) -> dict[str, np.ndarray]:
-        """The arrays of a program; arguments as of `costs`."""
+        """The cost arrays of a program; arguments as for `costs`."""
         return _arrays(self.costs(layers, device, times, params=params, loop=loop))
 
     def costs(
@@ -74,15 +74,15 @@ class Bill:
         params: PyTree = None,
         loop: bool = False,
     ) -> Costs:
-        """What a program costs.
+        """The costs of a program.
 
         Args:
             layers: targets by path.
-            device: they are on.
+            device: device of the program.
             times: seconds since the first read.
             params: trained parameters, those of the network by default.
-            loop: whether it measures as it programs, so that one drawn chip says its
-                conductances.
+            loop: whether it measures as it programs, so that conductances are taken
+                from one drawn chip.
         """
         params = self.network.work.params if params is None else params
         layers = layers if loop else {p: _used(v) for p, v in layers.items()}
@@ -93,7 +93,7 @@ class Bill:
         )  # fmt: skip
 
     def loads(self, params: PyTree) -> Loads:
-        """What the weights meet; found once for one object."""
+        """The loads of the weights; computed once per object."""
         known = [found for given, found in self._known if given is params]
         if not known:
             ios = self.network.ios(params, self.periphery)
@@ -107,7 +107,7 @@ class Bill:
         return known[0]
 
     def none(self, times: int) -> dict[str, np.ndarray]:
-        """Arrays of a network that is on no chip, all NaN."""
+        """Cost arrays of a network that is on no chip, all NaN."""
         sizes = {"time": times, "part": len(PARTS), "cost_layer": len(self.paths)}
         return {
             name: np.full([sizes[d] for d in dims], np.nan)
@@ -116,12 +116,12 @@ class Bill:
 
     @functools.cached_property
     def paths(self) -> list[str]:
-        """Weights by path, joined ones as one."""
+        """Weights by path; joined ones count as one."""
         return [v.path for v in count_report(self._report, items=1).layers]
 
     @property
     def text(self) -> str:
-        """What the results say of all of it, as JSON."""
+        """The description for the results, as JSON."""
         about = self.chip
         return json.dumps(
             {
@@ -152,15 +152,15 @@ def bill(
     network: AnalogNetwork,
     periphery: Periphery | None = None,
 ) -> Bill | None:
-    """What a study asks to be told of the costs of its programs, if anything.
+    """The costs that a study requests for its programs, if any.
 
-    Converters have the bits of the periphery where it has any, else those of the chip;
-    tiles are those of the chip, or smaller ones where the periphery asks for them.
+    Converters have the bits of the periphery if it has any, otherwise those of the
+    chip; tiles are those of the chip, or smaller ones if the periphery requests them.
 
     Args:
-        options: of the config.
-        network: that is programmed.
-        periphery: of the structure of the network's, which it is by default.
+        options: options of the config.
+        network: network that is programmed.
+        periphery: with the structure of the network's periphery; that one by default.
 
     Raises:
         ValueError: if the record of the chip does not cover them.
@@ -186,11 +186,11 @@ def _smaller(made: ChipRecord, periphery: Periphery) -> dict[str, int]:
 def labelled(
     data: xr.Dataset, made: Bill | None, arrays: Mapping[str, Any], *dims: str
 ) -> xr.Dataset:
-    """Results with the arrays of costs, led by some dimensions.
+    """Results with the arrays of costs added, with some leading dimensions.
 
     Args:
         data: results.
-        made: what they rest on; nothing is added without.
+        made: basis of the costs; None adds nothing.
         arrays: by name `[*dims ...]`.
         dims: names of the leading dimensions.
     """

@@ -1,4 +1,4 @@
-"""What the network of a config costs on a chip, without running the study."""
+"""The costs of the network of a config on a chip, without running the study."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,16 +41,16 @@ def of_config(
     data: Path | None,
     changes: Sequence[str] = (),
 ) -> dict[str, costs.Costs]:
-    """Costs on all devices of a config by title, the weights as by `lsp_first`.
+    """Costs on all devices of a config by title, programmed with `lsp_first`.
 
     Args:
         file: the config.
-        chip: a name or file; that of the config by default, or HERMES.
+        chip: name or file of a chip; that of the config by default, or HERMES.
         data: folder with local data sets.
         changes: `key=value` texts that replace values.
 
     Raises:
-        ValueError: for an unknown name, or a file that is no record.
+        ValueError: for an unknown name, or an invalid file.
     """
     config = load_config(file, changes)
     record = _chip(config, chip)
@@ -59,7 +59,7 @@ def of_config(
     for section in devices_of(config):
         device = device_of(config, section)
         got = network_costs(work, device, lsp_first(device), record, config.times)
-        found[f"{work.name} on {device.name}, weights by lsp_first"] = got
+        found[f"{work.name} on {device.name}, programmed with lsp_first"] = got
     return found
 
 

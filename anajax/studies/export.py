@@ -1,4 +1,4 @@
-"""Chip images of studies: what a strategy puts on the chips, as files."""
+"""Chip images of studies: what a strategy programs on the chips, as files."""
 
 import contextlib
 import dataclasses
@@ -43,23 +43,23 @@ def export(
 ) -> Image:
     """The chip image of one strategy of a study.
 
-    What is searched or trained is read from the folder of a finished study, and done
-    anew for a config.
+    Search and training results are read from the folder of a finished study, or made
+    for a config.
 
     Args:
         place: folder of a study, or the path of a config.
-        strategy: its label; not needed where there is one.
-        device: label of a device, where there are several.
-        tiles: most rows and columns of a tile; those of the study by default. Ranges of
-            converters are found for them.
-        workload: the network, in place of what the config names.
+        strategy: its label; not needed if there is only one.
+        device: label of a device, if there are several.
+        tiles: most rows and columns per tile; those of the study by default. Converter
+            ranges are calibrated for them.
+        workload: the network, instead of the one that the config names.
         data: folder with local data sets.
         files: folder of the files that the config of a folder names.
 
     Raises:
         FileNotFoundError: for a file that is missing.
-        ValueError: for a label that is not there, or a strategy that targets alone do
-            not describe.
+        ValueError: for an unknown label, or a strategy that targets alone do not
+            describe.
     """
     place = Path(place)
     with _opened(place) as folder:

@@ -1,8 +1,8 @@
-"""What a study takes, beforehand: devices, memory and time, from shapes and two rates.
+"""Estimate of a study: devices, memory and time, from shapes and two rates.
 
-The rates are those of this machine, measured in seconds: devices that are drawn, and
-the network itself, or a product as large as its own where it cannot be run here.
-Programs that are searched for or learned take their own time; it is not in here.
+The rates are measured on this machine in a few seconds: drawing devices, and running
+the network, or a product of the same size if the network cannot be run here. Time for
+searches and learning is not included.
 """
 
 import dataclasses
@@ -32,45 +32,45 @@ from anajax.workloads.language.checkpoints import hf_config
 from anajax.workloads.language.smollm2 import TIME
 
 SIDE, MIXED = 512, 2048
-"""Rows and columns of the layer that is drawn, and vectors of the product."""
+"""Rows and columns of the test layer, and vectors of the test product."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What a study takes."""
+    """The estimate for a study."""
 
     weights: int
-    """Analog weights."""
+    """Number of analog weights."""
     tiles: int
-    """Tiles for one device a weight."""
+    """Number of tiles with one device per weight."""
     devices: float
-    """Devices of one chip, the most of any strategy."""
+    """Number of devices of one chip, for the strategy with the most."""
     read_outs: int
-    """Chips times times, of all strategies and devices of the study."""
+    """Chips times times, over all strategies and devices of the study."""
     memory: float
-    """Bytes, beyond what Python and JAX take."""
+    """Memory in bytes, in addition to that of Python and JAX."""
     drawing: float
-    """Seconds for chips."""
+    """Seconds for drawing chips."""
     network: float
-    """Seconds for the network on all items at each read-out."""
+    """Seconds for running the network on all items at each read-out."""
     redrawn: bool
     """Whether cells are drawn again at each time."""
 
     @property
     def seconds(self) -> float:
-        """Of the whole study, without searches and training."""
+        """Seconds for the whole study, without searches and training."""
         return self.drawing + self.network
 
     def __str__(self) -> str:
-        how = "layer by layer, again at each time" if self.redrawn else "once a chip"
+        how = "layer by layer, again at each time" if self.redrawn else "once per chip"
         rows = (
             ("analog weights", f"{self.weights:,} on {self.tiles:,} tiles"),
-            ("devices of a chip", f"{self.devices:,.0f} at most"),
+            ("devices per chip", f"{self.devices:,.0f} at most"),
             ("read-outs", f"{self.read_outs:,} (strategies x chips x times)"),
             ("memory", f"{self.memory / 1e9:.2f} GB"),
             ("drawing cells", f"{duration(self.drawing)}, {how}"),
             ("running the network", duration(self.network)),
-            ("in all", f"{duration(self.seconds)}, without searches and training"),
+            ("total", f"{duration(self.seconds)}, without searches and training"),
         )
         return "\n".join(f"{name:<21}{text}" for name, text in rows)
 
@@ -86,17 +86,17 @@ def duration(seconds: float) -> str:
 def forecast(
     config: StudyConfig, *, data: Path | None = None, sizes: Path | None = None
 ) -> Forecast:
-    """What the study of a config takes on this machine.
+    """Estimate of what the study of a config takes on this machine.
 
     Args:
         config: from `load_config`.
         data: folder with local data sets.
-        sizes: `config.json` of a network of the Llama family, in place of the
-            workload's: only its shapes are used, for as many windows of text.
+        sizes: `config.json` of a Llama network, which replaces the workload: only its
+            shapes are used, with the same number of text windows.
 
     Raises:
-        FileNotFoundError: for data that is missing.
-        ValueError: if the file is of no such network.
+        FileNotFoundError: if data are missing.
+        ValueError: if the file does not describe such a network.
     """
     rules = [Rule(".*", tiles=periphery_of(config).tiles)]
     if sizes is None:

@@ -1,4 +1,4 @@
-"""A study from Python: a config, perhaps a network of your own, and results."""
+"""A study from Python: a config, optionally your own network, and results."""
 
 import contextlib
 import tempfile
@@ -34,24 +34,23 @@ def run(
     """Run a study of any kind, as `anajax run` does.
 
     Args:
-        config: the path of a YAML file, or its keys and values. Without a section
-            `workload` where a `workload` is given.
-        workload: your network, from `anajax.workload`, in place of what the config
-            names.
-        out: folder of results, figures and the page; none are kept by default.
+        config: the path of a YAML file, or its keys and values. It has no section
+            `workload` if `workload` is passed.
+        workload: your network, from `anajax.workload`, instead of the one in the
+            config.
+        out: folder for results, figures and the report; nothing is kept by default.
         data: folder with local data sets.
-        changes: `key=value` texts that replace values of a file, as `--set`.
-        resume: whether to go on with the study in `out`; "auto": begin it or go on.
-            That it is the same network is told by its numbers, not by its code.
-        mesh: devices that share the chips, from `make_mesh`.
+        changes: `key=value` texts that replace values of a file, like `--set`.
+        resume: whether to continue the study in `out`; "auto": start or continue it.
+            Networks are compared by their numbers, not by their code.
+        mesh: accelerators that share the chips, from `make_mesh`.
 
     Returns:
-        The results: labeled arrays with units, and attributes that say what they are.
+        The results: labeled arrays with units, and descriptive attributes.
 
     Raises:
-        FileNotFoundError: for a file that is missing.
-        ValueError: with one line per mistake in the config, or for a folder that is in
-            use.
+        FileNotFoundError: if a file is missing.
+        ValueError: with one line per mistake in the config, or if the folder is in use.
 
     Example:
         >>> work = anajax.workload(apply, params, x, jnp.argmax(apply(params, x), -1))

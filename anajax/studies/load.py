@@ -23,7 +23,7 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> StudyConfig:
         changes: `key=value` texts that replace values, keys dotted, values in YAML.
 
     Raises:
-        FileNotFoundError: if there is no such file, or none that it names.
+        FileNotFoundError: if this file or one that it names does not exist.
         ValueError: with one line per mistake.
     """
     return validate(read_config(path, changes), folder=path.parent)
@@ -38,7 +38,7 @@ def read_config(path: Path, changes: Sequence[str] = ()) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no YAML of keys, or a change is none.
+        ValueError: if it is not a YAML mapping, or a change is malformed.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -68,11 +68,11 @@ def validate(data: dict[str, Any], *, folder: Path = Path()) -> StudyConfig:
     """The config of a mapping.
 
     Args:
-        data: keys and values as YAML gives them.
-        folder: what relative paths start from.
+        data: keys and values, as loaded from YAML.
+        folder: base of relative paths.
 
     Raises:
-        FileNotFoundError: if a file that it names is not there.
+        FileNotFoundError: if a file that it names does not exist.
         ValueError: with one line per mistake.
     """
     name, known = data.get("study"), kinds()

@@ -1,4 +1,4 @@
-"""The network of a chip as it is: its accuracy, errors, verdict, and new targets."""
+"""Evaluation of a measured chip: accuracy, errors, model fit, and new targets."""
 
 import dataclasses
 import json
@@ -23,25 +23,25 @@ from anajax.layer import combined
 from anajax.studies.report.plots import render
 
 STUCK = 6.0
-"""Standard deviations beyond which a cell is called stuck, at all times."""
+"""Standard deviations beyond which, at all times, a cell is called stuck."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Found:
-    """What the conductances of a chip say."""
+    """Results of the evaluation."""
 
     times: tuple[float, ...]
     metric: tuple[float, ...] | None
-    """Of the network on this chip at each time, where there is a network."""
+    """Metric of the network on this chip at each time, if there is a network."""
     digital: float | None
-    """The same of the digital network."""
+    """Metric of the digital network."""
     gaps: float
-    """Share of cells that were not reported."""
+    """Fraction of missing cells."""
     stuck: float
-    """Share of cells that are far from expected at all times."""
+    """Fraction of cells that are far from expected at all times."""
     tiles: list[dict[str, Any]]
     """Errors of each tile at the last time: cells, gaps, mean and rms weight error,
-    mean and sd of z-scores."""
+    mean and standard deviation of z-scores."""
     judgements: list[Judgement]
     verdict: str
 
@@ -51,12 +51,12 @@ def read_back(
 ) -> list[dict[str, JArray]]:
     """The weights of a chip at each time, by path, drift-compensated.
 
-    The first read-out is the reference of the compensation. A cell that was not
-    reported takes another read of that time, else what the model expects.
+    The first read-out is the reference of the compensation. A missing cell takes the
+    value of another read at that time, or otherwise the one that the model expects.
 
     Args:
-        image: that was programmed.
-        measured: what the chip reports.
+        image: the programmed image.
+        measured: the measured conductances.
         scope: the weights that share a compensation factor; the image's by default.
     """
     scope = image.scope if scope is None else scope
@@ -96,14 +96,14 @@ def look(
     params: PyTree | None = None,
     seed: int = 0,
 ) -> Found:
-    """What the conductances of a chip say of it, and of the device model.
+    """Evaluate the conductances of a chip, and the fit of the device model.
 
     Args:
-        image: that was programmed.
-        measured: what the chip reports.
-        work: the network, to measure it on this chip.
-        params: of the network, those of `work` by default.
-        seed: of the chips that the model is judged by.
+        image: the programmed image.
+        measured: the measured conductances.
+        work: the network, to compute its metric on this chip.
+        params: parameters of the network, those of `work` by default.
+        seed: seed of the simulated chips that the model is compared on.
     """
     weights = read_back(image, measured)
     metric = digital = None
@@ -175,16 +175,16 @@ def _tiles(
 
 
 def second_round(image: Image, measured: Measured) -> Image:
-    """New targets that make up for the errors of the first read-out.
+    """New targets that correct the errors of the first read-out.
 
-    The more significant devices stay as they are; the last pair of each weight is to
-    be programmed again, so that the weight as measured comes out right; it can do so
-    where it has room, as in strategies that fill significant pairs first. A weight of
-    a single pair is programmed again as it was.
+    The more significant devices are kept; the last pair of each weight is programmed
+    again, so that the measured weight becomes right, as far as its range allows, as in
+    strategies that fill significant pairs first. A weight with a single pair is
+    programmed again with the same targets.
 
     Args:
-        image: that was programmed.
-        measured: what the chip reports.
+        image: the programmed image.
+        measured: the measured conductances.
     """
     layers = {}
     for path, layer in image.layers.items():
@@ -281,10 +281,10 @@ def _figure(image: Image, measured: Measured) -> Any:
 
 
 def text(found: Found, work: Workload | None) -> str:
-    """What the command prints."""
+    """The text that the command prints."""
     gaps, stuck = 100 * found.gaps, 100 * found.stuck
     lines = [
-        f"{gaps:.2g} % of the cells were not reported; {stuck:.2g} % are stuck far "
+        f"{gaps:.2g} % of the cells are missing; {stuck:.2g} % are stuck far "
         "from their targets."
     ]
     if work is not None and found.metric is not None:

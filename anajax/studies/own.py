@@ -1,4 +1,4 @@
-"""Networks that a config names by a file: a function of yours, or an ONNX file."""
+"""Networks that a config names by file: a Python function, or an ONNX file."""
 
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ _ARRAYS = ("x", "y", "train_x", "train_y", "calibration")
 
 
 def network(section: WorkloadSection) -> Workload:
-    """The network of a function of the user's, or of an ONNX file.
+    """The network from a user's function, or from an ONNX file.
 
     Raises:
-        ValueError: if the function does not run or returns no workload, or a file is
-            damaged or does not fit the other.
+        ValueError: if the function does not run or does not return a workload, or a
+            file is damaged or does not fit the data.
     """
     if section.python is not None:
         found = python.call(section.python, NETWORK, section.options)

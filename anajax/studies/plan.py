@@ -1,4 +1,4 @@
-"""From a config to devices, networks and sites: all that can fail, before any work."""
+"""From a config to devices, networks and sites, with all checks before any work."""
 
 import dataclasses
 import math
@@ -40,12 +40,12 @@ from anajax.studies.ways.digital import need_labels
 from anajax.studies.ways.site import Program, Site
 
 FLOAT = 4
-"""Bytes of a number."""
+"""Bytes of one number."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Case:
-    """One device of a study, with the times that it is asked for."""
+    """One device of a study, with its times."""
 
     label: str
     device: Device
@@ -59,11 +59,11 @@ class Case:
 
 
 def cases_of(config: ProgrammedConfig, work: Workload) -> list[Case]:
-    """The cases of a study, all of them valid.
+    """The devices of a study with their times, all of them valid.
 
     Raises:
         ValueError: if a device is not valid, its source does not cover the times, two
-            have the same name, or a strategy does not suit one.
+            have the same name, or a strategy does not fit one.
     """
     cases = [case_of(config, section) for section in devices_of(config)]
     labels = [c.label for c in cases]
@@ -78,7 +78,7 @@ def cases_of(config: ProgrammedConfig, work: Workload) -> list[Case]:
 
 
 def case_of(config: StudyConfig, section: DeviceSection) -> Case:
-    """The case of a device of a study.
+    """A device of a study with its times.
 
     Raises:
         ValueError: if it is not valid, or its source does not cover the times.
@@ -90,8 +90,8 @@ def case_of(config: StudyConfig, section: DeviceSection) -> Case:
         times = times[(times >= low * (1 - 1e-6)) & (times <= high * (1 + 1e-6))]
         if not times.size:
             raise ValueError(
-                f"`times` must have one in {low:g} to {high:g} s, what the source of "
-                f"{device.name!r} covers: got {config.times} s. Add one, drop the "
+                f"`times` must have one in {low:g} to {high:g} s, covered by the "
+                f"source of {device.name!r}: got {config.times} s. Add one, drop the "
                 "device, or set `extrapolate: true`."
             )
     label = Path(section.file).stem if section.file else device.name
@@ -103,7 +103,7 @@ def uncovered(config: StudyConfig, device: Device, times: np.ndarray) -> np.ndar
     """Which of the times the source of a device does not cover.
 
     Raises:
-        ValueError: if there are some, and the config does not extrapolate.
+        ValueError: if there are some, and the config does not allow extrapolation.
     """
     try:
         return devices.check_times(device, times, extrapolate=config.extrapolate)
@@ -115,12 +115,12 @@ def device_of(config: StudyConfig, section: DeviceSection) -> Device:
     """The device of a section, with the faults of its study.
 
     Raises:
-        ValueError: if it is not valid, or of few levels where energy is to count.
+        ValueError: if it is not valid, or has few levels although energy is weighted.
     """
     device = make_device(section)
     faults = config.faults
     if device.levels is not None and config.optimizer.record.energy() is not None:
-        rule, remedy = "have no energy for a device of few levels", "Drop it."
+        rule, remedy = "have no energy for a device with few levels", "Drop it."
         checks.fail("optimizer", rule, device.name, remedy)
     return device if faults is None else replace(device, faults=faults.record)
 
@@ -129,8 +129,8 @@ def make_device(section: DeviceSection) -> Device:
     """The device of a config's section.
 
     Raises:
-        ValueError: if an option has no valid value, a file no valid device, or a
-            level lies outside the range.
+        ValueError: if an option is not valid, a file is not a valid device, or a level
+            lies outside the range.
     """
     if section.file is not None:
         from anajax.devices.files import load_device
@@ -164,18 +164,18 @@ class Deployed:
 
     network: AnalogNetwork
     hardware: Hardware
-    """With ranges of converters that suit the network as given."""
+    """Hardware with converter ranges calibrated for the original network."""
     case: Case
     bill: Bill | None = None
-    """What it costs, where the config says on which chip."""
+    """Its costs, if the config names a chip."""
 
     @property
     def device(self) -> Device:
-        """With its texts."""
+        """The device with its texts."""
         return self.case.device
 
     def placed(self, program: Program) -> "Placed":
-        """It with a program, and ranges of converters that suit its parameters."""
+        """The network with a program, and converter ranges for its parameters."""
         hardware = self.network.hardware(self.device, params=program.params)
         return Placed(
             network=self.network, hardware=hardware, program=program, bill=self.bill
@@ -198,12 +198,12 @@ class Placed:
 
     @property
     def params(self) -> PyTree | None:
-        """Trained parameters; None for those of the network as given."""
+        """Trained parameters; None for those of the original network."""
         same = self.program.params is self.network.work.params
         return None if same else self.program.params
 
     def costs(self, times: np.ndarray) -> dict[str, np.ndarray]:
-        """Arrays of what it costs; none where the config names no chip."""
+        """Arrays of costs; empty if the config names no chip."""
         if self.bill is None:
             return {}
         program, device = self.program, self.hardware.device
@@ -214,7 +214,7 @@ class Placed:
 
 
 def deploy(config: HardwareConfig, work: Workload) -> Deployed:
-    """Build device and periphery of a config, and check the way to program.
+    """Build device and periphery of a config, and check the ways to program.
 
     Raises:
         ValueError: if a value of the config is out of range, times are not covered, or
@@ -229,7 +229,7 @@ def deploy(config: HardwareConfig, work: Workload) -> Deployed:
 
 
 def check_ways(config: StudyConfig, work: Workload, device: Device) -> None:
-    """Refuse a way to program that does not suit network or device.
+    """Refuse a way to program that does not fit the network or the device.
 
     Raises:
         ValueError: with the reason.
@@ -259,7 +259,7 @@ def network_of(config: StudyConfig, work: Workload) -> AnalogNetwork:
 def bill_of(
     config: StudyConfig, network: AnalogNetwork, periphery: Periphery | None = None
 ) -> Bill | None:
-    """What the programs of a study cost, where its config has `costs`.
+    """The costs of the programs of a study, if its config has `costs`.
 
     Raises:
         ValueError: if the chip does not cover the bits of the periphery.
@@ -269,7 +269,7 @@ def bill_of(
 
 
 def periphery_of(config: StudyConfig) -> Periphery:
-    """What stands around the arrays of a study."""
+    """The periphery of the arrays of a study."""
     return Periphery() if config.periphery is None else config.periphery.record
 
 
@@ -293,16 +293,16 @@ def measure(
     kept: Kept | None = None,
     notify: Callable[[Tally], None] = lambda tally: None,
 ) -> Tally:
-    """What all chips of a study give on one kind of hardware, as point 0.
+    """Results of all chips of a study on one kind of hardware, as point 0.
 
     Args:
-        config: of the study.
+        config: config of the study.
         engine: how they are measured.
         placed: what is on the chips.
         times: seconds since the first read.
         sample: chips and items; those of the study by default.
-        kept: where it is saved.
-        notify: told of every call.
+        kept: storage for the results.
+        notify: called at every call.
     """
     network = placed.network
     sample = sample or of_study(config.seed, config.chips, network)
@@ -332,7 +332,7 @@ def measure(
 
 
 def devices_per_weight(way: Any, config: StudyConfig) -> float:
-    """Devices of a weight that a way to program takes, in the mean."""
+    """Mean number of devices per weight that a way to program needs."""
     if way.name in ("single_pair", "offset_device"):
         return 2 if way.name == "single_pair" else 1
     if getattr(way, "f", None):
@@ -341,10 +341,10 @@ def devices_per_weight(way: Any, config: StudyConfig) -> float:
 
 
 def check_large(config: StudyConfig, network: AnalogNetwork, engine: Engine) -> None:
-    """Refuse, before any work, what needs all cells of a chip that is too large.
+    """Refuse, before any work, options that need all cells of a chip that is too large.
 
     Raises:
-        ValueError: names the part of the config.
+        ValueError: naming the part of the config.
     """
     weights = sum(math.prod(p.shape) for p in network.report.analog)
     tables = [way for way in config.ways if isinstance(way, Table)]
@@ -373,14 +373,14 @@ def site_of(
     times: np.ndarray,
     made: Bill | None = None,
 ) -> Site:
-    """Where the ways of a study program.
+    """The site at which the ways of a study are programmed.
 
     Args:
-        config: of the study.
-        network: behind its periphery.
+        config: config of the study.
+        network: network with its periphery.
         device: without its texts.
-        times: those of the config that the device is asked for.
-        made: what programs cost, where the study says.
+        times: times of the config for the device.
+        made: costs of programs, if the study requests them.
     """
     options, each = config.optimizer.record, None
     if options.time_weights is not None:

@@ -1,8 +1,9 @@
-"""How many chips and items a study needs, from a small one: power, beforehand.
+"""The numbers of chips and items that a study needs, from a pilot study.
 
-The loss against the digital network is a mean over chips and over items. Its squared
-standard error is a / C + b / N, with the variance a of the loss from chip to chip and b
-of the paired loss from item to item, as `statistics.lost` has them.
+The loss relative to the digital network is a mean over chips and over items. Its
+squared standard error is a / C + b / N for C chips and N items, with the variance a of
+the loss from chip to chip and b of the paired loss from item to item, as in
+`statistics.lost`.
 """
 
 import dataclasses
@@ -19,37 +20,37 @@ from anajax.studies.config.study import ProgrammedConfig, StudyConfig
 from anajax.studies.report.statistics import sign
 
 PILOT = 8
-"""Chips of a pilot."""
+"""Number of chips of a pilot."""
 ITEMS = 256
-"""Test items of a pilot, at most."""
+"""Most test items of a pilot."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Variances:
-    """What a pilot says of a loss."""
+    """Variances of a loss, estimated by a pilot."""
 
     chips: int
-    """Of the pilot."""
+    """Number of chips of the pilot."""
     items: int
-    """Of the pilot."""
+    """Number of items of the pilot."""
     of_chips: float
     """Standard deviation of the loss from chip to chip."""
     of_items: float
     """Standard deviation of the paired loss from item to item."""
     most: int
-    """Test items that there are."""
+    """Number of available test items."""
 
     def error(self, chips: int, items: int) -> float:
-        """The standard error that so many chips and items give."""
+        """The standard error with these numbers of chips and items."""
         return math.hypot(
             self.of_chips / math.sqrt(chips), self.of_items / math.sqrt(items)
         )
 
     def needed(self, error: float) -> tuple[int, int]:
-        """The least chips times items for a standard error.
+        """The smallest product of chips and items for a standard error.
 
         Args:
-            error: of the loss, in the unit of the metric.
+            error: standard error of the loss, in the unit of the metric.
 
         Returns:
             Chips, 2 or more, and items, 2 or more.
@@ -76,14 +77,14 @@ def pilot(
     chips: int = PILOT,
     time: float | None = None,
 ) -> Variances:
-    """Measure a few chips on some of the items, by the first strategy of a study.
+    """Measure a few chips on some of the items, with the first strategy of a study.
 
     Args:
-        config: of a study of strategies or devices; of several devices the one of the
-            largest variance counts.
-        workload: with all test items, in place of what the config names.
+        config: config of a strategy study; with several devices, the one with the
+            largest variance is used.
+        workload: with all test items, instead of the one that the config names.
         data: folder with local data sets.
-        chips: of the pilot, 2 or more.
+        chips: number of chips of the pilot, 2 or more.
         time: seconds, one of those of the study; the last by default.
 
     Raises:

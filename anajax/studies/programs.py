@@ -1,4 +1,4 @@
-"""What the ways of a study put on chips of one device: each program is made once."""
+"""Programs of the ways of a study on one device: each is made once."""
 
 import dataclasses
 import functools
@@ -31,9 +31,9 @@ from anajax.studies.ways.site import Program, Site
 
 
 class Programs:
-    """The programs of a study on one device, read from its folder where they are there.
+    """The programs of a study on one device, read from its folder if they exist.
 
-    What takes long (searches, targets, training) is kept in the folder as it is made.
+    Results that take long (searches, targets, training) are saved there.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class Programs:
         return f"{self.case.label}-{way.title}"
 
     def text(self, way: Way) -> str:
-        """The tables of a program as text, none where it follows none."""
+        """The tables of a program as text, None if it follows none."""
         tables = self.of(way).strategies
         return to_text({way.title: tables} if tables else {})
 
     def part(self, way: Way) -> Program:
-        """The program as a part of the study of its own."""
+        """The program as a separate part of the study."""
         title = f"{self.case.label}: {way.title}"
 
         def compute(_: object) -> dict[str, str]:
@@ -69,7 +69,7 @@ class Programs:
         return self.of(way)
 
     def of(self, way: Way) -> Program:
-        """The program of a way; its tables are searched once for a study."""
+        """The program of a way; its tables are searched once per study."""
         if way.title not in self._made:
             name = self.name(way)
             part = self.parts.find(name)
@@ -82,7 +82,7 @@ class Programs:
         return self._made[way.title]
 
     def twin(self, way: Way) -> Way | None:
-        """The way of the study whose program one that chooses has taken."""
+        """The way of the study whose program was chosen."""
         if not isinstance(way, Recommended):
             return None
         program = self.of(way)
@@ -90,7 +90,7 @@ class Programs:
         return next((w for w in others if self._made.get(w.title) is program), None)
 
     def choice(self, way: Recommended) -> Choice:
-        """What validation says of the programs that one is chosen among."""
+        """Validation results of the candidates."""
         name, rivals = self.name(way), rivals_of(way, self.config.ways)
 
         def compute(_: object) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Prepared:
 
     @property
     def parts(self) -> int:
-        """How many parts there are to do."""
+        """Number of parts."""
         return self.study.parts
 
 
@@ -53,18 +53,17 @@ def prepare(
 
     Args:
         config: from `load_config`.
-        out: folder of the results.
+        out: folder for the results.
         data: folder with local data sets, see `anajax.workloads.load`.
-        resume: whether to go on with the study that was begun in `out`; "auto": begin
-            it or go on.
-        mesh: devices that share the chips; the default one does all without.
-        workload: the network, in place of what the config names.
+        resume: whether to continue the study in `out`; "auto": start or continue it.
+        mesh: accelerators that share the chips; None for the default one.
+        workload: the network, instead of the one that the config names.
 
     Raises:
-        FileNotFoundError: for data or a device file that is missing.
-        ModuleNotFoundError: for a missing package that carries data.
-        ValueError: for inputs that do not fit each other, or a folder that is in use
-            or cannot be written to, or holds nothing to go on with.
+        FileNotFoundError: if data or a device file is missing.
+        ModuleNotFoundError: if a package with data is missing.
+        ValueError: if inputs do not fit each other, or the folder is in use, cannot be
+            written to, or holds nothing to continue.
         WriteError: an OSError, if the disk is full.
     """
     check_resume(resume)
@@ -84,7 +83,7 @@ def workload_of(section: WorkloadSection, data: Path | None) -> Workload:
     """The network that a config names.
 
     Args:
-        section: of the config.
+        section: section of the config.
         data: folder with local data sets.
     """
     if section.name is not None:
@@ -98,19 +97,19 @@ def run(
     notify: Notify = lambda text, done: None,
     within: Within = lambda stage, share: None,
 ) -> xr.Dataset:
-    """Do all parts that are not done, write the results, and close the folder.
+    """Compute all parts that are not done yet, write the results, and close the folder.
 
     Args:
         prepared: from `prepare`.
-        notify: told of every part that is begun, goes on, and is finished.
-        within: told how much of a stage of the present part is done.
+        notify: called when a part begins, makes progress, and is finished.
+        within: called with the progress within a stage of the current part.
 
     Returns:
         The results, as written to `results.nc`.
 
     Raises:
-        WriteError: an OSError, if the disk does not take a file. What was saved is
-            whole; a study that goes on has the same results.
+        WriteError: an OSError, if a file cannot be written. Saved files are complete; a
+            resumed study has the same results.
     """
     config, work, folder = prepared.config, prepared.work, prepared.folder
     try:
@@ -127,12 +126,12 @@ def run(
 
 
 def exact() -> contextlib.AbstractContextManager[None]:
-    """Products of float32, as on a CPU: a GPU would round their inputs to TF32."""
+    """Use full float32 precision for products, as on a CPU: a GPU would use TF32."""
     return jax.default_matmul_precision("highest")
 
 
 def identity(config: StudyConfig, work: Workload) -> dict[str, Any]:
-    """What decides the bits of the results: config, versions, data, device files."""
+    """What determines the bits of the results: config, versions, data, device files."""
     digests: dict[str, str] = {}
 
     def name(file: str, key: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Chips and items that programs are measured on: those of a study, and those apart."""
+"""Chips and items for measurements: those of a study, and those for validation."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from anajax.analysis.point import Items
 from anajax.analysis.points import chip_keys
 
 VALIDATION = "validation"
-"""Names the chips that programs are chosen on."""
+"""Name of the stream of chips that choices are made on."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,10 +21,10 @@ class Sample:
     """Chips and items."""
 
     keys: PRNGKey
-    """Of the chips `[chips]`."""
+    """Keys of the chips `[chips]`."""
     items: Items
     count: int
-    """How many items count."""
+    """Number of valid items."""
     subsets: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -40,16 +40,16 @@ def of_study(seed: int, chips: int, network: AnalogNetwork) -> Sample:
 
 
 def to_choose(seed: int, chips: int, network: AnalogNetwork, items: int) -> Sample:
-    """Chips that no test has, and inputs that were set aside from the training split.
+    """Chips not used in any test, and held-out training inputs.
 
     Args:
-        seed: of the study.
-        chips: how many.
-        network: its workload has inputs that were set aside.
-        items: how many at most.
+        seed: seed of the study.
+        chips: number of chips.
+        network: its workload has held-out inputs.
+        items: largest number of items.
 
     Raises:
-        ValueError: if no inputs were set aside.
+        ValueError: if there are no held-out inputs.
     """
     held = network.held_items(items)
     key = rng.path_key(rng.key(seed), VALIDATION)

@@ -1,4 +1,4 @@
-"""Pieces of hardware-aware training for any training loop, and a loop of our own.
+"""Parts of hardware-aware training for any training loop, and a loop of our own.
 
     noise = device_noise(device, strategy, times)
     optimizer = optax.chain(optax.adam(1e-3), clip_weights(sigmas=2.5))
@@ -7,9 +7,9 @@
         noisy = noise(params, key, strength=ramp(i))
         return distillation(apply(noisy, x, key=key), reference)
 
-All noise is additive: the forward pass sees a chip's weights, and the gradient is taken
-there. It goes straight to the weights themselves, or, where `table_noise` is told so,
-through what the chip makes of them.
+All noise is additive: the forward pass uses the weights of a chip, and the gradient is
+evaluated there. It is applied straight-through to the weights themselves or, with
+`table_noise(through=True)`, passes through the model of the chip.
 """
 
 from anajax.programming.end_to_end.targets import distillation as distillation

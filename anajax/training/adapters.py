@@ -1,10 +1,10 @@
-"""Low-rank digital adapters that make up for what a chip lacks, without training.
+"""Low-rank digital adapters that correct the errors of a chip, without training.
 
-Beside each analog product stands a digital one of low rank, y = x W' + (x A) B. With A
-the first principal directions of the inputs (the same for all chips, from
+Each analog product gets a parallel digital product of low rank, y = x W' + (x A) B.
+With A the first principal directions of the inputs (the same for all chips, from
 `transformation.second_moments`) and B = A' (W - W'), the error x (W - W') vanishes for
-inputs in these directions, where most of their power lies. A chip tells its B by its
-products with the columns of A.
+inputs in these directions, which hold most of their power. B is measured on the chip
+from its products with the columns of A.
 """
 
 import functools
@@ -18,17 +18,17 @@ from jaxtyping import Float
 from anajax._core import checks
 
 ROUNDS, MORE = 30, 2
-"""Rounds of the subspace iteration, on so many times the directions wanted."""
+"""Rounds of the subspace iteration, and extra directions as a multiple of the rank."""
 
 
 def principal_directions(
     moments: Float[JArray, "layers rows rows"] | np.ndarray, rank: int
 ) -> Float[JArray, "layers rows rank"]:
-    """The orthonormal directions in which inputs have the most power, the most first.
+    """The orthonormal directions in which inputs have the most power, in order.
 
     Args:
         moments: mean of x x' of the inputs of each layer.
-        rank: how many directions.
+        rank: number of directions.
 
     Raises:
         ValueError: if there are fewer than `rank` inputs.
@@ -64,11 +64,11 @@ def measured_adapters(
     read: Float[JArray, "layers rows columns"],
     directions: Float[JArray, "layers rows rank"],
 ) -> Float[JArray, "layers rank columns"]:
-    """The B of adapters: what a chip's products lack in each of some directions.
+    """The B of adapters: the errors of a chip's products in each of some directions.
 
     Args:
-        weights: as trained.
-        read: as the chip has them, in the mean of its read-outs.
+        weights: trained weights.
+        read: weights of the chip, averaged over read-outs.
         directions: A, from `principal_directions`.
     """
     return _product(jnp.swapaxes(directions, 1, 2), weights - read)

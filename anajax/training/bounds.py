@@ -1,4 +1,4 @@
-"""Bounds of weights after each update."""
+"""Bounds on weights after each update."""
 
 from typing import Any
 
@@ -22,13 +22,14 @@ def clip_weights(
 ) -> optax.GradientTransformation:
     """Keep weights within bounds after each update; last in a chain.
 
-    A few large weights set the scale of an array and leave all others in the noise.
+    Otherwise a few large weights set the scale of an array, and the others vanish in
+    noise.
 
     Args:
         limit: largest magnitude, in the units of the network.
         sigmas: largest magnitude in standard deviations of the layer.
         select: which leaves are weights.
-        layout: what axes are, where names and shapes do not tell, see `chip.table`.
+        layout: meaning of axes that names and shapes leave open, see `chip.table`.
 
     Raises:
         ValueError: unless exactly one of the two is given, and positive.

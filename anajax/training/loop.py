@@ -1,4 +1,4 @@
-"""A loop of training through chips, of all parameters or of those selected."""
+"""A training loop through chips, for all or selected parameters."""
 
 import dataclasses
 import functools
@@ -41,14 +41,15 @@ class TrainOptions:
     """How `trainer` trains."""
 
     steps: int = option(400, "1 gradient step or more", least=1)
-    chips: int = option(2, "1 chip a step or more", least=1)
-    batch: int = option(64, "1 input a step or more", least=1)
-    accumulate: int = option(1, "1 batch a step or more", least=1)
-    """Batches, each on chips of its own, whose mean gradient is a step."""
+    chips: int = option(2, "1 chip per step or more", least=1)
+    batch: int = option(64, "1 input per step or more", least=1)
+    accumulate: int = option(1, "1 batch per step or more", least=1)
+    """Number of batches, each on its own chips, whose mean gradient makes a step."""
     rate: Rate = option(0.01, 'a number above 0, or "auto"', above=0)
-    """Of Adam, with a cosine to zero; "auto" finds it with half of the steps."""
+    """Learning rate of Adam, with cosine decay to zero; "auto" finds it with half of
+    the steps."""
     never_worse: bool = option(
-        False, "true to keep what is best on held-out inputs, the start included"
+        False, "true to keep the best on held-out inputs, including the start"
     )
     clip: float | None = option(
         None, "a bound of weights in standard deviations, or null", above=0
@@ -60,13 +61,13 @@ class TrainOptions:
 
     @property
     def needs_held(self) -> bool:
-        """Whether training asks for inputs that nothing is learned on."""
+        """Whether training needs held-out inputs."""
         return self.never_worse or self.rate == "auto"
 
 
 Train = Callable[..., PyTree]
 """`train(key, checkpoint=None)`: parameters after training; one trace for all keys. A
-`Checkpoint` is where it goes on from and is kept."""
+`Checkpoint` is where the state is saved and continued from."""
 
 
 def trainer(
@@ -85,33 +86,34 @@ def trainer(
     held: tuple[Any, Any] | None = None,
     notify: Callable[[int], None] = lambda step: None,
 ) -> Train:
-    """Training through noise, towards the digital network or towards labels.
+    """Training through noise, toward the digital network or toward labels.
 
     Steps are a Python loop around one jitted step: convolutions inside a compiled loop
-    are many times slower on CPUs, and a loop can report. Gradients, and what Adam
-    keeps, are those of the learned arrays alone: low-rank adapters beside fixed weights
-    take next to no memory. Trainers of the same functions share a trace; noise that is
-    a pytree, such as `table_noise`, is data of it.
+    are many times slower on CPUs, and a loop can report. Gradients and the state of
+    Adam exist only for the learned arrays: low-rank adapters beside fixed weights take
+    next to no memory. Trainers of the same functions share a trace; noise that is a
+    pytree, such as `table_noise`, is passed to it as data.
 
     Args:
         apply: `apply(params, x)` of the network on a chip.
-        params: where it starts from.
-        inputs: to learn on `[items ...]`.
-        noise: parameters as a chip holds them, such as `device_noise`; none for the
-            digital network.
-        options: steps, chips and inputs of each, rate, clip.
-        digital: the network whose outputs are met, `apply` by default.
-        labels: `[items ...]`, handed to `loss` in place of digital outputs.
-        loss: of outputs and digital outputs (distillation by default), or labels.
+        params: initial parameters.
+        inputs: training inputs `[items ...]`.
+        noise: noise on the parameters, such as `device_noise`; none for the digital
+            network.
+        options: number of steps, chips and inputs per step, rate, clip.
+        digital: the network whose outputs are the reference, `apply` by default.
+        labels: `[items ...]`, passed to `loss` instead of digital outputs.
+        loss: function of outputs and digital outputs (distillation by default), or
+            labels.
         learned: which arrays are learned, by path and value; all by default.
         teacher: parameters of the digital network; `params` by default.
         energy: what the energy of the array adds, from `anajax.costs.spending`.
-        held: inputs that nothing is learned on, and their labels or None, to choose the
-            rate and what to keep with.
-        notify: told of every step.
+        held: held-out inputs, and their labels or None, for choosing the rate and what
+            to keep.
+        notify: called at every step.
 
     Raises:
-        ValueError: if no array is learned, or `held` is needed and not there.
+        ValueError: if no array is learned, or `held` is needed and missing.
     """
     careful = check_held(held, number(options.rate), options.never_worse)
     how = _How(

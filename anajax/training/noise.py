@@ -1,4 +1,4 @@
-"""Parameters as random chips hold them: what training meets in the forward pass."""
+"""Parameters of random chips, for the forward pass of training."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -23,7 +23,7 @@ from anajax.programming.end_to_end.task import noisy_weights
 
 @runtime_checkable
 class Noise(Protocol):
-    """Parameters as one random chip holds them; a fresh chip for each key."""
+    """Parameters of one random chip; a new chip for each key."""
 
     def __call__(
         self, params: PyTree, key: PRNGKey, strength: Number = 1.0
@@ -36,12 +36,12 @@ def gaussian_noise(
     select: chip.Select = chip.default_select,
     layout: chip.Layouts = None,
 ) -> Noise:
-    """Noise of deviation `sd * max|w|` on each layer (Joshi et al., 2020).
+    """Noise with standard deviation `sd * max|w|` per layer (Joshi et al., 2020).
 
     Args:
         sd: relative to the largest weight of the layer.
         select: which leaves are weights.
-        layout: what axes are, where names and shapes do not tell, see `chip.table`.
+        layout: meaning of axes that names and shapes leave open, see `chip.table`.
 
     Raises:
         ValueError: if `sd` is negative.
@@ -81,18 +81,17 @@ def device_noise(
         device: the device model.
         strategy: one for all weights, or one per path.
         times: seconds since the first read, increasing; each key draws one of them.
-        exact: draw every device (slower), or each weight from a normal of the exact
-            mean and variance.
+        exact: whether to draw every device (slower), or each weight from a normal
+            distribution with the exact mean and variance.
         select: which leaves are weights.
-        scope: the weights that share one drift compensation factor (where `exact`;
-            otherwise a layer's).
-        normalize: whose largest |weight| fills the range, see `mapping.normalized`.
-        layout: what axes are, where names and shapes do not tell, see `chip.table`.
+        scope: the weights that share one drift compensation factor (if `exact`;
+            otherwise those of a layer).
+        normalize: which weights share a full scale, see `mapping.normalized`.
+        layout: meaning of axes that names and shapes leave open, see `chip.table`.
         extrapolate: whether times may lie outside what the device's source covers.
 
     Raises:
-        ValueError: if times are out of range, or the strategy is not one for this
-            device.
+        ValueError: if times are out of range, or the strategy does not fit this device.
 
     Example:
         >>> noise = anajax.device_noise(device, strategy, times)
@@ -145,8 +144,8 @@ def toward(
     """`params + strength (noisy - params)`, with the derivative of `params` or its own.
 
     Args:
-        params: of the network.
-        noisy: arrays in place of those selected, by path.
+        params: parameters of the network.
+        noisy: noisy arrays for the selected ones, by path.
         strength: 0 for `params`, 1 for `noisy`.
         select: which arrays.
         through: whether the derivative is that of `noisy`.
@@ -166,9 +165,9 @@ def noise_ramp(
 
     Args:
         steps: length of the ramp.
-        start: strength before it.
-        peak: strength after it.
-        hold: steps before it.
+        start: strength before the ramp.
+        peak: strength after the ramp.
+        hold: steps before the ramp.
 
     Raises:
         ValueError: if `steps` < 1 or a number is negative.

@@ -1,4 +1,4 @@
-"""Noise of large networks: each weight from a table of its mean and deviation."""
+"""Noise for large networks: each weight from a table of its mean and deviation."""
 
 import dataclasses
 import functools
@@ -30,26 +30,26 @@ def table_noise(
     through: bool = False,
     by_layer: bool = False,
 ) -> Noise:
-    """Weights with the mean and variance that they have on a chip, drawn as normals.
+    """Weights with their mean and variance on a chip, drawn from normal distributions.
 
     Each key is a chip, read at one of the times of the tables. Tables are data: noise
-    of another device or strategy shares a trace.
+    of another device or strategy shares the trace.
 
     Args:
-        tables: of each weight array by path, from `mapping.weight_table`; of a stack of
-            layers with one axis more, in front of all others.
-        layouts: what the axes of these arrays are, such as `report.layouts`.
-        normalize: whose largest |weight| fills the range, see `mapping.normalized`.
+        tables: tables of each weight array by path, from `mapping.weight_table`; for a
+            stack of layers with one more leading axis.
+        layouts: meaning of the axes of these arrays, such as `report.layouts`.
+        normalize: which weights share a full scale, see `mapping.normalized`.
         digital: by path, which weights are kept digital (without noise, and left out
-            where the largest is looked for), such as from `mapping.outliers`.
-        through: whether the gradient goes through scales and tables, so that a large
-            weight answers for the noise of those that share its range, or straight to
-            the weight itself.
+            when the largest is determined), such as from `mapping.outliers`.
+        through: whether the gradient passes through scales and tables, so that a large
+            weight accounts for the noise of the weights that share its range, or is
+            applied straight-through to the weight itself.
         by_layer: whether the layers of a stack are drawn one after the other, with a
-            tenth of the memory; a little slower on a GPU.
+            tenth of the memory; slightly slower on a GPU.
 
     Raises:
-        ValueError: if an array has no layout, or another word is given.
+        ValueError: if an array has no layout, or `normalize` is unknown.
     """
     checks.word("normalize", normalize, Normalize)
     missing = sorted(set(tables) - set(layouts))

@@ -1,7 +1,8 @@
-"""What the transformation needs to know of JAX's insides; all of it stands here.
+"""Everything the transformation needs to know about the internals of JAX.
 
-Jaxprs and their equations are `jax.extend.core`; beyond that, binding an equation and
-the parameters of a few primitives, which differ between JAX 0.10, 0.11 and 0.12.
+Jaxprs and their equations come from `jax.extend.core`; beyond that, this module binds
+equations and knows the parameters of a few primitives, which differ between JAX 0.10,
+0.11 and 0.12.
 """
 
 import contextlib
@@ -14,9 +15,9 @@ from jax.extend.core import Literal as Literal
 CALLS = frozenset({"jit", "pjit", "closed_call", "core_call", "core_closed_call"})
 """Primitives that only call a jaxpr."""
 CUSTOM = frozenset({"custom_jvp_call", "custom_vjp_call"})
-"""Primitives that call a jaxpr which has derivatives of its own."""
+"""Primitives that call a jaxpr with custom derivatives."""
 CHECKPOINTS = frozenset({"checkpoint", "remat", "remat2"})
-"""Primitives that call a jaxpr and compute it again in the backward pass."""
+"""Primitives that call a jaxpr and recompute it in the backward pass."""
 
 
 def trace(function: Any, *arguments: Any) -> tuple[Any, list[Any], Any]:
@@ -31,7 +32,7 @@ def opened(jaxpr: Any) -> tuple[Any, list[Any]]:
 
 
 def called(eqn: Any) -> tuple[Any, list[Any]]:
-    """The jaxpr that a call, or a checkpoint, calls."""
+    """The jaxpr called by a call or a checkpoint."""
     name = "jaxpr" if "jaxpr" in eqn.params else "call_jaxpr"
     return opened(eqn.params[name])
 
@@ -54,7 +55,7 @@ def bind(eqn: Any, values: Sequence[Any]) -> list[Any]:
 
 
 def precision(eqn: Any) -> contextlib.AbstractContextManager[Any]:
-    """The precision that a product asks for, for products in its place."""
+    """The precision requested by a product, for products that replace it."""
     asked = eqn.params.get("precision")
     first = asked[0] if isinstance(asked, tuple) else asked
     if not isinstance(first, jax.lax.Precision):
@@ -63,7 +64,7 @@ def precision(eqn: Any) -> contextlib.AbstractContextManager[Any]:
 
 
 def varying(*arrays: Any) -> tuple[str, ...]:
-    """Mesh axes along which arrays differ, inside a `shard_map` that keeps track."""
+    """Mesh axes along which arrays differ, inside a `shard_map` that tracks this."""
     axes: set[str] = set()
     for array in arrays:
         kind = getattr(jax.typeof(array), "manual_axis_type", None)
@@ -72,10 +73,10 @@ def varying(*arrays: Any) -> tuple[str, ...]:
 
 
 def with_automatic_axes(function: Any, eqn: Any) -> Any:
-    """`function` for a result in place of that of `eqn`, and replicated numbers.
+    """`function` with automatic axes: for the result of `eqn`, and replicated numbers.
 
     Under a mesh with explicit axes it runs with automatic ones, and its result has the
-    sharding that the equation's own has.
+    sharding of the equation's own result.
     """
     if not jax.sharding.get_abstract_mesh().explicit_axes:
         return function
@@ -84,7 +85,7 @@ def with_automatic_axes(function: Any, eqn: Any) -> Any:
 
 
 def constrained(values: Sequence[Any], shardings: Sequence[Any] | None) -> list[Any]:
-    """Values with the shardings that a nested call asks for, where it asks for any."""
+    """Values with the shardings requested by a nested call, if any."""
     if shardings is None or len(shardings) != len(values):
         return list(values)
     return [

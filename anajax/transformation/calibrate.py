@@ -1,4 +1,4 @@
-"""Input and ADC ranges from data, as an output of the function itself."""
+"""Input and ADC ranges from data, computed by the function itself."""
 
 import functools
 import math
@@ -25,13 +25,14 @@ from anajax.transformation.sites import (
 )
 
 Ranges = dict[str, dict[str, JArray]]
-"""By site `"input"` and `"adc"`: one number each, or one for each layer of a stack."""
+"""By site, `"input"` and `"adc"`: one number each, or one per layer of a stack."""
 Seen = dict[str, dict[str, JArray]]
-"""By site what inputs call for, in the units of the function; 0 where none was met."""
+"""By site, the ranges required by the inputs, in the units of the function; 0 if none
+were seen."""
 
 Look = Callable[[Site, JArray, Any, IO], Any]
 """`look(site, x [groups batch in], w [groups in out], io) -> found`, arrays in any
-pytree; `w` is a `Held` where the parameters are those of a chip."""
+pytree; `w` is a `Held` if the parameters are those of a chip."""
 
 
 Per = Literal["layer", "tile", "column"]
@@ -50,21 +51,21 @@ def observer(
     scales: Mapping[str, JArray] | None = None,
     stacks: Mapping[str, int] | None = None,
 ) -> Callable[..., Any]:
-    """What multiplies exactly, and sees what the ranges of a site must hold.
+    """Multiplies exactly, and records what the ranges of a site must hold.
 
     Args:
-        within: share of the inputs that must fit.
-        outputs: share of the column sums that must fit.
-        vectors: most input vectors of a product to look at, evenly spaced.
-        by_column: whether the sums of each column count in its largest weight; unless
-            `None`, those weights come along as `"columns"`.
-        per: what shares an ADC range: all of a `"layer"`, of a `"tile"`, or a
-            `"column"` of a tile.
-        whole: whether noise and lost voltage count among the sums.
-        scales: by site, digital scales of columns `[out]` that a range is shared
-            before.
-        stacks: by site, how many layers lie side by side as its groups: each has ranges
-            of its own.
+        within: fraction of the inputs that must fit.
+        outputs: fraction of the column sums that must fit.
+        vectors: most input vectors per product to look at, evenly spaced.
+        by_column: whether the sums of each column are relative to its largest weight;
+            unless it is `None`, these weights are returned as `"columns"`.
+        per: what shares an ADC range: a `"layer"`, a `"tile"`, or a `"column"` of a
+            tile.
+        whole: whether the sums include noise and lost voltage.
+        scales: by site, digital scales of columns `[out]` that divide a range before it
+            is shared.
+        stacks: by site, number of layers that are stored side by side as its groups;
+            each has its own ranges.
     """
     checks.word("per", per, Per)
     for name, share in (("within", within), ("outputs", outputs)):
@@ -122,7 +123,7 @@ def observer(
 
 
 def looking(look: Look) -> Callable[..., Any]:
-    """What multiplies exactly, and keeps what `look` finds of the inputs of a site."""
+    """Multiplies exactly, and keeps the result of `look` for the inputs of a site."""
 
     def observe(
         site: Site, x: JArray, w: Any, *, io: IO, **_: Any
@@ -145,7 +146,7 @@ def _sums(rule: Rule, io: IO, x: JArray, w: JArray, key: PRNGKey | None) -> JArr
 
 
 def on_tiles(columns: JArray, tiles: TileRule) -> JArray:
-    """A number for each column `[out]` as the tiles have them, `[k c 1]`; 1 for 0."""
+    """One number per column `[out]` as laid out on the tiles, `[k c 1]`; 1 for 0."""
     split = split_axis(columns, tiles.parts(1, columns.size)[1], axis=0)
     return jnp.where(split > 0, split, 1)[..., None]
 
@@ -216,14 +217,14 @@ def _safe(value: JArray) -> JArray:
 
 
 def merged(before: Seen, now: Seen, *, moving: float | None = None) -> Seen:
-    """What two batches called for together: the larger of each, or a moving mean.
+    """The ranges required by two batches: the larger of each, or a moving mean.
 
-    A site that met no input in one of them takes the other's.
+    A site that saw no input in one of them takes the value of the other.
 
     Args:
-        before: from `observe`, or of this function.
+        before: from `observe` or this function.
         now: from `observe`.
-        moving: share of `now` in a moving mean, in (0, 1]; `None`: the larger.
+        moving: weight of `now` in a moving mean, in (0, 1]; `None`: take the larger.
 
     Raises:
         ValueError: if `moving` is out of range.
@@ -241,7 +242,7 @@ def merged(before: Seen, now: Seen, *, moving: float | None = None) -> Seen:
 
 
 def finished(seen: Seen) -> Ranges:
-    """Ranges from what was seen: those of the ADC count in units of the input range."""
+    """Ranges from observed values; those of the ADC are in units of the input range."""
     ranges = {}
     for name, found in seen.items():
         if found:
@@ -254,7 +255,7 @@ def finished(seen: Seen) -> Ranges:
 
 
 def check_ranges(ranges: Mapping[str, Any], sites: Sequence[Site]) -> None:
-    """Refuse ranges of sites that the function has not.
+    """Refuse ranges for unknown sites.
 
     Raises:
         ValueError: naming the first such site.

@@ -1,8 +1,8 @@
-"""Calls, checkpoints, loops and branches: planned inside, and run with sites inside.
+"""Calls, checkpoints, loops and branches that contain sites.
 
-Each is left as it is where it holds no site. A loop gives each step its number, which
-names the noise of the sites within; where the loop runs over a weight (a stack of
-layers), the number names the layer as well.
+Each stays unchanged if it contains no site. A loop passes the number of each step to
+the noise of the sites within; if the loop runs over a weight (a stack of layers), the
+number identifies the layer as well.
 """
 
 import dataclasses
@@ -83,7 +83,7 @@ def _kept_out(plan: Plan) -> list[Mark]:
 
 @dataclasses.dataclass(frozen=True)
 class Call(Action):
-    """A call of a jaxpr, carried out in place."""
+    """A call of a jaxpr, evaluated inline."""
 
     plan: Plan
 
@@ -103,7 +103,7 @@ def call(builder: Builder, eqn: Any, marks: list[Mark]) -> Outcome:
 
 
 def custom(builder: Builder, eqn: Any, marks: list[Mark]) -> Outcome:
-    """A call with derivatives of its own; they give way where it holds a site."""
+    """A call with custom derivatives, which are dropped if it contains a site."""
     if not any(isinstance(mark, Weight | Sum | Folded) for mark in marks):
         return ordinary(builder, eqn, marks)
     plan = builder.walk(*called(eqn), marks)
@@ -114,7 +114,7 @@ def custom(builder: Builder, eqn: Any, marks: list[Mark]) -> Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint(Action):
-    """A call that is computed again in the backward pass."""
+    """A call that is recomputed in the backward pass."""
 
     plan: Plan
 
@@ -313,7 +313,7 @@ class Switch(Action):
     outs: list[Mark]
 
     def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
-        """The outputs of the call that is chosen."""
+        """The outputs of the chosen branch."""
         index, *operands = _operands(eqn, values)
         kinds = [v.aval for v in eqn.outvars]
 
@@ -349,7 +349,7 @@ def _with_zeros(branch: Callable[..., Any], shapes: dict) -> Callable[..., Any]:
 
 
 def switch(builder: Builder, eqn: Any, marks: list[Mark]) -> Outcome:
-    """A choice of one branch."""
+    """A choice of one of several branches."""
     with builder.repeated(builder.new_loop(), 0):
         plans = tuple(
             builder.walk(*opened(branch), marks[1:])
@@ -376,4 +376,4 @@ HANDLERS: dict[str, Handler] = {
     "scan": scan,
     "while": while_loop,
 }
-"""What is done with equations that hold jaxprs."""
+"""Handlers of equations that contain jaxprs."""

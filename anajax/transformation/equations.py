@@ -1,7 +1,7 @@
-"""What is done with each equation: shape operations, sums, products, `shard_map`.
+"""What is done for each equation: shape operations, sums, products, `shard_map`.
 
-A handler says what is done instead of an equation (nothing, where it stays as it is)
-and what its outputs are. Those of control flow stand in `control`.
+A handler returns what replaces an equation (nothing if it stays unchanged) and what its
+outputs are. Handlers for control flow are in `control`.
 """
 
 import dataclasses
@@ -41,10 +41,10 @@ ONLY_PARAMETERS = "its product does not depend on an input"
 
 @dataclasses.dataclass(frozen=True)
 class Reshaped(Action):
-    """A shape operation on each array of a sum, or of weights on a chip."""
+    """A shape operation on each array of a sum, or on weights of a chip."""
 
     def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
-        """What results, of the same kind."""
+        """The result, of the same kind."""
         whole, *more = values
         more = [plain_value(v) for v in more]
         arrays, tree = jax.tree.flatten(whole)
@@ -75,7 +75,7 @@ def shape_operation(
 
 @dataclasses.dataclass(frozen=True)
 class Joined(Action):
-    """Weights on a chip side by side."""
+    """Several weights of a chip, concatenated."""
 
     def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
         """One record for all."""
@@ -84,7 +84,7 @@ class Joined(Action):
         if any(form != found[0] for form in found):
             remedy = "Program them by one strategy."
             got = "as many parts in one, others in another"
-            checks.fail("strategy", "treat joined weights alike", got, remedy)
+            checks.fail("strategy", "treat joined weights equally", got, remedy)
         return [jax.tree.map(lambda *arrays: bind(eqn, arrays)[0], *filled)]
 
 
@@ -105,7 +105,7 @@ def _zero(v: Any) -> bool:
 def join(
     builder: Builder, eqn: Any, marks: list[Mark]
 ) -> tuple[Action | None, list[Mark]]:
-    """Several weights side by side."""
+    """Several weights, concatenated."""
     if not all(isinstance(mark, Weight) for mark in marks):
         return ordinary(builder, eqn, marks)
     rule = shapes.JOINS[eqn.primitive.name]
@@ -116,7 +116,7 @@ def join(
 
 @dataclasses.dataclass(frozen=True)
 class Alongside(Action):
-    """Operands handed on as they are, weights on a chip among them."""
+    """Operands passed on unchanged, including weights of a chip."""
 
     def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
         """The operands."""
@@ -130,14 +130,14 @@ class Alongside(Action):
 def alongside(
     builder: Builder, eqn: Any, marks: list[Mark]
 ) -> tuple[Action | None, list[Mark]]:
-    """Operands handed on as they are."""
+    """Operands passed on unchanged."""
     action = Alongside() if builder.holds(marks) else None
     return action, [plain(mark) for mark in marks]
 
 
 @dataclasses.dataclass(frozen=True)
 class Added(Action):
-    """A weight (operand `side`) and what is added to it, or subtracted."""
+    """A weight (operand `side`) and what is added to or subtracted from it."""
 
     side: int
 
@@ -154,7 +154,7 @@ class Added(Action):
 def add(
     builder: Builder, eqn: Any, marks: list[Mark]
 ) -> tuple[Action | None, list[Mark]]:
-    """A sum: with a weight and another function of parameters, an adapted weight."""
+    """A sum; of a weight and another function of parameters it is an adapted weight."""
     sides = (0,) if eqn.primitive.name == "sub" else (0, 1)
     alike = len({v.aval.shape for v in eqn.invars}) == 1
     for side in sides if alike else ():
@@ -178,7 +178,7 @@ def add(
 def product(
     builder: Builder, eqn: Any, marks: list[Mark]
 ) -> tuple[Action | None, list[Mark]]:
-    """A product: a site where one operand is a weight."""
+    """A product: a site if one operand is a weight."""
     weights = [isinstance(mark, Weight | Sum) for mark in marks[:2]]
     functions = [isinstance(mark, Folded) for mark in marks[:2]]
     known = [a or b for a, b in zip(weights, functions, strict=True)]
@@ -276,7 +276,7 @@ def _rule(builder: Builder, paths: Sequence[str]) -> Rule:
         if rule is not rules[0]:
             got = f"{paths[0]!r} and {path!r} joined in one product, under two rules"
             remedy = "Cover both by one rule."
-            checks.fail("rules", "treat joined weights alike", got, remedy)
+            checks.fail("rules", "treat joined weights equally", got, remedy)
     assert rules[0] is not None
     return rules[0]
 
@@ -330,7 +330,7 @@ class ShardMap(Action):
 def shard_map(
     builder: Builder, eqn: Any, marks: list[Mark]
 ) -> tuple[Action | None, list[Mark]]:
-    """A call on each part of sharded operands: each holds a part of a weight."""
+    """A call on each part of sharded operands: each part holds a part of a weight."""
     jaxpr, consts = opened(eqn.params["jaxpr"])
     parts = [
         _local(plain(mark), v.aval.shape)
@@ -364,4 +364,4 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("dot_general", "conv_general_dilated"), product),
     "shard_map": shard_map,
 }
-"""What is done with equations that are no control flow; others stay."""
+"""Handlers of other equations; equations without a handler stay unchanged."""

@@ -5,8 +5,8 @@
     y = hardware(params, x, key=key)
 
 `analog` reads the computation of `apply` (its jaxpr), finds each product of a parameter
-with an activation, and does it on tiles; everything else runs as it was. The result is
-a pure function again, for `jit`, `grad`, `vmap`, `scan`, `checkpoint` and `shard_map`.
+with an activation, and evaluates it on tiles; everything else is unchanged. The result
+is a pure function again, for `jit`, `grad`, `vmap`, `scan`, `checkpoint`, `shard_map`.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -51,23 +51,23 @@ HANDLERS = equations.HANDLERS | control.HANDLERS
 def analog(
     apply: Callable[..., Any], rules: Rule | Sequence[Rule] = ()
 ) -> "AnalogFunction":
-    """The function `apply(params, *inputs)` with its weights on tiles, as rules say.
+    """The function `apply(params, *inputs)` with its weights on tiles, following rules.
 
-    Functions with derivatives of their own (`jax.custom_vjp`) keep these, but for ones
-    with a site inside: they have the derivatives of what is computed.
+    Functions with custom derivatives (`jax.custom_vjp`) keep them, except those that
+    contain a site: these are differentiated as computed.
 
     Arrays are traced; other leaves of the arguments (strings, Python numbers, flags)
-    stay what they are.
+    stay unchanged.
 
     Args:
         apply: any function of parameters (a pytree) and inputs.
-        rules: in order; for each parameter the first that covers its path counts, and
-            parameters that none covers stay digital. Without rules all weights are
+        rules: in order; the first that matches the path of a parameter applies, and
+            parameters without a match stay digital. Without rules all weights are
             analog, on ideal hardware.
 
     Raises:
-        ValueError: if `rules` holds something else than rules, or `apply` takes
-            `key` or `ranges` by keyword only.
+        ValueError: if `rules` holds anything but rules, or `apply` has a keyword-only
+            argument `key` or `ranges`.
 
     Example:
         >>> f = anajax.analog(apply, [anajax.Rule(".*", io=periphery.standard())])
@@ -95,24 +95,24 @@ class AnalogFunction:
         ranges: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Any:
-        """What `apply(params, *inputs, **options)` gives on this hardware.
+        """The result of `apply(params, *inputs, **options)` on this hardware.
 
         Args:
             params: parameters, or those of a chip at a time, from `put_on_chip`.
             *inputs: inputs.
-            key: names the noise: of each site by the path of its weight, its number
-                among the uses of this weight, and the step of the loops around it.
-                Needed where the hardware has noise. Every call with one key has the
-                same noise: fold in a step, or a device of a `shard_map` with
-                `check_vma=False`.
+            key: key of the noise. Each site derives its own from the path of its
+                weight, its number among the uses of this weight, and the step of
+                enclosing loops. Required if the hardware has noise. Calls with the same
+                key have the same noise: fold in a step, or a device of a `shard_map`
+                with `check_vma=False`.
             ranges: input and ADC ranges by site, from `calibrate`, or whole `IO`
-                records, in place of those of the rules; differentiable. Where a step
-                of a loop picks the weight, arrays lead by an axis for the steps.
+                records, which replace those of the rules; differentiable. If a step of
+                a loop selects the weight, arrays have a leading axis for the steps.
             **options: keyword arguments of `apply`.
 
         Raises:
-            ValueError: if a rule covers nothing or only weights without a product, if
-                noise has no key, or if ranges belong to no site.
+            ValueError: if a rule matches nothing or only weights without a product,
+                noise has no key, or ranges belong to no site.
         """
         ranges = {} if ranges is None else ranges
         held, digital = {}, {}
@@ -133,10 +133,10 @@ class AnalogFunction:
         return tuple(self._plan(params, inputs, options)[1].sites)
 
     def report(self, params: PyTree, *inputs: Any, **options: Any) -> Report:
-        """What became of every parameter; arguments may be `jax.ShapeDtypeStruct`.
+        """How every parameter is treated; arguments may be `jax.ShapeDtypeStruct`.
 
         Raises:
-            ValueError: if a rule covers nothing or only weights without a product.
+            ValueError: if a rule matches nothing or only weights without a product.
         """
         _, builder, _, _, shapes = self._plan(params, inputs, options)
         return report(shapes, builder)
@@ -151,13 +151,12 @@ class AnalogFunction:
         over: str | tuple[str, ...] = (),
         **options: Any,
     ) -> Ranges:
-        """Input and ADC ranges by site that these inputs call for.
+        """Input and ADC ranges by site, as required by these inputs.
 
         The function runs with exact products. A `LearnedRange` or `ConstantScale` gets
-        a quantile of the inputs that its site meets; an ADC with a bound gets one of
-        the column sums with that range. A layer of a stack has its own; steps of a
-        recurrence share the largest. A pure function, for any transformation; several
-        batches together:
+        a quantile of the inputs of its site; an ADC with a bound gets one of the column
+        sums with that range. Each layer of a stack has its own; steps of a recurrence
+        share the largest. A pure function, for any transformation. For several batches:
 
             seen = functools.reduce(merged, (f.observe(params, x) for x in batches))
             y = f(params, x, ranges=finished(seen))
@@ -167,17 +166,17 @@ class AnalogFunction:
         Args:
             params: parameters.
             *inputs: inputs.
-            within: share of the inputs that must fit, in (0, 1].
-            outputs: share of the column sums that must fit, in (0, 1].
-            mask: true where inputs count, `[items ...]` or `[items steps ...]`, false
-                where they are padded. Its axes are the first of each activation, or
-                the steps of a loop around it.
-            over: axes of a `shard_map` around, over whose devices to take the largest.
+            within: fraction of the inputs that must fit, in (0, 1].
+            outputs: fraction of the column sums that must fit, in (0, 1].
+            mask: true for valid inputs, `[items ...]` or `[items steps ...]`, false for
+                padding. Its axes are the first of each activation, or the steps of an
+                enclosing loop.
+            over: axes of an enclosing `shard_map`; takes the largest over its devices.
             **options: keyword arguments of `apply`.
 
         Raises:
-            ValueError: as the function itself, for a share out of range, or a mask that
-                does not fit an activation.
+            ValueError: as the function itself, and for a fraction out of range, or a
+                mask that does not fit an activation.
         """
         how = {"within": within, "outputs": outputs, "mask": mask, "over": over}
         return calibrate.finished(self.observe(params, *inputs, **how, **options))
@@ -194,12 +193,12 @@ class AnalogFunction:
         by_column: bool | None = None,
         **options: Any,
     ) -> Seen:
-        """What `calibrate` makes ranges of: to be merged with that of other batches.
+        """The input of `calibrate` for one batch, to be merged with other batches.
 
-        Args and errors are those of `calibrate`. Of each product at most `vectors`
-        inputs are looked at, evenly spaced. With `by_column` the sums of each column
-        count in its largest weight; unless it is `None`, those weights come along as
-        `"columns"`.
+        Arguments and errors are those of `calibrate`. At most `vectors` inputs of each
+        product are used, evenly spaced. With `by_column`, the sums of each column are
+        relative to its largest weight; unless it is `None`, these weights are returned
+        as `"columns"`.
         """
         look = calibrate.observer(within, outputs, vectors=vectors, by_column=by_column)
         seen = self.seen_by(look, params, *inputs, mask=mask, **options)
@@ -214,14 +213,14 @@ class AnalogFunction:
         key: PRNGKey | None = None,
         **options: Any,
     ) -> Seen:
-        """What an observer of `transformation.calibrate` sees at each product.
+        """The results of an observer of `transformation.calibrate` for each product.
 
         Args:
             look: from `calibrate.observer`.
             params: parameters.
             *inputs: inputs.
-            mask: as of `calibrate`.
-            key: names the noise, where the observer counts it.
+            mask: as in `calibrate`.
+            key: key of the noise, if the observer includes it.
             **options: keyword arguments of `apply`.
         """
         plan, _, flat, _, _ = self._plan(params, inputs, options)
@@ -238,20 +237,20 @@ class AnalogFunction:
         ranges: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> dict[str, Any]:
-        """What `look` finds at each product on tiles, added up over all of its runs.
+        """The result of `look` for each product on tiles, summed over all of its runs.
 
-        The function runs with exact products. A layer of a stack has a total of its
-        own; those of recurrent steps, turns of loops and parts of a batch are one.
+        The function runs with exact products. Each layer of a stack has its own total;
+        recurrent steps, loop iterations and parts of a batch are summed.
 
         Args:
-            look: for the operands of a product and its periphery, a pytree of arrays.
+            look: gives a pytree of arrays for a product's operands and periphery.
             params: parameters, or those of a chip.
             *inputs: inputs.
-            ranges: from `calibrate`, in place of those of the rules.
+            ranges: from `calibrate`; replace those of the rules.
             **options: keyword arguments of `apply`.
 
         Returns:
-            By site what `look` returned.
+            By site, the sum of the results of `look`.
 
         Raises:
             ValueError: as the function itself.
@@ -271,13 +270,13 @@ class AnalogFunction:
     def folded(
         self, params: PyTree, *inputs: Any, **options: Any
     ) -> tuple[PyTree, Callable[..., Any]]:
-        """Arrays that rules fold as parameters, and `apply` as a function of them.
+        """Folded arrays as parameters, and `apply` as a function of them.
 
             both, plain = analog(apply, Rule("v", fold=True)).folded(params, x)
             report = analog(plain).report(both, x)  # holds "folded/v"
             noisy = anajax.perturb(both, device, strategy, select=report, ...)
 
-        A chip then holds what a mask, weight norm or quantizer makes of weights.
+        A chip then holds the result of a mask, weight norm or quantizer.
 
         Args:
             params: parameters.
@@ -285,11 +284,11 @@ class AnalogFunction:
             **options: keyword arguments of `apply`.
 
         Returns:
-            `{"params": params, "folded": arrays}`, arrays by site, of a stack with an
-            axis in front; and `plain(both, *inputs, **options)`, without hardware.
+            `{"params": params, "folded": arrays}`, with arrays by site (with a leading
+            axis for a stack), and `plain(both, *inputs, **options)`, without hardware.
 
         Raises:
-            ValueError: as the function itself; if no weight is folded, or one inside of
+            ValueError: as the function itself; if no weight is folded, or one is inside
                 a branch or a loop of unknown length.
         """
         plan, builder, flat, _, _ = self._plan(params, inputs, options)
@@ -325,28 +324,28 @@ class AnalogFunction:
             )
             y = hardware(part.at(86400.0), x, key=key)
 
-        Every product then meets raw cells, fresh read noise, and drift compensation
-        that was measured through the converters of its rule.
+        Every product then uses the individual cells with fresh read noise, and drift
+        compensation measured through the converters of its rule.
 
         Args:
             params: trained parameters.
-            *inputs: inputs, or their shapes: they tell which parameters are weights.
+            *inputs: inputs, or their shapes, which tell which parameters are weights.
             device: the device model.
             strategy: how weights become conductances; one for all, or one per path.
             key: one key is one chip.
-            scope: the weights that share one compensation factor: those of a layer, of
-                a column, of a tile, or `"none"` for no compensation.
-            normalize: whose largest |weight| fills the range, see `mapping.normalized`.
+            scope: the weights that share one compensation factor: those of a layer, a
+                column, or a tile; `"none"` for no compensation.
+            normalize: which weights share a full scale, see `mapping.normalized`.
             combine: which devices of a weight share an ADC conversion: `"analog"`
-                (all), `"digital"` (one each), or the group of each device, such as
-                (0, 0, 1, 1) for pairs.
-            ranges: from `calibrate`, for measurements of the drift.
+                (all), `"digital"` (one each), or the group of each device, such as (0,
+                0, 1, 1) for pairs.
+            ranges: from `calibrate`, for drift measurements.
             extrapolate: whether times may lie outside what the device's source covers.
             **options: keyword arguments of `apply`.
 
         Raises:
-            ValueError: if a weight is no parameter (`Rule.fold`), its axes are not
-                known, or an argument is out of range.
+            ValueError: if a weight is not a parameter (`Rule.fold`), its axes are
+                unknown, or an argument is out of range.
         """
         checks.word("scope", scope, Scope)
         _, builder, _, _, shapes = self._plan(params, inputs, options)
@@ -377,7 +376,7 @@ class AnalogFunction:
         """The plan for these arguments, and their arrays."""
         if isinstance(params, OnChip):
             remedy = "Pass `params.params`."
-            checks.fail("params", "be as trained here", "those of a chip", remedy)
+            checks.fail("params", "be trained ones here", "those of a chip", remedy)
         found = flattened(self.apply, params, inputs, options)
         jaxpr, consts, shape, arrays, shapes = found
         builder = Builder(self.rules, HANDLERS, held)

@@ -1,4 +1,4 @@
-"""What the weights of a function meet: second moments of their inputs."""
+"""Second moments of the inputs that the weights of a function multiply."""
 
 import functools
 from collections.abc import Iterable
@@ -19,20 +19,20 @@ from anajax.transformation.sites import Site
 def second_moments(
     function: AnalogFunction, params: PyTree, batches: Iterable[Any]
 ) -> dict[str, Float[JArray, "layers rows rows"]]:
-    """Mean of x x' over the inputs x that each weight meets, exact products before it.
+    """Mean of x x' over the inputs x of each weight, with exact products before it.
 
     Args:
         function: from `anajax.analog`.
-        params: its parameters.
-        batches: of its inputs, all of one shape; each an array, or a tuple of them.
+        params: parameters of the function.
+        batches: inputs of the function, all of one shape; each an array, or a tuple.
 
     Returns:
-        By path, one matrix for each layer of a stack, in the order of the layout. A
-        weight with several products has the sum over them.
+        By path, one matrix per layer of a stack, in the order of the layout; summed
+        over the products of a weight.
 
     Raises:
-        ValueError: if there are no batches, or several weights are one matrix side by
-            side.
+        ValueError: if there are no batches, or several weights are concatenated into
+            one matrix.
     """
     step = jax.jit(functools.partial(function.tally, _square))  # one trace for all
     total: dict[str, Any] = {}

@@ -1,8 +1,8 @@
-"""What a value in a network is, as far as weights are concerned.
+"""Marks: how a value in a network depends on its weights.
 
-Each value of a jaxpr is an activation (`None`: it depends on an input), a `Constant`,
-a `Weight` (parameters seen through shape operations alone), a `Sum` of a weight and
-what other parameters add to it, or `Folded`: another function of parameters.
+Each value of a jaxpr is an activation (`None`: it depends on an input), a `Constant`, a
+`Weight` (parameters after shape operations only), a `Sum` of a weight and what other
+parameters add to it, or `Folded`: another function of parameters.
 """
 
 import dataclasses
@@ -21,12 +21,12 @@ class Atom(NamedTuple):
 
 
 Dim = tuple[Atom, ...]
-"""An axis of a value as its factors, the slowest first."""
+"""An axis of a value as its factors, slowest first."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What one parameter brings to a value, axis by axis."""
+    """The contribution of one parameter to a value, axis by axis."""
 
     path: str
     """Path of the parameter."""
@@ -35,9 +35,9 @@ class Part:
     dims: tuple[Dim, ...]
     """Axes of the value."""
     stack: tuple[int, ...] = ()
-    """Axes of the parameter of which an index picked one entry."""
+    """Axes of the parameter in which an index selects one entry."""
     loops: tuple[int, ...] = ()
-    """Loops whose step picked it, the outermost first."""
+    """Loops whose step selects it, outermost first."""
 
     def layout(
         self,
@@ -45,12 +45,12 @@ class Part:
         order: Sequence[int] = (),
         tile_rows: int | None = None,
     ) -> Layout:
-        """The layout of the parameter, from what a product makes of the value's axes.
+        """The layout of the parameter, from the roles of the value's axes in a product.
 
         Args:
-            roles: of each axis its factors by role ("group", "row", "column") and size.
-            order: axes of the value that are rows, as they follow each other.
-            tile_rows: most rows of a tile: the order of rows counts then.
+            roles: factors of each axis by role ("group", "row", "column") and size.
+            order: axes of the value that are rows, in their order.
+            tile_rows: largest number of rows per tile, if the order of rows matters.
         """
         found: dict[int, set[str]] = {axis: set() for axis in range(len(self.shape))}
         for dim, wanted in zip(self.dims, roles, strict=True):
@@ -86,7 +86,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Weight:
-    """Parameters seen through shape operations: one, or several joined."""
+    """Parameters after shape operations: one, or several joined."""
 
     parts: tuple[Part, ...]
 
@@ -97,7 +97,7 @@ class Weight:
 
     @property
     def loops(self) -> tuple[int, ...]:
-        """Loops whose step picks the weight."""
+        """Loops whose step selects the weight."""
         return self.parts[0].loops
 
 
@@ -116,24 +116,24 @@ class Sum:
 
     @property
     def loops(self) -> tuple[int, ...]:
-        """Loops whose step picks the weight."""
+        """Loops whose step selects the weight."""
         return self.base.loops
 
 
 @dataclasses.dataclass(frozen=True)
 class Folded:
-    """Some other function of parameters and constants."""
+    """Any other function of parameters and constants."""
 
     paths: tuple[str, ...]
     why: str
-    """Why it is no `Weight`."""
+    """Why it is not a `Weight`."""
     loops: tuple[int, ...] = ()
-    """Loops whose step picks its parameters."""
+    """Loops whose step selects its parameters."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Constant:
-    """Known without parameters and inputs."""
+    """A value that depends on neither parameters nor inputs."""
 
 
 _OF_PARAMETERS = (Weight, Sum, Folded)
@@ -147,7 +147,7 @@ def parameter(path: str, shape: Sequence[int]) -> Weight:
 
 
 def paths_of(marks: Sequence[Mark]) -> tuple[str, ...]:
-    """Paths of all parameters among marks, each once."""
+    """Paths of all parameters among marks, without duplicates."""
     found = (p for m in marks if isinstance(m, _OF_PARAMETERS) for p in m.paths)
     return tuple(dict.fromkeys(found))
 
@@ -184,9 +184,9 @@ def resized(dim: Dim, size: int) -> Dim:
 
 
 def factored(dim: Dim, sizes: Sequence[int]) -> list[Dim]:
-    """An axis taken apart into axes of these sizes.
+    """An axis split into axes of these sizes.
 
-    Where its factors do not fit, each new axis is said to run over all of them.
+    If its factors do not fit, each new axis is taken to run over all of them.
     """
     if len(sizes) == 1:
         return [dim]

@@ -38,24 +38,24 @@ from anajax.transformation.rules import Rule
 
 
 class Held(NamedTuple):
-    """At run time: weights that the cells of a chip hold; all arrays of one shape."""
+    """At run time: weights held by the cells of a chip; all arrays of one shape."""
 
     value: JArray
-    """The weights as trained: what is not done on tiles meets these."""
+    """The trained weights, for operations that are not done on tiles."""
     parts: tuple[JArray, ...]
-    """The weights of the chip as parts with an ADC conversion each."""
+    """The weights of the chip as parts, each with its own ADC conversion."""
     variance: tuple[JArray, ...]
-    """Read-noise variance of each part, fresh at each product; or none at all."""
+    """Read-noise variance of each part, drawn for each product; or None."""
     offset: JArray | None
-    """Subtracted digitally."""
+    """Constant subtracted digitally."""
     factor: JArray | None
-    """Digital factor of the drift compensation."""
+    """Digital factor of drift compensation."""
 
 
 def tiles_of(
     rule: "Rule | How", w: JArray | Held, digital: JArray | None = None
 ) -> crossbar.Tiles:
-    """The tiles of one matrix `[in, out]`; of a chip with the factors of its parts."""
+    """The tiles of a matrix `[in, out]`; for a chip, with the factors of its parts."""
     if not isinstance(w, Held):
         return crossbar.from_weights(w, rule.tiles, normalize=rule.normalize)
     return crossbar.from_groups(
@@ -68,7 +68,7 @@ def tiles_of(
 
 
 class How(NamedTuple):
-    """What sites share that do the same product: they share a trace as well."""
+    """What sites with the same product share: they also share a trace."""
 
     form: Dot | Convolution
     rows: int | None
@@ -98,8 +98,8 @@ def multiply(
         io: the periphery.
         x: the activation.
         w: the weight, or the cells that hold it.
-        key: names the noise.
-        digital: factors behind the ADCs of the parts of a weight on a chip.
+        key: key of the noise.
+        digital: factors after the ADCs of the parts of a weight on a chip.
     """
 
     def product(x: JArray, w: Any, part: Any) -> tuple[JArray, None]:
@@ -147,14 +147,14 @@ def _in_groups(
 
 
 def no_periphery(io: IO) -> bool:
-    """Whether a product with it is the digital one, however it is tiled and scaled."""
+    """Whether a product with this periphery equals the digital one, for any tiles."""
     kinds = (NoScaling, Ideal, NoNoise, NoNoise, Ideal, NoIRDrop)
     parts = (io.scaling, io.dac, io.weight_noise, io.noise, io.adc, io.drop)
     return all(map(isinstance, parts, kinds))
 
 
 def inputs_alone(io: IO) -> IO:
-    """The way of the input alone: no noise, no ADC."""
+    """The periphery for the input alone: no noise, no ADC."""
     return IO(scaling=io.scaling, dac=io.dac, slicing=io.slicing)
 
 
@@ -166,8 +166,8 @@ ANYWHERE = (WholeInput, NoNoise, NoBoundManagement, NoIRDrop)
 def fits(form: Convolution, tiles: TileRule, io: IO) -> bool:
     """Whether a convolution gives the column sums of this product.
 
-    So it is where an input is converted alike in all windows (one scale for all) and a
-    kernel takes one row of tiles. Then no number is copied for each window, and far
+    This is so if an input is converted equally in all windows (one scale for all) and a
+    kernel fits into one row of tiles. Then no number is copied for each window, and far
     fewer operations are compiled.
     """
     rows, columns = tiles.parts(*form.sizes[1:])

@@ -1,4 +1,4 @@
-"""A chip's cells in the products of a function, each through its periphery.
+"""Cells of a chip in the products of a function, each with its periphery.
 
 hardware = analog(apply, Rule(".*", io=periphery.standard()))
 part = hardware.put_on_chip(
@@ -32,7 +32,7 @@ from anajax.transformation.sites import Held, Site, as_io
 
 Combine = str | tuple[int, ...]
 Scope = Literal["layer", "column", "tile", "none"]
-"""Over which weights one factor of the drift compensation is shared."""
+"""Which weights share one factor of drift compensation."""
 PER = {"layer": "global", "column": "column", "tile": "tile"}
 
 
@@ -43,17 +43,17 @@ PER = {"layer": "global", "column": "column", "tile": "tile"}
 )
 @dataclasses.dataclass(frozen=True)
 class OnChip:
-    """Parameters as a chip holds them at one time: what an analog function takes.
+    """Parameters held by a chip at one time: the input of an analog function.
 
     A pytree: it may cross `jit`, and hold several times or chips under `vmap`.
     """
 
     params: PyTree
-    """As trained; what is not on tiles is computed with these."""
+    """Trained parameters; used for everything that is not on tiles."""
     held: dict[str, Held]
     """By path, the weights on tiles."""
     digital: dict[str, Float[JArray, "groups"]]
-    """By path, factors behind the ADCs."""
+    """By path, factors after the ADCs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ class AnalogChip:
     """One chip with the weights of a function; made by `put_on_chip`."""
 
     params: PyTree
-    """As trained."""
+    """Trained parameters."""
     device: Device
     """The device model."""
     programmed: chip.Chip
@@ -73,13 +73,13 @@ class AnalogChip:
     combine: Combine
     """Which devices of a weight share an ADC conversion."""
     scope: Scope
-    """Over which weights one compensation factor is shared."""
+    """Which weights share one compensation factor."""
     shifted: bool
-    """Whether the strategy subtracts something digitally."""
+    """Whether the strategy subtracts an offset digitally."""
     extrapolate: bool
     """Whether times may lie outside what the device's source covers."""
     through: chip.Through | None = None
-    """What wires make of the conductances as they are read."""
+    """Effect of wire resistance on the conductances as read."""
 
     def __post_init__(self) -> None:
         checks.word("scope", self.scope, Scope)
@@ -98,16 +98,15 @@ class AnalogChip:
         index: int | JArray = 1,
         held: Recalibrations | None = None,
     ) -> OnChip:
-        """The parameters at time `t`, in place of `params` of the analog function.
+        """The parameters at time `t`, to pass as `params` to the analog function.
 
-        Read noise is not among them: each product draws its own. Drift is compensated
-        by factors that are measured now, through the converters, each weight by
-        itself.
+        They do not include read noise: each product draws its own. Drift compensation
+        factors are measured at `t`, through the converters, separately for each weight.
 
         Args:
             t: seconds since the first read.
-            index: number of this measurement, from 1: names its noise.
-            held: factors from `recalibrate`, in place of those.
+            index: number of this measurement, from 1; selects its noise.
+            held: factors from `recalibrate`, used instead.
 
         Raises:
             ValueError: if `t` is out of range.
@@ -126,7 +125,7 @@ class AnalogChip:
         return OnChip(self.params, found, digital)
 
     def weights(self, part: OnChip) -> dict[str, JArray]:
-        """By path, the weights that a part stands for, without read noise."""
+        """By path, the weights represented by an `OnChip`, without read noise."""
         found = {}
         for path, own in part.held.items():
             digital = part.digital[path]
@@ -136,7 +135,7 @@ class AnalogChip:
         return found
 
     def exact_but(self, part: OnChip, analog: Mapping[str, JArray]) -> OnChip:
-        """The part with exact weights where a boolean by path is false."""
+        """The `OnChip` with exact weights where a boolean by path is false."""
         found = {}
         for path, own in part.held.items():
             first = own.value / part.digital[path][0]
@@ -152,7 +151,7 @@ class AnalogChip:
         return OnChip(part.params, found, part.digital)
 
     def recalibrate(self, times: Float[JArray, "recalibrations"]) -> Recalibrations:
-        """Factors of the drift compensation, measured at these times only.
+        """Drift compensation factors measured at these times only.
 
         Args:
             times: seconds since the first read, increasing.
@@ -288,6 +287,6 @@ def _shares(
 
 
 def shifted(records: Iterable[Any]) -> bool:
-    """Whether strategies or layers subtract something digitally, as far as is known."""
+    """Whether strategies or layers subtract an offset digitally, as far as is known."""
     offsets = [record.offset for record in records]
     return not checks.concrete(offsets) or any(map(np.any, map(np.asarray, offsets)))

@@ -1,7 +1,7 @@
-"""The plan of a function: which of its products are sites, found from its jaxpr alone.
+"""The plan of a function: its products that become sites, found from its jaxpr.
 
-Nothing is computed here. `Builder.walk` marks each value (`marks`), and notes for each
-equation what is to be done instead of it; `run` carries a plan out.
+Nothing is computed here. `Builder.walk` marks each value (`marks`), and notes what
+replaces each equation; `run` executes a plan.
 """
 
 import collections
@@ -22,7 +22,7 @@ from anajax.transformation.sites import Action as Action
 from anajax.transformation.sites import Context, Product, Site, plain_value
 
 Handler = Callable[["Builder", Any, list[Mark]], tuple[Action | None, list[Mark]]]
-"""What an equation is for these operands, and what its outputs are."""
+"""Returns what replaces an equation for these operands, and what its outputs are."""
 
 
 class Traced(NamedTuple):
@@ -33,18 +33,18 @@ class Traced(NamedTuple):
     out: Any
     """Shapes of the output, as a pytree."""
     arrays: list[Any]
-    """Those of the parameters come first."""
+    """All arrays; those of the parameters come first."""
     shapes: dict[str, tuple[int, ...]]
-    """Of the parameters, by path."""
+    """Shapes of the parameters, by path."""
 
 
 def flattened(
     apply: Callable[..., Any], params: PyTree, inputs: tuple, options: dict[str, Any]
 ) -> Traced:
-    """The jaxpr of `apply(params, *inputs, **options)`; other leaves stay as they are.
+    """The jaxpr of `apply(params, *inputs, **options)`; other leaves stay unchanged.
 
     Raises:
-        ValueError: if two parameters have one path.
+        ValueError: if two parameters have the same path.
     """
     named, _ = jax.tree_util.tree_flatten_with_path(params)
     leaves, form = jax.tree.flatten((params, inputs, options))
@@ -75,18 +75,18 @@ def _is_array(leaf: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A jaxpr, what to do instead of some of its equations, what its outputs are."""
+    """A jaxpr, what replaces some of its equations, and what its outputs are."""
 
     jaxpr: Any
     consts: list[Any]
     actions: list[Action | None]
     outs: list[Mark]
     sites: tuple[Site, ...]
-    """Sites within, nested ones included."""
+    """Sites within, including nested ones."""
 
     @property
     def active(self) -> bool:
-        """Whether anything is to be done that the jaxpr alone does not do."""
+        """Whether it differs from the jaxpr alone."""
         return any(action is not None for action in self.actions)
 
 
@@ -114,12 +114,12 @@ def run(plan: Plan, context: Context, values: Sequence[Any]) -> list[Any]:
 
 
 class Builder:
-    """Finds the sites of a function and keeps account of its parameters.
+    """Finds the sites of a function and records what happens to its parameters.
 
     Args:
         rules: which weights become analog.
-        handlers: by primitive, what is done with an equation.
-        held: parameters that come as the cells of a chip.
+        handlers: handlers of equations, by primitive.
+        held: parameters that are held by the cells of a chip.
     """
 
     def __init__(
@@ -158,29 +158,29 @@ class Builder:
         return Plan(jaxpr, consts, actions, outs, tuple(self.sites[before:]))
 
     def holds(self, marks: Sequence[Mark]) -> bool:
-        """Whether a weight among these comes as the cells of a chip."""
+        """Whether a weight among these is held by the cells of a chip."""
         weights = [m for m in marks if isinstance(m, Weight | Sum)]
         return bool(self.held) and any(p in self.held for p in paths_of(weights))
 
     def new_loop(self) -> int:
-        """The number of another loop."""
+        """The number of a new loop."""
         self.loops += 1
         return self.loops
 
     @contextlib.contextmanager
     def repeated(self, loop: int, length: int) -> Iterator[None]:
-        """Sites that are found within are run so often; 0 where shapes do not tell."""
+        """Sets how often the sites found within are run; 0 if shapes do not tell."""
         outside, self.around = self.around, (*self.around, (loop, length))
         yield
         self.around = outside
 
     def explain(self, paths: Sequence[str], why: str) -> None:
-        """Note why these parameters have no site, unless that is known."""
+        """Note why these parameters have no site, unless that is already known."""
         for path in paths:
             self.reasons.setdefault(path, why)
 
     def add(self, base: str, *, source: Any = None, **fields: Any) -> Product:
-        """A new site of the weight named `base`; of a folded one its `source`."""
+        """A new site of the weight named `base`; of a folded weight's `source`."""
         count = self._uses[base]
         self._uses[base] += 1
         name = f"{base}#{count}" if count else base
@@ -198,11 +198,11 @@ OPAQUE = frozenset({
     "custom_lin", "custom_linear_solve", "custom_vmap_call", "pallas_call",
     "ragged_dot", "ragged_dot_general",
 })  # fmt: skip
-"""Primitives with products that stay as they are."""
+"""Primitives whose products stay unchanged."""
 
 
 def ordinary(builder: Builder, eqn: Any, marks: list[Mark]) -> tuple[None, list[Mark]]:
-    """An equation that stays as it is."""
+    """An equation that stays unchanged."""
     name = eqn.primitive.name
     out = None if eqn.effects else folded(marks, f"goes through `{name}` first")
     if out is None and name in OPAQUE:

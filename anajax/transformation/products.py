@@ -1,8 +1,8 @@
 """Products in a canonical form: weights `[groups in out]`, vectors `[groups batch in]`.
 
 `Dot` stands for one `dot_general`, `Convolution` for one `conv_general_dilated`. Each
-says what its weight's axes are (`roles`), and carries out the product by a function
-that multiplies in the canonical form.
+gives the meaning of its weight's axes (`roles`), and evaluates the product with a
+function that multiplies in the canonical form.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ Multiply = Callable[[JArray, Any, Any], Any]
 """`(x [groups batch in], w [groups in out], part) -> (y [groups batch out], more)`; the
 weights may be several arrays (a pytree) of one shape."""
 Roles = list[list[tuple[str, int]]]
-"""For each axis of a weight its factors by role and size."""
+"""Factors of each axis of a weight, by role and size."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Dot:
     w: tuple[int, ...]
     """Shape of the weight."""
     rows: tuple[tuple[int, ...], tuple[int, ...]]
-    """Axes summed over, of the activation and of the weight."""
+    """Contracted axes of the activation and of the weight."""
     batch: tuple[tuple[int, ...], tuple[int, ...]]
-    """Axes that pair up, of the activation and of the weight."""
+    """Batch axes of the activation and of the weight, paired."""
     weight_first: bool
     copies: tuple[int, ...] = ()
     """Which of the batch pairs only repeat one weight."""
@@ -51,7 +51,7 @@ class Dot:
 
     @property
     def sizes(self) -> tuple[int, int, int]:
-        """Groups, rows and columns."""
+        """Numbers of groups, rows and columns."""
         batch = [self.batch[1][i] for i in self.groups]
         groups, rows, columns = (
             math.prod(self.w[i] for i in axes)
@@ -61,11 +61,11 @@ class Dot:
 
     @property
     def row_order(self) -> tuple[int, ...]:
-        """Axes of the weight that are rows, the slowest first."""
+        """Axes of the weight that are rows, slowest first."""
         return self.rows[1]
 
     def roles(self) -> Roles:
-        """What each axis of the weight is."""
+        """The role of each axis of the weight."""
         kinds = dict.fromkeys(self._free(1), "column")
         kinds |= dict.fromkeys(self.rows[1], "row")
         kinds |= dict.fromkeys(self.batch[1], "group")
@@ -74,7 +74,7 @@ class Dot:
     def run(
         self, x: JArray, w: Any, multiply: Multiply, limit: int, over: Over = largest
     ) -> Any:
-        """The product, its axes in the order of `dot_general`; and what comes along."""
+        """The product, with axes in the order of `dot_general`, and further results."""
         del limit, over
         groups, rows, _ = self.sizes
         pairs = [[self.batch[s][i] for i in self.groups] for s in (0, 1)]
@@ -108,7 +108,7 @@ class Dot:
 def dot(eqn: Any, side: int, parts: Sequence[Part]) -> Dot | None:
     """The form of a `dot_general` whose operand `side` is the weight.
 
-    `None` where nothing is summed over.
+    `None` if no axis is contracted.
     """
     contract, batch = eqn.params["dimension_numbers"]
     shapes = [tuple(v.aval.shape) for v in eqn.invars]
@@ -155,17 +155,17 @@ class Convolution:
 
     @property
     def sizes(self) -> tuple[int, int, int]:
-        """Groups, rows and columns."""
+        """Numbers of groups, rows and columns."""
         out, inputs = (self.w[i] for i in self.w_order[:2])
         return self.groups, math.prod(self.kernel) * inputs, out // self.groups
 
     @property
     def row_order(self) -> tuple[int, ...]:
-        """Axes of the kernel that are rows, the slowest first."""
+        """Axes of the kernel that are rows, slowest first."""
         return (*self.w_order[2:], self.w_order[1])
 
     def roles(self) -> Roles:
-        """What each axis of the kernel is."""
+        """The role of each axis of the kernel."""
         out = self.w_order[0]
         columns = [("group", self.groups), ("column", self.w[out] // self.groups)]
         columns = columns if self.groups > 1 else [("column", self.w[out])]
@@ -174,7 +174,7 @@ class Convolution:
     def run(
         self, x: JArray, w: Any, multiply: Multiply, limit: int, over: Over = largest
     ) -> Any:
-        """The product, its axes in the order of the convolution; what comes along."""
+        """The product, with the axes of the convolution, and further results."""
         groups, rows, columns = self.sizes
         w = jax.tree.map(self.matrices, w)
         x = jnp.transpose(x, (self.x_order[0], *self.x_order[2:], self.x_order[1]))
@@ -201,7 +201,7 @@ class Convolution:
         return jnp.transpose(y, (self.y_order[0], *self.y_order[2:], self.y_order[1]))
 
     def ordered(self, y: JArray) -> JArray:
-        """A result `[batch *space channels]` with its axes as the convolution has."""
+        """A result `[batch *space channels]` with the axes of the convolution."""
         back = (self.y_order[0], *self.y_order[2:], self.y_order[1])
         return jnp.transpose(y, [back.index(i) for i in range(y.ndim)])
 

@@ -1,4 +1,4 @@
-"""What became of every parameter of a function, and what its axes are."""
+"""How every parameter of a function is treated, and the meaning of its axes."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from anajax.transformation.sites import Site
 
 
 class ParameterReport(NamedTuple):
-    """What became of one parameter."""
+    """How one parameter is treated."""
 
     path: str
     shape: tuple[int, ...]
@@ -26,13 +26,14 @@ class ParameterReport(NamedTuple):
     rule: str = ""
     """Pattern of the rule that made it analog."""
     groups: int = 0
-    """Separate matrices: layers, experts, groups of channels; 0 if digital."""
+    """Number of separate matrices: layers, experts, groups of channels; 0 if digital.
+    """
     rows: int = 0
-    """Rows of each matrix."""
+    """Number of rows of each matrix."""
     columns: int = 0
-    """Columns of each matrix."""
+    """Number of columns of each matrix."""
     tiles: int = 0
-    """Tiles of all matrices; 0 if digital."""
+    """Number of tiles of all matrices; 0 if digital."""
     layout: Layout = Layout()
     """Which axes number matrices, and which are rows and columns."""
     folded: bool = False
@@ -47,7 +48,7 @@ class ParameterReport(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What became of all parameters, and of products of activations."""
+    """How all parameters and products of activations are treated."""
 
     parameters: tuple[ParameterReport, ...]
     products: tuple[str, ...] = ()
@@ -66,24 +67,24 @@ class Report(NamedTuple):
         return {p.path: p.layout for p in self.analog}
 
     def axes(self) -> dict[str, Layout]:
-        """As `layouts`, for functions of parameters that take the report as `select`.
+        """Like `layouts`, for functions of parameters that take the report as `select`.
 
             report = anajax.analog(apply).report(params, x)
             noisy = anajax.perturb(params, device, strategy, select=report, ...)
 
         Raises:
-            ValueError: if an array on tiles is no parameter but a function of some.
+            ValueError: if an array on tiles is a function of parameters.
         """
         folded = [p.path for p in self.analog if p.folded]
         if folded:
-            remedy = "Take the parameters and the function that `folded` gives."
+            remedy = "Use the parameters and the function from `folded`."
             got = f"arrays on tiles that are functions of {folded}"
             checks.fail("select", "choose parameters", got, remedy)
         return self.layouts
 
     @property
     def tiles(self) -> int:
-        """Tiles of the whole network."""
+        """Number of tiles of the whole network."""
         return sum(p.tiles for p in self.parameters)
 
     def __str__(self) -> str:
@@ -99,11 +100,11 @@ class Report(NamedTuple):
 
 
 def report(shapes: Mapping[str, Sequence[int]], builder: Builder) -> Report:
-    """The report on a function that a builder has walked through.
+    """The report on a function after `builder` has processed it.
 
     Args:
         shapes: all parameters by path.
-        builder: what it found.
+        builder: holds the sites found.
     """
     sites: dict[str, list[Site]] = {path: [] for path in shapes}
     for site in builder.sites:
@@ -161,7 +162,7 @@ def _tiles(rule: Rule, groups: int, rows: int, columns: int) -> int:
 
 
 def check_tiles(found: Report, rules: Sequence[Rule]) -> None:
-    """Refuse weights that take more tiles than their rule allows.
+    """Refuse weights that need more tiles than their rule allows.
 
     Raises:
         ValueError: naming the first such weight.

@@ -1,4 +1,4 @@
-"""Which weights become analog, and how: ordered rules on the paths of parameters."""
+"""Which weights become analog, and how: ordered rules on parameter paths."""
 
 import dataclasses
 import inspect
@@ -13,10 +13,10 @@ from anajax.crossbar.tiling import Scaling, TileRule
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """Which weights become analog, and how; the first rule that matches counts.
+    """Which weights become analog, and how; the first rule that matches applies.
 
     Raises:
-        ValueError: if `path` is no regular expression or a number is out of range.
+        ValueError: if `path` is not a regular expression or a number is out of range.
 
     Example:
         >>> head = anajax.Rule("head/.*", digital=True)
@@ -26,10 +26,10 @@ class Rule:
 
     path: str
     """Regular expression for the whole path of a parameter (`"blocks/0/kernel"`), or of
-    a layer or module that it is part of (`"blocks/0"`)."""
+    an enclosing layer or module (`"blocks/0"`)."""
     _: dataclasses.KW_ONLY
     digital: bool = False
-    """Keep these weights digital; the other fields are not looked at."""
+    """Keep these weights digital; the other fields are then ignored."""
     io: IO = dataclasses.field(default_factory=ideal)
     """The periphery."""
     tiles: TileRule = dataclasses.field(default_factory=TileRule)
@@ -37,20 +37,20 @@ class Rule:
     max_tiles: int | None = None
     """Most tiles that one weight may take; `None`: no limit."""
     normalize: Scaling = "none"
-    """`"none"`, `"tile"` (a scale for each column of each tile; `"column"` is the same)
-    or `"array"` (one for each tile): bring the largest weight to 1, undone behind the
-    ADC. ADC ranges and noise count in units of that weight."""
+    """`"none"`, `"tile"` (one scale per column of each tile; `"column"` is the same) or
+    `"array"` (one per tile): scale the largest weight to 1, undone after the ADC. ADC
+    ranges and noise are in units of that weight."""
     patches: int = 2**24
     """Most numbers of unfolded input that a convolution holds at once; larger batches
-    are worked off in parts."""
+    are processed in parts."""
     fold: bool = False
-    """Take a weight that meets arithmetic before its product (a mask, weight norm, a
-    quantizer) as the array that results; otherwise it stays digital. `folded` of an
-    analog function makes parameters of such arrays, to be programmed."""
+    """If a weight goes through arithmetic before its product (a mask, weight norm, a
+    quantizer), put the result on tiles; otherwise the weight stays digital. `folded` of
+    an analog function turns such arrays into parameters that can be programmed."""
     activations: bool = False
-    """The rule is for products of two activations, which are named
-    `"activations/0"`, `"activations/1"`, ... in the order of the computation. The first
-    operand drives the rows, the second stands in the cells."""
+    """The rule is for products of two activations, which are named `"activations/0"`,
+    `"activations/1"`, ... in the order of the computation. The first operand drives the
+    rows, the second is held by the cells."""
 
     def __post_init__(self) -> None:
         try:
@@ -65,17 +65,17 @@ class Rule:
                 checks.fail(name, "be at least 1", value, "Use the default.")
 
     def covers(self, path: str) -> bool:
-        """Whether the rule names this parameter or a module around it."""
+        """Whether the rule matches this parameter or an enclosing module."""
         parts = path.split("/")
         around = ("/".join(parts[:n]) for n in range(1, len(parts) + 1))
         return any(re.fullmatch(self.path, p) for p in around)
 
 
 def as_rules(rules: Any) -> tuple[Rule, ...]:
-    """The rules as given; without any, all weights are analog on ideal hardware.
+    """The given rules; without any, all weights are analog on ideal hardware.
 
     Raises:
-        ValueError: if something else than rules is given.
+        ValueError: if anything but rules is given.
     """
     several = isinstance(rules, list | tuple)
     rules = tuple(rules) if several else (rules,)
@@ -87,7 +87,7 @@ def as_rules(rules: Any) -> tuple[Rule, ...]:
 
 
 def first(rules: Sequence[Rule], path: str, *, activations: bool) -> Rule | None:
-    """The rule that decides on a path."""
+    """The rule that applies to a path."""
     own = (r for r in rules if r.activations == activations)
     return next((r for r in own if r.covers(path)), None)
 
@@ -99,14 +99,14 @@ def check_used(
     sites: Sequence[str],
     reasons: dict[str, str],
 ) -> None:
-    """Refuse rules that match nothing, or that ask for weights without a product.
+    """Refuse rules that match nothing, or only weights without a product.
 
     Args:
         rules: all rules.
         paths: all parameters.
         products: all products of two activations.
         sites: the parameters that have a site.
-        reasons: why others have none.
+        reasons: why the others have none.
 
     Raises:
         ValueError: naming the first such rule.
@@ -126,12 +126,14 @@ def check_used(
             if EMPTY in why.values():  # a batch of none has no product to cover
                 continue
             got = f"none for {rule.path!r}: {why}"
-            remedy = "Correct the pattern, or drop the rule (`fold=True` takes folded)."
+            remedy = (
+                "Correct the pattern, or drop the rule (`fold=True` accepts folded)."
+            )
             checks.fail("rules", "each cover a weight in a product", got, remedy)
 
 
 def check_held(held: Collection[str], met: list[str]) -> None:
-    """Refuse a chip whose weights are not those of this function with these rules.
+    """Refuse a chip with other weights than this function has under these rules.
 
     Raises:
         ValueError: naming the weights.
@@ -144,7 +146,7 @@ def check_held(held: Collection[str], met: list[str]) -> None:
 
 
 def check_folds(sites: Sequence[Any]) -> None:
-    """Refuse to make parameters of folded arrays that are not there for all runs.
+    """Refuse to make parameters of folded arrays that do not exist in all runs.
 
     Raises:
         ValueError: if there are none, or naming the first such array.
@@ -161,7 +163,7 @@ def check_folds(sites: Sequence[Any]) -> None:
 
 
 def check_signature(apply: Callable[..., Any]) -> None:
-    """Refuse a function that takes what the hardware takes.
+    """Refuse a function whose arguments have the names of the hardware's.
 
     Raises:
         ValueError: naming the argument.

@@ -1,7 +1,7 @@
-"""What shape operations make of the parameters inside a value: one rule per primitive.
+"""The effect of shape operations on parameters inside a value, per primitive.
 
-A rule maps what one parameter brings (`Part`) through an equation, to one part for each
-output, or to `None` where the result is no weight any more.
+A rule maps the contribution of one parameter (`Part`) through an equation, to one part
+per output, or to `None` if the result is not a weight any more.
 """
 
 import dataclasses
@@ -74,7 +74,7 @@ def _reshape(part: Part, eqn: Any) -> Parts:
 
 
 def matched(before: Sequence[int], after: Sequence[int]) -> list[tuple[list, list]]:
-    """Axes that a reshape turns into each other: runs of equal size, without ones."""
+    """Axes that a reshape maps to each other: runs of equal size, without ones."""
     if 0 in before:
         return []
     old, new = ([i for i, n in enumerate(shape) if n > 1] for shape in (before, after))
@@ -169,14 +169,14 @@ RULES: dict[str, Rule] = {
 JOINS: dict[str, Rule] = {"concatenate": _unchanged, "stack": _stack}
 """Shape operations on all of their operands together."""
 ALONGSIDE: frozenset[str] = frozenset({"optimization_barrier", "device_put"})
-"""Operations that hand each operand on as it is."""
+"""Operations that pass on each operand unchanged."""
 
 
 def looked_up(eqn: Any, constant: bool) -> bool:
-    """Whether a gather looks up rows, as an embedding does, for inputs.
+    """Whether a gather looks up rows for inputs, as an embedding does.
 
-    Rows at constant places are a permutation or a part of the weight, and whole
-    matrices (two axes and more) are chosen by an index; neither is a look-up.
+    Rows at constant indices are a permutation or a part of the weight, and whole
+    matrices (two axes or more) are selected by an index; neither is a lookup.
     """
     numbers = eqn.params["dimension_numbers"]
     return not constant and len(numbers.offset_dims) < 2

@@ -1,4 +1,4 @@
-"""A product of a weight and an activation, and how it is done on tiles."""
+"""A product of a weight and an activation, and its evaluation on tiles."""
 
 import abc
 import dataclasses
@@ -35,17 +35,17 @@ class Site:
     """One product of the function that runs on tiles."""
 
     name: str
-    """Path of the weight; further uses of one weight are numbered (`"head#1"`)."""
+    """Path of the weight; repeated uses of a weight are numbered (`"head#1"`)."""
     rule: Rule
-    """How it is done."""
+    """The rule that applies."""
     form: Dot | Convolution
     """The product."""
     side: int
     """Which operand is the weight."""
     loops: tuple[int, ...] = ()
-    """Loops whose step picks the weight: each step has its own ranges."""
+    """Loops whose step selects the weight: each step has its own ranges."""
     layouts: Mapping[str, Layout] = dataclasses.field(default_factory=dict)
-    """By path of each parameter in the weight, what its axes are."""
+    """Meaning of the axes of each parameter in the weight, by path."""
     folded: bool = False
     """Whether the weight is another function of the parameters."""
     array: str = ""
@@ -53,14 +53,14 @@ class Site:
     rows_joined: bool = False
     """Whether several parameters share its columns."""
     vectors: int = 0
-    """Vectors that each of its matrices meets at one run of the equation."""
+    """Vectors that each of its matrices multiplies in one run of the equation."""
     around: tuple[tuple[int, int], ...] = ()
-    """Loops and branches around it, the outermost first: number, and how often each is
-    run (0 where shapes do not tell)."""
+    """Enclosing loops and branches, outermost first: number, and how often each is run
+    (0 if shapes do not tell)."""
 
 
 class Sum(NamedTuple):
-    """At run time: an array, the weight in it, and what is added to that."""
+    """At run time: an array, the weight in it, and what is added to it."""
 
     value: JArray
     base: Any
@@ -68,59 +68,61 @@ class Sum(NamedTuple):
 
 
 def plain_value(value: Any) -> Any:
-    """An array, whether or not it is known as a sum or held by a chip."""
+    """An array, whether plain, a known sum, or held by a chip."""
     return value.value if isinstance(value, Sum | Held) else value
 
 
 def unsummed(value: Any) -> Any:
-    """An array, or weights on a chip: what leaves a function."""
+    """An array, or weights on a chip, at the outputs of a function."""
     return value.value if isinstance(value, Sum) else value
 
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What a run of the function has besides its values."""
+    """State of a run of the function besides its values."""
 
     key: PRNGKey | None
-    """Names the noise."""
+    """Key of the noise."""
     ranges: Mapping[str, "Mapping[str, JArray] | IO"]
-    """Input and ADC ranges by site; or its whole periphery."""
+    """Input and ADC ranges by site, or its whole periphery."""
     observer: Any = None
-    """Looks at the operands of each site instead of multiplying on tiles; or `None`."""
+    """Called with the operands of each site instead of multiplying on tiles; or `None`.
+    """
     steps: tuple[tuple[int, JArray, int], ...] = ()
-    """The loops around: number, step, and length (0 where it is not known)."""
+    """The enclosing loops: number, step, and length (0 if unknown)."""
     mask: JArray | None = None
-    """What counts for the observer: see `masked`."""
+    """Inputs that are valid for the observer: see `masked`."""
     seen: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """What the observer found, by site."""
+    """Results of the observer, by site."""
     digital: Mapping[str, JArray] = dataclasses.field(default_factory=dict)
-    """Factors behind the ADCs of the parts of weights on a chip, by path."""
+    """Factors after the ADCs of the parts of weights on a chip, by path."""
     keys: Mapping[str, rng.FirstRead] = dataclasses.field(default_factory=dict)
-    """Keys of sites that were derived together; the others follow from `key`."""
+    """Keys of sites that were derived together; the others are derived from `key`."""
     folded: Mapping[str, JArray] | None = None
-    """Folded arrays by name in place of those that are computed; products are exact.
-    Those that it does not hold are noted in `seen`."""
+    """Folded arrays by name, used instead of the computed ones; products are then
+    exact. Missing ones are recorded in `seen`."""
     adds: bool = False
-    """Whether what the observer finds adds up over steps; else the largest counts."""
+    """Whether results of the observer are summed over steps; else the largest is kept.
+    """
 
     def over(self, values: JArray) -> JArray:
-        """What was found in all steps together, from that of each (first axis)."""
+        """Results of all steps together, from those of each (first axis)."""
         return jnp.sum(values, axis=0) if self.adds else jnp.max(values, axis=0)
 
     def both(self, left: JArray, right: JArray) -> JArray:
-        """What was found in two steps together."""
+        """Results of two steps together."""
         return left + right if self.adds else jnp.maximum(left, right)
 
     def inside(self, *steps: tuple[int, JArray, int]) -> "Context":
-        """The context of a part that reports what it saw by itself."""
+        """The context of a part that reports its results separately."""
         return dataclasses.replace(self, steps=self.steps + steps, seen={})
 
     def masked(self, site: Site, x: JArray) -> JArray:
-        """The activation of a site, NaN where it does not count.
+        """The activation of a site, NaN where it is masked.
 
-        The axes of the mask are the first of the activation's, as far as they agree;
-        of those left over one that has the length of a loop around is its step. What
-        has no axis counts where anything along it does.
+        The axes of the mask are the first of the activation's, as far as they agree; a
+        remaining axis with the length of an enclosing loop is its step. Values without
+        an axis are valid if anything along it is.
 
         Raises:
             ValueError: if not even the first axis agrees.
@@ -144,10 +146,10 @@ class Context:
         return jnp.where(mask, seen, jnp.nan)
 
     def key_of(self, site: Site, *operands: JArray) -> PRNGKey | rng.FirstRead | None:
-        """The noise key of a site in this step of all loops around it.
+        """The noise key of a site in this step of all enclosing loops.
 
-        Inside a `shard_map` that keeps track of what differs between devices, devices
-        with different operands have different keys.
+        Inside a `shard_map` that tracks what differs between devices, devices with
+        different operands have different keys.
         """
         if self.key is None:
             return None
@@ -162,14 +164,14 @@ class Context:
         return key
 
     def io_of(self, site: Site) -> IO:
-        """The periphery of a site with its ranges put in."""
+        """The periphery of a site with its ranges inserted."""
         given = self.ranges.get(site.name)
         if given is None:
             return site.rule.io
         return as_io(site, self.at_step(site, given))
 
     def at_step(self, site: Site, given: Any) -> Any:
-        """What belongs to a site in this step of the loops that pick its weight."""
+        """What belongs to a site in this step of the loops that select its weight."""
         steps = {loop: step for loop, step, _ in self.steps}
         for loop in site.loops:
             given = jax.tree.map(lambda r, i=steps[loop]: r[i], given)
@@ -177,7 +179,7 @@ class Context:
 
 
 class Action(abc.ABC):
-    """What is done instead of an equation."""
+    """What replaces an equation."""
 
     @abc.abstractmethod
     def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
@@ -185,12 +187,12 @@ class Action(abc.ABC):
 
 
 def as_io(site: Site, given: "Mapping[str, JArray] | IO") -> IO:
-    """The periphery of a site with these ranges, or the one that is given whole."""
+    """The periphery of a site with these ranges, or the given whole periphery."""
     return given if isinstance(given, IO) else with_ranges(site.rule.io, given)
 
 
 def with_ranges(io: IO, ranges: Mapping[str, JArray]) -> IO:
-    """A periphery with its input range and the bound of its ADC set, where it has them.
+    """A periphery with its input range and the bound of its ADC set, if it has them.
 
     Args:
         io: the periphery.
@@ -210,15 +212,15 @@ def with_ranges(io: IO, ranges: Mapping[str, JArray]) -> IO:
 
 @dataclasses.dataclass(frozen=True)
 class Product(Action):
-    """The equation of a site, done on tiles."""
+    """The equation of a site, evaluated on tiles."""
 
     site: Site
 
     def run(self, context: Context, eqn: Any, values: list[Any]) -> list[Any]:
         """The product; terms added to the weight are multiplied digitally.
 
-        What meets neither a periphery nor a chip stays the equation that it was, unless
-        something is to be added up over it.
+        Without a periphery and a chip, the equation stays unchanged, unless an observer
+        adds something up over it.
         """
         if context.folded is not None:
             return self._folded(context.folded, context, eqn, values)

@@ -1,4 +1,4 @@
-"""Real networks and real data that the studies run on: plain Flax, nothing analog."""
+"""Real networks and data for studies: plain Flax, nothing analog."""
 
 from anajax.analysis.metrics import IGNORE as IGNORE
 from anajax.analysis.workload import Workload as Workload

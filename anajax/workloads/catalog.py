@@ -1,4 +1,4 @@
-"""The front door: a workload by name."""
+"""Workloads by name."""
 
 from collections.abc import Callable
 from functools import partial
@@ -45,15 +45,15 @@ def load(
 
     Args:
         name: one of `names()`.
-        data: folder with local data sets, each in a subfolder of its own; by
-            default the environment variable `ANAJAX_DATA`.
-        items: how many test items to take, the first ones of a fixed random order
-            (100 items are the first 100 of 500); all by default.
+        data: folder with local data sets, each in its own subfolder; by default the
+            environment variable `ANAJAX_DATA`.
+        items: number of test items, the first ones of a fixed random order (100 items
+            are the first 100 of 500); all by default.
 
     Raises:
         ValueError: for an unknown name, or more items than there are.
-        FileNotFoundError: for data that is in no place, with the remedy.
-        ModuleNotFoundError: for a package that carries the data and is missing.
+        FileNotFoundError: if data are missing; the message says how to get them.
+        ModuleNotFoundError: if a package with the data is missing.
     """
     if name not in LOADERS:
         known = ", ".join(LOADERS)

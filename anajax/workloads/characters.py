@@ -13,7 +13,7 @@ from anajax.workloads.recurrent import CharacterNet
 
 WARMUP, SCORED = 64, 192
 LEARNED = 80
-"""Characters of a window of the training text."""
+"""Characters per window of the training text."""
 SPLIT = (
     f"last tenth of the text held out; windows of {WARMUP + SCORED} characters from "
     f"the zero state, the last {SCORED} scored"
@@ -32,7 +32,7 @@ def text(data: Path | None) -> tuple[np.ndarray, np.ndarray, str]:
 
     Raises:
         FileNotFoundError: if the text is in no data folder.
-        ValueError: if the text is another one.
+        ValueError: if the text is a different one.
     """
     path = sources.local(data, "tinyshakespeare/input.txt")
     path = path or sources.require(data, "tinyshakespeare/input.txt.gz", remedy=SOURCE)
@@ -58,8 +58,8 @@ def windows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Overlapping windows `x [n time]` and next characters `y [n time]`.
 
-    Each character is scored in at most one window, after at least `warmup` others;
-    the labels of the warm-up are `IGNORE`.
+    Each character is scored in at most one window, after at least `warmup` others; the
+    labels of the warm-up are `IGNORE`.
     """
     time = warmup + scored
     starts = np.arange(0, indices.size - time, scored)[:, None]
@@ -86,7 +86,7 @@ def load_characters(*, data: Path | None, items: int | None) -> Workload:
 
 
 def splits(data: Path | None) -> Splits:
-    """Windows of the held-out text, and short ones, all scored, of the other."""
+    """Windows of the held-out text, and short, fully scored training windows."""
     train, test, place = text(data)
     train_x, train_y = windows(train, warmup=0, scored=LEARNED)
     x, y = windows(test)

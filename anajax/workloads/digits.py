@@ -32,9 +32,9 @@ class DigitsNet(nnx.Module):
 def digits_data() -> Splits:
     """The images, split into training and test.
 
-    The 1,797 images of scikit-learn's `load_digits` (UCI, 43 writers), scaled to
-    0..1 and shaped `[n 8 8 1]`: 1,437 to train on, 360 to test on. The test set is
-    a random fifth of each class; writers are in both parts.
+    The 1,797 images of scikit-learn's `load_digits` (UCI, 43 writers), scaled to 0..1
+    and shaped `[n 8 8 1]`: 1,437 for training, 360 for testing. The test set is a
+    random fifth of each class; writers are in both parts.
 
     Raises:
         ModuleNotFoundError: if scikit-learn is not installed.
@@ -62,7 +62,7 @@ def digits_data() -> Splits:
 
 
 def load_digits_net(*, data: Path | None, items: int | None) -> Workload:
-    """The quickstart workload; `data` is not needed, the images are a package's."""
+    """The quickstart workload; scikit-learn has the images, so `data` is not needed."""
     arrays, notes = weights.read("digits")
     return workload(
         weights.restore(lambda: DigitsNet(rngs=nnx.Rngs(0)), arrays),

@@ -30,10 +30,10 @@ FASHION_REMEDY = (
 
 
 def cifar10(data: Path | None) -> Splits:
-    """CIFAR-10: 50,000 and 10,000 images, uint8 `[n 32 32 3]`, of ten classes.
+    """CIFAR-10: 50,000 and 10,000 images, uint8 `[n 32 32 3]`, ten classes.
 
     Raises:
-        FileNotFoundError: if they are in no data folder and there is no extra.
+        FileNotFoundError: if they are in no data folder and the extra is not installed.
     """
     if sources.local(data, CIFAR) is None:
         return _cifar10_extra()
@@ -82,7 +82,7 @@ def load_cifar10(depth: int, *, data: Path | None, items: int | None) -> Workloa
 
 
 def scaled(splits: Splits, mean: np.ndarray, sd: np.ndarray) -> Splits:
-    """Pixels from 0..255 to float32 in 0..1, less `mean`, divided by `sd`."""
+    """Pixels from 0..255 to float32 in 0..1, minus `mean`, divided by `sd`."""
 
     def scale(x: np.ndarray) -> np.ndarray:
         return (x.astype(np.float32) / np.float32(255) - mean) / sd
@@ -91,7 +91,7 @@ def scaled(splits: Splits, mean: np.ndarray, sd: np.ndarray) -> Splits:
 
 
 def fashion_mnist(data: Path | None) -> Splits:
-    """Fashion-MNIST: 60,000 and 10,000 images, uint8 `[n 28 28 1]`, of ten classes.
+    """Fashion-MNIST: 60,000 and 10,000 images, uint8 `[n 28 28 1]`, ten classes.
 
     Raises:
         FileNotFoundError: if they are neither in a data folder nor in the package.
@@ -115,7 +115,7 @@ def _idx(path: Path, header: int) -> np.ndarray:
 
 
 def load_fashion(depth: int, *, data: Path | None, items: int | None) -> Workload:
-    """The Fashion-MNIST test set with the ResNet of `depth` that was trained here."""
+    """The Fashion-MNIST test set with a ResNet of `depth` trained for anajax."""
     arrays, notes = weights.read(f"fashion_resnet{depth}")
     return workload(
         weights.restore(lambda: fashion_net(depth), arrays),

@@ -1,4 +1,4 @@
-"""Banking intents (BANKING77) with MiniLM-L6 and a linear layer trained here."""
+"""Banking intents (BANKING77) with MiniLM-L6 and a trained linear layer."""
 
 import csv
 import dataclasses
@@ -16,11 +16,11 @@ REMEDY = "It holds train.csv and test.csv (text,category) of PolyAI's BANKING77.
 SPLIT = "official: 10,003 sentences to train on, 3,080 to test on"
 CLASSES = 77
 LONGEST = 128
-"""Tokens at most; no sentence of BANKING77 is longer."""
+"""Most tokens; no sentence of BANKING77 is longer."""
 
 
 def tokenize(sentences: list[str], tokenizer: Path) -> np.ndarray:
-    """Tokens `[n time]`, 0 behind the end, `time` that of the longest sentence.
+    """Tokens `[n time]`, padded with 0 to the length `time` of the longest sentence.
 
     Raises:
         ModuleNotFoundError: if the tokenizers package is not installed.
@@ -77,8 +77,8 @@ def splits(data: Path | None, tokenizer: Path) -> Splits:
 def load_intents(*, data: Path | None, items: int | None) -> Workload:
     """BANKING77 with a frozen MiniLM-L6 and a linear layer on its embeddings.
 
-    Tokens are padded to the longest of the test items that are taken, so few items
-    may also be shorter ones.
+    Tokens are padded to the longest of the selected test items, so fewer items may also
+    be shorter.
     """
     folder, place = minilm.files(data)
     head, notes = weights.read("banking77_head")

@@ -19,14 +19,14 @@ REMEDY = (
 )
 COEFFICIENTS = 10
 STRIDES = {"lstm_s": 2, "lstm_l": 1}
-"""Every how many frames of 20 ms a network looks."""
+"""Stride of each network in frames of 20 ms."""
 SILENCE = 0
-"""Class reported apart: 39 to 55 % right, and why is not known (the test clips may
-hold louder noise than the training mixed in)."""
+"""Class that is reported separately: 39 to 55 % correct, for unknown reasons (the test
+clips may have louder noise than the training mixed in)."""
 
 
 def port(given: dict[str, np.ndarray]) -> KeywordNet:
-    """The network of TensorFlow's arrays: `kernel [in+rec 4H]`, `W_o [rec classes]`.
+    """The network from TensorFlow's arrays: `kernel [in+rec 4H]`, `W_o [rec classes]`.
 
     TensorFlow adds 1 to the forget gate (third of four) at run time; here it is part
     of the bias.
@@ -59,8 +59,8 @@ def cepstra(log_mel: np.ndarray) -> np.ndarray:
 def clips(data: Path | None, *, stride: int, by_speaker: bool) -> Splits:
     """Features `[n time 10]` and classes of the official test set.
 
-    The training part is the clips of half the speakers (by a hash of the speaker);
-    the test part is the other half's, or all 4,890 where not `by_speaker`.
+    The training part is the clips of half the speakers (by a hash of the speaker); the
+    test part is those of the other half, or all 4,890 if not `by_speaker`.
 
     Raises:
         FileNotFoundError: if the features are in no data folder.
@@ -90,9 +90,9 @@ def load_keywords(
     Args:
         network: `"lstm_s"` (79 k parameters) or `"lstm_l"` (496 k).
         by_speaker: test on half the speakers, train and calibrate on the others;
-            else test on all 4,890 clips, with calibration inputs from among them.
+            otherwise test on all 4,890 clips, with calibration inputs from among them.
         data: folder with the local data sets.
-        items: how many test items to take.
+        items: number of test items.
     """
     given = f"{FOLDER}/{network}.npz"
     with np.load(sources.require(data, given, remedy=REMEDY)) as file:

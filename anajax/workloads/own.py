@@ -1,4 +1,4 @@
-"""A network of your own with your data: any function of weights and inputs."""
+"""Your own network and data: any function of weights and inputs."""
 
 import contextlib
 import dataclasses
@@ -27,7 +27,7 @@ from anajax.chip import path_name
 from anajax.programming.end_to_end.targets import distillation
 
 CALIBRATION = 256
-"""Calibration inputs, where none are given."""
+"""Number of calibration inputs, if none are given."""
 Pair = tuple[Any, Any]
 _TWO = 2
 """Items that a network is tried on."""
@@ -51,35 +51,38 @@ def workload(
 ) -> Workload:
     """A trained network with test data and a metric, for studies of every kind.
 
-    Outputs are taken for logits of classes if `y` are labels, else for values: how far
-    a chip is from the digital network is a divergence or a mean squared difference.
+    If `y` are labels, outputs are taken as logits of classes, otherwise as values: the
+    distance of a chip from the digital network is then a divergence or a mean squared
+    difference.
 
     Args:
-        apply: pure JAX function `apply(params, x) -> outputs [n ...]`, of any framework
-            or of `interop.onnx`, in evaluation mode.
+        apply: pure JAX function `apply(params, x) -> outputs [n ...]`, from any
+            framework or `interop.onnx`, in evaluation mode.
         params: its trained parameters, a pytree of arrays.
         x: test inputs `[n ...]`.
         y: test labels `[n]` or `[n time]` (-1: not scored), or values `[n ...]`.
         metric: "accuracy", "bits_per_character", "log_perplexity",
             "mean_squared_error", "mean_absolute_error", or a function
-            `metric(outputs, y)`, whose name results carry. A JAX function that gives
-            `[n]`, one number per item, counts by its mean. One number for all items (an
-            F1 score, an area under a curve) has its error from leaving items out; it
-            and functions of NumPy arrays are called on the host.
-        better: "higher" (the default) or "lower" values of a metric that is a function.
-        unit: of a metric that is a function; "1" by default. A share in percent has the
-            unit "%".
-        train: inputs and labels to learn from, for strategies that do.
-        calibration: inputs without labels that ranges of converters are set with; by
-            default some of `train`, or else of `x`.
-        loss: JAX function `loss(outputs, y) -> [n]` to learn labels by; by default the
-            cross-entropy for labels, the squared error for values.
-        name: in results; letters, digits and `._+-`.
-        source: where it is from, by "data", "split" and "weights".
-        batch: items at once.
+            `metric(outputs, y)`; results carry its name. A JAX function that returns
+            `[n]`, one number per item, is reported by its mean. One number for all
+            items (an F1 score, an area under a curve) gets its standard error from
+            leaving items out; such metrics, and functions of NumPy arrays, run on the
+            host.
+        better: "higher" (the default) or "lower" values, for a metric given as a
+            function.
+        unit: unit of a metric given as a function; "1" by default. For percent of a
+            fraction, pass "%".
+        train: inputs and labels for training and for learning targets.
+        calibration: unlabeled inputs for setting the ranges of converters; by default a
+            part of `train`, or of `x` if there is none.
+        loss: JAX function `loss(outputs, y) -> [n]` for training on labels; by default
+            the cross-entropy for labels, the squared error for values.
+        name: name in results; letters, digits and `._+-`.
+        source: origin of the network and the data, by "data", "split" and "weights".
+        batch: number of items per batch.
 
     Raises:
-        ValueError: if arrays, outputs and metric do not fit each other.
+        ValueError: if arrays, outputs and metric do not match.
 
     Example:
         >>> labels = jnp.argmax(apply(params, x), -1)
@@ -130,7 +133,7 @@ def first_items(work: Workload, items: int | None) -> Workload:
 
     Args:
         work: the workload.
-        items: how many; all, in the order they were given, by default.
+        items: number of items; all, in their original order, by default.
     """
     if items is None:
         return work

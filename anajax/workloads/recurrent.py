@@ -1,4 +1,4 @@
-"""Recurrent networks in plain Flax: cells, a scan over time, and who reads it."""
+"""Recurrent networks in plain Flax: cells, a scan over time, and output layers."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ class PeepholeCell(nnx.Module):
     """LSTM cell with peepholes and a projection (Sak et al., 2014).
 
     One product with `[x, h]` gives the four gates in the order input, candidate,
-    forget, output; the forget gate's constant offset is part of the bias. The cell's
-    state reaches the gates through three vectors (peepholes), elementwise.
+    forget, output; the constant offset of the forget gate is part of the bias. The cell
+    state enters the gates through three vectors (peepholes), elementwise.
 
         i = s(z_i + w_i c)   f = s(z_f + w_f c)   c' = f c + i tanh(z_j)
         o = s(z_o + w_o c')  h' = (o tanh(c')) P
@@ -67,7 +67,7 @@ def run_lstm(
 
 
 class KeywordNet(nnx.Module):
-    """A peephole LSTM over frames; the last output decides (Zhang et al., 2017)."""
+    """A peephole LSTM over frames, read at its last output (Zhang et al., 2017)."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class KeywordNet(nnx.Module):
 
 
 class DigitNet(nnx.Module):
-    """One LSTM layer over frames; a linear layer reads its last output."""
+    """One LSTM layer over frames, with a linear layer on its last output."""
 
     def __init__(self, inputs: int, hidden: int, classes: int, *, rngs: nnx.Rngs):
         self.lstm = nnx.OptimizedLSTMCell(inputs, hidden, rngs=rngs)

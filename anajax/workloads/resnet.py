@@ -28,15 +28,15 @@ def conv3(inputs: int, outputs: int, stride: int, rngs: nnx.Rngs) -> nnx.Conv:
 
 
 def norm(width: int, rngs: nnx.Rngs) -> nnx.BatchNorm:
-    """Batch norm that reads its running statistics."""
+    """Batch norm with its running statistics."""
     return nnx.BatchNorm(width, use_running_average=True, momentum=0.9, rngs=rngs)
 
 
 class Block(nnx.Module):
     """Two convolutions with batch norm and a shortcut without parameters.
 
-    Where the width changes, the shortcut takes every second pixel and pads channels
-    with zeros, as many before as behind (option A).
+    If the width changes, the shortcut takes every second pixel and pads channels with
+    zeros, equally on both sides (option A).
     """
 
     def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
@@ -88,7 +88,7 @@ class ResNet(nnx.Module):
 
 
 def port(given: dict[str, np.ndarray]) -> ResNet:
-    """The network of a PyTorch state dict (names `layer2.0.conv1.weight`, OIHW)."""
+    """The network from a PyTorch state dict (names `layer2.0.conv1.weight`, OIHW)."""
     arrays = {_path(name, given): _transposed(given[name]) for name in given}
     depth = 2 * sum(name.endswith("conv1.weight") for name in given)
     return weights.restore(lambda: ResNet(depth, rngs=nnx.Rngs(0)), arrays)

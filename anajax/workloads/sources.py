@@ -1,4 +1,4 @@
-"""Where data comes from: a local folder first, then a package, then an extra."""
+"""Where data come from: first a local folder, then a package, then an extra."""
 
 import os
 from pathlib import Path
@@ -8,14 +8,14 @@ VARIABLE = "ANAJAX_DATA"
 
 
 def local(data: Path | None, name: str) -> Path | None:
-    """`name` in the user's data folder, or `None` where it is not.
+    """`name` in the user's data folder, or `None` if it is not there.
 
     Args:
         data: the folder; by default the environment variable `ANAJAX_DATA`.
         name: a file or subfolder in it, such as `"fsdd/fsdd_8k.npz"`.
 
     Raises:
-        FileNotFoundError: if a folder is named that does not exist.
+        FileNotFoundError: if the given folder does not exist.
     """
     folder = data or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
     if folder is None:
@@ -30,7 +30,7 @@ def local(data: Path | None, name: str) -> Path | None:
 
 
 def require(data: Path | None, name: str, *, remedy: str) -> Path:
-    """`name` in the user's data folder; an error that says how to get it elsewhere.
+    """`name` in the user's data folder; otherwise an error that says how to get it.
 
     Raises:
         FileNotFoundError: if it is not there.
@@ -42,7 +42,7 @@ def require(data: Path | None, name: str, *, remedy: str) -> Path:
 
 
 def missing(name: str, remedy: str) -> NoReturn:
-    """Raise that `name` is in none of the places."""
+    """Raise an error that `name` is in none of the places."""
     raise FileNotFoundError(
         f"The data {name} was not found. Put it in a folder and name that folder with "
         f"--data DIR or {VARIABLE}=DIR. {remedy}"
@@ -50,6 +50,6 @@ def missing(name: str, remedy: str) -> NoReturn:
 
 
 def place(name: str, data: Path | None) -> str:
-    """The `source` entry of a local file: its name, and which setting led to it."""
+    """The `source` entry of a local file: its name, and the setting that led to it."""
     setting = "--data" if data is not None else VARIABLE
     return f"local folder ({setting}): {name}"

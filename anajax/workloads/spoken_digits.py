@@ -30,10 +30,10 @@ def build(seed: int = 0) -> DigitNet:
 def log_mel(audio: np.ndarray) -> np.ndarray:
     """Log-mel features `[64 40]` of a clip `audio [samples]` (int16, 8 kHz).
 
-    Frames of 32 ms, 16 ms apart, periodic Hann window; 40 triangles equally wide in
-    mel from 20 Hz to 4 kHz over the magnitudes; natural log above a floor of 1e-2,
-    shifted and scaled to order one. Clips end in the last frame: shorter ones have
-    silence before them, longer ones lose their beginning.
+    Frames of 32 ms, 16 ms apart, periodic Hann window; 40 triangles equally wide in mel
+    from 20 Hz to 4 kHz over the magnitudes; natural log above a floor of 1e-2, shifted
+    and scaled to order one. Clips are aligned to the last frame: shorter ones start
+    with silence, longer ones lose their beginning.
     """
     samples = HOP * (FRAMES - 1) + FRAME
     signal = np.zeros(samples, np.float32)
@@ -79,7 +79,7 @@ def clips(data: Path | None) -> Splits:
 
 
 def load_spoken_digits(*, data: Path | None, items: int | None) -> Workload:
-    """The official test set of 300 clips (six speakers, who are in training too)."""
+    """The official test set of 300 clips (six speakers, who are also in training)."""
     arrays, notes = weights.read("fsdd_lstm")
     return workload(
         weights.restore(build, arrays),

@@ -1,4 +1,4 @@
-"""Weights of plain Flax networks in and out of safetensors files."""
+"""Weights of plain Flax networks as safetensors files."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,18 +17,18 @@ from anajax.chip import path_name
 M = TypeVar("M", bound=nnx.Module)
 
 FOLDER = Path(__file__).parent / "weights"
-"""Weights that this project's own scripts trained."""
+"""Folder of weights trained by this project's scripts."""
 
 
 def restore(build: Callable[[], M], weights: Mapping[str, np.ndarray]) -> M:
-    """The module that `build` describes, carrying `weights`.
+    """The module described by `build`, with `weights`.
 
     Args:
         build: makes the module; traced abstractly, so nothing is initialized.
         weights: arrays by path, such as `"blocks/0/conv1/kernel"`.
 
     Raises:
-        ValueError: if names or shapes are not those of the module.
+        ValueError: if names or shapes do not match the module.
     """
     graphdef, state = nnx.split(nnx.eval_shape(build))
     flat: dict[tuple, Any] = flatten_dict(nnx.to_pure_dict(state))  # pyright: ignore
@@ -51,7 +51,7 @@ def flat_weights(model: nnx.Module) -> dict[str, np.ndarray]:
 
 
 def read(name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Arrays and notes (script, seed, digital metric) of committed weights `name`."""
+    """Read arrays and notes (script, seed, digital metric) of stored weights `name`."""
     path = FOLDER / f"{name}.safetensors"
     with safe_open(path, framework="numpy") as file:
         arrays = {key: file.get_tensor(key) for key in file.keys()}
@@ -59,14 +59,14 @@ def read(name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def write(name: str, model: nnx.Module, notes: Mapping[str, object]) -> Path:
-    """Write the weights of `model` as committed weights `name`, atomically."""
+    """Write the weights of `model` as the stored weights `name`, atomically."""
     return write_arrays(name, flat_weights(model), notes)
 
 
 def write_arrays(
     name: str, arrays: Mapping[str, np.ndarray], notes: Mapping[str, object]
 ) -> Path:
-    """Write arrays by path as committed weights `name`, atomically."""
+    """Write arrays by path as the stored weights `name`, atomically."""
     FOLDER.mkdir(exist_ok=True)
     arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
     path = FOLDER / f"{name}.safetensors"
@@ -75,5 +75,5 @@ def write_arrays(
 
 
 def origin(notes: Mapping[str, str]) -> str:
-    """One line on how committed weights were made."""
+    """One line on how stored weights were made."""
     return f"trained by {notes['script']}, seed {notes['seed']}"

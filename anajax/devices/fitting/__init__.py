@@ -1,1 +1,1 @@
-"""Devices from measurements."""
+"""Fits of devices to measurements."""

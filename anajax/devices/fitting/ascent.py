@@ -1,9 +1,9 @@
-"""The highest of several searches, and whether it is the maximum.
+"""The best of several searches, and whether it is the maximum.
 
-A likelihood of many numbers has local maxima: a deviation near zero is a logarithm far
-down, on which nothing depends any more, whether or not a larger one would be better.
-So there are several starts, each search goes to its end, and numbers that ended near
-a bound are tried away from it.
+A likelihood of many parameters has local maxima: a standard deviation near zero is a
+logarithm far down, on which nothing depends any more, whether or not a larger value
+would be better. So there are several starting points, each search runs to its end, and
+parameters that ended near a bound are restarted away from it.
 """
 
 from collections.abc import Iterator
@@ -22,23 +22,23 @@ from anajax.devices.fitting.search import TOLERANCE, Found, look, search
 from anajax.devices.fitting.uncertainty import FLAT
 
 HEATS = 15
-"""Steps that the search goes from every start, before any goes further."""
+"""Steps from every starting point before any search continues."""
 ROUNDS = 3
-"""How often numbers near a bound are tried away from it."""
+"""Number of times that parameters near a bound are restarted away from it."""
 FURTHEST = 12
-"""Steps of a logarithm or logit that they go."""
+"""Distance from the bound at such a restart, in a logarithm or logit."""
 FELT = 1.0
-"""Loss of log likelihood at which a number is off its bound again."""
+"""Loss of log likelihood at which a parameter counts as off its bound again."""
 
 
 def highest(
     likelihood: AbstractLikelihood, places: Layout, data: Measured, steps: int
 ) -> Found:
-    """The best end of the searches from the form and from moments of the data.
+    """The best result of searches from the form and from moments of the data.
 
-    A maximum counts only if no other search is above it or still climbs up to it.
-    Where a form has clips, it is the form's own end if the data do not tell it from
-    the best.
+    A maximum is accepted only if no other search ends above it or still climbs toward
+    it. If a form has clips, the result of its own starting point is used if the data
+    cannot tell it from the best.
     """
     starts = [places.coordinates()]
     if steps and likelihood == ContinuousLikelihood():
@@ -49,7 +49,7 @@ def highest(
         ends = [_finished(likelihood, places, data, end, steps) for end in ends]
     best = max(ends, key=lambda end: end.point.value)
     if not np.isfinite(best.point.value):
-        remedy = "Start elsewhere, or give it errors where the data have them."
+        remedy = "Start from other values, or give it errors where the data have them."
         checks.fail("form", "give the data a likelihood", best.point.value, remedy)
     same = clips.same(places) if steps else TOLERANCE
     if ends[0].point.value > best.point.value - same:
@@ -83,7 +83,9 @@ def _doubted(best: Found, ends: list[Found]) -> Found:
         high = end.point.value > best.point.value - TOLERANCE
         if best.converged and high and not end.converged:
             return replace(
-                best, converged=False, reason=f"another start is as high: {end.reason}"
+                best,
+                converged=False,
+                reason=f"another start is equally good: {end.reason}",
             )
     return best
 

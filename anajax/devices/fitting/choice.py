@@ -1,8 +1,8 @@
-"""Which form the data choose: all that can be fitted, by an information criterion.
+"""The form that describes the data best, chosen by an information criterion.
 
-The criterion is Schwarz's, -2 ln L + p ln n of p parameters and n cells: minus twice
-the logarithm of the probability of the data under a form, in the limit of many cells.
-Source: Schwarz, Ann. Statist. 6, 461 (1978). Forms that have no likelihood for the data
+The criterion is Schwarz's (BIC), -2 ln L + p ln n for p parameters and n cells: for
+many cells, minus twice the logarithm of the probability of the data under a form.
+Source: Schwarz, Ann. Statist. 6, 461 (1978). Forms without a likelihood for the data
 are listed with the reason.
 """
 
@@ -22,25 +22,25 @@ from anajax.devices.records import presets
 
 TABLES = "tables"
 CLOSE = 2.0
-"""Difference of the criterion that does not tell two forms apart."""
+"""Difference of the criterion below which two forms are not told apart."""
 FEW = 2
-"""Targets that a memory of few levels has."""
+"""Most targets of a memory with few levels."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One form, as far as it can be fitted."""
+    """One form, and its fit if there is one."""
 
     form: str
     cells: int
-    """That were measured."""
+    """Number of measured cells."""
     found: FitResult | None = None
     reason: str = ""
-    """Why there is no fit, in words."""
+    """Why there is no fit."""
 
     @property
     def criterion(self) -> float:
-        """Schwarz's; less is better, infinite without a fit."""
+        """Schwarz's criterion; lower is better, infinite without a fit."""
         if self.found is None:
             return math.inf
         size = len(self.found.parameters) * math.log(self.cells)
@@ -48,7 +48,7 @@ class Trial:
 
     @property
     def rank(self) -> tuple[bool, bool, float]:
-        """Order of preference: maxima first, forms that are not rejected, the fit."""
+        """Order of preference: converged, not rejected, then the criterion."""
         if self.found is None:
             return True, True, math.inf
         return not self.found.converged, self.found.form_rejected, self.criterion
@@ -61,13 +61,14 @@ def compare(
     *,
     notify: Callable[[str, int], None] = lambda form, number: None,
 ) -> list[Trial]:
-    """Trials of all forms, the best first.
+    """Trials of all forms, best first.
 
     Args:
         forms: their names.
         fit: the fit of a form by its name.
         data: the measurements.
-        notify: told of each form that is begun, and its number from 0 on.
+        notify: called with the name of each form as its fit begins, and its number from
+            0.
 
     Raises:
         ValueError: if no form can be fitted.
@@ -83,12 +84,12 @@ def compare(
     if trials[0].found is None:
         said = "; ".join(f"{t.form}: {t.reason}" for t in trials)
         remedy = "Measure more cells, or name a form: --form."
-        checks.fail("measurements", "suit a form", said, remedy)
+        checks.fail("measurements", "fit a form", said, remedy)
     return trials
 
 
 def candidates(data: Measured) -> list[str]:
-    """Forms that may suit: tables, and one preset of each kind with parameters."""
+    """Forms that may suit: tables, and one preset of each kind that has parameters."""
     few = np.unique(np.asarray(data.target)).size <= FEW
     kinds = {}
     for name, make in presets().items():
@@ -102,24 +103,24 @@ def candidates(data: Measured) -> list[str]:
 
 
 def verdict(trials: Sequence[Trial]) -> str:
-    """What the criterion says of the best and the next form."""
+    """What the criterion says about the best form and the next."""
     best = trials[0]
     rest = [t for t in trials[1:] if t.found is not None]
     if not rest:
-        return f"{best.form} is the one form that can be fitted."
+        return f"{best.form} is the only form that can be fitted."
     second = min(rest, key=lambda t: t.criterion)
     lead = second.criterion - best.criterion
     if abs(lead) < CLOSE:
         return (
-            f"The data do not tell {best.form} from {second.form}: their criteria are "
-            f"{abs(lead):.1f} apart."
+            f"The data do not distinguish {best.form} from {second.form}: their "
+            f"criteria are {abs(lead):.1f} apart."
         )
     if lead < 0:
         return (
-            f"The data choose {best.form}: {second.form} has the better criterion, by "
+            f"{best.form} is chosen: {second.form} has the better criterion, by "
             f"{-lead:.1f}, but is rejected by the tests or is not at a maximum."
         )
-    return f"The data choose {best.form}, before {second.form} by {lead:.1f}."
+    return f"The data favor {best.form} over {second.form} by {lead:.1f}."
 
 
 def _short(error: ValueError) -> str:
@@ -129,7 +130,7 @@ def _short(error: ValueError) -> str:
 
 
 def widened(form: Device, data: Measured) -> Device:
-    """The form with curves up to the highest target, where that is beyond them."""
+    """The form with curves extended to the highest target, if that is beyond them."""
     high = float(np.max(np.asarray(data.target)))
     slots = {name: getattr(form, name) for name in ("programming", "drift", "read")}
     short = {n: s for n, s in slots.items() if getattr(s, "g_max", high) < high}

@@ -1,8 +1,8 @@
-"""Removes the clips of curves that the measurements do not support.
+"""Removes clipping bounds of curves that the measurements do not support.
 
-The likelihood has a kink where a clip starts to touch cells. An estimate just inside
-the data rests on a few of them, so its curvature overstates what they tell. A clip
-therefore stays only if the data are explained worse without it.
+The likelihood has a kink where a clip starts to affect cells. An estimate just inside
+the data rests on few of them, so its curvature overstates the information in the data.
+A clip therefore stays only if the data are explained worse without it.
 """
 
 from operator import attrgetter
@@ -16,15 +16,15 @@ from anajax.devices.fitting.parameters import Layout, Vector
 from anajax.devices.fitting.search import TOLERANCE
 
 SIDES = {"low": -1.0, "high": 1.0, "cap": 1.0}
-"""Names of clips, and the side to which their curve goes on without them."""
+"""Names of clips, and the side on which their curve continues without them."""
 LIKELIHOOD_RATIO = 3.841459
 """95 % quantile of chi-squared with one degree of freedom."""
 FAR = 6.0
-"""Standard errors from the edge beyond which a clip needs no test."""
+"""Distance from the edge, in standard errors, beyond which a clip needs no test."""
 
 
 def same(places: Layout) -> float:
-    """Log likelihoods that close do not tell two branches of a form apart."""
+    """Difference of log likelihood below which two branches of a form are the same."""
     clips = any(name.rsplit(".", 1)[-1] in SIDES for name in places.names)
     return LIKELIHOOD_RATIO / 2 if clips else TOLERANCE
 
@@ -32,9 +32,9 @@ def same(places: Layout) -> float:
 def unsupported_clips(
     places: Layout, vector: Vector, se: np.ndarray, data: Measured
 ) -> list[tuple[int, float]]:
-    """Clips near the edge of the data: number, and a value that no cell reaches.
+    """Clips near the edge of the data: number, and a value that affects no cell.
 
-    A curve that would fall to zero or below without its clip keeps it.
+    A clip stays if its curve would otherwise fall to zero or below.
     """
     found = []
     for i, name in enumerate(places.names):
@@ -51,7 +51,7 @@ def unsupported_clips(
 def out_of_reach(
     places: Layout, vector: Vector, i: int, side: float, data: Measured
 ) -> float | None:
-    """A value of clip `i` beyond its curve at all cells; None if it touches no cell."""
+    """A value of clip `i` beyond its curve at all cells; None if it affects no cell."""
     slot, curve = places.names[i].split(".")[:2]
 
     def at(clip: float) -> np.ndarray:
@@ -69,5 +69,5 @@ def out_of_reach(
 
 
 def with_clip(places: Layout, vector: Vector, i: int, value: float) -> Layout:
-    """The layout whose form has these values, and clip `i` at `value`."""
+    """The layout of the form with these values, and clip `i` at `value`."""
     return replace(places, form=places.device(vector.at[i].set(value)))

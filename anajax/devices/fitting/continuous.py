@@ -1,9 +1,9 @@
 """Likelihood of measurements under a device, cell by cell, and its residuals.
 
-The programmed value of a cell is measured, so programming and what follows factorize.
-Reads of one cell share its state (drift exponent, relaxation quantile), which is
-integrated by Gauss-Legendre quadrature over a window that follows each posterior. The
-laws themselves are methods of the stages.
+The programmed value of a cell is measured, so the likelihoods of programming and of
+what follows factorize. Reads of one cell share its state (drift exponent, relaxation
+quantile), which is integrated by Gauss-Legendre quadrature over a window around each
+posterior. The laws themselves are methods of the stages.
 """
 
 from typing import Any, NoReturn
@@ -27,21 +27,21 @@ from anajax.devices.stages import AbstractDrift, AbstractProgramming, AbstractRe
 
 POINTS = 24
 FAR = 1e3
-"""Spreads of the prior within which the search for the state of a cell begins."""
+"""Half-width of the initial search for the state of a cell, in spreads of the prior."""
 ZOOMS = 8
-"""Each leaves at least a sixth of the range."""
+"""Number of zooms; each keeps at least a sixth of the range."""
 
 
 @pytree
 class Window:
-    """Range of the state that the reads of each cell leave open."""
+    """Range of the state that is compatible with the reads of each cell."""
 
     low: PerCell
     high: PerCell
 
 
 class ContinuousLikelihood(AbstractLikelihood):
-    """Of memories whose cells differ by one number each."""
+    """Likelihood of memories whose cells differ in one parameter each."""
 
     def check(self, device: Device, data: Measured) -> None:
         for stage, kind in (
@@ -63,12 +63,11 @@ class ContinuousLikelihood(AbstractLikelihood):
             )
 
     def windows(self, device: Device, data: Measured) -> Window:
-        """Where the state of each cell may be, given its reads: a few zooms.
+        """Where the state of each cell may be, given its reads: found by a few zooms.
 
-        They begin far outside the prior: the state of a cell that does not come from it
-        is where its reads are. A window that ended before would have an edge that moves
-        with the prior, and the gradient, of a window held fixed, would not be that of
-        the value.
+        The search starts far outside the prior, since the state of a cell that does not
+        follow the prior is where its reads are. A narrower window would have an edge
+        that moves with the prior, and a gradient at a fixed window would then be wrong.
         """
         steps, whole = 24, device.drift.state_range(data.target, FAR)
         if device.read.exact or device.drift.exact:
@@ -133,8 +132,8 @@ def _check_errors(device: Device, data: Measured) -> None:
     if device.programming.exact and off:
         checks.fail(
             "form.programming",
-            "have an error, since programmed values are off their targets",
-            f"none, {off} of {target.size} cells off",
+            "have an error, since programmed values differ from targets",
+            f"none, {off} of {target.size} cells differ",
             "Give the form a programming error.",
         )
     low = 0.0 if device.read_low is None else float(device.read_low)
@@ -154,7 +153,7 @@ def _check_errors(device: Device, data: Measured) -> None:
             "form.read",
             "be without noise, since all reads are the programmed values",
             type(device.read).__name__,
-            "Use NoReadNoise and NoDrift, or add reads that are measured anew.",
+            "Use NoReadNoise and NoDrift, or add reads that were measured separately.",
         )
 
 

@@ -1,4 +1,4 @@
-"""A device from a table of measurements: which form, and how well it explains them."""
+"""A device from a table of measurements: which form, and how well it fits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,24 +32,24 @@ from anajax.devices.read_noise import NoReadNoise
 from anajax.devices.records import find_preset, presets
 
 AUTO = "auto"
-"""The form that the data choose."""
+"""Choose the form from the data."""
 CELLS_PER_KNOT = 20
-"""Fewer cells do not determine a deviation better than by a sixth."""
+"""With fewer cells, the relative standard error of a standard deviation exceeds 1/6."""
 
 
 @dataclass(frozen=True)
 class FileFit:
-    """The fit to a file, and the forms that it was chosen from."""
+    """The fit to a file, and the candidate forms."""
 
     found: FitResult
     trials: list[Trial]
-    """All forms, the best first; of one form that was named, that one."""
+    """All forms, best first; only one if a form was named."""
     data: Measured
     readings: Readings
 
     @property
     def notes(self) -> list[str]:
-        """What was made of the file, which form was chosen, and what is left open."""
+        """How the file was read, which form was chosen, and what is undetermined."""
         said = list(self.readings.notes)
         said += [verdict(self.trials)] if len(self.trials) > 1 else []
         return said + unknown(self.found)
@@ -65,20 +65,21 @@ def fit_file(
     columns: str | None = None,
     notify: Callable[[str, int], None] = lambda form, number: None,
 ) -> FileFit:
-    """Fit a form, or the form that suits the measurements in a file best.
+    """Fit a given form to the measurements in a file, or the form that fits best.
 
     Args:
         path: see `anajax.devices.fitting.sheets.clean`.
-        form: a preset, whose constants are a start of the search, "tables", or "auto"
-            for the best of them all by Schwarz's criterion.
-        knots: points of each table, at most; the range is that of the targets.
-        name: of the fitted device.
-        units: of the conductances, see `anajax.devices.fit_device`.
+        form: a preset, whose constants are the starting point of the search, "tables",
+            or "auto" for the best of them by Schwarz's criterion.
+        knots: most points per table; the range is that of the targets.
+        name: name of the fitted device.
+        units: units of the conductances, see `anajax.devices.fit_device`.
         columns: headers in the file, such as "cell=die,read=G".
-        notify: told of each form that is begun, and its number from 0 on.
+        notify: called with the name of each form as its fit begins, and its number from
+            0.
 
     Returns:
-        The fit; its device is valid for the range and times that were measured.
+        The fit; its device is valid for the measured range and times.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -116,7 +117,7 @@ def fit(
 
 
 def unknown(found: FitResult) -> list[str]:
-    """What the data do not determine, a sentence for each reason."""
+    """What the data do not determine, one sentence per reason."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in found.undetermined.items():
         by_reason.setdefault(reason, []).append(name)
@@ -155,7 +156,7 @@ def summary(made: FileFit) -> dict[str, Any]:
 
 
 def problems(found: FitResult) -> list[str]:
-    """What speaks against the use of a fit, one sentence each; none if nothing does."""
+    """Reasons against using a fit, one sentence each; none if it is fine."""
     sentences = []
     if not found.converged:
         sentences.append(f"The fit is not at a maximum: {found.reason}.")

@@ -1,8 +1,8 @@
 """A device from measurements: maximum likelihood, uncertainty, and a test of the form.
 
-`fit_device(measurements, form=...)` estimates the parameters of a form, which is any
-device whose constants serve as one start of the search; the other comes from the data.
-A form may be a published preset, or `table_form` with a stated number of knots. All
+`fit_device(measurements, form=...)` estimates the parameters of a form. A form is any
+device; its constants are one starting point of the search, and the other comes from the
+data. It may be a published preset, or `table_form` with a given number of knots. All
 three stages are fitted at once.
 """
 
@@ -37,17 +37,17 @@ from anajax.devices.variation import share_constants
 
 @dataclass(frozen=True)
 class Parameter:
-    """One estimated constant."""
+    """One estimated parameter."""
 
     name: str
-    """Dotted place in the device, with its index in the form in brackets."""
+    """Dotted name in the device, with the index in brackets."""
     value: float
     se: float
-    """Standard error from the observed information; that of a number with bounds, a
-    third of the way to the end of the interval of three, taken of its logarithm.
-    Infinite if the data do not determine the parameter."""
+    """Standard error from the observed information. For a bounded parameter, a third of
+    the distance to the end of the three-sigma interval of its logarithm. Infinite if
+    the data do not determine the parameter."""
     undetermined: str = ""
-    """Why the data do not determine it, in words; empty if they do."""
+    """Why the data do not determine it; empty if they do."""
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -57,25 +57,26 @@ class Parameter:
 
 @dataclass(frozen=True)
 class FitResult:
-    """A fitted device, how sure it is, and whether its form explains the data."""
+    """A fitted device, its uncertainty, and whether its form explains the data."""
 
     device: Device
-    """Its range and its valid times end where the measurements end."""
+    """The fitted device; its range and valid times end where the measurements end."""
     parameters: tuple[Parameter, ...]
     covariance: np.ndarray
-    """Of the parameters, `[parameters parameters]`; NaN where undetermined."""
+    """Covariance of the parameters, `[parameters parameters]`; NaN where undetermined.
+    """
     log_likelihood: float
     converged: bool
-    """Whether this is a maximum: no step gains more than 1e-3 of log likelihood (0.1
-    where clips of curves make kinks), and no deviation falls below zero between the
+    """Whether this is a maximum: no step gains more than 1e-3 of log likelihood (0.1 if
+    clips of curves make kinks), and no standard deviation falls below zero between the
     targets."""
     reason: str
-    """Why the search ended, or what is wrong where it did."""
+    """Why the search ended, or what is wrong with its result."""
     residuals: Residuals
     tests: tuple[FormTest, ...]
     """Tests of the form, each with its p-value."""
     form_rejected: bool
-    """Whether any test rejects the form, at 1 % for all tests together."""
+    """Whether any test rejects the form, at a level of 1 % for all tests together."""
 
     def __getitem__(self, name: str) -> Parameter:
         """The parameter of that name."""
@@ -99,10 +100,10 @@ def fit_device(
 ) -> FitResult:
     """Estimate the parameters of a device form from measurements.
 
-    Maximum likelihood by Newton's method in double precision, with the state of
-    each cell integrated out. Parameters stay in the domains that their records
-    declare. The search starts from the form and from moments of the data; the best
-    counts. Tables are cut where the targets end.
+    Maximum likelihood by Newton's method in double precision, with the state of each
+    cell integrated out. Parameters stay in the domains that their records declare.
+    Searches start from the form and from moments of the data, and the best is used.
+    Tables are cut where the targets end.
 
     Args:
         measurements: columns cell, target, programmed, time (s), read (one row per
@@ -110,22 +111,23 @@ def fit_device(
             `anajax.devices.fitting.sheets.clean`. `programmed` is
             the conductance measured right after programming; reads at time 0 that
             repeat it are left out.
-        form: a device; its constants are a start of the search, and those that are
-            not free (times of the experiment, thresholds) are kept.
-        free: dotted names such as "drift.nu_mean" of what is estimated; all by default.
+        form: a device; its constants are one starting point of the search, and those
+            that are not free (times of the experiment, thresholds) are kept.
+        free: dotted names of the parameters to estimate, such as "drift.nu_mean"; all
+            by default.
         name: name of the fitted device.
         source: where the measurements come from.
-        steps: largest number of steps of each search; 0 takes the form as it is.
-        units: of the conductances: S, mS, uS, nS, or ohm for resistances; those of
-            the headers of a file by default, or uS.
+        steps: largest number of steps of each search; 0 evaluates the form as it is.
+        units: units of the conductances: S, mS, uS, nS, or ohm for resistances; by
+            default those in the headers of a file, or uS.
 
     Returns:
         The fitted device with uncertainty, residuals and tests of the form.
 
     Raises:
         ValueError: if the measurements are incomplete, not finite, fewer than the
-            parameters or of one target only; if they scatter where the form is exact;
-            if the form has no likelihood, or `free` names nothing.
+            parameters, or have a single target; if they scatter although the form is
+            exact; if the form has no likelihood, or `free` matches nothing.
 
     Example:
         >>> random = np.random.default_rng(0)
@@ -183,21 +185,22 @@ def table_form(
     t0: float = 20.0,
     t_read: float = 250e-9,
 ) -> Device:
-    """A form without assumed curves: all statistics are tables over `knots` points.
+    """A form without assumed curves: every statistic is a table over `knots` points.
 
-    Offset and deviation of programming, mean and spread of the drift exponent, and
-    read noise are continuous, linear between the points. A number of points is spread
-    evenly in the root of g, since most memories change fastest at low conductance.
+    Offset and standard deviation of programming, mean and spread of the drift exponent,
+    and read noise are linear between the points. If `knots` is a number, the points are
+    spaced evenly in the square root of g, since most memories change fastest at low
+    conductance.
 
     Args:
         g_max: highest conductance, uS.
-        knots: number of points of each table, or the points themselves, as fractions
-            of g_max.
+        knots: number of points of each table, or the points themselves as fractions of
+            g_max.
         t0: time of the first read after programming, s.
         t_read: duration of one read, s.
 
     Raises:
-        ValueError: if there are less than 2 knots, or they do not increase.
+        ValueError: if there are fewer than 2 knots, or they do not increase.
     """
     if isinstance(knots, int):
         knots = [float(root) ** 2 for root in np.linspace(0.0, 1.0, max(knots, 0))]

@@ -1,10 +1,10 @@
-"""A start of the fit from the data: statistics of groups of cells, matched.
+"""Starting points of the fit from the data, by matching moments of groups of cells.
 
-Cells are grouped by target and reads by time. In each group the mean and the spread
-that a form predicts, from the quadrature nodes that every slot has, are brought to
-those that were measured, by least squares. What the groups leave open is decided by
-rules of the data, not by the numbers of the form: forms that differ in these alone
-start at one place.
+Cells are grouped by target and reads by time. In each group, the mean and the spread
+predicted by a form, from the quadrature nodes of its stages, are matched to the
+measured ones by least squares. What the groups leave undetermined is decided by rules
+on the data, not by the constants of the form: forms that differ only in these start at
+the same point.
 """
 
 import jax
@@ -19,38 +19,39 @@ from anajax.devices.fitting.parameters import Layout, Vector
 from anajax.devices.quadrature import Nodes
 
 CELLS, TIMES = 12, 6
-"""Groups of cells by target, and of reads by time."""
+"""Numbers of groups of cells by target, and of reads by time."""
 EVEN = 1e-2
-"""Weight of two rules where the groups leave something open: a table is level, and the
-mean of drift, its spread and the noise have equal parts in the change of reads."""
+"""Weight of two rules for what the groups leave undetermined: tables are flat, and the
+mean of drift, its spread and the noise contribute equally to the change of reads."""
 TIE = 1e-4
-"""Weight of the form's own constants, for what is left open then."""
+"""Weight of the form's own constants, for what is still undetermined."""
 TILT = 1.0
-"""Logarithm by which starts differ in their share of drift and of read noise."""
+"""Log ratio by which starting points differ in their shares of drift and read noise."""
 
 
 @pytree
 class Groups:
-    """Means and spreads of groups of measurements; weight 0 where there are none."""
+    """Means and spreads of groups of measurements; weight 0 for empty groups."""
 
     target: Float[JArray | np.ndarray, "groups"]
     """uS."""
     programmed: Float[JArray | np.ndarray, "groups"]
     """uS."""
     time: Float[JArray | np.ndarray, "groups"]
-    """s; not used of programming."""
+    """s; not used for programming."""
     mean: Float[JArray | np.ndarray, "groups"]
-    """Of programmed less target, or of read less programmed, uS."""
+    """Mean of programmed minus target, or of read minus programmed, uS."""
     sd: Float[JArray | np.ndarray, "groups"]
     """uS."""
     weight: Float[JArray | np.ndarray, "groups"]
 
 
 def starts(places: Layout, data: Measured) -> list[Vector]:
-    """Coordinates to start from: the form's, and those of the data.
+    """Coordinates of starting points: the form's, and those from the data.
 
-    What spreads at reads may be drift that differs or noise: of the latter there are
-    three, with the moments as they match, and with more of the one or of the other.
+    The spread of reads may come from drift that differs between cells or from noise. So
+    there are three starting points from the data: with the matched moments, and with
+    more of the one or of the other.
     """
     matched = from_moments(places, data)
     if matched is None:
@@ -68,7 +69,7 @@ def starts(places: Layout, data: Measured) -> list[Vector]:
 
 
 def from_moments(places: Layout, data: Measured) -> Vector | None:
-    """Coordinates whose predicted moments are those of the data; None if none are."""
+    """Coordinates whose predicted moments match the data; None if there are none."""
     from scipy.optimize import least_squares  # slow to import
 
     written, read = _groups(data)

@@ -1,4 +1,4 @@
-"""Conductances that a chip reports against what a device model expects of them."""
+"""Conductances reported by a chip, compared with what a device model predicts."""
 
 import dataclasses
 import functools
@@ -19,47 +19,47 @@ from anajax.devices.moments import Moments, conductance_moments
 Stage = Literal["programming", "drift", "read"]
 STAGES = get_args(Stage)
 CELLS = 4096
-"""Cells that a model is judged by, at most."""
+"""Most cells that a model is compared on."""
 CHIPS = 24
-"""Chips of the model that they are compared with."""
+"""Simulated chips that they are compared with."""
 FAR = 6.0
-"""Standard errors beyond which a stage does not fit."""
+"""Standard errors beyond which a stage counts as not fitting."""
 LEAST = 8
-"""Cells of a band that numbers are taken of."""
+"""Smallest number of cells in a band."""
 BANDS = ("least", "low", "high")
-"""Of targets: cells that stay at the least conductance, and halves of the others."""
+"""Bands of targets: cells at the lowest conductance, and two halves of the others."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """How far one number of one stage is from what the model gives."""
+    """How far one statistic of one stage is from the prediction of the model."""
 
     stage: Stage
     what: str
     measured: float
     expected: float
     error: float
-    """Standard deviation of the number over chips of the model."""
+    """Standard deviation of the statistic over chips of the model."""
 
     def __post_init__(self) -> None:
         checks.word("stage", self.stage, Stage)
 
     @property
     def z(self) -> float:
-        """Standard errors between measured and expected."""
+        """Difference of measured and expected, in standard errors."""
         wide = self.error * np.sqrt(1 + 1 / CHIPS)
         return float((self.measured - self.expected) / max(wide, 1e-9))
 
     @property
     def fits(self) -> bool:
-        """Whether the model may have given it."""
+        """Whether the statistic is compatible with the model."""
         return abs(self.z) <= FAR
 
 
 def z_scores(
     device: Device, targets: np.ndarray, g: np.ndarray, t: float
 ) -> np.ndarray:
-    """(measured - expected) / expected spread of each cell; NaN where it is missing.
+    """(measured - expected) / expected spread of each cell; NaN for missing cells.
 
     Args:
         device: the model.
@@ -74,7 +74,7 @@ def z_scores(
 def expected(
     device: Device, targets: np.ndarray, t: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of conductances that the model expects, uS and uS^2."""
+    """Mean and variance of the conductances that the model predicts, uS and uS^2."""
     found = _moments(_bare(device), jnp.asarray(targets), jnp.asarray(t, float))
     return np.asarray(found.mean), np.asarray(found.var)
 
@@ -92,12 +92,12 @@ def judge(
     *,
     key: PRNGKey,
 ) -> list[Judgement]:
-    """Numbers of each stage, measured and as chips of the model give them.
+    """Statistics of each stage, as measured and as simulated with the model.
 
     Args:
         device: the model.
         targets: `[cells]` uS.
-        reads: `[reads cells]` uS of each time; NaN where a cell is missing.
+        reads: `[reads cells]` uS at each time; NaN for missing cells.
         times: seconds since the first read, increasing.
         key: draws the chips of the model.
     """
@@ -209,7 +209,7 @@ def _kept(first: np.ndarray, last: np.ndarray, targets: np.ndarray) -> np.ndarra
 
 
 def verdict(found: Sequence[Judgement]) -> str:
-    """One sentence: whether the model fits, and if not, the stages that do not."""
+    """One sentence: whether the model fits, and if not, which stages do not."""
     asked = [s for s in STAGES if any(j.stage == s for j in found)]
     wrong = [s for s in asked if any(j.stage == s and not j.fits for j in found)]
     if not wrong:
@@ -218,7 +218,7 @@ def verdict(found: Sequence[Judgement]) -> str:
         max((j for j in found if j.stage == s), key=lambda j: abs(j.z)) for s in wrong
     ]
     said = "; ".join(
-        f"{j.stage}: {j.what} is {j.measured:.3g}, the model says {j.expected:.3g} "
+        f"{j.stage}: {j.what} is {j.measured:.3g}, the model predicts {j.expected:.3g} "
         f"± {j.error:.2g}"
         for j in worst
     )

@@ -1,4 +1,4 @@
-"""Measurements by cell, and what a likelihood of them has to say."""
+"""Measurements by cell, and the interface of a likelihood."""
 
 import abc
 from typing import Any
@@ -13,14 +13,14 @@ PerCell = Float[JArray, "cells"]
 
 @pytree
 class Measured:
-    """Measurements by cell: what was programmed, and reads at several times."""
+    """Measurements by cell: the programmed value, and reads at several times."""
 
     target: Float[JArray, "cells"]
     """uS."""
     programmed: Float[JArray, "cells"]
     """Conductance measured right after programming, uS."""
     time: Float[JArray, "cells reads"]
-    """s; repeated where a cell has fewer reads."""
+    """s; repeated if a cell has fewer reads."""
     read: Float[JArray, "cells reads"]
     """uS."""
     valid: Float[JArray, "cells reads"]
@@ -28,7 +28,7 @@ class Measured:
 
 
 class AbstractLikelihood(abc.ABC):
-    """How likely measurements are under a device; objects of one class are equal."""
+    """Likelihood of measurements under a device; objects of one class are equal."""
 
     @abc.abstractmethod
     def check(self, device: Any, data: Measured) -> None:
@@ -36,7 +36,7 @@ class AbstractLikelihood(abc.ABC):
 
     @abc.abstractmethod
     def windows(self, device: Any, data: Measured) -> Any:
-        """What follows the data but is held fixed when derivatives are taken."""
+        """Quantities that depend on the data but are held fixed in derivatives."""
 
     @abc.abstractmethod
     def log_likelihood(self, device: Any, data: Measured, window: Any) -> PerCell:
@@ -44,11 +44,11 @@ class AbstractLikelihood(abc.ABC):
 
     @abc.abstractmethod
     def programming_cdf(self, device: Any, data: Measured) -> Float[JArray, "cells 2"]:
-        """Range of P(programmed value below what was seen); NaN if nothing is known."""
+        """Range of P(programmed value below the measured one); NaN if unknown."""
 
     @abc.abstractmethod
     def read_cdf(self, device: Any, data: Measured) -> Float[JArray, "cells 2"]:
-        """Range of P(first read of a cell below what was seen, given its programming).
+        """Range of P(first read of a cell below the measured one, given programming).
 
         One number, unless the read is censored; NaN if nothing is known.
         """

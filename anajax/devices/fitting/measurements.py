@@ -19,10 +19,10 @@ from anajax.devices.fitting.sheets import clean as sheets
 from anajax.devices.fitting.sheets.names import COLUMNS, CONDUCTANCES, UNITS
 
 PLAUSIBLE = (1e-3, 1e4)
-"""Between these (uS) is the largest conductance of any memory cell: beyond, a cell of
-1 gigaohm is the best conductor, or one of 100 ohm is there, less than its wires."""
+"""Plausible range of the largest conductance (uS) of a memory cell: outside, the best
+conductor would be 1 gigaohm, or a cell would be 100 ohm, less than its wires."""
 OFFSET = 0.1
-"""How far below zero, in parts of the largest, instruments read what is zero."""
+"""Largest negative offset of instruments at zero, relative to the largest reading."""
 Table = Mapping[str, Sequence[float] | np.ndarray]
 
 
@@ -31,17 +31,17 @@ def read_measurements(
 ) -> dict[str, np.ndarray]:
     """The columns cell, target, programmed, time (s) and read of a file.
 
-    Conductances are in uS where headers state their units, else as they are. See
-    `anajax.devices.fitting.sheets.clean` for what is made of a file that has no column
-    programmed, a column for each time, empty reads, or several writes of a cell.
+    Conductances are in uS if headers state their units, otherwise unconverted. See
+    `anajax.devices.fitting.sheets.clean` for files without a column `programmed`, with
+    one column per time, empty reads, or several writes of a cell.
 
     Args:
         path: of a text file (.csv, .tsv, .txt, .dat) or .parquet.
-        columns: headers in the file by what they are, such as "cell=die,read=G".
+        columns: headers in the file for the known columns, such as "cell=die,read=G".
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is of another kind, not readable, or has no such columns.
+        ValueError: if the file has another ending, is not readable, or lacks columns.
         ImportError: if Parquet is asked for without pandas and pyarrow.
     """
     return sheets.read(path, columns=columns).columns
@@ -52,15 +52,15 @@ def group(table: Table | str | Path, *, units: str | None = None) -> Measured:
 
     Args:
         table: columns cell (id), target, programmed, read and time (s), as a mapping
-            of equally long columns or the path of a file. Programmed and read values
-            somewhat below zero count as zero.
-        units: of target, programmed and read: S, mS, uS, nS, or ohm for resistances;
-            those of the headers of a file by default, or uS.
+            of equally long columns, or the path of a file. Programmed and read values
+            slightly below zero count as zero.
+        units: units of target, programmed and read: S, mS, uS, nS, or ohm for
+            resistances; by default those in the headers of a file, or uS.
 
     Raises:
-        ValueError: if a column is missing, lengths differ, a number is not finite,
-            a time or conductance negative or no memory's, or a cell has several
-            targets or programmed values; if the units are not known.
+        ValueError: if a column is missing, lengths differ, a number is not finite, a
+            time is negative, a conductance is negative or implausible for a memory, a
+            cell has several targets or programmed values, or the units are unknown.
     """
     if isinstance(table, str | Path):
         found = sheets.read(table, units=units)
@@ -127,10 +127,10 @@ def _in_microsiemens(name: str, value: np.ndarray, units: str) -> np.ndarray:
 
 
 def without_repeats(data: Measured) -> Measured:
-    """Without reads at time 0 that are the programmed value itself.
+    """Drop reads at time 0 that repeat the programmed value.
 
-    Such a read is no second measurement. Single ones may be equal by chance, where a
-    converter rounds: they go if nine in ten of the reads at time 0 are equal.
+    Such a read is not a second measurement. Single ones may be equal by chance if a
+    converter rounds: they are dropped if nine in ten of the reads at time 0 are equal.
     """
     valid, read, time = (np.asarray(v) for v in (data.valid, data.read, data.time))
     first = (valid > 0) & (time == 0)
@@ -158,8 +158,8 @@ def measure(
 ) -> dict[str, np.ndarray]:
     """Simulate the table that `fit_device` takes.
 
-    Every cell is read at all times; cells of a device without read noise are read at
-    one time each, in turn, since further reads would tell nothing new.
+    Every cell is read at all times. Cells of a device without read noise are read at
+    one time each, in turn, since further reads would add no information.
 
     Args:
         device: the device that is measured.

@@ -1,7 +1,7 @@
 """The free parameters of a device form as one vector, and back.
 
-The search moves in coordinates without bounds: where a record declares that a number
-lies in an interval (`within`), its logarithm or logit. So no step leaves the domain.
+The search uses unbounded coordinates: if a record declares that a parameter lies in an
+interval (`within`), its logarithm or logit. So no step leaves the domain.
 """
 
 import dataclasses
@@ -32,27 +32,27 @@ FIXED = (*RANGE, *SETTINGS, "threshold", "growth")
 """Names that are settings of the experiment, or redundant with other parameters."""
 REAL = (-math.inf, math.inf)
 INSIDE = 1e-3
-"""How far from its bound a number starts that the form has at it, in parts of the
-largest of its array."""
+"""Distance from its bound at which a parameter starts if the form has it at the bound,
+relative to the largest of its array."""
 
 Vector = Float[JArray, "parameters"]
 
 
 @pytree
 class Layout:
-    """Which entries of which leaves of a form are free, and where they may be."""
+    """Which entries of which leaves of a form are free, and their bounds."""
 
     form: Any
     """A `Device`."""
     names: tuple[str, ...] = static()
-    """Dotted places, with the index in brackets."""
+    """Dotted names, with the index in brackets."""
     places: tuple[tuple[int, tuple[int, ...]], ...] = static()
     """Number of the leaf, and the index in it."""
     domains: tuple[tuple[float, float], ...] = static()
-    """Bounds of each."""
+    """Bounds of each parameter."""
 
     def vector(self) -> Vector:
-        """The values of the form."""
+        """The parameter values of the form."""
         leaves = jax.tree.leaves(self.form)
         return jnp.asarray([leaves[i][index] for i, index in self.places])
 
@@ -71,7 +71,7 @@ class Layout:
         return jnp.where(between, inside, jnp.where(above, up, at))
 
     def coordinates(self) -> Vector:
-        """The values of the form as coordinates.
+        """The parameter values of the form as coordinates.
 
         Raises:
             ValueError: if a value is beyond its bounds.
@@ -92,12 +92,12 @@ class Layout:
         )
 
     def bounded(self) -> np.ndarray:
-        """Which parameters have a bound, `[parameters]`."""
+        """Which parameters are bounded, `[parameters]`."""
         _, _, above, between = self._bounds()
         return above | between
 
     def level(self, at: Vector) -> Vector:
-        """The coordinates with every table of bounded values at its mean."""
+        """The coordinates, with every table of bounded values at its mean."""
         mean = np.asarray(at).copy()
         for of in self.tables():
             mean[of] = np.mean(mean[of])
@@ -110,7 +110,7 @@ class Layout:
         return at[high] - at[low]
 
     def tables(self) -> list[list[int]]:
-        """The numbers of the parameters of each table of bounded values."""
+        """The indices of the parameters of each table of bounded values."""
         bounded = self.bounded()
         return [
             of
@@ -119,7 +119,7 @@ class Layout:
         ]
 
     def arrays(self) -> list[list[int]]:
-        """The numbers of the parameters of each array."""
+        """The indices of the parameters of each array."""
         of: dict[int, list[int]] = {}
         for i, (leaf, _) in enumerate(self.places):
             of.setdefault(leaf, []).append(i)
@@ -144,15 +144,15 @@ def layout(
     free: Sequence[str] | None,
     knots: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> Layout:
-    """The free parameters: those that `free` names cover, by default all but `FIXED`.
+    """The free parameters: those that `free` names, by default all except `FIXED`.
 
     Args:
         form: the device.
         free: dotted names.
-        knots: for tables that were cut, the numbers of the knots that are left.
+        knots: for cut tables, the indices of the remaining knots.
 
     Raises:
-        ValueError: if a name covers no parameter.
+        ValueError: if a name matches no parameter.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(form)
     names = [dotted(path) for path, _ in leaves]
@@ -181,7 +181,7 @@ def layout(
 
 
 def domain(form: Device, name: str) -> tuple[float, float]:
-    """Where the number of that dotted name may be, as its records declare it."""
+    """The interval of the parameter with that dotted name, as declared."""
     record, bounds = form, REAL
     for part in name.split("."):
         field = next(f for f in dataclasses.fields(record) if f.name == part)

@@ -16,18 +16,18 @@ BINS = 8
 class Residuals:
     """Standard normal variables if the form is right, one per cell and stage.
 
-    Where a value is censored (at zero, or at the edge of the reads) the residual is
-    drawn within its range, from a fixed stream. NaN where a stage says nothing.
+    If a value is censored (at zero, or at the edge of the reads), the residual is drawn
+    within its range, from a fixed stream. NaN if a stage gives no information.
     """
 
     target: np.ndarray
     """uS, `[cells]`."""
     time: np.ndarray
-    """Time of the read that is judged, s, `[cells]`; times take turns over cells."""
+    """Time of the read that is tested, s, `[cells]`; times take turns over cells."""
     programming: np.ndarray
-    """Of the programmed value, given the target, `[cells]`."""
+    """Residual of the programmed value, given the target, `[cells]`."""
     read: np.ndarray
-    """Of one read, given the programmed value, over the states of cells, `[cells]`."""
+    """Residual of one read, given the programmed value, over cell states, `[cells]`."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class FormTest:
     name: str
     statistic: float
     p: float
-    """Probability of a statistic as large if the form is right."""
+    """Probability of a statistic at least as large if the form is right."""
 
 
 def residuals(

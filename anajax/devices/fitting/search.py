@@ -1,10 +1,10 @@
-"""The search for the largest likelihood: Newton steps, and when one has arrived.
+"""The search for the maximum likelihood: Newton steps, and a test of convergence.
 
-A step divides the gradient by the size of the curvature in each of its directions,
-so that it always goes up. The search has arrived where a further step would gain
-less than `TOLERANCE`. Clips of curves make kinks, on which the gradient jumps and
-never vanishes: there the smallest mean of the gradients that were met close by
-counts, which is zero on top of a ridge. Many kinks close together leave a rest.
+A step divides the gradient by the magnitude of the curvature in each of its directions,
+so that it always goes up. The search has converged if a further step would gain less
+than `TOLERANCE`. Clips of curves make kinks, where the gradient jumps and never
+vanishes: there, the smallest mean of nearby gradients counts, which is zero on top of a
+ridge. If many kinks lie close together, it stays slightly above zero.
 """
 
 import math
@@ -19,20 +19,20 @@ from anajax.devices.fitting.likelihood import AbstractLikelihood, Measured
 from anajax.devices.fitting.parameters import Layout, Vector
 
 TOLERANCE = 1e-3
-"""Log likelihood that a maximum may be short of, by the search's own estimate."""
+"""Log likelihood below the maximum at which the search ends, by its own estimate."""
 ROUGH = 0.1
-"""The same where kinks stop every step."""
+"""The same if kinks stop every step."""
 CLOSE = 0.3
-"""Standard errors within which gradients are taken for those of one point."""
+"""Standard errors within which gradients count as those of one point."""
 LOOSE = 1e-9
-"""Curvature, in parts of that of single parameters, that counts as none."""
+"""Curvature, relative to that of single parameters, that counts as none."""
 LONGEST = 2.0
-"""Longest step of a logarithm or logit."""
+"""Longest step in a logarithm or logit."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """The log likelihood around a place."""
+    """The log likelihood around a point."""
 
     at: np.ndarray
     """Coordinates, `[parameters]`."""
@@ -63,7 +63,11 @@ def search(
     here, damping = look(likelihood, places, start, data), 1e-3
     met, short, bounded = [here], math.inf, places.bounded()
     if not np.isfinite(here.value):
-        return Found(here, False, "the form gives the data no likelihood at its start")
+        return Found(
+            here,
+            False,
+            "the form gives the data no likelihood at its start",
+        )
     for _ in range(steps):
         gradient = _smallest(here, met)
         scale, sizes, axes = _axes(here.curvature)
@@ -177,7 +181,7 @@ def _over_a_saddle(
 def _unfinished(places: Layout, here: Point, short: float, steps: int) -> str:
     """Why a search did not arrive, with the parameter that it still moves most."""
     if not steps:
-        return "no steps were asked for"
+        return "no steps were requested"
     scale = _axes(here.curvature)[0]
     most = places.names[int(np.argmax(np.abs(here.gradient / scale)))]
     return (

@@ -1,4 +1,4 @@
-"""Where measurements end, and with them what is fitted to them."""
+"""Limits of the measurements, which are the limits of what is fitted to them."""
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +14,11 @@ from anajax.devices.variation import dotted
 
 
 def ended(form: Device, data: Measured) -> tuple[Device, dict[str, list[int]]]:
-    """The form with tables that end where the targets end, and the knots left.
+    """The form with tables that end where the targets end, and the remaining knots.
 
-    A table goes from the lowest to the highest target; knots between which no target
-    lies are dropped. Within the data it has the same values. The knots are numbers in
-    the table of the form, by dotted name of its values.
+    A table then goes from the lowest to the highest target; knots without a target
+    between them are dropped. Within the data its values are unchanged. The knots are
+    indices into the table of the form, by dotted name of its values.
     """
     kept: dict[str, list[int]] = {}
     targets = np.asarray(data.target)
@@ -53,7 +53,7 @@ def _knots(x: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, list[int]]:
 
 
 def measured_range(form: Device, device: Device, data: Measured) -> Device:
-    """The device with the range and the times that were measured."""
+    """The device with the measured range and times."""
     last = float(np.max(np.where(data.valid > 0, data.time, 0.0)))
     if form.levels is not None:
         return replace(device, valid_times=(0.0, last))
@@ -62,7 +62,7 @@ def measured_range(form: Device, device: Device, data: Measured) -> Device:
 
 
 def check_range(form: Device, data: Measured) -> None:
-    """Refuse data from which no range of conductance can be told."""
+    """Refuse data that do not determine a range of conductance."""
     if form.levels is None and np.ptp(np.asarray(data.target)) == 0:
         checks.fail(
             "measurements['target']",
@@ -73,7 +73,7 @@ def check_range(form: Device, data: Measured) -> None:
 
 
 def beyond(device: Device, data: Measured) -> str:
-    """Which statistic leaves its domain between the cells, in words; "" if none."""
+    """Which statistic leaves its domain between the cells; "" if none does."""
     targets = np.asarray(data.target)
     grid = np.linspace(targets.min(), targets.max(), 257)
     curves = jax.tree_util.tree_leaves_with_path(

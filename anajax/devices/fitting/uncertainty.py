@@ -1,4 +1,4 @@
-"""How sure a fit is of each parameter, and what the data do not determine."""
+"""The uncertainty of each parameter, and what the data do not determine."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,15 +9,15 @@ from anajax.devices.fitting.search import LOOSE, Point, look
 
 UNSEEN = "no measured cell depends on it"
 MIXED = "the data determine it only together with others"
-AT_BOUND = "at its bound {:g}: the data are explained as well with it there"
+AT_BOUND = "at its bound {:g}: the data are explained equally well with it there"
 WIDE = 1e3
-"""Standard error, in parts of the value, from which on nothing is known."""
+"""Relative standard error above which a value counts as undetermined."""
 FLAT = 0.1
-"""Curvature over a logarithm or logit below which its bound may be meant."""
+"""Curvature over a logarithm or logit below which the value may be at its bound."""
 FAR = 8.0
-"""Steps of a logarithm or logit that lead to a bound, for all that data can tell."""
+"""Distance in a logarithm or logit at which a value is as good as at its bound."""
 SAME = 0.05
-"""Log likelihoods that close do not tell two values apart."""
+"""Difference of log likelihood below which two values are not told apart."""
 
 
 def uncertainty(
@@ -25,11 +25,11 @@ def uncertainty(
 ) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
     """Covariance and standard errors of the values, and why some have none.
 
-    From the observed information, which is about coordinates. A deviation from few
-    cells is skew: what is found too low seems too sure. So an error of a bounded value
-    is a third of the way up that three errors of its logarithm make. Without
-    information the error is infinite, and the covariance NaN; those of other
-    parameters hold such a one fixed.
+    From the observed information, which applies to coordinates. The estimate of a
+    standard deviation from few cells is skewed: if it is too low, it seems too certain.
+    So the error of a bounded value is a third of the distance to three errors of its
+    logarithm above it. Without information, the error is infinite and the covariance
+    NaN; the errors of other parameters then hold this one fixed.
     """
     reasons = _unknown(likelihood, places, data, point)
     known = np.ones(len(places.names), bool)

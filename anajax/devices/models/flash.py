@@ -28,7 +28,7 @@ from anajax.devices.stages import (
 )
 
 NA_PER_US = 100.0
-"""Current at the read voltage of 0.1 V, nA, of a cell of 1 uS."""
+"""Current of a 1 uS cell at the read voltage of 0.1 V, nA."""
 
 _SONOS_A = (19.88665, 25.59102, 28.72753, 31.04318, 33.76214, 34.57909)
 _SONOS_B = (176.3115, 186.85544, 193.56834, 198.90332, 204.77023, 207.34309)
@@ -36,7 +36,7 @@ _SONOS_B = (176.3115, 186.85544, 193.56834, 198.90332, 204.77023, 207.34309)
 
 @pytree
 class SonosShift(AbstractSurface):
-    """Mean shift of SONOS cells: cells of low current gain, others lose.
+    """Mean shift of SONOS cells: the current of low ones grows, others lose.
 
     gain t^p (x / w) exp(1 - x / w) - loss t^q x (1 - exp(-(x / v)^2)), t in days.
     """
@@ -65,20 +65,21 @@ class SonosShift(AbstractSurface):
 def flash_sonos(*, g_max: float = 18.0) -> Device:
     """Charge-trap flash (SONOS, 40 nm): shift and broadening over five days.
 
-    In cell current I (nA at a read voltage of 0.1 V; 1 uS = 100 nA): spread
-    A(t) (1 - exp(-I / B(t))) with A, B tabulated at 0 to 5 days, linear in t between;
-    at t = 0 it is the programming error, cycle-to-cycle (the source measures it with
-    the device-to-device part); what is added later is frozen (its independence is an
-    assumption). Mean shift 2.114 t^0.407 (I / 113.4) exp(1 - I / 113.4)
-    - 0.00772 t^0.774 I (1 - exp(-(I / 754.7)^2)), t in days, rms 1.2 nA from the table.
-    Read noise 12.58037 (1 - exp(-I / 215.36557)) nA of the present current, fresh.
+    In cell current I (nA at a read voltage of 0.1 V; 1 uS = 100 nA): spread A(t) (1 -
+    exp(-I / B(t))) with A, B tabulated at 0 to 5 days, linear in t between. At t = 0 it
+    is the programming error, taken as cycle-to-cycle (in the source it includes the
+    device-to-device part); the growth after that is fixed for each cell and taken as
+    independent (assumption). Mean shift 2.114 t^0.407 (I / 113.4) exp(1 - I / 113.4) -
+    0.00772 t^0.774 I (1 - exp(-(I / 754.7)^2)), t in days, within 1.2 nA rms of the
+    table. Read noise 12.58037 (1 - exp(-I / 215.36557)) nA of the present current,
+    cycle-to-cycle.
 
     Args:
-        g_max: highest conductance, uS; 18 (1800 nA) is what the source covers with
-            retention. For another, currents and deviations are scaled together.
+        g_max: highest conductance, uS; the source covers 18 (1800 nA) with retention.
+            For another value, currents and standard deviations are scaled together.
 
-    Source: Agrawal et al., IEDM 2022, 21.7, 128k cells; 0 to 5 days. Beyond, the spread
-    follows the log-time law 13.26 nA per decade: extrapolation.
+    Source: Agrawal et al., IEDM 2022, 21.7, 128k cells; 0 to 5 days. Beyond that, the
+    spread is extrapolated by the log-time law of 13.26 nA per decade.
     """
     i_max = 18.0 * NA_PER_US
     unit = g_max / i_max
@@ -124,7 +125,7 @@ def flash_sonos(*, g_max: float = 18.0) -> Device:
 class ThresholdProgramming(AbstractProgramming):
     """g_P = g_T exp(-scale sd xi / (n kT/q)): a Gaussian error of the threshold.
 
-    Cycle-to-cycle: fresh at every programming. Below threshold only.
+    Cycle-to-cycle: drawn at every programming. Below threshold only.
     """
 
     sd: Number = within(0.0)
@@ -161,7 +162,7 @@ class ThresholdProgramming(AbstractProgramming):
 class ThresholdDrift(AbstractDrift):
     """g(t) = g_P exp(-dV(t) / (n kT/q)), dV = -k L + s sqrt(L) xi, L = log10(1 + t/t0).
 
-    Device-to-device: xi ~ N(0, 1) is frozen in each cell. Below threshold only.
+    Device-to-device: xi ~ N(0, 1) is fixed for each cell. Below threshold only.
     """
 
     loss: Number
@@ -171,7 +172,7 @@ class ThresholdDrift(AbstractDrift):
     swing: Number
     """n kT/q, V."""
     t0: Number
-    """Time from which the decades count, s."""
+    """Time constant of the logarithmic law, s."""
     mean_scale: Number = 1.0
     """Factor on the loss, for sweeps."""
     spread_scale: Number = 1.0
@@ -230,7 +231,7 @@ def flash_floating_gate(
 
     I = I0 exp((Vg - Vt) / (n kT/q)); dVt = -k log10(1 + t/t0)
     + N(0, sp^2 + sr^2 log10(1 + t/t0)). sp is the programming error (cycle-to-cycle),
-    sr the spread of the charge loss (device-to-device, frozen). No read noise is given.
+    sr the spread of the charge loss (device-to-device, fixed). There is no read noise.
 
     Args:
         g_max: highest conductance, uS (assumption: 1 uA at 0.1 V).

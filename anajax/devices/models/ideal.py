@@ -1,4 +1,4 @@
-"""The ideal and the state-independent device: assumptions, not memories."""
+"""The ideal and the state-independent device: assumptions, not real memories."""
 
 from anajax._core.tree import replace
 from anajax._core.units import YEAR
@@ -28,9 +28,9 @@ def ideal(*, g_min: float = 0.0, g_max: float = 25.0) -> Device:
 
 
 def only_range(device: Device) -> Device:
-    """The ideal device with the range of `device`: one structure for all devices.
+    """The ideal device with the range of `device`: the same structure for all devices.
 
-    What needs the range alone then has one trace for all of them.
+    Functions that need only the range then have one trace for all devices.
     """
     return replace(ideal(), g_min=device.g_min, g_max=device.g_max)
 

@@ -1,4 +1,4 @@
-"""Magnetic memory (STT-MRAM): binary cells with write errors and retention flips."""
+"""Magnetic memory (STT-MRAM): binary cells with write errors and retention loss."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,10 +25,10 @@ from anajax.devices.stages import AbstractDrift, AbstractProgramming, G, Number,
 
 @pytree
 class BinaryProgramming(AbstractProgramming):
-    """The nearer of two levels, or the other one with probability `error`.
+    """The nearer of two levels, or the other with probability `error`.
 
-    Cycle-to-cycle: write errors are fresh. The sampler has no gradient to `error`; the
-    moments have.
+    Cycle-to-cycle: write errors are drawn at every programming. Samples have no
+    gradient with respect to `error`, but moments do.
     """
 
     low: Number
@@ -64,10 +64,10 @@ class BinaryProgramming(AbstractProgramming):
 
 @pytree
 class RetentionFlips(AbstractDrift):
-    """Frozen spread of each junction, and a flip with probability 1 - exp(-t/tau).
+    """Fixed spread of each junction, and a flip with probability 1 - exp(-t/tau).
 
-    Parallel state g_on exp(sd z); antiparallel the same over 1 + TMR, TMR ~
-    N(tmr, tmr_sd), floored at zero; z ~ N(0, 1) and TMR are frozen in each cell
+    Parallel state g_on exp(sd z); antiparallel state the same divided by 1 + TMR, TMR ~
+    N(tmr, tmr_sd), floored at zero; z ~ N(0, 1) and TMR are fixed for each cell
     (device-to-device). tau = 1 ns exp(stability); a cell flips at most once, from
     either state (exact for t much less than tau).
     """
@@ -77,7 +77,7 @@ class RetentionFlips(AbstractDrift):
     g_sd: Number = within(0.0)
     """Spread of ln g, dimensionless."""
     tmr: Number = within(0.0)
-    """Mean tunnelling magnetoresistance ratio, dimensionless."""
+    """Mean tunneling magnetoresistance ratio, dimensionless."""
     tmr_sd: Number = within(0.0)
     """Spread of the ratio."""
     stability: Number
@@ -120,7 +120,7 @@ class RetentionFlips(AbstractDrift):
         )
 
     def first_shown(self, programmed: G, g: G) -> G:
-        """A cell is programmed to a state, and shows the conductance of its own."""
+        """A cell is programmed to a state, and shows its conductance in that state."""
         return g
 
     def share_constants(self, programming: Any) -> tuple[Any, Any]:
@@ -160,12 +160,12 @@ def mram_stt(
     write_error: float = 1e-6,
     stability: float = 60.0,
 ) -> Device:
-    """Spin-transfer-torque magnetic memory: two levels, no drift, flips.
+    """Spin-transfer-torque magnetic memory: two levels, no drift, retention flips.
 
-    A target becomes the nearer of the two levels (`levels`): 8 kOhm parallel, 24 kOhm
-    antiparallel (TMR 200 %). Spread: log-normal, 5 to 7 % of g, and of the TMR
-    (device-to-device, frozen); write errors (cycle-to-cycle); retention flips with
-    probability 1 - exp(-(t / 1 ns) exp(-Delta)) from either state (frozen).
+    A target is programmed to the nearer of two levels (`levels`): 8 kOhm parallel, 24
+    kOhm antiparallel (TMR 200 %). Spread: log-normal, 5 to 7 % of g, and that of the
+    TMR (device-to-device, fixed); write errors (cycle-to-cycle); retention flips with
+    probability 1 - exp(-(t / 1 ns) exp(-Delta)) from either state (fixed).
 
     Args:
         g_max: parallel conductance, uS.
@@ -196,7 +196,7 @@ def mram_stt(
 
 
 class BinaryLikelihood(AbstractLikelihood):
-    """Of a binary memory: write errors, spread of both states, flips.
+    """Likelihood of a binary memory: write errors, spread of both states, flips.
 
     A cell shows its conductance after writing, and later either the same or that of its
     other state. ln G of the parallel state is normal; that of the antiparallel state is
@@ -215,7 +215,7 @@ class BinaryLikelihood(AbstractLikelihood):
             )
 
     def windows(self, device: Device, data: Measured) -> None:
-        """Nothing varies that a window would have to follow."""
+        """There is no window: nothing depends on the data."""
         del device, data
 
     def log_likelihood(self, device: Device, data: Measured, window: None) -> PerCell:
@@ -237,7 +237,7 @@ class BinaryLikelihood(AbstractLikelihood):
     def programming_cdf(
         self, device: Device, data: Measured
     ) -> Float[JArray, "cells 2"]:
-        """P(conductance below what was seen, given the state)."""
+        """P(conductance below the measured one, given the state)."""
         drift, g = device.drift, data.programmed
         z = quadrature.standard_normal(g)
         factor = 1 + jnp.maximum(drift.tmr + drift.tmr_sd * z.value, 0)
@@ -247,7 +247,7 @@ class BinaryLikelihood(AbstractLikelihood):
         return jnp.stack([cdf, cdf], -1)
 
     def read_cdf(self, device: Device, data: Measured) -> Float[JArray, "cells 2"]:
-        """Range of the flip variable that the read leaves: below or above P(flip)."""
+        """Range of the flip variable given the read: below or above P(flip)."""
         _, flipped, _ = _states(device, data)
         rate = jnp.exp(-device.drift.stability) * 1e9
         probability = -jnp.expm1(-rate * data.time[:, 0])

@@ -28,11 +28,12 @@ def pcm(
 
     Args:
         g_max: highest conductance, uS.
-        q_argument: whether the read amplitude Q follows the programmed conductance
-            (what published simulations computed) or the target (as the papers write).
+        q_argument: whether the read amplitude Q depends on the programmed conductance
+            (as published simulations computed it) or on the target (as the papers
+            write).
 
     Source: Nandakumar et al., ICECS 2019; Joshi et al., Nat. Commun. 11, 2473 (2020).
-    Fitted on 0..25 uS up to one day; the power law is used to one year.
+    Fitted on 0..25 uS up to one day; the power law is used up to one year.
     """
     checks.word("q_argument", q_argument, ("programmed", "target"))
     return Device(
@@ -60,12 +61,12 @@ def pcm(
 
 
 def pcm_joshi(*, g_max: float = 25.0) -> Device:
-    """The array of `pcm` with the programming error of a second publication.
+    """The array of `pcm` with the programming error of another publication.
 
     Programming sd max(-0.00178767 g^2 + 0.07585724 g + 0.28638599, 0) uS at g_max 25
     uS, in proportion for another (cycle-to-cycle), measured 27.36 s after programming,
-    which is when drift starts to count (t0). Drift and read noise as in `pcm`
-    (assumption: the publication's own differ).
+    when drift starts to count (t0). Drift and read noise as in `pcm` (assumption: the
+    publication's own differ).
 
     Args:
         g_max: highest conductance, uS.
@@ -97,7 +98,8 @@ def pcm_hermes(*, devices: int = 1, g_max: float | None = None) -> Device:
 
     Source: Le Gallo et al., Nat. Electron. (2023); Khaddam-Aljameh et al., JSSC (2022);
     two devices: Vasilopoulos et al., IEEE TED (2023). Valid 0..g_max; the power law is
-    used to one year. Exponent: device-to-device; programming and read: cycle-to-cycle.
+    used up to one year. Exponent: device-to-device; programming and read:
+    cycle-to-cycle.
     """
     if devices not in _HERMES:
         checks.fail("devices", "be 1 or 2", devices, "Choose one of the two.")

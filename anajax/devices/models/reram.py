@@ -27,17 +27,17 @@ def reram_wan(*, g_max: float = 40.0) -> Device:
 
     Standard deviation sum_i c_i x^i uS (x = target / g_max) with quartics at 1 s, 1 day
     and 2 days, linear in ln t between. The value at 1 s is the programming error
-    (cycle-to-cycle); what is added later is relaxation (device-to-device, frozen; that
-    it is independent of the programming error is an assumption). No read noise is
-    given. For another g_max conductances and deviations are scaled together.
+    (cycle-to-cycle); the growth after that is relaxation (device-to-device, fixed,
+    assumed independent of the programming error). There is no read noise. For another
+    g_max, conductances and standard deviations are scaled together.
 
     Args:
         g_max: highest conductance, uS; the source has 40.
 
-    Source: Wan et al., Nature 608, 504 (2022), Extended Data Fig. 3, as read by
-    aihwkit (quartics). CrossSim reads 1.536e-4 g^3 - 1.167e-2 g^2 + 0.2374 g + 1.053 at
-    1 s from the same figure: 7 to 19 % apart in mid-range, a factor 3 at g = 0.
-    Valid from 1 s to 2 days; held at the ends beyond.
+    Source: Wan et al., Nature 608, 504 (2022), Extended Data Fig. 3, as digitized by
+    aihwkit (quartics). CrossSim digitizes 1.536e-4 g^3 - 1.167e-2 g^2 + 0.2374 g +
+    1.053 at 1 s from the same figure: 7 to 19 % apart in mid-range, a factor 3 at g =
+    0. Valid from 1 s to 2 days; constant outside.
     """
     factor = g_max / 40.0
     quartics = [[c * factor for c in row] for _, row in _WAN]
@@ -71,7 +71,7 @@ def reram_cmo(*, acceptance: float = 0.2, g_max: float = 88.2) -> Device:
     Programming sd 0.00106879 g + 0.00081107 uS (0.2 % acceptance) or
     0.01129027 g + 0.01121854 uS (2 %), cycle-to-cycle. Relaxation: mean
     -0.08900206 ln t, sd 0.04201137 ln t + 0.41183342 uS at every conductance
-    (device-to-device, frozen). Read sd 0.0277316 log10(g) sqrt(ln((t + 1e-6) / 2e-6))
+    (device-to-device, fixed). Read sd 0.0277316 log10(g) sqrt(ln((t + 1e-6) / 2e-6))
     uS (cycle-to-cycle). Reads are confined to the range, 9 to 88.2 uS, as in the
     published simulation. For another g_max everything in uS is scaled together.
 
@@ -84,8 +84,9 @@ def reram_cmo(*, acceptance: float = 0.2, g_max: float = 88.2) -> Device:
 
     Source: Falcone et al., arXiv 2502.04524, whose abstract states simulations of this
     array from 1 s to 10 years after programming: these are the valid times. Late times
-    are its authors' extrapolation in ln t. How long relaxation was measured, 1 h at a
-    reference of 50 uS, was read in a summary of the paper, not in the paper.
+    are its authors' extrapolation in ln t. The duration of the relaxation measurement,
+    1 h at a reference of 50 uS, is taken from a summary of the paper, not from the
+    paper itself.
     """
     if acceptance not in _CMO:
         checks.fail("acceptance", "be 0.2 or 2 (%)", acceptance, "Choose one of them.")
@@ -117,8 +118,8 @@ def reram_milo(*, g_max: float = 225.0) -> Device:
     """Resistive memory of hafnium oxide: programming error only.
 
     Programming sd 4.782321 - 0.009107 g uS, 50 <= g <= 225 (cycle-to-cycle). The source
-    gives no retention and no read noise, so only t = 0 is within it. For another g_max
-    conductances and deviations are scaled together.
+    gives no retention and no read noise, so only t = 0 is valid. For another g_max,
+    conductances and standard deviations are scaled together.
 
     Args:
         g_max: highest conductance, uS; the source has 225.

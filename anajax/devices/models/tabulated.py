@@ -34,7 +34,7 @@ def tabulated(
     name: str = "tabulated",
     source: str = "measured tables",
 ) -> Device:
-    """A device whose stages are tables over conductance, linear between the points.
+    """A device whose stages are tables over conductance, linearly interpolated.
 
     Each table has columns g (uS, increasing), mean and sd, as a mapping of arrays or a
     CSV file with that header. Stages without a table come from `base`.
@@ -54,8 +54,8 @@ def tabulated(
         source: where the tables were measured.
 
     Raises:
-        ValueError: if a column is missing, a value is not finite, a deviation is
-            negative, or g does not increase.
+        ValueError: if a column is missing, a value is not finite, a standard deviation
+            is negative, or g does not increase.
         FileNotFoundError: if a CSV file does not exist.
 
     Source of the form: Li, Mackin et al., Adv. Electron. Mater. 9, 2201190 (2023).
@@ -75,11 +75,12 @@ def tabulated(
 
 
 def read_csv(path: str | Path) -> dict[str, np.ndarray]:
-    """The numeric columns of a text file with a header; separators as they are.
+    """The numeric columns of a text file with a header, with any separator.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is empty or an entry is not a number; names line and column.
+        ValueError: if it is empty or an entry is not a number; the message names line
+            and column.
     """
     path = Path(path)
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Chip images: what a chip team takes away, as a folder that any tool can read."""
+"""Chip images: all that is needed to program a chip, as a folder of plain files."""
 
 from anajax.interop.image.files import read as read
 from anajax.interop.image.files import write as write

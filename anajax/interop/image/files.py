@@ -1,4 +1,4 @@
-"""A chip image as a folder: one manifest, and arrays beside it."""
+"""A chip image as a folder: a manifest and array files."""
 
 import dataclasses
 import hashlib
@@ -29,16 +29,16 @@ def write(image: Image, folder: str | Path, storage: Storage = "safetensors") ->
     """Write an image into an empty folder.
 
     Args:
-        image: from `Image`, or read.
-        folder: of the image.
-        storage: "safetensors", "hdf5", or "csv" (one file of text for each array).
+        image: an `Image`, new or read.
+        folder: folder of the image.
+        storage: "safetensors", "hdf5", or "csv" (one text file per array).
 
     Returns:
         The path of the manifest.
 
     Raises:
         ValueError: if the folder is not empty, or a layer cannot be written.
-        WriteError: an OSError, if the disk does not take it.
+        WriteError: an OSError, if a file cannot be written.
     """
     checks.word("storage", storage, Storage)
     folder = Path(folder)
@@ -142,14 +142,14 @@ def _product(product: Product, arrays: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(path: str | Path) -> Image:
-    """The image in a folder, every file checked by its digest.
+    """The image in a folder; every file is checked by its digest.
 
     Args:
         path: the folder, or its manifest.
 
     Raises:
-        ValueError: if something is damaged, changed, missing, of other units, outside
-            the range of the device, or tiles do not cover a layer.
+        ValueError: if something is damaged, changed, missing, in other units, or
+            outside the range of the device, or tiles do not cover a layer.
     """
     path = Path(path)
     folder = path if path.is_dir() else path.parent

@@ -1,4 +1,4 @@
-"""What goes on a chip: targets by layer, how they are read back, and around them."""
+"""The contents of a chip image: targets by layer, and how to read them back."""
 
 import dataclasses
 import re
@@ -23,7 +23,7 @@ NUMBERS = {
     "coefficients": "1/uS", "offset": "1", "w_max": "1", "column": "1", "drift": "1",
     "t0": "s",
 }  # fmt: skip
-"""What an image holds of a layer besides targets, with units; see `LayerProgram`."""
+"""What an image holds for a layer besides targets, with units; see `LayerProgram`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,14 +32,14 @@ class Product:
 
     name: str
     weights: tuple[str, ...]
-    """Paths of the weights that it multiplies."""
+    """Paths of the weights in the product."""
     dac_bits: float | None = None
     adc_bits: float | None = None
     arrays: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """`input_scale`, `dac_bound`, `adc_bound` and `output_noise`, where there are."""
+    """`input_scale`, `dac_bound`, `adc_bound` and `output_noise`, if present."""
 
     def io(self) -> IO:
-        """What the product goes through."""
+        """The periphery of the product."""
         parts: dict[str, Any] = {}
         if "input_scale" in self.arrays:
             parts["scaling"] = ConstantScale(value=self._array("input_scale"))
@@ -58,7 +58,7 @@ class Product:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Image:
-    """Everything that a chip needs to be programmed and read as a network.
+    """Everything needed to program a chip and read it as a network.
 
     Example:
         >>> layers = anajax.chip.encode_weights(params, strategy)
@@ -70,43 +70,43 @@ class Image:
     layers: Mapping[str, LayerProgram]
     """Targets, by path of the weight."""
     device: Device
-    """They were chosen for."""
+    """Device model that they were chosen for."""
     digital: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Parameters that stay digital, by path."""
     network: str = ""
     strategy: str = ""
     seed: int | None = None
     tiles: TileRule = TileRule(rows=512, columns=512)  # noqa: RUF009
-    """The largest tile."""
+    """Largest tile."""
     groups: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    """Matrices side by side in the columns of a weight (a grouped convolution), by
-    path, where there are any."""
+    """Number of matrices side by side in the columns of a weight (a grouped
+    convolution), by path, where there are several."""
     periphery: tuple[Product, ...] = ()
-    """Converters, where there are any."""
+    """Converters, if there are any."""
     scope: Scope = "layer"
-    """Weights that share one drift compensation factor."""
+    """Which weights share one drift compensation factor."""
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Of what made it."""
+    """Versions of the software that made it."""
 
     def __post_init__(self) -> None:
         checks.word("scope", self.scope, Scope)
 
     def weights(self) -> dict[str, JArray]:
-        """The weights that the targets stand for, before any error, by path."""
+        """The weights given by the targets, before any error, by path."""
         return {
             path: chip.finish(layer, combined(layer.targets, layer))
             for path, layer in self.layers.items()
         }
 
     def insert(self, params: PyTree) -> PyTree:
-        """Parameters of the network with those of the image in their places."""
+        """Parameters of the network with those of the image inserted."""
         digital = {path: jnp.asarray(v) for path, v in self.digital.items()}
         return chip.insert(params, digital | self.weights())
 
     def rules(self) -> list[Rule]:
-        """What puts the network on these tiles: `anajax.analog(apply, rules)`.
+        """Rules for the network on these tiles: `anajax.analog(apply, rules)`.
 
-        Its products meet the converters of the image where it is called with `ranges`.
+        Its products use the converters of the image if it is called with `ranges`.
 
         Example:
             >>> f = anajax.analog(apply, image.rules())
@@ -118,11 +118,11 @@ class Image:
         return [digital, Rule(".*", tiles=self.tiles, io=io)]
 
     def ranges(self) -> dict[str, IO]:
-        """What each product goes through, by its name."""
+        """The periphery of each product, by its name."""
         return {product.name: stacked(product.io()) for product in self.periphery}
 
     def reference(self, path: str) -> np.ndarray:
-        """Mean |analog part| that the targets of a layer give, or of each column."""
+        """Mean |analog part| of the ideal targets, of a layer or of each column."""
         layer = self.layers[path]
         size = jnp.abs(combined(layer.targets, layer))
         if self.scope == "column":

@@ -1,4 +1,4 @@
-"""What a chip reports of an image: conductances by tile, read and time, as CSV."""
+"""Conductances reported by a chip: by tile, read and time, as CSV."""
 
 import csv
 import dataclasses
@@ -18,29 +18,30 @@ from anajax.interop.image import tiles
 from anajax.interop.image.image import Image
 
 COLUMNS = ("tile", "row", "column", "device", "time_s", "conductance_uS")
-"""Of a CSV; `read` numbers several reads at one time. Rows may be missing, lines that
-begin with # are comments, and semicolons or tabs may stand between columns."""
+"""Columns of a CSV; `read` numbers repeated reads at one time. Rows may be missing,
+lines that begin with # are comments, and columns may be separated by semicolons or
+tabs."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Conductances of a chip."""
+    """Measured conductances of a chip."""
 
     times: tuple[float, ...]
     """Seconds since the first read, increasing."""
     layers: Mapping[str, tuple[np.ndarray, ...]]
-    """Conductances `[reads matrices rows columns devices]` of each time, uS, by path;
-    NaN where none was reported."""
+    """Conductances `[reads matrices rows columns devices]` at each time, uS, by path;
+    NaN for missing cells."""
 
     @property
     def gaps(self) -> float:
-        """Share of cells without a single value at the first time."""
+        """Fraction of cells without any value at the first time."""
         lost = [np.all(np.isnan(v[0]), 0) for v in self.layers.values()]
         return sum(v.sum() for v in lost) / max(sum(v.size for v in lost), 1)
 
 
 def parts_of(image: Image) -> Iterator[tuple[str, str, tiles.Tile, np.ndarray]]:
-    """Path, name, place and targets of each tile of an image."""
+    """Path, name, position and targets of each tile of an image."""
     for path, layer in image.layers.items():
         groups = image.groups.get(path, 1)
         whole = tiles.matrices(layer.targets, layer.layout, path, groups)
@@ -53,16 +54,16 @@ def write(
     image: Image,
     chips: Mapping[float, Sequence[Mapping[str, np.ndarray]]],
 ) -> None:
-    """Write conductances as a chip reports them: the form of the file, and for tests.
+    """Write conductances as a chip reports them; defines the format, and serves tests.
 
     Args:
-        path: of the CSV.
-        image: says what the tiles are.
+        path: path of the CSV.
+        image: defines the tiles.
         chips: reads of all layers, `[*weights devices]` by path, by time in s; NaN is
             left out.
 
     Raises:
-        WriteError: an OSError, if the disk does not take it.
+        WriteError: an OSError, if the file cannot be written.
     """
     lines = [",".join((*COLUMNS, "read"))]
     for time, reads in chips.items():
@@ -80,15 +81,15 @@ def write(
 
 
 def read(path: str | Path, image: Image) -> Measured:
-    """The conductances of an image's cells, from a CSV or all of a folder.
+    """The conductances of an image's cells, from one CSV or all in a folder.
 
     Args:
         path: a file, or a folder of files `*.csv`.
-        image: that was programmed.
+        image: the image that was programmed.
 
     Raises:
-        ValueError: for columns, units, tiles or places that are not those of the
-            image, or a cell that is reported twice.
+        ValueError: if columns, units, tiles or positions do not match the image, or a
+            cell is reported twice.
     """
     path = Path(path)
     files = sorted(path.glob("*.csv")) if path.is_dir() else [path]

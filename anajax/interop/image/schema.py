@@ -1,4 +1,4 @@
-"""The schema of manifests, and the part of JSON Schema that it is written in."""
+"""The schema of manifests, and the subset of JSON Schema that it uses."""
 
 import functools
 import json
@@ -22,10 +22,10 @@ def schema() -> dict[str, Any]:
 
 
 def check(value: Any) -> None:
-    """Refuse a manifest that is not of the schema.
+    """Refuse a manifest that violates the schema.
 
     Raises:
-        ValueError: names the first place that is not.
+        ValueError: naming the first violation.
     """
     _check(value, schema(), "manifest")
 

@@ -1,4 +1,4 @@
-"""Arrays of an image in files: safetensors, HDF5, or one CSV of each."""
+"""Arrays of an image in files: safetensors, HDF5, or one CSV each."""
 
 import hashlib
 import io
@@ -14,9 +14,9 @@ from anajax.interop import safetensors_file
 from anajax.interop.buffers import damaged, inside, mapped, size_of
 
 Storage = Literal["safetensors", "csv", "hdf5"]
-"""What arrays are written as."""
+"""File format of the arrays."""
 KINDS = ("float32", "float64", "float16", "int32", "int64", "bool", "uint8", "int8")
-"""Types of numbers of arrays."""
+"""Number types of arrays."""
 _ONE = {"safetensors": "arrays.safetensors", "hdf5": "arrays.h5"}
 Arrays = dict[str, np.ndarray]
 
@@ -75,11 +75,11 @@ def _number(value: np.generic) -> str:
 
 
 def unpack(folder: Path, manifest: Mapping[str, Any]) -> Arrays:
-    """The arrays that a manifest names, every file of it checked by its digest.
+    """The arrays named in a manifest; every file is checked by its digest.
 
     Raises:
-        ValueError: if a file is missing, damaged, or leads out of the folder, or an
-            array has another shape or type.
+        ValueError: if a file is missing, damaged, or outside the folder, or an array
+            has another shape or type.
     """
     path = folder / "manifest.json"
     for name, digest in manifest["files"].items():
@@ -154,10 +154,10 @@ assert set(_READERS) == set(get_args(Storage))
 
 
 def parse(path: Path) -> Any:
-    """The manifest of a file, as JSON with each name once.
+    """The manifest of a file, as JSON without duplicate names.
 
     Raises:
-        ValueError: if it is no such file.
+        ValueError: if it is not such a file.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -20,13 +20,13 @@ class Tile(NamedTuple):
     """A part of one matrix of a layer."""
 
     matrix: int
-    """Of the layer: stack first, then groups of columns."""
+    """Index of the matrix in the layer: stack first, then groups of columns."""
     rows: Ends
     """First row, and the one after the last."""
     columns: Ends
 
     def name(self, path: str) -> str:
-        """Of the array that holds it."""
+        """Name of the array that holds it."""
         return f"{path}:tile:{self.matrix}:{self.rows[0]}:{self.columns[0]}"
 
 
@@ -72,9 +72,9 @@ def joined(
     """The matrices of a layer from its tiles.
 
     Args:
-        entry: of the layer in a manifest.
-        arrays: of the image.
-        devices: of a weight.
+        entry: entry of the layer in a manifest.
+        arrays: arrays of the image.
+        devices: number of devices of a weight.
 
     Raises:
         ValueError: if tiles do not cover the layer, overlap, or have another size.
@@ -116,7 +116,7 @@ def _place(tile: Mapping[str, Any], size: tuple[int, ...], path: str) -> Any:
 
 
 def layout_of(entry: Mapping[str, Any]) -> Layout:
-    """The axes of a layer of a manifest."""
+    """The layout of a layer in a manifest."""
     axes = entry["axes"]
     lists = {name: tuple(axes[name]) for name in ("stack", "rows", "columns")}
     return Layout(**lists, tile_rows=axes["tile_rows"])

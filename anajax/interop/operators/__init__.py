@@ -1,4 +1,4 @@
-"""The operators of ONNX that are known: one table, name -> function."""
+"""The supported ONNX operators: one table, name -> function."""
 
 from anajax.interop.operators import (
     elementwise,

@@ -1,4 +1,4 @@
-"""What an operator gets: its node, and values known now (NumPy) or traced (JAX)."""
+"""Arguments of an operator: its node, and values known now (NumPy) or traced (JAX)."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,11 +19,11 @@ class Node:
     """Name of the operator."""
     name: str
     inputs: tuple[str, ...]
-    """Names of values; empty where an operand is left out."""
+    """Names of values; empty if an operand is missing."""
     outputs: tuple[str, ...]
     attributes: dict[str, Any]
     opset: int
-    """Version of the set of operators."""
+    """Version of the operator set."""
 
     def __str__(self) -> str:
         return f"{self.kind} node {self.name or '/'.join(self.outputs)!r}"
@@ -33,7 +33,7 @@ class Node:
         return self.attributes.get(name, default)
 
     def refuse(self, rule: str, got: object) -> Any:
-        """Refuse what this node asks for."""
+        """Refuse this node."""
         remedy = "Export the network without it."
         checks.fail("path", f"hold only {rule}", got, remedy)
 
@@ -46,11 +46,11 @@ class Node:
         return np.asarray(value)
 
     def whole(self, value: Any) -> list[int]:
-        """A static value as whole numbers."""
+        """A static value as integers."""
         return [int(v) for v in self.static(value).ravel()]
 
     def axes(self, value: Any, rank: int) -> tuple[int, ...] | None:
-        """Axes from an operand or the attribute, not negative; `None`: not given."""
+        """Axes from an operand or the attribute, not negative; `None` if not given."""
         given = self.get("axes") if value is None else self.whole(value)
         if given is None:
             return None
@@ -58,7 +58,7 @@ class Node:
 
 
 Operator = Callable[..., Any]
-"""`(node, *operands) -> result`, or a tuple of them; operands left out are `None`."""
+"""`(node, *operands) -> result`, or a tuple of results; missing operands are `None`."""
 
 
 def known(*values: Any) -> bool:

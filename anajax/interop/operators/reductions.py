@@ -1,4 +1,4 @@
-"""Sums and the like along axes; normalization by them."""
+"""Sums and other reductions along axes, and normalizations."""
 
 from typing import Any
 

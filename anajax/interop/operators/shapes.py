@@ -1,4 +1,4 @@
-"""Operators on shapes and places: nothing is computed, elements move."""
+"""Operators on shapes and positions: elements move, nothing is computed."""
 
 import math
 from typing import Any
@@ -270,4 +270,4 @@ STATIC: dict[str, tuple[int, ...]] = {
     "Tile": (1,), "TopK": (1,), "Trilu": (1,), "Unsqueeze": (1,), "Upsample": (1,),
     "If": (0,),
 }  # fmt: skip
-"""Operands that set shapes, by operator; those of `Reduce...` are all but the first."""
+"""Operands that set shapes, by operator; for `Reduce...`, all but the first."""

@@ -1,4 +1,4 @@
-"""Pooling, and resizing by nearest or linear."""
+"""Pooling, and resizing by nearest-neighbor or linear interpolation."""
 
 from typing import Any
 

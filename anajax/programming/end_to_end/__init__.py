@@ -1,1 +1,1 @@
-"""The least loss of the network: targets through chips."""
+"""The lowest loss of the network: learned targets."""

@@ -1,9 +1,9 @@
-"""Block by block: programs for networks too large to be learned end to end.
+"""Block by block: learned targets for networks too large for end-to-end learning.
 
-A network that is a chain of blocks, h = step(block, h). Each block learns to put out
-what the digital network does at its place, from what the programmed blocks before it
-put out on chips (as quantization after training does, Frantar et al., 2022). One block
-at a time is computed and differentiated; blocks of one shape share a trace.
+For a network that is a chain of blocks, h = step(block, h). Each block learns to
+reproduce the output of the digital network at its place from the output of the
+programmed blocks before it (as in post-training quantization, Frantar et al., 2022).
+One block at a time is computed and differentiated; blocks of one shape share a trace.
 """
 
 import functools
@@ -47,28 +47,29 @@ def optimize_block_by_block(
     extrapolate: bool = False,
     **options: Any,
 ) -> list[OptimizedTargets]:
-    """Minimize the relative squared error of what each block puts out, in their order.
+    """Minimize the relative squared error of each block's output, in their order.
 
     Args:
-        step: `step(block, h)`: what comes behind a block.
+        step: `step(block, h)`: the output of a block.
         blocks: parameters of each block.
-        inputs: what comes before the first, on calibration inputs `[items ...]`, none
-            of those that are reported on.
+        inputs: inputs of the first block, for calibration inputs `[items ...]`; not the
+            ones that results are reported on.
         device: the device model.
-        strategy: where the search starts from; mirrored pairs; one for all, or one (or
+        strategy: starting point of the search; mirrored pairs; one for all, or one (or
             one per path of its weights) for each block.
         times: seconds after the first read.
         key: draws batches, chips and times.
-        batch: inputs per gradient step, and of a chip as the stream goes on.
+        batch: inputs per gradient step, and per chip when outputs are passed on.
         extrapolate: whether times may lie outside what the device's source covers.
-        **options: of `anajax.optimize_targets`: `learn`, `steps`, `chips`, rates.
+        **options: options of `anajax.optimize_targets`: `learn`, `steps`, `chips`,
+            rates.
 
     Returns:
-        As of `optimize_targets`, of each block.
+        The result of `optimize_targets`, for each block.
 
     Raises:
-        ValueError: if an argument is out of range, or there is not one strategy for
-            each block.
+        ValueError: if an argument is out of range, or there is not one strategy per
+            block.
 
     Example:
         >>> from anajax.programming.end_to_end.block_by_block import (

@@ -1,4 +1,4 @@
-"""The descent of a program: a loss on chips, its gradient, and the steps it takes."""
+"""Gradient descent on targets: a loss on chips, its gradient, and the steps."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,8 +23,8 @@ from anajax.programming.search.parameters import Bounds
 
 Apply = Callable[[PyTree, JArray], JArray]
 Loss = Callable[[JArray, JArray], JArray]
-"""`loss(outputs, reference)`: one number; the reference is the digital network's
-outputs, or the labels that were given."""
+"""`loss(outputs, reference)`: one number; the reference is the output of the digital
+network, or the given labels."""
 Notify = Callable[[int, JArray], None]
 """`notify(step, loss)` after each step; reading the loss waits for it."""
 
@@ -42,8 +42,8 @@ def chip_loss(
 ) -> Float[JArray, ""]:
     """Loss of one chip at one drawn time, differentiable in program and task.
 
-    With the device's moments in `task.table` computed from a device, this is also
-    differentiable in every parameter of the device.
+    If the moments in `task.table` are computed from a device, this is also
+    differentiable with respect to every parameter of the device.
     """
     late = task.table.cubic.shape[-1]
     index = jr.randint(rng.stream(key, rng.Stage.TIME), (), 1, late)
@@ -83,7 +83,7 @@ def descend(
     notify: Notify = lambda step, loss: None,
     checkpoint: Checkpoint | None = None,
 ) -> tuple[Learnable, JArray]:
-    """The program after `steps` steps, and the loss of each.
+    """The program after `steps` steps, and the loss at each step.
 
     Steps are a Python loop around one jitted step: convolutions inside a compiled loop
     are many times slower on CPUs, and a loop can report.
@@ -207,12 +207,12 @@ def descend_by_held_out(
     notify: Notify = lambda step, loss: None,
     checkpoint: Checkpoint | None = None,
 ) -> tuple[Learnable, JArray, float]:
-    """The program whose rate, and whose step, was chosen on inputs that are held out.
+    """The program, with its learning rate and step chosen on held-out inputs.
 
-    Its rate is searched for where `weight_rate` is None.
+    Its rate is searched for if `weight_rate` is None.
 
     Returns:
-        It, the losses of its descent, and the rate of its weights.
+        The program, its losses, and the learning rate of its weights.
     """
     optimizer, whole = paced(cell, box), digital or apply
     x, y = jnp.asarray(held[0]), held[1]

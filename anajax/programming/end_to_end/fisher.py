@@ -1,4 +1,4 @@
-"""Sensitivity of the loss to errors of weights (Fisher) and to device parameters."""
+"""Sensitivity of the loss to weight errors (Fisher) and to device parameters."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +23,7 @@ from anajax.programming.end_to_end.targets import Apply, Loss, distillation
 from anajax.programming.end_to_end.task import noisy_weights
 
 CHIPS = 16
-"""Of elasticities, unless told otherwise."""
+"""Default number of chips for elasticities."""
 
 
 def fisher_information(
@@ -38,8 +38,8 @@ def fisher_information(
     """Fisher information of every weight, in units of 1 / w_max^2 of its layer.
 
     The mean over inputs of the squared gradient of log p(y | x), with y drawn from the
-    network's own probabilities. To second order it weighs squared weight errors as the
-    distillation loss does.
+    network's own probabilities. To second order, it weights squared weight errors as
+    the distillation loss does.
 
     Args:
         apply: `apply(params, inputs) -> logits [items ... classes]`.
@@ -47,11 +47,11 @@ def fisher_information(
         inputs: unlabeled inputs `[items ...]`.
         key: draws the labels.
         select: which leaves are weights.
-        layout: what axes are, where names and shapes do not tell, see `chip.table`.
+        layout: meaning of axes that names and shapes leave open, see `chip.table`.
 
     Returns:
-        By path, arrays shaped as the weights: the `importance` of
-        `anajax.weight_density`, as they are or averaged over each layer.
+        By path, arrays shaped like the weights: the `importance` of
+            `anajax.weight_density`, unchanged or averaged over each layer.
 
     Raises:
         ValueError: if inputs are not finite.
@@ -99,8 +99,8 @@ class Elasticity:
     """Relative change of the loss per relative change of one parameter."""
 
     value: Float[JArray, "..."]
-    """(parameter / loss) d loss / d parameter, shaped as the parameter; 0 where nothing
-    is lost but rounding, as from drift alone at 0 s: no parameter changes it there."""
+    """(parameter / loss) d loss / d parameter, shaped like the parameter; 0 if the loss
+    is only rounding, as from drift alone at 0 s: no parameter changes it there."""
     error: Float[JArray, "..."]
     """Its standard error over chips."""
     gradient: Float[JArray, "..."]
@@ -120,21 +120,21 @@ def device_elasticities(
     loss: Loss = distillation,
     extrapolate: bool = False,
 ) -> dict[str, Elasticity]:
-    """Which parameters of the device the network's loss depends on, and how strongly.
+    """Which device parameters the network's loss depends on, and how strongly.
 
-    Targets stay as they are. Draws are moment-matched and reparametrized, so that one
+    Targets stay fixed. Draws are moment-matched and reparameterized, so that one
     backward pass per chip gives the gradient with respect to every parameter.
 
     Args:
         apply: `apply(params, inputs) -> outputs`.
         params: pytree of trained weights.
-        device: the device model; its range is left out.
-        layers: what is programmed, by path.
+        device: the device model; its range is excluded.
+        layers: the programmed layers, by path.
         inputs: unlabeled inputs.
         t: seconds after the first read.
         key: draws the chips.
-        chips: how many.
-        loss: of analog and digital outputs.
+        chips: number of chips.
+        loss: function of analog and digital outputs.
         extrapolate: whether `t` may lie outside what the device's source covers.
 
     Returns:
@@ -171,7 +171,7 @@ def _parameters(device: Device) -> list[tuple[str, JArray]]:
 
 
 def rounded(weights: dict[str, JArray]) -> dict[str, JArray]:
-    """Weights that differ as rounding may make them: a loss of theirs is no loss."""
+    """Weights changed by as much as rounding may change them, to detect a zero loss."""
     return {p: w * (1 + 8 * jnp.finfo(w.dtype).eps) for p, w in weights.items()}
 
 

@@ -1,8 +1,8 @@
-"""Learning that does not harm: its rate and what to keep of it, by held-out inputs.
+"""Learning that does not harm: learning rate and stopping chosen on held-out inputs.
 
-A search of six rates takes half of the steps, each from the same start on the same
+A search over six rates takes half of the steps, each from the same start with the same
 batches and chips: four decades, then three times more and less than the best of them.
-The other half of the steps goes from the start again, at the best rate.
+The other half of the steps starts over at the best rate.
 """
 
 import math
@@ -19,20 +19,20 @@ from anajax._core.types import JArray, PyTree
 RATES = (1e-2, 1e-3, 1e-4, 1e-5)
 NEAR = (3.0, 1 / 3)
 SHARE = 12
-"""One trial takes this part of all steps."""
+"""Fraction of all steps that one trial takes."""
 LOOKS = 4
-"""Looks at the held-out loss on the way, evenly spaced."""
+"""Number of evaluations of the held-out loss, evenly spaced."""
 CHIPS = 8
-"""Chips that it is the mean over, the same at each look."""
+"""Number of chips that it is averaged over, the same each time."""
 Rate = float | Literal["auto"]
 Step = Callable[[PyTree, JArray, JArray, JArray], tuple[PyTree, JArray]]
 """`step(carry, i, rate, share)`: the next carry, whose first entry is the program, and
-the loss; `share` is what is left of the rates by a cosine."""
+the loss; `share` is the factor on the rates from a cosine decay."""
 
 
 @runtime_checkable
 class Checkpoint(Protocol):
-    """Where a descent is kept: an interrupted one continues from there."""
+    """Where the state of a descent is saved, so that it can continue later."""
 
     def restore(self, like: PyTree) -> tuple[int, PyTree]:
         """The latest step and state; `(0, like)` if there is none."""
@@ -44,7 +44,7 @@ class Checkpoint(Protocol):
 
 
 def check_rate(name: str, rate: Any) -> None:
-    """Refuse what is neither a rate nor "auto".
+    """Refuse anything but a rate or "auto".
 
     Raises:
         ValueError: if it is not.
@@ -56,20 +56,20 @@ def check_rate(name: str, rate: Any) -> None:
 
 
 def check_held(held: Any, rate: float | None, never_worse: bool) -> bool:
-    """Whether held-out inputs are used; refuses to go without them.
+    """Whether held-out inputs are used; refuses to run without them if needed.
 
     Args:
-        held: the inputs, or None.
-        rate: None where it is searched for.
+        held: the held-out inputs, or None.
+        rate: None if it is to be searched for.
         never_worse: see `learn`.
 
     Raises:
-        ValueError: if they are needed and not there.
+        ValueError: if held-out inputs are needed and missing.
     """
     needed = rate is None or never_worse
     if needed and held is None:
         rule = 'be given for the rate "auto" and for `never_worse`'
-        remedy = "Pass (inputs, labels or None), none of which is learned on."
+        remedy = "Pass (inputs, labels or None) that are not learned on."
         checks.fail("held", rule, None, remedy)
     return needed
 
@@ -91,12 +91,12 @@ def learn(
         begin: the first carry.
         step: takes one step.
         judge: mean loss of a program on held-out inputs and chips.
-        steps: of all trials and the last descent together.
+        steps: number of steps of all trials and the last descent together.
         rate: a number; None to search for it.
-        never_worse: whether to return the best program of all looks, the first one
-            included; otherwise the last one.
-        checkpoint: where the last descent goes on from and is kept.
-        notify: told of every step of it.
+        never_worse: whether to return the best program among all evaluations, including
+            the start; otherwise the last one.
+        checkpoint: where the last descent is saved and continued from.
+        notify: called at every step of the last descent.
     """
     trial = max(1, steps // SHARE)
     tries = len(RATES) + len(NEAR) if rate is None else 0

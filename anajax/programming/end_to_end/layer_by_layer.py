@@ -1,4 +1,4 @@
-"""Layer by layer: targets for networks too big to be optimized end to end.
+"""Layer by layer: targets for networks too big for end-to-end optimization.
 
 Each unit of the network (a layer, a block, a recurrent cell) learns to reproduce its
 own digital outputs on calibration inputs, under its own noise, given the noisy units
@@ -36,10 +36,10 @@ from anajax.programming.search.parameters import Bounds
 
 @pytree
 class Unit:
-    """A part of a network, and what it is to reproduce."""
+    """A part of a network, and the output that it has to reproduce."""
 
     prefixes: tuple[str, ...] = static()
-    """Beginnings of the paths of its weights; "" is that of all."""
+    """Prefixes of the paths of its weights; "" matches all."""
     outputs: Apply = static()
     """`outputs(params, inputs)`: its output in the network."""
 
@@ -51,12 +51,12 @@ class Unit:
 def units_of(model: nnx.Module, inputs: JArray | np.ndarray) -> list[Unit]:
     """The children of a model that hold parameters, in the order they are called.
 
-    A child that is called inside a scan (a recurrent cell) has no single output; it is
+    A child that is called inside a scan (a recurrent cell) has no single output; it has
     to reproduce the input of the next child, or the output of the model.
 
     Args:
         model: called as `model(inputs)`.
-        inputs: an example.
+        inputs: example inputs.
     """
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
     constants = nnx.to_pure_dict(rest)
@@ -166,31 +166,31 @@ def optimize_layer_by_layer(
     checkpoint: Callable[[int], Checkpoint | None] = lambda unit: None,
     extrapolate: bool = False,
 ) -> OptimizedTargets:
-    """Minimize the relative squared error of each unit's outputs, one unit at a time.
+    """Minimize the relative squared error of each unit's outputs, unit by unit.
 
     Args:
         units: in the order of the computation, such as from `units_of`.
         params: pytree of trained weights.
         device: the device model.
-        strategy: where the search starts from; mirrored pairs; one, or one per path.
-        inputs: calibration inputs, none of those that are reported on.
+        strategy: starting point of the search; mirrored pairs; one, or one per path.
+        inputs: calibration inputs; not the ones that results are reported on.
         times: seconds after the first read.
         key: draws batches, chips and times.
         learn: some of "strategy", "columns", "weights", "drift".
-        steps: gradient steps of each unit.
+        steps: gradient steps per unit.
         chips: chips per step.
         batch: inputs per step.
-        learning_rate: of strategies, column scales and drift correction.
-        weight_rate: of shifts, in units of w_max.
+        learning_rate: rate of strategies, column scales and drift correction.
+        weight_rate: rate of shifts, in units of w_max.
         select: which leaves are weights.
-        normalize: whose largest |weight| fills the range, see `mapping.normalized`.
+        normalize: which weights share a full scale, see `mapping.normalized`.
         box: bounds of F and K.
-        layout: what axes are, where names and shapes do not tell, see `chip.table`.
-        checkpoint: of each unit, where its descent goes on from and is kept.
+        layout: meaning of axes that names and shapes leave open, see `chip.table`.
+        checkpoint: where the descent of each unit is saved and continued from.
         extrapolate: whether times may lie outside what the device's source covers.
 
     Returns:
-        As of `optimize_targets`; the history is that of all units, one after another.
+        As for `optimize_targets`; the history is that of all units, one after another.
 
     Raises:
         ValueError: if an argument is out of range, or a weight is in no unit.
@@ -256,7 +256,7 @@ def optimize_layer_by_layer(
 
 
 def relative_error(outputs: Any, reference: Any) -> Float[JArray, ""]:
-    """Squared error of all outputs over the squared reference."""
+    """Squared error of all outputs relative to the squared reference."""
     pairs = zip(jax.tree.leaves(outputs), jax.tree.leaves(reference), strict=True)
     square, size = 0.0, 0.0
     for y, goal in pairs:

@@ -1,4 +1,4 @@
-"""The parameters that end-to-end optimization can learn: everything a chip is told.
+"""The parameters that end-to-end optimization can learn.
 
 These are the tables of strategies with F and K, a shift of every weight before it is
 encoded, a digital scale per column, the exponent of the scheduled drift correction, and
@@ -45,20 +45,20 @@ class LearnOptions:
         ("strategy", "weights"),
         'some of "strategy", "columns", "weights", "drift", "digital"',
     )
-    """What is learned."""
+    """Which parts are learned."""
     steps: int = option(400, "1 gradient step or more", least=1)
-    chips: int = option(2, "1 chip a step or more", least=1)
-    batch: int = option(64, "1 input a step or more", least=1)
+    chips: int = option(2, "1 chip per step or more", least=1)
+    batch: int = option(64, "1 input per step or more", least=1)
     learning_rate: float = option(0.01, "a number above 0", above=0)
-    """Of strategies, column scales and drift correction."""
+    """Learning rate of strategies, column scales and drift correction."""
     weight_rate: Rate = option(0.002, 'a number above 0, or "auto"', above=0)
-    """Of shifts (in units of w_max) and digital parameters.
+    """Learning rate of shifts (in units of w_max) and digital parameters.
 
-    On held-out data small networks chose 0.001 to 0.01, deep ones less: 0.0003 for
-    ResNet-20 and ResNet-32, 0.00001 for MiniLM. "auto" finds it with half of the
-    steps."""
+    On held-out data, small networks chose 0.001 to 0.01, deep ones less: 0.0003 for
+    ResNet-20 and ResNet-32, 0.00001 for MiniLM. "auto" finds it with half of the steps.
+    """
     never_worse: bool = option(
-        False, "true to keep what is best on held-out inputs, the start included"
+        False, "true to keep the best on held-out inputs, including the start"
     )
 
     def __post_init__(self) -> None:
@@ -67,25 +67,25 @@ class LearnOptions:
 
     @property
     def needs_held(self) -> bool:
-        """Whether learning asks for inputs that nothing is learned on."""
+        """Whether learning needs held-out inputs."""
         return self.never_worse or self.weight_rate == "auto"
 
 
 @pytree
 class Learnable:
-    """Everything that a chip is told: what to program, and how to read it back."""
+    """Everything that defines a chip: what to program, and how to read it back."""
 
     unknowns: dict[str, StrategyParameters]
-    """Strategy of each layer by path, or of all under ""."""
+    """Strategy of each layer by path, or of all layers under ""."""
     shift: dict[str, JArray]
-    """Added to the normalized weights before encoding."""
+    """Shift added to the normalized weights before encoding."""
     log_column: dict[str, JArray]
-    """Log of a digital scale of each column, on top of what it has; of the whole array
-    where columns are not known."""
+    """Log of a digital scale of each column, in addition to its own scale; of the whole
+    array if columns are unknown."""
     drift: dict[str, Float[JArray, "*layers"]]
     """Exponent of the scheduled drift correction, see `chip.LayerProgram`."""
     digital: dict[str, JArray]
-    """Parameters of the network that are not on the chip, by path."""
+    """Network parameters that are not on the chip, by path."""
 
     def strategy(self, path: str, device: Device, cell: UnitCell) -> Strategy:
         """The strategy of a layer."""
@@ -100,13 +100,13 @@ class Learnable:
         *,
         t0: Float[JArray, ""] | float = FIRST_READ,
     ) -> dict[str, chip.LayerProgram]:
-        """The layers that a chip gets, for the trained weights `ideal` by path.
+        """The layers of a chip for the trained weights `ideal`, by path.
 
         Args:
-            ideal: what is to be programmed.
-            device: gives the range of targets.
+            ideal: trained weights to program.
+            device: defines the range of targets.
             cell: the cell of the strategies.
-            t0: seconds that the scheduled drift correction counts in.
+            t0: time constant of the scheduled drift correction, s.
         """
         return {
             path: self._layer(path, w, self.strategy(path, device, cell), t0)
@@ -135,7 +135,7 @@ def start_from(
     select: chip.Select = chip.default_select,
     layout: chip.Layouts = None,
 ) -> Learnable:
-    """The program of a strategy, with nothing else changed."""
+    """A `Learnable` with this strategy, and nothing else changed."""
     ideal = chip.normalized_weights(params, select=select, layout=layout)
 
     def begin(s: Strategy) -> StrategyParameters:
@@ -167,13 +167,13 @@ def chain(
     weight_rate: float,
     steps: int,
 ) -> optax.GradientTransformation:
-    """Adam at two rates with cosine decay, kept inside the bounds.
+    """Adam with two learning rates and cosine decay, with projection onto the bounds.
 
     Args:
         cell: the cell of the strategies.
         box: bounds of F and K.
-        rate: of strategies, columns and drift.
-        weight_rate: of shifts (in units of w_max) and digital parameters.
+        rate: learning rate of strategies, columns and drift.
+        weight_rate: rate of shifts (in units of w_max) and digital parameters.
         steps: length of the decay.
     """
     rates = Learnable(
@@ -226,7 +226,7 @@ def keep_inside(cell: UnitCell, box: Bounds) -> optax.GradientTransformation:
 
 
 def learned(learn: Sequence[str]) -> Learnable:
-    """1 for the parts that are learned, 0 for the others: data, not structure."""
+    """1 for learned parts, 0 for the others: data, not structure."""
     return Learnable(
         unknowns=float("strategy" in learn),
         shift=float("weights" in learn),
@@ -237,7 +237,7 @@ def learned(learn: Sequence[str]) -> Learnable:
 
 
 def admissible(grads: Learnable, parts: Learnable, cell: UnitCell) -> Learnable:
-    """Gradients of the learned parts, with equal slopes where targets are tied."""
+    """Gradients of the learned parts, with equal slopes if targets are tied."""
     tied = {p: replace(g, y=tie(g.y, cell)) for p, g in grads.unknowns.items()}
     return _by_part(jnp.multiply, parts, replace(grads, unknowns=tied))
 

@@ -1,15 +1,15 @@
-"""Optimize what counts: targets from the network's own loss, through the chip.
+"""Targets optimized for the network's own loss, through the chip.
 
-Descends the expected loss over chips and times of the network whose weights went
-through programming, drift, read and drift compensation. Any parts of a `Learnable` may
-be unknown: the tables of strategies with F and K (one for all layers or one per layer),
+Minimizes the expected loss, over chips and times, of the network whose weights went
+through programming, drift, read and drift compensation. Any part of a `Learnable` can
+be learned: the tables of strategies with F and K (one for all layers or one per layer),
 a shift of every weight before it is encoded ("per-weight targets"), digital scales per
 column, a drift correction, and the parameters that stay digital. Learning strategy,
 weights and digital parameters together is joint hardware-aware training.
 
-Noise for the gradient is moment-matched and reparametrized: each weight is one normal
-with the exact mean and variance of its devices at that time. Numbers to report come
-from the per-device sampler, see `anajax.evaluate`.
+The noise for the gradient is moment-matched and reparameterized: each weight is one
+normal variable with the exact mean and variance of its devices at that time. Reported
+numbers come from the simulation of individual devices, see `anajax.evaluate`.
 """
 
 from collections.abc import Sequence
@@ -58,30 +58,30 @@ from anajax.programming.search.parameters import Bounds
 
 @pytree
 class OptimizedTargets:
-    """The program found, ready for a chip, and the course of the loss."""
+    """The optimized targets, ready for a chip, and the loss at each step."""
 
     params: Any
-    """The network's parameters, those that stay digital as they were learned."""
+    """The network's parameters, including the learned digital ones."""
     layers: dict[str, chip.LayerProgram]
-    """What `chip.program` and `evaluate` take."""
+    """Layers for `chip.program` and `evaluate`."""
     strategies: dict[str, Strategy]
-    """Tables by path. What a loss found good need not decode to increasing weights."""
+    """Tables by path. A learned table need not decode to increasing weights."""
     history: Float[JArray, "steps"]
-    """Mean loss over the chips of each step."""
+    """Mean loss over the chips at each step."""
     learned: tuple[str, ...] = static(default=())
     weight_rate: float = static(default=0.0)
-    """At which shifts and digital parameters were learned."""
+    """Learning rate of shifts and digital parameters."""
 
 
 def distillation(
     outputs: JArray, reference: JArray, *, temperature: float = 2.0
 ) -> JArray:
-    """Kullback-Leibler divergence of the digital from the analog class probabilities.
+    """Kullback-Leibler divergence between digital and analog class probabilities.
 
     Args:
         outputs: analog logits `[... classes]`.
         reference: digital logits, same shape.
-        temperature: softens both; the value is scaled by its square.
+        temperature: softens both; the divergence is multiplied by its square.
     """
     teacher = jax.nn.log_softmax(reference / temperature)
     student = jax.nn.log_softmax(outputs / temperature)
@@ -127,45 +127,47 @@ def optimize_targets(
         apply: `apply(params, inputs) -> outputs`, pure.
         params: pytree of trained weights.
         device: the device model.
-        strategy: where the search starts from; mirrored pairs; one, or one per path.
-        inputs: `[items ...]`, none of those that are reported on.
+        strategy: starting point of the search; mirrored pairs; one, or one per path.
+        inputs: `[items ...]`; not the ones that results are reported on.
         times: seconds after the first read; every chip of a step draws one of them.
         key: draws batches, chips and times.
         learn: any of "strategy" (knots, F, K), "columns", "weights", "drift",
             "digital".
-        loss: of outputs and digital outputs (distillation by default), or labels.
-        labels: `[items ...]`, handed to `loss` in place of digital outputs.
+        loss: function of outputs and digital outputs (distillation by default), or
+            labels.
+        labels: `[items ...]`, passed to `loss` instead of digital outputs.
         per_layer: one strategy per layer, or one for all.
         steps: gradient steps.
         chips: chips per step, one after the other (memory does not grow with them).
         batch: inputs per step.
-        learning_rate: of strategies, column scales and drift correction.
-        weight_rate: of the shifts (in units of w_max) and digital parameters; "auto":
-            chosen on held-out inputs, by half of the steps.
-        never_worse: whether to keep the best program on held-out inputs of several on
-            the way, the one that the search starts from among them.
-        held: inputs that nothing is learned on, and their labels or None.
-        jitter: deviation of noise on the inputs, relative to that of the inputs.
-        optimizer: of a `Learnable`, in place of `learnable.chain`;
+        learning_rate: rate of strategies, column scales and drift correction.
+        weight_rate: rate of the shifts (in units of w_max) and digital parameters;
+            "auto": chosen on held-out inputs, with half of the steps.
+        never_worse: whether to keep the best of several intermediate results on
+            held-out inputs, including the starting point.
+        held: held-out inputs, and their labels or None.
+        jitter: standard deviation of noise added to the inputs, relative to theirs.
+        optimizer: optimizer of a `Learnable`, used instead of `learnable.chain`;
             gradients of parts that are not learned are 0.
         select: which leaves are weights.
-        normalize: whose largest |weight| fills the range, see `mapping.normalized`.
+        normalize: which weights share a full scale, see `mapping.normalized`.
         box: bounds of F and K.
-        digital: the network whose outputs with `params` are to be met, where it is not
-            `apply`, as where batch norms are measured on the chip.
-        notify: told of every step.
-        layout: what axes are, where names and shapes do not tell, see `chip.table`.
-        checkpoint: where the descent goes on from and is kept; the result is the same.
+        digital: the network whose outputs with `params` are the reference, if it is not
+            `apply`, for example if batch-norm statistics are measured on the chip.
+        notify: called at every step.
+        layout: meaning of axes that names and shapes leave open, see `chip.table`.
+        checkpoint: where the descent is saved and continued from; the result is the
+            same.
         energy: a weight on the energy of the array at the drawn time, or its budget,
-            see `anajax.costs.Energy`; the history then has it in it.
+            see `anajax.costs.Energy`; the history then includes it.
         extrapolate: whether times may lie outside what the device's source covers.
 
     Returns:
-        Layers for `chip.program` and `evaluate`, the parameters that go with them,
-        the strategies, and the history.
+        Layers for `chip.program` and `evaluate`, the matching parameters, the
+        strategies, and the history.
 
     Raises:
-        ValueError: if an argument is out of range; names it.
+        ValueError: if an argument is out of range; the message names it.
 
     Example:
         >>> found = anajax.optimize_targets(
@@ -232,6 +234,6 @@ def _checked(energy: Any, ideal: dict[str, Any]) -> Energy:
 def finish(
     task: Task, end: Learnable, cell: UnitCell
 ) -> tuple[dict[str, Strategy], dict[str, chip.LayerProgram]]:
-    """Strategies and layers by path of a program."""
+    """Strategies and layers of a `Learnable`, by path."""
     found = {p: end.strategy(p, task.device, cell) for p in task.ideal}
     return found, end.layers(task.ideal, task.device, cell, t0=task.t0)

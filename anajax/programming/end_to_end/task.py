@@ -1,4 +1,4 @@
-"""What a search of targets works on: network, inputs, and the noise of chips."""
+"""The task of target learning: network, inputs, and the noise of chips."""
 
 import math
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ from anajax.programming.end_to_end.learnable import LEARNABLE, learned
 
 @pytree
 class Task:
-    """What a search of targets works on."""
+    """The task of target learning."""
 
     params: Arrays
     ideal: dict[str, Normalized]
-    """Trained weights that are searched, by path."""
+    """Trained weights to program, by path."""
     inputs: JArray
     labels: Any
-    """In place of digital outputs, or none."""
+    """Labels instead of digital outputs, or none."""
     times: JArray
     table: MomentTable
     """Moments at 0 s and at `times`."""
@@ -42,11 +42,11 @@ class Task:
     parts: Any = None
     """Which parts are learned, from `learnable.learned`."""
     fixed: Any = None
-    """Layers by path that are programmed already, or none."""
+    """Layers by path that are already fixed, or none."""
     t0: JArray = FIRST_READ  # pyright: ignore[reportAssignmentType]
-    """Seconds that a scheduled drift correction counts in: the device's own."""
+    """Time constant of a scheduled drift correction, s: that of the device."""
     energy: Any = None
-    """What the energy of the array counts, an `Energy` record, or none."""
+    """Weight of the energy of the array, an `Energy` record, or none."""
 
 
 def make_task(
@@ -59,7 +59,7 @@ def make_task(
     learn: Sequence[str],
     key: PRNGKey,
 ) -> Task:
-    """What a search works on, with the moments of the device tabulated."""
+    """The task, with tabulated moments of the device."""
     times = jnp.asarray(times, dtype=float)
     return Task(
         params=Arrays(params),
@@ -86,8 +86,8 @@ def layer_moments(
         times: seconds, for the scheduled part of the compensation.
 
     Returns:
-        Mean and variance at `times`, and the factor there (of each layer of a stack),
-        in the limit of many weights.
+        Mean and variance at `times`, and the factor at these times (per layer of a
+        stack), in the limit of many weights.
     """
     mean, var = _analog_moments(layer, table)
     stack = layer.layout.on(mean.ndim - 1).stack
@@ -146,7 +146,7 @@ def noisy_weights(
     Args:
         layer: targets and read-back.
         table: moments at 0 s and at the times, from `moment_table`.
-        index: which of the times, from 1.
+        index: index of the time, from 1.
         key: consumed.
         t: that time in s, for the scheduled drift correction of the layer.
     """
@@ -162,7 +162,7 @@ def noisy_weights(
 def first_of(
     strategy: Strategy | dict[str, Strategy], device: Device, learn: Sequence[str]
 ) -> Strategy:
-    """One of the strategies, all of them fit to start from."""
+    """One of the strategies, after checking that all can be a starting point."""
     every = list(strategy.values()) if isinstance(strategy, dict) else [strategy]
     for one in every:
         if not one.mirrored or one.stepped or one.cell != every[0].cell:
@@ -175,7 +175,7 @@ def first_of(
     if device.levels is not None and {"strategy", "weights"} & set(learn):
         checks.fail(
             "learn",
-            "leave out strategy and weights for a device of few levels",
+            "leave out strategy and weights for a device with few levels",
             tuple(learn),
             "Use enumerate_levels; columns and digital parameters can be learned.",
         )
@@ -189,7 +189,7 @@ def check(
     labels: JArray | np.ndarray | None,
     **counts: int,
 ) -> None:
-    """Refuse arguments of a search that are out of range."""
+    """Refuse arguments that are out of range."""
     checks.times("times", times)
     checks.finite("inputs", inputs)
     if not learn or isinstance(learn, str) or set(learn) - set(LEARNABLE):
@@ -204,10 +204,10 @@ def check(
 
 
 def check_columns(ideal: dict[str, Normalized], learn: Sequence[str]) -> None:
-    """Refuse weights whose columns are not known where scales of columns are learned.
+    """Refuse weights with unknown columns if column scales are learned.
 
     Raises:
-        ValueError: names the first of them.
+        ValueError: naming the first such weight.
     """
     if "columns" in learn:
         for path, w in ideal.items():

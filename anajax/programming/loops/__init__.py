@@ -1,1 +1,1 @@
-"""Programming by measuring."""
+"""Programming with measurements in the loop."""

@@ -1,9 +1,9 @@
-"""Closed-loop programming: each pair aims at what the pairs before it left over.
+"""Closed-loop programming: each pair corrects the error left by the pairs before it.
 
-The most significant pair is programmed from a table over the weight, then measured;
-the next pair is programmed from a table over the residual, and so on. The tables, F
-and K are optimized by gradients through the drawn programming errors and verify reads
-(there are no moments of a loop), with fresh draws at every step.
+The most significant pair is programmed from a table over the weight, then measured; the
+next pair is programmed from a table over the residual, and so on. The tables, F and K
+are optimized by gradients through simulated programming errors and verify reads (a loop
+has no closed-form moments), with new draws at every step.
 """
 
 from collections.abc import Sequence
@@ -42,22 +42,22 @@ from anajax.programming.search.parameters import (
 
 @pytree
 class Policy:
-    """Targets of the first pair over the weight, of every later one over a residual.
+    """Targets of the first pair over the weight, and of later pairs over the residual.
 
-    Its cost per weight: two pulses (single-shot programming events) a pair, and
-    `2 reads` verify reads for every pair but the last.
+    Its cost per weight: two pulses (single-shot programming events) per pair, and `2
+    reads` verify reads for every pair except the last.
     """
 
     strategy: Strategy
-    """Table of the first pair, significance factors and K; mirrored pairs. What it
-    says of later pairs is where the open loop would aim."""
+    """Table of the first pair, significance factors and K; mirrored pairs. The entries
+    for later pairs are their open-loop targets."""
     residual: Float[JArray, "knots"]
     """Knots of |residual|, in units of the range of a pair, from 0."""
     follow: Float[JArray, "later knots 2"]
-    """Targets of the later pairs for residuals >= 0, uS; the two devices of a pair
-    exchange for residuals < 0."""
+    """Targets of the later pairs for residuals >= 0, uS; for residuals < 0, the two
+    devices of a pair are exchanged."""
     reads: int = static(default=1)
-    """Verify reads of each device, averaged."""
+    """Number of verify reads of each device, averaged."""
 
     def __post_init__(self) -> None:
         pairs = self.strategy.cell.factors
@@ -70,14 +70,14 @@ class Policy:
 
     @property
     def verify_reads(self) -> int:
-        """Single-device reads per weight."""
+        """Number of single-device reads per weight."""
         return 2 * self.reads * (self.strategy.cell.factors - 1)
 
 
 def follow_open(strategy: Strategy, device: Device, *, reads: int = 1) -> Policy:
-    """The naive policy: the first pair as in `strategy`, later pairs add the residual.
+    """The simple policy: the first pair as in `strategy`, later pairs add the residual.
 
-    Each later pair puts the residual, as far as it goes, into one of its devices.
+    Each later pair puts the residual, up to its range, into one of its devices.
     """
     check_strategy(strategy, device)
     strategy = canonical(strategy)
@@ -198,23 +198,23 @@ def optimize_closed_loop(
         weights: their density, such as `anajax.weight_density(params)`, or the weights
             of one layer.
         times: seconds after the first read over which the error is averaged.
-        start: where the search starts from, such as the open-loop optimum; mirrored
+        start: starting point of the search, such as the open-loop optimum; mirrored
             pairs.
-        key: draws.
+        key: key of the draws.
         reads: verify reads of each measured device.
-        knots: of the table over residuals.
-        samples: draws of each point of the density at each step.
+        knots: number of knots of the table over residuals.
+        samples: draws per point of the density at each step.
         steps: Adam steps, with cosine decay.
-        learning_rate: of fractions of the range and logs of F and K.
+        learning_rate: rate of fractions of the range and logs of F and K.
         box: bounds of F and K.
         extrapolate: whether times may lie outside what the device's source covers.
 
     Returns:
-        The `Policy` and its last mean squared error; `info` has that of each step's
-        draw as `history [steps]`, in units of w_max^2.
+        The `Policy` and its last mean squared error; `info` has the error at each step
+        as `history [steps]`, in units of w_max^2.
 
     Raises:
-        ValueError: if an argument is out of range; names it.
+        ValueError: if an argument is out of range; the message names it.
 
     Example:
         >>> found = anajax.optimize_closed_loop(

@@ -1,10 +1,10 @@
-"""Programming by the error of the product: gradient descent on a tile's own outputs.
+"""Programming by the error of products: gradient descent on the outputs of a tile.
 
-After a first programming the tile multiplies random vectors; the difference from the
-wanted products, correlated with the vectors, estimates the error of every weight at
-once, and pulses correct it. Errors of all devices of a weight and of the read-out are
-seen together, and reading takes whole vectors instead of single devices (Büchel et
-al., IEEE JETCAS 13, 2023, doi 10.1109/JETCAS.2023.3330449, "gradient descent-based
+After a first programming, the tile multiplies random vectors; the difference from the
+desired products, correlated with the vectors, estimates the error of every weight at
+once, and pulses correct it. The errors of all devices of a weight and of the read-out
+are measured together, and reading takes whole vectors instead of single devices (Büchel
+et al., IEEE JETCAS 13, 2023, doi 10.1109/JETCAS.2023.3330449, "gradient descent-based
 programming"; vectors, pulse model and step sizes here are our own choices).
 """
 
@@ -33,29 +33,29 @@ from anajax.mapping.strategy import (
 
 @pytree
 class ProductDescent:
-    """How a tile is trimmed by its products.
+    """How a tile is corrected by its products.
 
     Every turn estimates the error of each weight from `vectors` products with entries
-    of +1 and -1, adds it to a running average (weights 1/turn), and corrects those
+    of +1 and -1, adds it to a running average (with weight 1/turn), and corrects
     weights whose estimate exceeds `threshold` by pulses on the least significant pair,
-    and on the next ones where its range ends.
+    or on the next ones at the end of its range.
 
     Raises:
         ValueError: if `turns` or `vectors` < 1, or a noise is negative.
     """
 
     pulse: Number = option(0.3, "noise of a pulse, 0 uS or more", least=0)
-    """Noise of a pulse, uS (cycle-to-cycle)."""
+    """Standard deviation of a pulse, uS (cycle-to-cycle)."""
     output: Number = option(0.0, "noise of an output, 0 or more", least=0)
-    """Noise of one output on top of the devices' read noise, in units of the product
-    of normalized weights with entries of 1 (cycle-to-cycle)."""
-    gain: Number = option(1.0, "a share above 0", above=0)
-    """Share of the estimated error that is corrected."""
+    """Standard deviation of one output in addition to the devices' read noise, in units
+    of the product of normalized weights with entries of 1 (cycle-to-cycle)."""
+    gain: Number = option(1.0, "a fraction above 0", above=0)
+    """Fraction of the estimated error that is corrected."""
     threshold: Number = option(0.0, "an error of 0 uS or more", least=0)
-    """Smallest estimated error that is worth a pulse, uS of the least significant
-    pair."""
+    """Smallest estimated error that is corrected by a pulse, uS of the least
+    significant pair."""
     turns: int = option(10, "1 turn or more", least=1, static=True)
-    vectors: int = option(256, "1 product a turn or more", least=1, static=True)
+    vectors: int = option(256, "1 product per turn or more", least=1, static=True)
     """Products per turn."""
 
     def __post_init__(self) -> None:
@@ -72,11 +72,12 @@ class ProductDescentResult:
 
     cells: Cells
     pulses: Float[JArray, "rows columns"]
-    """Corrective pulses of each weight, besides the first programming."""
+    """Corrective pulses per weight, in addition to the first programming."""
     products: int = static()
-    """Vectors multiplied, for the whole tile at once."""
+    """Number of vectors multiplied, for the whole tile at once."""
     history: Float[JArray, "turns"]
-    """Root mean square error of the weights before each turn, fraction of w_max."""
+    """Root mean square error of the weights before each turn, as a fraction of w_max.
+    """
 
 
 def program_by_products(
@@ -87,11 +88,11 @@ def program_by_products(
     *,
     key: PRNGKey,
 ) -> ProductDescentResult:
-    """Program the normalized weights of one tile, then trim it by its products.
+    """Program the normalized weights of one tile, then correct them by its products.
 
     Args:
         loop: turns, vectors, noise of pulses and outputs.
-        device: the device model; its programming is the first, single-shot one.
+        device: the device model; its programming error is that of the first pulse.
         strategy: targets, F and K; pairs.
         u: normalized weights, usually in -1..1.
         key: consumed; one key is one chip.
@@ -141,9 +142,9 @@ def program_by_products(
 
 @pytree
 class ProductDescentLayer(chip.LayerProgram):
-    """A layer of a chip that is trimmed by its products, as one tile.
+    """A layer of a chip that is corrected by its products, as one tile.
 
-    So is each layer of a stack.
+    Each layer of a stack is one tile.
     """
 
     loop: ProductDescent
@@ -179,7 +180,7 @@ def product_descent_layers(
     """The layers of a network for `chip.program` and `evaluate`, by path.
 
     Raises:
-        ValueError: if rows and columns of a weight are not known.
+        ValueError: if rows and columns of a weight are unknown.
     """
     ideal = chip.normalized_weights(
         params, select=select, normalize=normalize, layout=layout

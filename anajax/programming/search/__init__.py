@@ -1,1 +1,1 @@
-"""The least weight error: objectives and searches."""
+"""The minimum weight error: objectives and searches."""

@@ -1,4 +1,4 @@
-"""Devices where they count: a choice for each layer within a budget of devices."""
+"""Devices where they matter: one choice per layer within a budget of devices."""
 
 import jax
 import numpy as np
@@ -15,25 +15,26 @@ def allocate(
     *,
     budget: float,
 ) -> np.ndarray:
-    """The choice of each layer with the least total error within a budget.
+    """The choice for each layer with the lowest total error within a budget.
 
-    By a price of a device: each layer takes what its error and its devices cost least
-    in, and the price is the lowest that keeps the budget. What is left over then goes
-    to the layers that gain most for each device. Choices off the lower convex hull of
-    error over devices are taken only in that last step.
+    Uses a price per device: each layer makes the choice with the lowest sum of its
+    error and the price of its devices, and the price is the lowest that meets the
+    budget. The remaining budget goes to the layers that gain most per device. Choices
+    off the lower convex hull of error over devices are taken only in that last step.
 
     Args:
-        errors: of each layer under each choice, in a unit that adds up over layers.
-        devices: of a weight under each choice.
-        weights: of each layer.
-        budget: mean number of devices of a weight, at most.
+        errors: error of each layer under each choice, in a unit that adds up over
+            layers.
+        devices: devices per weight under each choice.
+        weights: number of weights of each layer.
+        budget: largest mean number of devices per weight.
 
     Returns:
         The index of the choice of each layer `[layers]`.
 
     Raises:
         ValueError: if shapes disagree, an error is not finite, or the budget is less
-            than what the choices with the fewest devices take.
+            than the choices with the fewest devices need.
 
     Example:
         >>> allocate([[4, 2], [8, 1]], [2, 4], [10, 10], budget=3).tolist()

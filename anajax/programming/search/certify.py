@@ -1,10 +1,11 @@
 """A global check of a strategy: enumerate the targets of every weight on a grid.
 
 Given the compensation factors alpha(t), F and K, the expected squared error separates
-by weight, and the two pairs of a weight meet only in sum_t w_t alpha_t^2 A_t B_t with A
-and B the means of the pairs: all combinations of four targets on a grid of n values are
-one product of (n^2, times) by (times, n^2). The least over the grid bounds what any
-strategy with these alpha, F and K could gain; it is a check on a grid, not a proof.
+by weight, and the two pairs of a weight interact only through sum_t w_t alpha_t^2 A_t
+B_t with A and B the means of the pairs: all combinations of four targets on a grid of n
+values are one product of (n^2, times) by (times, n^2). The minimum over the grid bounds
+the gain of any strategy with these alpha, F and K; it is a check on a grid, not a
+proof.
 """
 
 from functools import partial
@@ -25,18 +26,18 @@ from anajax.mapping.weight_error import Compensation, moment_table, tabulated_er
 
 @pytree
 class Certificate:
-    """The strategy against the best targets on the grid, weight by weight."""
+    """The strategy compared with the best targets on the grid, weight by weight."""
 
     u: Float[JArray, "weights"]
-    """Normalized weights that were enumerated."""
+    """Enumerated normalized weights."""
     achieved: Float[JArray, "weights"]
     """Time-averaged expected squared error of the strategy, units of w_max^2."""
     best: Float[JArray, "weights"]
-    """Least error over all combinations of targets on the grid."""
+    """Lowest error over all combinations of targets on the grid."""
     targets: Float[JArray, "weights devices"]
     """The best combination, uS."""
     gap: Float[JArray, ""]
-    """(achieved - best) / best, averaged over the density; negative where the grid is
+    """(achieved - best) / best, averaged over the density; negative if the grid is
     coarser than the strategy."""
 
 
@@ -55,11 +56,11 @@ def certify_strategy(
 
     Args:
         device: the device model.
-        strategy: gives F, K and, with the density, alpha(t); one or two pairs.
+        strategy: defines F, K and, with the density, alpha(t); one or two pairs.
         density: weights to check, at most a few tens of points (each costs
             grid^4 combinations for two pairs).
         times: seconds since the first read, increasing.
-        time_weights: importance of each time, equal by default.
+        time_weights: weight of each time, equal by default.
         compensation: as in `weight_error`.
         grid: values per device, uniform over the range.
         extrapolate: whether times may lie outside what the device's source covers.
@@ -68,8 +69,8 @@ def certify_strategy(
         Achieved and best error of each weight, and the mean relative gap.
 
     Raises:
-        ValueError: if the cell is not one or two pairs, a target lies outside the
-            range of the device, or a time out of range.
+        ValueError: if the cell is not one or two pairs, a target lies outside the range
+            of the device, or a time is out of range.
 
     Example:
         >>> few = anajax.density.merged(density, bins=4)

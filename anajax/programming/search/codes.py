@@ -1,4 +1,4 @@
-"""Codes of few levels: their list, their lower envelope, and the best scale for it."""
+"""Codes of a few levels: their enumeration, lower envelope, and best scale."""
 
 import itertools
 import math
@@ -16,11 +16,11 @@ def envelope(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         a: value of each line at x = 0.
-        b: half its slope downwards.
+        b: half its downward slope.
 
     Returns:
-        The lines on the envelope in the order of growing x, and where each but the
-        last ends.
+        The lines on the envelope in the order of increasing x, and where each except
+        the last ends.
     """
     same = 1e-9 * float(np.ptp(b)) or 1.0
     order = np.lexsort((a, np.round(b / same)))
@@ -39,11 +39,10 @@ def envelope(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def best_scale(
     a: np.ndarray, b: np.ndarray, ends: np.ndarray, u: np.ndarray, p: np.ndarray
 ) -> float:
-    """The K with the least mean of (a - 2 x b) / K^2 at x = K u, over all K > 0.
+    """The K with the lowest mean of (a - 2 x b) / K^2 at x = K u, over all K > 0.
 
-    As K grows, weight u goes on to the next code where K = end / u. The sums
-    S = sum p u b and Q = sum p a between two such K give the least value -S^2 / Q
-    there, at K = Q / S.
+    As K grows, weight u moves on to the next code at K = end / u. Between two such K,
+    the sums S = sum p u b and Q = sum p a give the lowest value -S^2 / Q, at K = Q / S.
     """
     start = int(np.searchsorted(ends, 0.0, side="right"))
     ahead, back = ends[start:], ends[:start][::-1]
@@ -66,14 +65,16 @@ def best_scale(
     gain = np.divide(s**2, q, out=np.full_like(s, -1.0), where=s > 0)
     best = int(np.argmax(gain))
     if s[best] <= 0:
-        checks.fail("weights", "be told apart by codes", "none", "Widen the levels.")
+        checks.fail(
+            "weights", "be distinguishable by codes", "none", "Widen the levels."
+        )
     return float(q[best] / s[best])
 
 
 def codes(levels: int, coefficients: np.ndarray) -> np.ndarray:
     """Combinations of level numbers `[codes devices]`.
 
-    Devices of equal coefficient are interchangeable: one order of them is listed.
+    Devices with equal coefficients are interchangeable: only one order is listed.
     """
     alike = [np.flatnonzero(coefficients == c) for c in np.unique(coefficients)]
     count = math.prod(math.comb(levels + d.size - 1, d.size) for d in alike)

@@ -1,8 +1,8 @@
 """Local minima in a box by quasi-Newton steps, for functions of a few dozen unknowns.
 
-A BFGS matrix of the unknowns that are free; those at a bound that the slope points
-out of stay there. One loop with one evaluation of value and slope in each turn: it
-compiles fast, and ends when there is nothing left to gain.
+A BFGS matrix for the free unknowns; those at a bound stay there if the slope points
+outward. One loop with one evaluation of value and slope per iteration: it compiles
+fast, and ends when no gain is left.
 """
 
 from collections.abc import Callable
@@ -17,13 +17,13 @@ from anajax._core.tree import pytree, replace
 Vector = Float[JArray, "n"]
 Matrix = Float[JArray, "n n"]
 ENOUGH = 1e-4
-"""Share of the decrease that the slope promises, for a step to be taken."""
+"""Fraction of the decrease predicted by the slope at which a step is accepted."""
 SHORTEST = 1e-3
-"""Share of a step below which nothing shorter is tried."""
+"""Fraction of a step below which no shorter step is tried."""
 FIRST = 0.02
-"""Largest change of an unknown in a step without a matrix."""
+"""Largest change of an unknown in the first step, without a matrix."""
 PATIENCE = 2
-"""Steps in a row that may gain next to nothing."""
+"""Number of consecutive steps that may gain next to nothing."""
 
 
 @pytree
@@ -56,17 +56,17 @@ def descend(
     evaluations: int,
     tolerance: float = 1e-6,
 ) -> tuple[Vector, Float[JArray, ""], Int[JArray, ""]]:
-    """The local minimum that steps from `start` lead to.
+    """The local minimum reached from `start`.
 
     Args:
-        function: smooth almost everywhere; where it is NaN is no place to go to.
+        function: smooth almost everywhere; NaN marks points that are not allowed.
         start: inside the box.
-        box: least and largest of each unknown.
-        evaluations: at most so many.
+        box: lower and upper bound of each unknown.
+        evaluations: largest number of evaluations.
         tolerance: relative gain below which a step counts as none.
 
     Returns:
-        The minimum, its value, and how many evaluations it took.
+        The minimum, its value, and the number of evaluations.
     """
     both = jax.value_and_grad(function)
     one = jnp.ones((), start.dtype)

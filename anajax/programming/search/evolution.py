@@ -2,8 +2,8 @@
 
 SciPy's implementation, with the whole population evaluated as one vmapped call. The
 unknowns are those of lines of equal weight: F, K, and at each knot how the weight is
-shared between the pairs and the common mode of each pair; a box of independent targets
-is hopeless for this method.
+split between the pairs and the common mode of each pair; this method fails in a box of
+independent targets.
 """
 
 import jax
@@ -35,11 +35,11 @@ def evolve_strategy(
 
     Args:
         objective: from `make_objective`.
-        device: gives the range of targets.
-        key: of the evolution.
+        device: defines the range of targets.
+        key: key of the evolution.
         knots: uniform knots on |u|; 3 knots - 1 + 2 unknowns.
         population: individuals per unknown.
-        generations: at most so many.
+        generations: largest number of generations.
         box: bounds of F and K.
         **options: further arguments of `scipy.optimize.differential_evolution`.
 

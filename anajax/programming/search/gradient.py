@@ -1,12 +1,12 @@
-"""Optimize a strategy by projected Adam from many vmapped starts, then a polish.
+"""Optimize a strategy by projected Adam from many vmapped starts, then polish.
 
-The polish is a second round of the same program: the best start goes on from where it
-ended, at as many rates as there were starts, and the best of these is the result.
+The polish is a second round of the same code: the best start continues at as many rates
+as there were starts, and the best of these is the result.
 
-Memories of few levels are not descended: their codes are enumerated instead.
+Memories with few levels have no gradient: their codes are enumerated instead.
 
 Targets are projected onto the range after every step: a clip inside the model would
-kill the gradient there.
+make the gradient zero there.
 """
 
 import dataclasses
@@ -54,7 +54,7 @@ class SearchOptions:
 
     knots: int = option(11, "3 to 101 knots", least=3, most=101)
     starts: int = option(8, "0 to 256 random starts", least=0, most=256)
-    steps: int = option(600, "1 to 100000 steps of each round", least=1, most=100_000)
+    steps: int = option(600, "1 to 100000 steps per round", least=1, most=100_000)
     learning_rate: float = option(0.03, "a number above 0", above=0)
     aggregate: Aggregate = option("mean", '"mean" or "minimax"')
 
@@ -84,41 +84,41 @@ def optimize_strategy(
     energy: Energy | None = None,
     extrapolate: bool = False,
 ) -> Found:
-    """Find the targets, F and K with the least expected squared weight error.
+    """Find the targets, F and K with the minimum expected squared weight error.
 
-    For a device with levels nothing is descended: its codes are enumerated, see
+    A device with levels has no gradient: its codes are enumerated, see
     `enumerate_levels`, and the options of the descent (key, knots, starts, warm, steps,
-    learning rate, box) are not used.
+    learning rate, box) are ignored.
 
     Args:
         device: the device model.
         weights: their density, such as `anajax.weight_density(params)`, or the weights
             of one layer.
         times: seconds after the first read over which the error is averaged.
-        cell: devices of a weight, in pairs (with levels, any); two pairs if `None`.
+        cell: devices of a weight, in pairs (any cell with levels); two pairs if `None`.
         key: draws the random starts (and the chips, with `samples`).
         knots: number of knots on |u|.
         move_knots: whether their spacing is optimized as well.
         starts: number of random starts.
-        warm: strategies to start from as well, on the same cell.
+        warm: additional strategies to start from, on the same cell.
         steps: Adam steps of each of the two rounds.
         learning_rate: step of the fractions of the range and of the logs of F and K.
         box: bounds of F and K.
-        time_weights: importance of each time, equal by default.
+        time_weights: weight of each time, equal by default.
         aggregate: "mean" over the times, or "minimax".
-        ceiling: squared error (w_max^2) at each time that is not to be exceeded, such
-            as the least of hand strategies; none by default.
+        ceiling: upper bound of the squared error (w_max^2) at each time, such as the
+            lowest of hand-designed strategies; none by default.
         compensation: how alpha(t) is chosen, see `weight_error`.
         samples: draws per density point for the sampled objective; exact if `None`.
         energy: a weight on the energy of the array, or its budget, see
-            `anajax.costs.Energy`; values and history then have it in them.
+            `anajax.costs.Energy`; values and history then include it.
         extrapolate: whether times may lie outside what the device's source covers.
 
     Returns:
         The best strategy and its value. `info` has F as `f [factors]` (most significant
-        first), K relative to the full range as `k`, `per_start [starts]` (reached in
-        the first round, warm starts first) and `history [steps]` (the least value over
-        the starts). For a device with levels see `enumerate_levels`.
+        first), K relative to the full range as `k`, `per_start [starts]` (value after
+        the first round, warm starts first) and `history [steps]` (lowest value over the
+        starts). For a device with levels see `enumerate_levels`.
 
     Raises:
         ValueError: if an argument is out of range; see also `make_objective`.

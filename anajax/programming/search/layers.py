@@ -1,12 +1,12 @@
-"""Strategies of all layers of a network by one program.
+"""Strategies for all layers of a network in one search.
 
-The strategies of layers that are tuned by hand are close to their optima, which are
-many and nearly alike: a kink wherever a weight meets a knot. From the best so far a
-hop leads elsewhere, and quasi-Newton steps down to the next minimum, a hundred
-evaluations away.
+Hand-designed strategies tuned for each layer are close to the optima, which are many
+and nearly equal: there is a kink wherever a weight meets a knot. From the best point so
+far, a random hop leads elsewhere, and quasi-Newton steps descend to the next minimum,
+in about a hundred evaluations.
 
-On a CPU one program does one layer, and each core takes the next; elsewhere all layers
-are done at once.
+On a CPU, each core processes one layer at a time; on other devices all layers are
+processed at once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,11 +52,11 @@ from anajax.programming.search.parameters import (
 HOP = 0.1
 """Standard deviation of a hop, in fractions of the range and logs of F and K."""
 WIDTH_HOP = 0.4
-"""The same of the logs of the spacings of knots."""
+"""The same for the logs of the spacings of knots."""
 WIDTHS = 5.0
-"""Largest of those logs, either way."""
+"""Largest magnitude of those logs."""
 TOGETHER = 32
-"""Layers in one program, where there are many cores."""
+"""Number of layers processed together on devices with many cores."""
 
 
 @pytree
@@ -89,34 +89,34 @@ def optimize_layers(
     energy: Energy | None = None,
     extrapolate: bool = False,
 ) -> dict[str, Found]:
-    """A strategy of its own for each layer with the least expected squared error.
+    """A strategy for each layer with the minimum expected squared weight error.
 
-    What `optimize_strategy` finds for each of the layers from the same starts, in a
-    twentieth of the evaluations. A layer has the same result among any others.
+    The result of `optimize_strategy` for each layer from the same starts, in a
+    twentieth of the evaluations. The result for a layer does not depend on the others.
 
     Args:
         device: the device model, without levels.
-        densities: of the weights of each layer, by path.
+        densities: density of the weights of each layer, by path.
         times: seconds after the first read over which the error is averaged.
-        warm: by path one or more strategies on the cell to start from, such as tuned
-            hand strategies.
+        warm: by path, one or more strategies on the cell to start from, such as tuned
+            hand-designed strategies.
         cell: devices of a weight, in pairs; two pairs if `None`.
-        key: draws the hops.
+        key: key of the hops.
         knots: number of knots on |u|; their spacing is optimized as well.
-        hops: away from the best so far, each with a descent of its own.
-        steps: evaluations of a descent, at most.
+        hops: number of hops away from the best so far, each with its own descent.
+        steps: largest number of evaluations per descent.
         box: bounds of F and K.
-        time_weights: importance of each time, equal by default.
+        time_weights: weight of each time, equal by default.
         aggregate: "mean" over the times, or "minimax".
-        ceilings: by path, the squared error (w_max^2) at each time that is not to be
-            exceeded; none by default.
+        ceilings: by path, upper bound of the squared error (w_max^2) at each time; none
+            by default.
         compensation: how alpha(t) is chosen, see `weight_error`.
         energy: a weight on the energy of the array, or its budget.
         extrapolate: whether times may lie outside what the device's source covers.
 
     Returns:
-        By path the best strategy and its value. `info` has F as `f [factors]`, K
-        relative to the full range as `k`, `per_start [warm + hops]` (reached from
+        By path, the best strategy and its value. `info` has F as `f [factors]`, K
+        relative to the full range as `k`, `per_start [warm + hops]` (value reached from
         each) and the number of `evaluations`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Strategies for memories of few levels, found by enumeration.
+"""Strategies for memories with few levels, found by enumeration.
 
 Every device of a cell sits at one of the levels, so a weight is one of finitely many
 codes. With the exact moments of the codes, compensation factors alpha(t) and scale K,
@@ -12,10 +12,10 @@ lower envelope of these lines, so thresholds are exact. For given alpha the best
 exact as well: as K grows, codes change at finitely many values of it, and between two
 of them the best K has a closed form.
 
-What is searched, not proven: alpha(t), which depends on the codes in return, by a fixed
-point from alpha = 1; a digital offset and a significance factor, where asked for, by
-grids that close in on the best point. What is reported is the exact error of the codes
-found with their own alpha.
+Not guaranteed to be optimal are: alpha(t), which depends on the codes, and is found by
+a fixed-point iteration from alpha = 1; and a digital offset and a significance factor,
+if requested, found by grids that refine around the best point. The reported error is
+the exact error of the codes with their own alpha.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ from anajax.programming.search.codes import best_scale, codes, envelope
 from anajax.programming.search.objective import Aggregate, combine
 
 ROUNDS = 12
-"""Most steps of the fixed point of alpha."""
+"""Most steps of the fixed-point iteration for alpha."""
 
 
 def enumerate_levels(
@@ -55,30 +55,30 @@ def enumerate_levels(
     compensation: Compensation = "mean_abs",
     extrapolate: bool = False,
 ) -> Found:
-    """The codes with the least expected squared weight error, weight by weight.
+    """The codes with the minimum expected squared weight error, weight by weight.
 
     Args:
         device: a device with levels.
-        cell: devices of a weight, such as `pairs(2)`; without pairs (`singles(4)`) a
+        cell: devices of a weight, such as `pairs(2)`; without pairs (`singles(4)`), a
             digital offset is found as well.
         weights: their density, such as `anajax.weight_density(params)`, or the weights
             of one layer.
         times: seconds after the first read over which the error is averaged.
-        significance: of the groups of the cell, such as `slices(3)` or `copies(4)`;
-            by default powers of one factor F, which is searched for.
-        time_weights: importance of each time, equal by default.
-        aggregate: "mean" over the times; "minimax" chooses by the worst time among
-            the tables that were best in the mean for some alpha, offset and F.
-        ceiling: squared error (w_max^2) at each time that is not to be exceeded, as
-            far as one of these tables does not; none by default.
+        significance: significance of the groups of the cell, such as `slices(3)` or
+            `copies(4)`; by default powers of one factor F, which is searched for.
+        time_weights: weight of each time, equal by default.
+        aggregate: "mean" over the times; "minimax" chooses by the worst time among the
+            tables with the best mean for some alpha, offset and F.
+        ceiling: upper bound of the squared error (w_max^2) at each time, as far as one
+            of these tables meets it; none by default.
         compensation: how alpha(t) is chosen, see `weight_error`.
         extrapolate: whether times may lie outside what the device's source covers.
 
     Returns:
         A stepped strategy and its value. `info` has its F as `f [factors]`, K relative
-        to the full range as `k`, the number of `codes` that were compared for every
-        weight, the factors `tried [tries factors]`, the least value with each as
-        `per_start [tries]`, and the least up to each as `history [tries]`.
+        to the full range as `k`, the number of `codes` compared for every weight, the
+        factors `tried [tries factors]`, the lowest value with each as `per_start
+        [tries]`, and the lowest value so far as `history [tries]`.
 
     Raises:
         ValueError: if the device has no levels, there are too many codes, or the

@@ -1,7 +1,7 @@
-"""What an optimizer of strategies descends: exact by default, sampled when asked.
+"""The objective of strategy searches: exact by default, sampled on request.
 
 An objective is a function of a `Strategy` alone that returns one number; optimizers
-know nothing else of devices.
+know nothing else about devices.
 """
 
 import abc
@@ -45,7 +45,7 @@ class ExactError(AbstractObjective):
     density: WeightDensity
     time_weights: Float[JArray, "times"]
     ceiling: Float[JArray, "times"] | None = None
-    """Squared error of each time that is not to be exceeded, see `combine`."""
+    """Upper bound of the squared error at each time, see `combine`."""
     aggregate: Aggregate = static(default="mean")
     compensation: Compensation = static(default="mean_abs")
 
@@ -62,7 +62,7 @@ class ExactError(AbstractObjective):
 
 @pytree
 class WithEnergy(AbstractObjective):
-    """An error, and what the energy of the array adds to it."""
+    """An error plus the contribution of the energy of the array."""
 
     error: AbstractObjective
     energy: Energy
@@ -78,10 +78,10 @@ class WithEnergy(AbstractObjective):
 
 @pytree
 class SampledError(AbstractObjective):
-    """The same error of drawn chips, device by device, with common random numbers.
+    """The same error for simulated chips, device by device, with common random numbers.
 
-    Every call uses the same keys, so that differences between strategies are not
-    drowned in noise and gradients pass through the draws (reparametrized).
+    Every call uses the same keys, so that differences between strategies are not hidden
+    by noise, and gradients pass through the draws (reparameterized).
     """
 
     device: Device
@@ -130,7 +130,7 @@ def cells_error(
     times: Float[JArray, "times"],
     key: PRNGKey,
 ) -> Float[JArray, "times"]:
-    """The same of cells that are programmed already; `strategy` reads them back."""
+    """The same for cells that are already programmed; `strategy` reads them back."""
     share = jnp.broadcast_to(probability, u.shape)
     share = share / jnp.sum(share)
     offset = strategy.offset / strategy.scale
@@ -161,8 +161,8 @@ def combine(
 ) -> Float[JArray, ""]:
     """One number from the errors at all times.
 
-    What exceeds the ceiling of a time costs more than it could bring: an exact penalty,
-    whose minimum is the constrained one wherever that exists.
+    Errors above the ceiling of a time are penalized by more than they could gain: an
+    exact penalty, whose minimum is the constrained one if that exists.
     """
     checks.word("aggregate", aggregate, Aggregate)
     if ceiling is not None:
@@ -191,24 +191,24 @@ def make_objective(
     energy: Energy | None = None,
     extrapolate: bool = False,
 ) -> AbstractObjective:
-    """The exact objective, or the sampled one where `samples` are asked for.
+    """The exact objective, or the sampled one if `samples` is given.
 
     Args:
         device: the device model.
         density: weights to program.
         times: seconds, increasing.
-        time_weights: importance of each time, equal by default.
+        time_weights: weight of each time, equal by default.
         aggregate: mean over the times, or the worst of them.
-        ceiling: squared error (w_max^2) at each time that is not to be exceeded, such
-            as that of another strategy; none by default.
+        ceiling: upper bound of the squared error (w_max^2) at each time, such as that
+            of another strategy; none by default.
         compensation: drift compensation of the exact objective.
         samples: draws per point of the density; `None` for the exact objective.
-        key: key of the common random numbers, needed with `samples`.
-        energy: what the energy of the array counts, see `anajax.costs.Energy`.
+        key: key of the common random numbers, required with `samples`.
+        energy: weight of the energy of the array, see `anajax.costs.Energy`.
         extrapolate: whether times may lie outside what the device's source covers.
 
     Raises:
-        ValueError: if an argument is out of range, or `samples` comes without `key`.
+        ValueError: if an argument is out of range, or `samples` is given without `key`.
     """
     check_times(device, times, extrapolate=extrapolate)
     checks.word("aggregate", aggregate, Aggregate)

@@ -1,7 +1,7 @@
-"""The coordinates in which strategies are optimized, and where searches start.
+"""The coordinates in which strategies are optimized, and starting points.
 
 Targets are fractions y of the device's range at knots 0 = u_0 < ... < u_n = 1, whose
-spacing may move as well; F and K are logarithms, K relative to the full range.
+spacing may vary as well; F and K are logarithms, K relative to the full range.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ class StrategyParameters:
     y: Float[JArray, "*starts knots devices"]
     """Targets as fractions of the range."""
     log_f: Float[JArray, "*starts factors_less_one"]
-    """Log significance of every pair but the least."""
+    """Log significance of every pair except the least."""
     log_k: Float[JArray, "*starts"]
     """Log of K over the full range."""
     log_width: Float[JArray, "*starts knots_less_one"]
@@ -51,7 +51,7 @@ class StrategyParameters:
 
 
 def to_strategy(x: StrategyParameters, device: Device, cell: UnitCell) -> Strategy:
-    """The strategy that the unknowns stand for."""
+    """The strategy for these coordinates."""
     span = device.g_max - device.g_min
     upper = jnp.exp(x.log_f)
     significance = jnp.concatenate([upper, jnp.ones(1, upper.dtype)])
@@ -67,11 +67,11 @@ def to_strategy(x: StrategyParameters, device: Device, cell: UnitCell) -> Strate
 
 
 def from_strategy(strategy: Strategy, device: Device, knots: int) -> StrategyParameters:
-    """StrategyParameters of a strategy on `knots` knots, its own kinks among them.
+    """The coordinates of a strategy on `knots` knots, which include its own kinks.
 
     Raises:
-        ValueError: if the strategy is stepped, so that it has no slopes to descend, or
-            has targets that the device does not.
+        ValueError: if the strategy is stepped, so that it has no slopes to follow, or
+            has targets outside the range of the device.
     """
     if strategy.stepped:
         checks.fail(
@@ -106,7 +106,7 @@ def place_knots(kinks: np.ndarray, count: int) -> np.ndarray:
 
 
 def project(x: StrategyParameters, cell: UnitCell, box: Bounds) -> StrategyParameters:
-    """The nearest unknowns inside the bounds, with equal targets in pairs at u = 0."""
+    """The nearest coordinates within bounds, with equal targets in pairs at u = 0."""
     return StrategyParameters(
         y=tie(jnp.clip(x.y, 0, 1), cell),
         log_f=jnp.clip(x.log_f, *np.log(box.f)),
@@ -116,7 +116,7 @@ def project(x: StrategyParameters, cell: UnitCell, box: Bounds) -> StrategyParam
 
 
 def tie(y: Float[JArray, "*starts knots devices"], cell: UnitCell) -> JArray:
-    """Equal targets (or slopes) in each pair at u = 0, where the mirror image meets."""
+    """Equal targets (or slopes) in each pair at u = 0, where the mirror images meet."""
     zero = (y[..., 0, :] + y[..., 0, jnp.asarray(cell.mirror)]) / 2
     return y.at[..., 0, :].set(zero)
 
@@ -126,8 +126,8 @@ def random_start(
 ) -> StrategyParameters:
     """A random strategy on the lines of equal weight: any split, any common mode.
 
-    The box of independent targets is a hopeless place to start from: nearly all of it
-    stands for weights in no order.
+    A box of independent targets is a bad place to start: nearly all of it represents
+    weights in no order.
     """
     keys = [rng.stream(key, rng.Stage.INIT, i) for i in range(5)]
     log_box = np.log(box.f)

@@ -1,1 +1,1 @@
-"""Configs: what a study is asked to do."""
+"""Configs of studies."""

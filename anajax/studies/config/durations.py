@@ -23,11 +23,11 @@ _ALIASES = {
 
 
 def parse_duration(value: object) -> float:
-    """Seconds of a number (seconds) or of a text such as "1 h" or "30 d".
+    """Seconds from a number (of seconds) or from a text such as "1 h" or "30 d".
 
     Raises:
-        ValueError: if it is neither, or of an unknown unit; the text goes on after the
-            name of the key that it stands for.
+        ValueError: if it is neither, or has an unknown unit; the message continues
+            after the name of the key.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
@@ -44,7 +44,7 @@ def parse_duration(value: object) -> float:
 
 
 def human(seconds: float) -> str:
-    """A text in the largest unit that is exact, or to three digits: "1 month"."""
+    """A text in the largest exact unit, or with three digits: "1 month"."""
     for unit, size in reversed(UNITS.items()):
         count = seconds / size
         if 1 <= count < 1000 and abs(count - round(count)) < 1e-6 * count:

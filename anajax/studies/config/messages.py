@@ -1,4 +1,4 @@
-"""What pydantic finds wrong in a config, said as anajax says it."""
+"""Errors of pydantic about a config, rephrased in the style of anajax."""
 
 import inspect
 import reprlib
@@ -35,7 +35,7 @@ _SHORT.maxlist = _SHORT.maxdict = 8
 
 
 def message(error: Any, model: type[Section]) -> str:
-    """One line for one mistake: the key, the rule, what came, a remedy."""
+    """One line for one mistake: the key, the rule, the value received, a remedy."""
     *way, last = error["loc"] or ("CONFIG",)
     given = error["type"] == "extra_forbidden"  # then the last is a key of the user's
     location = [p for p in way if not _is_branch(p)]
@@ -113,7 +113,7 @@ def _remedy(model: type[Section], location: list[Any]) -> str:
 
 
 def dotted_keys(model: type[Section] | None) -> dict[str, str]:
-    """Where the keys of a model's sections stand, by their last names."""
+    """Dotted keys of the fields of a model's sections, by their last names."""
     found: dict[str, str] = {}
     for name, field in (model.known_fields() if model else {}).items():
         inner = _section(field.annotation)

@@ -9,7 +9,7 @@ def override(data: dict[str, Any], change: str) -> None:
     """Set one key of the nested `data`, in place, from `a.b=value` (a YAML value).
 
     Raises:
-        ValueError: if it is not of that form, or a key on the way is not a section.
+        ValueError: if it is not of that form, or a parent key is not a section.
     """
     key, sign, text = change.partition("=")
     parts = key.strip().split(".")

@@ -1,4 +1,4 @@
-"""Which ways a way that chooses has to choose among."""
+"""Candidates of a way that chooses among other ways."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,18 @@ from anajax.studies.ways.catalog import ways
 from anajax.studies.ways.recommended import Recommended
 
 CANDIDATES = ("lsp_first_tuned", "optimized", "targets")
-"""What `recommended` chooses among in a study that names no other ways."""
+"""Candidates of `recommended` in a study that names no other ways."""
 
 
 def rivals(way: Recommended, every: Sequence[Way]) -> list[Way]:
-    """The ways that one chooses among, by default all others that are on chips.
+    """The candidates of a way, by default all others that are programmed on chips.
 
     Args:
-        way: that chooses.
+        way: the way that chooses.
         every: all ways of its study.
 
     Raises:
-        ValueError: for a name that is not known, a way that puts nothing on chips or
+        ValueError: for an unknown name, a way that is not programmed on chips or
             chooses itself, or a label that another way has.
     """
     there = {other.title: other for other in every if _is_rival(other)}

@@ -1,4 +1,4 @@
-"""What all sections of a config are made of."""
+"""Base classes and checks of all sections of a config."""
 
 import dataclasses
 import functools
@@ -34,24 +34,24 @@ class Section(BaseModel):
 
     @classmethod
     def known_fields(cls) -> dict[str, Any]:
-        """What may stand in the section, for messages."""
+        """Known keys of the section, for messages."""
         return dict(cls.model_fields)
 
 
 def refuse(rule: str, got: object, remedy: str) -> NoReturn:
-    """Fail with the rule, what came and a remedy; the key is added by `message`."""
+    """Fail with the rule, the value received and a remedy; `message` adds the key."""
     raise ValueError(f"must {rule}: got {got}. {remedy}")
 
 
 def one_of(name: str, known: Any, what: str = "be known") -> None:
-    """Refuse a name that is not among the known ones, with the closest of them."""
+    """Refuse a name that is not known, and suggest the closest one."""
     if name not in known:
         remedy = f"{closest(name, known)}Known: {', '.join(known)}."
         refuse(what, repr(name), remedy)
 
 
 def one_source(section: Section, keys: tuple[str, ...], remedy: str) -> None:
-    """Refuse a section that has none of these keys, or several."""
+    """Refuse a section with none of these keys, or several."""
     given = [key for key in keys if getattr(section, key) is not None]
     if len(given) != 1:
         listed = ", ".join(f"`{key}`" for key in keys[:-1])
@@ -60,15 +60,15 @@ def one_source(section: Section, keys: tuple[str, ...], remedy: str) -> None:
 
 
 def closest(name: str, known: Any) -> str:
-    """The question whether the closest of the known names was meant, if one is near."""
+    """The question whether the closest known name was meant, if one is close."""
     return did_you_mean(name, known)
 
 
 def require_small(data: Any, *, most: int = 100_000) -> None:
-    """Refuse a config that holds more values than anyone writes (YAML aliases can).
+    """Refuse a config with more values than anyone writes by hand (YAML aliases can).
 
     Raises:
-        ValueError: if it does.
+        ValueError: if it has more.
     """
     count, todo = 0, [data]
     while todo:

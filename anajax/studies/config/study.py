@@ -1,6 +1,6 @@
-"""Configs: what a study is asked to do, validated before any work.
+"""Configs of studies, validated before any work.
 
-A config is YAML; every message names the key, the rule, what came, and a remedy.
+A config is YAML; every message names the key, the rule, the value, and a remedy.
 """
 
 import inspect
@@ -63,7 +63,7 @@ class NoiseSection(Section):
 
 
 class DeviceSection(Section):
-    """A preset, a device file or a function of yours, perhaps of few levels."""
+    """A preset, a device file or your own function, possibly with few levels."""
 
     name: str | None = Field(default=None, description="the name of a preset")
     file: str | None = Field(default=None, description="the path of a device file")
@@ -79,7 +79,7 @@ class DeviceSection(Section):
     noise: NoiseSection = NoiseSection()
 
     def with_file(self, find: Callable[[str], str]) -> "DeviceSection":
-        """The section with `find(file)` in place of its file, where it has one."""
+        """The section with `find(file)` instead of its file, if it has one."""
         changes = {}
         if self.file is not None:
             changes["file"] = find(self.file)
@@ -128,12 +128,12 @@ class DeviceSection(Section):
 
 
 class CompensationSection(Section):
-    """What is measured on a chip, and when, to make up for its drift.
+    """What is measured on a chip to compensate for its drift, and when.
 
-    Weights that share one drift compensation factor: between two recalibrations the
-    last factor is held; before the first there is none. And the statistics of batch
-    norms, at every read-out on calibration inputs (AdaBS; Joshi et al., Nat. Commun.
-    11, 2473, 2020).
+    Weights that share one drift compensation factor; between two recalibrations the
+    last factor is held, and before the first there is none. The statistics of batch
+    norms can also be measured, at every read-out on calibration inputs (AdaBS; Joshi et
+    al., Nat. Commun. 11, 2473, 2020).
     """
 
     scope: Scope = Field(
@@ -148,9 +148,9 @@ class CompensationSection(Section):
     through: Literal["weights", "periphery"] = Field(
         default="weights", description='"weights" or "periphery"'
     )
-    """What meets inputs: weights that were read and compensated, once per chip and
-    time; or the cells themselves, with fresh read noise at each product and drift
-    compensation that is measured through the converters."""
+    """What multiplies the inputs: weights that were read and compensated, once per chip
+    and time; or individual cells, with new read noise for each product and drift
+    compensation measured through the converters."""
 
     @model_validator(mode="after")
     def _measured(self) -> "CompensationSection":
@@ -170,14 +170,14 @@ class CompensationSection(Section):
 
 
 SCALED = (*NON_IDEALITIES, "ray")
-"""What `required` scales: imperfections of the hardware, or `RAY` together."""
+"""What `required` can scale: imperfections of the hardware, or `RAY` together."""
 
 
 class RequiredSection(Section):
-    """How loose a device may be, see `anajax.analysis.tolerance.required_device`."""
+    """Requirements on a device, see `anajax.analysis.tolerance.required_device`."""
 
     gap: Positive = 0.01
-    """Largest accepted loss of the metric against the digital network."""
+    """Largest accepted loss of the metric relative to the digital network."""
     strategies: list[str] | None = Field(
         default=None, min_length=1, description="labels of strategies, or null for all"
     )
@@ -207,11 +207,11 @@ class StudyConfig(Section):
     stop_at_se: Positive | None = Field(
         default=None, description="a standard error of the metric, or null"
     )
-    """No more chips are taken once the metric is known this well at all times."""
+    """Stop measuring chips once the standard error is this small at all times."""
     look_every: int = Field(
-        default=EVERY, ge=2, description="2 chips or more between looks"
+        default=EVERY, ge=2, description="2 chips or more between checks"
     )
-    """Chips between two looks at the standard error."""
+    """Number of chips between two checks of the standard error."""
     seed: int = Field(
         default=0, ge=0, lt=2**32, description="a whole number below 2^32"
     )
@@ -221,7 +221,7 @@ class StudyConfig(Section):
     """What is scaled to the full range of conductances: each layer, each column, or
     each column of each tile, whose rows are `periphery.rows`."""
     faults: Options[Faults] | None = None
-    """In place of those of a device file, if it has any."""
+    """Faults; they replace those of a device file, if it has any."""
     periphery: Options[Periphery] | None = None
     compensation: CompensationSection = CompensationSection()
     optimizer: Options[OptimizerOptions] = Options[OptimizerOptions]()
@@ -233,7 +233,7 @@ class StudyConfig(Section):
     )
 
     def with_files(self, find: Callable[..., str]) -> Self:
-        """The config with `find(file)` in place of every file that it names.
+        """The config with `find(file)` instead of every file that it names.
 
         Files of the network are found by `find(file, key)`.
         """
@@ -263,13 +263,13 @@ class StudyConfig(Section):
 
     @property
     def ways(self) -> list[Way]:
-        """All ways to program that it names."""
+        """All ways to program that are named in it."""
         one = getattr(self, "strategy", None)
         return list(getattr(self, "strategies", [] if one is None else [one]))
 
     @property
     def programs(self) -> list[Way]:
-        """All ways that it programs by, those that are only chosen among included."""
+        """All ways to program that are used, including mere candidates."""
         named = {way.title: way for way in self.ways}
         for way in self.ways:
             if isinstance(way, Recommended):
@@ -279,7 +279,7 @@ class StudyConfig(Section):
 
     @property
     def held_out(self) -> int:
-        """Inputs to choose with, which nothing is learned on."""
+        """Number of held-out inputs for choices."""
         each = [way.held_out for way in self.programs]
         trained = any(way.trained for way in self.programs)
         if trained and self.training and self.training.record.needs_held:
@@ -291,14 +291,14 @@ class StudyConfig(Section):
         asking = [e.title for e in self.programs if e.trained]
         if asking and self.training is None:
             raise ValueError(
-                f"`training` must be there for strategies with `trained`: got null for "
+                f"`training` must be given for strategies with `trained`: got null for "
                 f"{asking}. Add the section `training`, which may be {{}}."
             )
         alike = [e.title for e in self.ways if e.family == DIGITAL]
         if alike and self.training and self.training.record.goal == DIGITAL:
             raise ValueError(
-                f"`training.goal` must be labels for {alike}: got digital, which is "
-                "where the digital network is already. Drop the entry."
+                f"`training.goal` must be labels for {alike}: got digital, which "
+                "the digital network meets already. Drop the entry."
             )
         return self
 
@@ -313,7 +313,7 @@ class ProgrammedConfig(StudyConfig):
         ge=1,
         description="chips, 1 or more, or null for several times a minute",
     )
-    """Chips after which they are saved, besides several times a minute."""
+    """Number of chips after which they are saved, besides several times a minute."""
 
     @model_validator(mode="after")
     def _listed(self) -> "ProgrammedConfig":
@@ -345,7 +345,7 @@ def _named(entry: object) -> object:
 
 
 class DevicesConfig(ProgrammedConfig):
-    """One network on many devices, each over the times that its source covers."""
+    """One network on many devices, each over the times covered by its source."""
 
     study: Literal["devices"]
     devices: Annotated[

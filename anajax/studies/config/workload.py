@@ -1,4 +1,4 @@
-"""The section of a config that names the network and its data."""
+"""The section of a config for the network and its data."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -15,7 +15,7 @@ _OF_ONNX = ("data", "metric", "better", "unit", "output")
 
 
 class WorkloadSection(Section):
-    """The network and its data: a name, a function of yours, or an ONNX file."""
+    """The network and its data: a name, your own function, or an ONNX file."""
 
     name: str | None = Field(default=None, description="the name of a workload")
     python: str | None = Field(
@@ -27,25 +27,25 @@ class WorkloadSection(Section):
     onnx: str | None = Field(default=None, description="the path of an ONNX file")
     data: str | None = Field(
         default=None,
-        description="an .npz with x and y, perhaps train_x, train_y and calibration",
+        description="an .npz with x and y, optionally train_x, train_y, calibration",
     )
     output: str | None = Field(
         default=None, description="the name of a value in the ONNX file"
     )
-    """What the metric sees; by default the only output."""
+    """Value that the metric uses; by default the only output."""
     metric: str | None = Field(
         default=None, description="accuracy, another known metric, or my.py:my_metric"
     )
     better: Literal["higher", "lower"] | None = Field(
-        default=None, description='"higher" or "lower", for a metric of yours'
+        default=None, description='"higher" or "lower", for your own metric'
     )
-    unit: str | None = Field(default=None, description="the unit of a metric of yours")
+    unit: str | None = Field(default=None, description="the unit of your own metric")
     items: int | None = Field(
         default=None, ge=1, description="a number of test items, or null for all"
     )
 
     def with_file(self, find: Callable[..., str]) -> "WorkloadSection":
-        """The section with `find(file, key)` in place of each of its files."""
+        """The section with `find(file, key)` instead of each of its files."""
         changes = {}
         for key in ("python", "onnx", "data", "metric"):
             text = getattr(self, key)

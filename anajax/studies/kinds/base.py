@@ -1,7 +1,7 @@
-"""What a kind of study is: a config, a study made from it, and how results are shown.
+"""Interface of a kind of study: its config, the study, and the report of its results.
 
-One record is one kind. `anajax.studies.kinds.catalog.register` makes one of your own
-known; tests/test_extend_kind.py shows all of it.
+One record is one kind. `anajax.studies.kinds.catalog.register` adds your own;
+tests/test_extend_kind.py shows an example.
 """
 
 import dataclasses
@@ -19,27 +19,27 @@ from anajax.studies.report.blocks import Block
 from anajax.studies.store.parts import Parts
 
 Tables = Mapping[str, Strategies]
-"""Tables of targets by name, as in a study's strategy.json; none for the terminal."""
+"""Strategies by name, as in a study's strategy.json; empty for the terminal."""
 
 
 class Study(Protocol):
-    """A study whose inputs are all there and valid."""
+    """A study with complete and valid inputs."""
 
     @property
     def parts(self) -> int:
-        """How many parts there are to do."""
+        """Number of parts."""
         ...
 
     def run(self, parts: Parts, digital: np.ndarray) -> xr.Dataset:
-        """Do all parts that are not done.
+        """Compute all parts that are not done yet.
 
         Args:
-            parts: what is done; saves what is not.
+            parts: saves parts, and returns saved ones.
             digital: metric of the digital network `[items]`.
 
         Returns:
-            Arrays with units: a time `extrapolated`, and devices, see
-            `anajax.studies.report.results`.
+            Arrays with units, including `extrapolated` times and devices, see
+                `anajax.studies.report.results`.
         """
         ...
 
@@ -49,13 +49,14 @@ class Kind:
     """A kind of study."""
 
     name: str
-    """The value of the key `study` in a config."""
+    """Value of the key `study` in a config."""
     config: type[StudyConfig]
     prepare: Callable[[Any, Workload, Mesh | None], Study]
-    """Checks all inputs; from a config, the network, and devices that share chips."""
+    """Checks all inputs; takes a config, the network, and accelerators for the chips.
+    """
     title: Callable[[xr.Dataset], str]
-    """Of the page."""
+    """Title of the report."""
     blocks: Callable[[xr.Dataset, Tables], Sequence[Block]]
-    """The sections of the page; the terminal shows those with `summary`."""
+    """Sections of the report; the terminal shows those with `summary`."""
     assumptions: Callable[[xr.Dataset], Sequence[str]]
-    """What the numbers take for granted."""
+    """Assumptions behind the numbers."""

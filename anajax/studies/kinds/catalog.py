@@ -1,4 +1,4 @@
-"""The kinds of studies: of this package, and those registered."""
+"""The kinds of studies: built in, and registered by users."""
 
 import xarray as xr
 
@@ -24,12 +24,12 @@ def kinds() -> dict[str, Kind]:
 
 
 def register(kind: Kind) -> None:
-    """Make a kind of study of your own known to configs, runs and reports.
+    """Make your own kind of study known to configs, runs and reports.
 
-    Registering a kind again, as by running a notebook cell once more, replaces it.
+    Registering a kind again, for example in a notebook cell, replaces it.
 
     Raises:
-        ValueError: if the name is one of this package.
+        ValueError: if a built-in kind has that name.
     """
     if kind.name in {known.name for known in KINDS}:
         checks.fail("name", "be one of your own", repr(kind.name), "Choose another.")
@@ -37,7 +37,7 @@ def register(kind: Kind) -> None:
 
 
 def kind_of(data: xr.Dataset) -> Kind:
-    """The kind of study that results are of.
+    """The kind of study that results come from.
 
     Raises:
         ValueError: if it is not registered.

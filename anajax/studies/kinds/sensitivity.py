@@ -1,4 +1,4 @@
-"""Studies of sensitivity: which imperfection of the hardware costs the network most."""
+"""Sensitivity studies: which imperfection of the hardware matters most."""
 
 import dataclasses
 import functools
@@ -38,29 +38,29 @@ from anajax.studies.store.drafts import Draft, drop_all
 from anajax.studies.store.parts import Parts
 
 BLOCK = 64
-"""Points of a design that are saved at once."""
+"""Number of points of a design that are saved at once."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sensitivity:
-    """A study of sensitivity whose inputs are all there and valid."""
+    """A sensitivity study with complete and valid inputs."""
 
     config: SensitivityConfig
     work: Workload
     deployed: Deployed
     designs: dict[str, Design]
-    """By analysis, those that are asked for."""
+    """Requested designs, by analysis."""
     engine: Engine
 
     @property
     def names(self) -> list[str]:
-        """Imperfections that grow one at a time."""
+        """Imperfections that are scaled one at a time."""
         section = self.config.one_at_a_time
         return [] if section is None else chosen(section.imperfections, self.deployed)
 
     @property
     def parts(self) -> int:
-        """How many parts there are to do."""
+        """Number of parts."""
         blocks = sum(-(-len(d.points) // BLOCK) for d in self.designs.values())
         layers = 0
         if self.config.layers is not None:
@@ -70,14 +70,14 @@ class Sensitivity:
 
     @property
     def paths(self) -> list[str]:
-        """Of the layers."""
+        """Paths of the layers."""
         return [p.path for p in self.deployed.network.report.analog]
 
     def run(self, parts: Parts, digital: np.ndarray) -> xr.Dataset:
-        """Do all parts that are not done.
+        """Compute all parts that are not done yet.
 
         Args:
-            parts: what is done; saves what is not.
+            parts: saves parts, and returns saved ones.
             digital: metric of the digital network `[items]`.
         """
         config, d = self.config, self.deployed
@@ -87,7 +87,7 @@ class Sensitivity:
 
 
 class Runner:
-    """Measures a program on hardware that is worse, or on some layers alone."""
+    """Measures a program on degraded hardware, or with only some layers analog."""
 
     def __init__(self, study: Sensitivity, placed: Placed, parts: Parts):
         self.config, self.work, self.engine = study.config, study.work, study.engine
@@ -96,7 +96,7 @@ class Runner:
 
     @functools.cached_property
     def shared(self) -> tuple[Any, ...]:
-        """What all points have in common, on the mesh if there is one."""
+        """Data common to all points, on the mesh if there is one."""
         placed, mesh = self.placed, self.engine.mesh
         times = filled(jnp.asarray(self.config.times[-1:], float))
         held = as_times(self.config.compensation.recalibrate)
@@ -110,13 +110,14 @@ class Runner:
     def measure(
         self, points: np.ndarray, chips: int, kept: Kept, *, stop: bool = False
     ) -> Tally:
-        """What chips give at points of `numbers`.
+        """Results of chips at points of `numbers`.
 
         Args:
-            points: numbers of each.
-            chips: of each.
-            kept: where it is saved.
-            stop: whether a point takes no more chips once it is known well enough.
+            points: numbers of each point.
+            chips: number of chips per point.
+            kept: storage for the results.
+            stop: whether to stop measuring chips at a point once the mean is known well
+                enough.
         """
         engine = self.engine
         engine = engine if stop else dataclasses.replace(engine, stop_at_se=None)
@@ -134,7 +135,7 @@ class Runner:
         )
 
     def run(self, digital: np.ndarray) -> xr.Dataset:
-        """Do all parts that are not done.
+        """Compute all parts that are not done yet.
 
         Args:
             digital: metric of the digital network `[items]`.
@@ -283,11 +284,11 @@ class Runner:
 def prepare(
     config: SensitivityConfig, work: Workload, mesh: Mesh | None
 ) -> Sensitivity:
-    """Check all inputs of a study of sensitivity.
+    """Check all inputs of a sensitivity study.
 
     Raises:
         ModuleNotFoundError: if a package is missing.
-        ValueError: for inputs that do not fit each other.
+        ValueError: if inputs do not fit each other.
     """
     deployed = deploy(config, work)
     designs = {}
@@ -315,10 +316,10 @@ def _design(
 
 
 def chosen(names: list[str] | None, deployed: Deployed) -> list[str]:
-    """The imperfections that are asked for, by default all that the hardware has.
+    """The requested imperfections, by default all that the hardware has.
 
     Raises:
-        ValueError: if one that is asked for is 0, so that no factor changes it.
+        ValueError: if a requested one is 0, so that no factor changes it.
     """
     there = present(deployed.hardware)
     missing = [n for n in names or [] if n not in there]

@@ -1,4 +1,4 @@
-"""Configs of sensitivity studies: which imperfection matters, where, and with which."""
+"""Configs of sensitivity studies: which imperfection matters, where, and how much."""
 
 from typing import Annotated, Literal
 
@@ -24,14 +24,14 @@ Names = Annotated[
 
 
 class OneAtATimeSection(Section):
-    """Each imperfection grows until the network has lost `gap`; the others stay."""
+    """Each imperfection is scaled until the network has lost `gap`, others fixed."""
 
     gap: Positive = 0.01
-    """Of the metric: 0.01 is a point of accuracy."""
+    """Accepted loss of the metric: 0.01 is one percentage point of accuracy."""
     against: Literal["digital", "nominal"] = Field(
         default="nominal", description='"digital" or "nominal"'
     )
-    """What the loss is counted from: the digital network, or chips at factors 1."""
+    """Reference of the loss: the digital network, or chips with all factors 1."""
     imperfections: Names = None
     factors: Factors = Field(
         default_factory=lambda: [2.0 ** (i / 2) for i in range(-4, 15)]
@@ -39,14 +39,14 @@ class OneAtATimeSection(Section):
 
 
 class GradientsSection(Section):
-    """Elasticities by one backward pass per chip."""
+    """Elasticities from one backward pass per chip."""
 
     chips: int = Field(default=CHIPS, ge=2, description="2 chips or more")
     inputs: int = Field(default=128, ge=1, description="1 calibration input or more")
 
 
 class GlobalSection(Section):
-    """All imperfections together, factors drawn evenly in their logarithm."""
+    """All imperfections together, with log-uniform factors."""
 
     samples: int = Field(default=32, ge=2, description="2 samples or more")
     chips: int = Field(default=4, ge=1, description="1 chip or more for each point")
@@ -57,7 +57,7 @@ class GlobalSection(Section):
     @model_validator(mode="after")
     def _widens(self) -> "GlobalSection":
         if self.low >= self.high:
-            refuse("have `low` below `high`", [self.low, self.high], "Exchange them.")
+            refuse("have `low` below `high`", [self.low, self.high], "Swap them.")
         return self
 
 
@@ -73,20 +73,20 @@ class VarianceSection(GlobalSection):
 
 
 class LayersSection(Section):
-    """Each layer alone analog, and the order in which to keep layers digital."""
+    """Each layer analog alone, and the order in which layers are made digital."""
 
     chips: int = Field(default=16, ge=2, description="2 chips or more")
     order: Literal["greedy", "single"] = Field(
         default="greedy", description='"greedy" or "single"'
     )
-    """Greedy: next is the layer whose step to digital leaves the least mean loss, given
-    those before it. Single: by the loss of each layer alone."""
+    """Greedy: the next layer is the one that, made digital, leaves the lowest mean
+    loss, given those before it. Single: by the loss of each layer alone."""
 
 
 class SensitivityConfig(HardwareConfig):
     """Which imperfection of the hardware matters, at the last of the times.
 
-    A section that is null is left out of the study.
+    Sections that are null are left out of the study.
     """
 
     study: Literal["sensitivity"]
@@ -107,4 +107,4 @@ class SensitivityConfig(HardwareConfig):
 
 
 ANALYSES = ("one_at_a_time", "gradients", "screening", "variance", "layers")
-"""The parts of a study of sensitivity, in the order of its report."""
+"""The analyses of a sensitivity study, in the order of its report."""

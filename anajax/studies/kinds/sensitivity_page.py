@@ -1,4 +1,4 @@
-"""What a report shows of sensitivity: rankings with intervals."""
+"""The report of a sensitivity study: rankings with intervals."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -43,10 +43,10 @@ from anajax.studies.report.statistics import over
 
 
 def title(data: xr.Dataset) -> str:
-    """Of the page."""
+    """Title of the report."""
     time, network = human(float(data.time[-1])), data.attrs["workload"]
-    how = f"{time} after programming by {data.attrs['strategy']}"
-    return f"What costs {network} on {data.device.values[0]} most, {how}"
+    how = f"{time} after programming with {data.attrs['strategy']}"
+    return f"Sensitivity of {network} on {data.device.values[0]}, {how}"
 
 
 def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
@@ -63,17 +63,16 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
 
 
 def assumptions(data: xr.Dataset) -> list[str]:
-    """What the numbers take for granted."""
+    """Assumptions behind the numbers."""
     return [
         *assumed.sources(data),
         *assumed.hardware(data),
-        "The program is that of the nominal hardware: it is not chosen anew where an "
-        "imperfection grows.",
-        "Elasticities: conductances normal with exact mean and variance; compensation "
-        "in the limit of large layers; steps of converters as the noise they amount "
-        "to.",
+        "Targets are chosen for the nominal hardware, and stay fixed at all factors.",
+        "Elasticities assume normally distributed conductances with exact mean and "
+        "variance, compensation in the limit of large layers, and converter steps as "
+        "equivalent noise.",
         "Morris and Sobol: outputs are means over the same chips at all points, so "
-        "that shares are of the hardware's variance, not of chance.",
+        "that shares of variance come from the hardware, not from random draws.",
         *costs.assumptions(data),
     ]
 
@@ -99,12 +98,12 @@ def _tolerance(data: xr.Dataset) -> Block:
     worst = f"{show.number(float(data.gap_item_error.max()))} {show.points}"
     worst = worst.removesuffix(" 1")
     return Block(
-        title=f"Until the network has lost {_accepted(data)}",
-        text="One imperfection grows by a factor, all others stay as they are. The "
-        f"loss is counted from {reference}; where its mean over {data.sizes['chip']} "
-        "chips first passes what is accepted is the largest tolerated factor. "
-        "Intervals: 90 %, bootstrap over chips, the same chips at all factors. The "
-        f"standard error of a loss over test items is at most {worst}."
+        title=f"Tolerance: until the network has lost {_accepted(data)}",
+        text="One imperfection is scaled by a factor, all others stay fixed. The loss "
+        f"is relative to {reference}; the largest tolerated factor is where its mean "
+        f"over {data.sizes['chip']} chips first exceeds the accepted loss. Intervals: "
+        "90 %, bootstrap over chips, the same chips at all factors. The standard error "
+        f"of a loss over test items is at most {worst}."
         f"{assumed.stopping(data, 'factor')}{subsets_text(data)}",
         header=[
             "imperfection",
@@ -119,12 +118,12 @@ def _tolerance(data: xr.Dataset) -> Block:
         drawings=[
             Drawing(
                 "tolerance",
-                "How far each imperfection may grow, the least tolerated first",
+                "Largest tolerated factor of each imperfection, least tolerated first",
                 partial(tolerance_figure, data),
             ),
             Drawing(
                 "loss_by_factor",
-                "Loss over the factor; bands: 90 % intervals over chips",
+                "Loss against factor; bands: 90 % intervals over chips",
                 partial(curves_figure, data),
             ),
         ],
@@ -139,7 +138,7 @@ def _accepted(data: xr.Dataset) -> str:
 
 
 def ranked(data: xr.Dataset) -> list[int]:
-    """Indices of imperfections, the least tolerated first."""
+    """Indices of imperfections, least tolerated first."""
     return [int(i) for i in np.argsort(data.largest_factor.values, kind="stable")]
 
 
@@ -174,7 +173,7 @@ def _limits(data: xr.Dataset, axis: Axes) -> None:
 
 
 def curves_figure(data: xr.Dataset) -> Figure:
-    """Loss over the factor of every imperfection, the least tolerated first."""
+    """Loss against the factor of every imperfection, least tolerated first."""
     return _curves_figure(data, ranked(data))
 
 
@@ -195,16 +194,16 @@ def _gradients(data: xr.Dataset) -> Block:
     return Block(
         title="Elasticities",
         text="Relative change of the loss (divergence from the digital network) and of "
-        "the rms weight error per relative change of each number of the hardware, with "
+        "the rms weight error per relative change of each hardware parameter, with "
         f"standard errors over {data.sizes['gradient_chip']} chips. One backward pass "
-        "per chip; numbers of all layers' converters count together; those without any "
-        "effect are left out.",
+        "per chip; converter parameters are varied in all layers together; parameters "
+        "without any effect are left out.",
         header=["parameter", "value", "of the loss (%/%)", "of the weight error (%/%)"],
         rows=rows,
         drawings=[
             Drawing(
                 "elasticities",
-                "Elasticities in every number of the hardware",
+                "Elasticities with respect to every hardware parameter",
                 partial(gradients_figure, data),
             )
         ],
@@ -212,7 +211,7 @@ def _gradients(data: xr.Dataset) -> Block:
 
 
 def by_elasticity(data: xr.Dataset) -> list[int]:
-    """Indices of parameters, the largest |elasticity| of the loss first; zeros not."""
+    """Indices of parameters, largest |elasticity| of the loss first; without zeros."""
     size = np.abs(data.elasticity.sel(output="loss").values)
     other = np.abs(data.elasticity.values).max(0)
     order = np.lexsort((-other, -size))
@@ -245,7 +244,7 @@ def gradients_figure(data: xr.Dataset) -> Figure:
 def _screening(data: xr.Dataset) -> Block:
     text = (
         "Mean |elementary effect| on the metric over the range of each factor, and the "
-        "spread of the effects: large where an effect depends on the others."
+        "spread of the effects, which is large if an effect depends on the others."
     )
     points = format_of(data).points
     columns = {"total": f"mean |effect| ({points})", "spread": f"spread ({points})"}
@@ -254,10 +253,11 @@ def _screening(data: xr.Dataset) -> Block:
 
 def _variance(data: xr.Dataset) -> Block:
     text = (
-        "Of the metric, where all factors are drawn evenly in their logarithm: what "
-        "involves each, and what it explains alone. ± half 90 % intervals."
+        "Shares of the variance of the metric if all factors are log-uniform: total "
+        "index (with interactions) and first-order index of each factor. ± half-width "
+        "of 90 % intervals."
     )
-    columns = {"total": "total (share)", "first": "alone (share)"}
+    columns = {"total": "total (share)", "first": "first order (share)"}
     return _design(data, "variance", "Shares of the variance (Sobol)", text, columns)
 
 
@@ -286,7 +286,7 @@ def _design(
 def indices(
     data: xr.Dataset, name: str, output: str, part: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of a design and half of their intervals, as they are shown."""
+    """Indices of a design and half-widths of their intervals, in display units."""
     one = data.sel({f"{name}_output": output})
     effect = name == "screening" and output == "metric"
     value = one[f"{name}_{part}"] * (format_of(data).factor if effect else 1.0)
@@ -338,22 +338,22 @@ def _layers(data: xr.Dataset) -> Block:
         place = str(order.index(path) + 1)
         rows.append(cells(short(path), size, metric, loss, place))
     how = {
-        "greedy": "greedily: next comes the layer whose step to digital leaves the "
-        "least mean loss, given those before it",
+        "greedy": "greedy: the next layer is the one that, made digital, leaves the "
+        "lowest mean loss, given those before it",
         "single": "by the mean loss of each layer alone",
     }[data.attrs["order"]]
     metric, loss = f"{show.title} ({show.unit})", f"loss ({loss_unit(data)})"
     return Block(
         title="Layers",
         text=f"Each layer alone analog, mean ± standard error over "
-        f"{data.sizes['layer_chip']} chips; and the order to keep them digital in, "
+        f"{data.sizes['layer_chip']} chips; and the order of making layers digital, "
         f"{how}.",
-        header=["layer alone analog", "weights", metric, loss, "digital as"],
+        header=["layer alone analog", "weights", metric, loss, "digital order"],
         rows=rows,
         drawings=[
             Drawing(
                 "layers",
-                "Layers alone, and made digital in order; 90 % intervals over chips",
+                "Single layers analog, and layers made digital; 90 % intervals",
                 partial(layers_figure, data),
             )
         ],
@@ -362,7 +362,7 @@ def _layers(data: xr.Dataset) -> Block:
 
 
 def layers_figure(data: xr.Dataset) -> Figure:
-    """What each layer loses alone, and what is lost with the first ones digital."""
+    """The loss of each layer alone, and the loss with the first layers digital."""
     show = format_of(data)
     label = f"loss ({show.points})"
 

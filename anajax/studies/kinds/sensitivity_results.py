@@ -1,4 +1,4 @@
-"""Results of a study of sensitivity as labeled arrays."""
+"""Results of a sensitivity study as labeled arrays."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,12 +25,12 @@ def one_at_a_time(
     placed: Placed,
     found: Mapping[str, Arrays],
 ) -> xr.Dataset:
-    """What each imperfection costs as it grows, and how far it may.
+    """The loss from each imperfection as it is scaled, and its tolerance.
 
     Args:
-        section: of the config.
+        section: section of the config.
         placed: what was on the chips.
-        found: by imperfection `factors`, `gaps`, `item_error`, `item_gap` and
+        found: by imperfection, `factors`, `gaps`, `item_error`, `item_gap` and
             `subset_gap`.
     """
     unit = unit_of(placed.network.work)
@@ -94,7 +94,7 @@ def _filled(rows: Sequence[np.ndarray], size: int) -> np.ndarray:
 
 
 def gradients(found: Arrays) -> xr.Dataset:
-    """Elasticities of outputs in parameters."""
+    """Elasticities of outputs with respect to parameters."""
     one = {"units": "1", "comment": "d ln output / d ln parameter"}
     dims = ("output", "parameter")
     return xr.Dataset(
@@ -109,11 +109,11 @@ def gradients(found: Arrays) -> xr.Dataset:
 
 
 def design(name: str, plan: Design, outputs: Mapping[str, np.ndarray]) -> xr.Dataset:
-    """Indices of a design, with its points and what they gave.
+    """Indices of a design, with its points and their results.
 
     Args:
-        name: of the analysis, in front of all names.
-        plan: of the points.
+        name: name of the analysis, used as a prefix of all names.
+        plan: design of the points.
         outputs: means over chips `[points]` by name.
     """
     factor, point = f"{name}_imperfection", f"{name}_point"
@@ -137,7 +137,7 @@ def design(name: str, plan: Design, outputs: Mapping[str, np.ndarray]) -> xr.Dat
 
 
 def layers(network: AnalogNetwork, found: Arrays, how: str) -> xr.Dataset:
-    """Each layer alone analog, and layers made digital in an order, found by `how`."""
+    """Each layer analog alone, and layers made digital in the order found by `how`."""
     alone, order = ("layer", "layer_chip"), ("digital_layers", "layer_chip")
     weights = {p.path: p for p in network.report.analog}
     metric, loss = {"units": unit_of(network.work)}, {"units": network.work.loss_unit}

@@ -1,4 +1,4 @@
-"""Studies of strategies: one network on one device or many, programmed in many ways."""
+"""Strategy studies: one network on one or many devices, programmed in many ways."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -45,10 +45,10 @@ from anajax.studies.ways.site import Program
 def prepare(
     config: ProgrammedConfig, work: Workload, mesh: Mesh | None
 ) -> "StrategiesStudy":
-    """Check all inputs of a study of strategies.
+    """Check all inputs of a strategy study.
 
     Raises:
-        ValueError: if a device, its times, or the periphery do not suit the network.
+        ValueError: if a device, its times, or the periphery do not fit the network.
     """
     cases = cases_of(config, work)
     network = network_of(config, work)
@@ -77,14 +77,14 @@ def _check_required(config: ProgrammedConfig, hardware: Hardware) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class StrategiesStudy:
-    """A study of strategies whose inputs are all there and valid."""
+    """A strategy study with complete and valid inputs."""
 
     config: ProgrammedConfig
     network: AnalogNetwork
     cases: list[Case]
     engine: Engine
     bill: Bill | None = None
-    """What programs cost, where the config says on which chip."""
+    """The costs of programs, if the config names a chip."""
 
     @property
     def work(self) -> Workload:
@@ -93,13 +93,13 @@ class StrategiesStudy:
 
     @property
     def parts(self) -> int:
-        """How many parts there are to do."""
+        """Number of parts."""
         each = len(self.config.strategies) + len(self.requirements)
         return len(self.cases) * each
 
     @property
     def requirements(self) -> list[tuple[str, str]]:
-        """Strategy and parameter of each search for the loosest device."""
+        """Strategy and parameter of each search for device requirements."""
         asked = self.config.required
         if asked is None:
             return []
@@ -109,10 +109,10 @@ class StrategiesStudy:
         return [(label, name) for label in labels for name in asked.parameters]
 
     def run(self, parts: Parts, digital: np.ndarray) -> xr.Dataset:
-        """Do all parts that are not done, and write the tables of strategies.
+        """Compute all parts that are not done yet, and write the tables of strategies.
 
         Args:
-            parts: what is done; saves what is not.
+            parts: saves parts, and returns saved ones.
             digital: metric of the digital network `[items]`.
         """
         config, tables, programs = self.config, [], {}
@@ -203,7 +203,7 @@ class Runner:
 
         Args:
             items: its metric `[items]`.
-            params: after training, if it was trained.
+            params: parameters after training, if it was trained.
         """
         work, chips, times = self.study.work, self.study.config.chips, self.case.times
         loss = 0.0
@@ -243,7 +243,7 @@ class Runner:
         return measure(study.config, study.engine, placed, times, kept=kept)
 
     def require(self, label: str, parameter: str, digital: np.ndarray) -> Requirement:
-        """The largest factor on an imperfection that would do for a strategy."""
+        """The largest factor on an imperfection that a strategy tolerates."""
         config: Any = self.study.config
         entry = next(e for e in config.strategies if e.title == label)
         names = RAY if parameter == "ray" else (parameter,)
@@ -276,4 +276,4 @@ KIND = Kind(
     assumptions=page.assumptions,
 )
 DEVICES = dataclasses.replace(KIND, name="devices", config=DevicesConfig)
-"""The same on many devices."""
+"""Strategy studies on many devices."""

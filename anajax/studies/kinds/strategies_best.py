@@ -1,4 +1,4 @@
-"""Which strategy is best by the data, which are as good, and what that lets one say."""
+"""The best strategy in the data, its ties, and what can be concluded."""
 
 from collections.abc import Sequence
 
@@ -10,19 +10,19 @@ from anajax.studies.report.blocks import MetricFormat
 from anajax.studies.report.statistics import lost, over, programmed, sign
 
 TIMES = 4
-"""Times that are named one by one; of more, how many they are."""
+"""Most times that are listed individually; otherwise their number is given."""
 
 
 def ranking(data: xr.Dataset) -> xr.Dataset:
-    """The best strategy of each device and time, and those that are as good.
+    """The best strategy for each device and time, and those tied with it.
 
     Args:
         data: results of strategies.
 
     Returns:
         `best [device strategy time]`, true for the best mean over chips; and `tied`,
-        true for the others that are behind it by no more than one standard error of
-        their difference, chip by chip.
+        true for others that are worse by at most one standard error of the paired
+        difference, chip by chip.
     """
     some = programmed(data)
     values = sign(data) * some[data.attrs["metric"]]
@@ -37,11 +37,11 @@ def ranking(data: xr.Dataset) -> xr.Dataset:
 
 
 def sentences(data: xr.Dataset, show: MetricFormat) -> list[str]:
-    """What can be concluded of each device: the best, ties, and the loss.
+    """Conclusions for each device: the best strategy, ties, and the loss.
 
     Args:
         data: results of strategies.
-        show: how the metric is shown.
+        show: format of the metric.
     """
     found, losses, said = ranking(data), lost(data), []
     for device in map(str, found.device.values):
@@ -62,7 +62,7 @@ def sentences(data: xr.Dataset, show: MetricFormat) -> list[str]:
 
 def _ties(one: xr.Dataset) -> str:
     if not bool(one["tied"].any()):
-        return "No other is within one standard error of it, chip by chip."
+        return "No other strategy is within one standard error of it, chip by chip."
     others = _with_times(one["tied"])
     return f"Within one standard error of it, chip by chip: {others}."
 
@@ -71,7 +71,7 @@ def _loss(label: str, loss: xr.Dataset, show: MetricFormat) -> str:
     value, error = float(loss["value"]), float(loss["error"])
     amount = f"{show.number(abs(value))} ± {show.number(error)} {show.points}"
     what = "loses" if value > 0 else "gains"
-    text = f"{label} {what} {amount.removesuffix(' 1')} against the digital network"
+    text = f"{label} {what} {amount.removesuffix(' 1')} relative to the digital network"
     clear = abs(value) > 2 * error
     return f"{text}." if clear else f"{text}: less than two standard errors."
 

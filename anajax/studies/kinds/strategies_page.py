@@ -1,4 +1,4 @@
-"""What a report shows of strategies: one network on one device or many."""
+"""The report of a strategy study: one network on one device or many."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -43,7 +43,7 @@ Look = Mapping[str, dict[str, Any]]
 
 
 def title(data: xr.Dataset) -> str:
-    """Of the page."""
+    """Title of the report."""
     names = data.device.values
     on = names[0] if len(names) == 1 else f"{len(names)} memories"
     return f"{data.attrs['workload']} on {on}"
@@ -65,13 +65,13 @@ def blocks(data: xr.Dataset, tables: Mapping[str, Strategies]) -> list[Block]:
 
 
 def assumptions(data: xr.Dataset) -> list[str]:
-    """What the numbers do not contain, or take for granted."""
+    """Limits and assumptions behind the numbers."""
     return [
         *assumed.sources(data),
         *assumed.hardware(data),
         "Searches for tables minimize the expected weight error averaged over the "
-        "times, not the metric: where they clip rare large weights, the metric can "
-        "lose.",
+        "times, not the metric: if they clip rare large weights, the metric can get "
+        "worse.",
         "Standard errors of means are over chips, for these test items; they do not "
         "say how the metric would vary with other items.",
         *_training(assumed.config_of(data)),
@@ -83,15 +83,15 @@ def _training(config: dict[str, Any]) -> list[str]:
     if not config["training"]:
         return []
     goal = {
-        "digital": "by distillation to the digital network",
+        "digital": "by distillation from the digital network",
         "labels": "on the labels of the training split",
     }[config["training"].pop("goal")]
     options = config["training"].items()
     said = ", ".join(f"{k} {v}" for k, v in options if v is not None)
     behind = " and the converters" if config["periphery"] else ""
     return [
-        f"Trained weights: hardware-aware training {goal} through the noise of the "
-        f"device{behind} ({said}); weight errors count from the trained weights."
+        f"Trained weights: hardware-aware training {goal} with the noise of the "
+        f"device{behind} ({said}); weight errors are relative to the trained weights."
     ]
 
 
@@ -112,7 +112,7 @@ def _metric(data: xr.Dataset) -> Block:
         text="Mean over chips ± standard error of that mean"
         + ", at the times that the source of each device covers"
         * (data.sizes["device"] > 1)
-        + f"; bold: the best mean of each time.{assumed.stopping(data, 'strategy')}",
+        + f"; bold: the best mean at each time.{assumed.stopping(data, 'strategy')}",
         **table(found, show, notes=notes, best=best),
         points=sentences(data, show),
         drawings=[
@@ -144,7 +144,7 @@ def _best(data: xr.Dataset) -> list[Block]:
     return [
         Block(
             title="Best strategy of each device",
-            text="By the mean over its times and chips, on these very chips; "
+            text="Chosen by the mean over times and chips, on these same chips; "
             "differences below the standard errors do not rank strategies.",
             header=["device", "strategy", f"mean ({show.unit})"],
             rows=rows,
@@ -161,11 +161,11 @@ def _gains(data: xr.Dataset) -> list[Block]:
             continue
         made.append(
             Block(
-                title="Optimized minus the best hand strategy"
+                title="Optimized minus the best hand-designed strategy"
                 f"{', all on trained weights' * trained} ({show.points})",
                 text="Paired: chip by chip with the same random draws, mean ± standard "
-                "error. The hand strategy is the best of each time on these very "
-                "chips.",
+                "error. The hand-designed strategy is the best one at each time on "
+                "these same chips.",
                 **_with_best(found, table(found, show, signed=True)),
                 points=_verdicts(found, show.sign),
                 summary=True,
@@ -179,7 +179,8 @@ def _with_best(found: xr.Dataset, made: dict[str, Any]) -> dict[str, Any]:
     there = found["value"].notnull().any("strategy")
     best = found["best"].where(there, "")
     for device in found.device.values:
-        head = ["best hand strategy", *map(str, best.sel(device=device).values)]
+        labels = map(str, best.sel(device=device).values)
+        head = ["best hand-designed strategy", *labels]
         head = [str(device)] * (found.sizes["device"] > 1) + head
         made["rows"].append(cells(*head))
     return made
@@ -196,10 +197,10 @@ def _verdicts(found: xr.Dataset, better: int) -> list[str]:
 
 
 def verdict(one: xr.Dataset, better: int) -> str:
-    """At how many times differences exceed two standard errors, and which way.
+    """Number of times at which differences exceed two standard errors, and their sign.
 
     Args:
-        one: `value` and `error` over time, NaN where there is none.
+        one: `value` and `error` over time, NaN where missing.
         better: 1 if more is better, -1 if less is.
     """
     value, error = one["value"], one["error"]
@@ -208,17 +209,17 @@ def verdict(one: xr.Dataset, better: int) -> str:
     behind = int((clear & (better * value < 0)).sum())
     times = int(value.notnull().sum())
     return (
-        f"by two standard errors better at {ahead}, worse at {behind}, and not to be "
-        f"told apart at {times - ahead - behind} of {times} times."
+        f"better by two standard errors at {ahead}, worse at {behind}, and not "
+        f"distinguishable at {times - ahead - behind} of {times} times."
     )
 
 
 def _lost(data: xr.Dataset) -> Block:
     show = format_of(data)
     return Block(
-        title=f"Loss against the digital network ({show.points})",
-        text="On the same test items, ± standard error: of the mean over chips and of "
-        "the paired difference over items together; bold: the least.",
+        title=f"Loss relative to the digital network ({show.points})",
+        text="On the same test items, ± standard error of the mean over chips and of "
+        "the paired difference over items together; bold: the lowest.",
         **table(
             lost(data).drop_sel(strategy=DIGITAL), show, best=ranking(data)["best"]
         ),
@@ -230,9 +231,8 @@ def _weight_error(data: xr.Dataset) -> Block:
     found = over(some.weight_rms_error).assign(aside=some.expected_rms_error)
     return Block(
         title="Weight error (rms, % of w_max)",
-        text="Measured mean over chips ± standard error; in brackets the "
-        "expectation without samples, which the optimizer minimizes (a closed loop has "
-        "none).",
+        text="Measured mean over chips ± standard error; in parentheses the exact "
+        "expectation, which the optimizer minimizes (a closed loop has none).",
         **table(found, WEIGHT_ERROR),
         drawings=[
             Drawing(
@@ -254,13 +254,13 @@ def _strategies(data: xr.Dataset, tables: Mapping[str, Strategies]) -> list[Bloc
     }
     drawing = Drawing(
         "strategies",
-        "Target conductances over the share of weights (gray)",
+        "Target conductances, and the distribution of the weights (gray)",
         partial(figures.strategy_figure, data, drawn),
     )
     return [
         Block(
             title="Strategies",
-            text="All targets of these with units are in strategy.json. Above "
+            text="All targets, with units, are in strategy.json. Above "
             "K / K_max = 1 the largest weights are clipped."
             f"{_without_table(data, tables)}",
             header=["strategy", "layers", "F", "K / K_max", "weights clipped"],
@@ -306,8 +306,8 @@ def _without_table(data: xr.Dataset, tables: Mapping[str, Strategies]) -> str:
     if not others:
         return ""
     return (
-        f" No table over weights describes {', '.join(others)}: they were learned, or "
-        "measure as they program. Learned targets are in the folder targets, as "
+        f" No table over weights describes {', '.join(others)}: they are learned, or "
+        "measure while they program. Learned targets are in the folder `targets`, as "
         "safetensors."
     )
 
@@ -318,7 +318,7 @@ def _device(data: xr.Dataset) -> list[Block]:
         return []
     name = str(data.device.values[0])
     draw = partial(figures.device_figure, data, name)
-    drawing = Drawing("device", "What the device model says", draw)
+    drawing = Drawing("device", "Curves of the device model", draw)
     source = str(data.device_source.values[0])
     return [Block(title="Device", text=source, drawings=[drawing])]
 
@@ -342,7 +342,7 @@ def metric_figure(data: xr.Dataset) -> Figure:
 
 
 def metric_panel(axis: Axes, one: xr.Dataset, look: Look) -> None:
-    """The metric of one device over time in bands, and the digital network a line."""
+    """The metric of one device over time with bands; the digital network is a line."""
     show = format_of(one)
     digital = show.factor * one.attrs["digital_metric"]
     axis.axhline(digital, color="black", lw=1, label=DIGITAL)

@@ -1,4 +1,4 @@
-"""Results of a study of strategies as labeled arrays."""
+"""Results of a strategy study as labeled arrays."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,9 +30,9 @@ def of_case(
     """The results of one device.
 
     Args:
-        config: of the study.
+        config: config of the study.
         work: the network.
-        case: the device.
+        case: the device and its times.
         parts: by strategy label, in order.
         exact: the digital network, which becomes the first strategy.
     """
@@ -59,7 +59,7 @@ def with_costs(
     parts: Mapping[str, Arrays],
     exact: Mapping[str, Any],
 ) -> xr.Dataset:
-    """The results with what each program costs, where the study says on which chip."""
+    """The results with the costs of each program, if the study names a chip."""
     if made is None:
         return data
     every = [exact, *parts.values()]
@@ -72,12 +72,12 @@ def with_required(
     found: Mapping[tuple[str, str], Requirement],
     work: Workload,
 ) -> xr.Dataset:
-    """The results with the loosest devices that would do, where there are any.
+    """The results with device requirements, if there are any.
 
     Args:
         data: results of one device.
         found: by strategy label and parameter.
-        work: names the metric.
+        work: workload that names the metric.
     """
     if not found:
         return data
@@ -99,12 +99,12 @@ def combine(
     cases: Sequence[Case],
     tables: Sequence[xr.Dataset],
 ) -> xr.Dataset:
-    """The results of all devices, with what a report says of them.
+    """The results of all devices, with their descriptions for the report.
 
     Args:
-        config: of the study.
+        config: config of the study.
         work: the network.
-        cases: the devices.
+        cases: the devices and their times.
         tables: results by device.
     """
     data = xr.concat(tables, dim="device", join="outer", coords="minimal")

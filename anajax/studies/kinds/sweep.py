@@ -1,7 +1,7 @@
-"""Sweeps: one network on many variants of hardware, numbers in one trace.
+"""Sweeps: one network on many variants of hardware, with shared traces.
 
-Points whose hardware has the same structure form a group; a group is one trace,
-whatever its numbers are. Every point sees the same chips (common keys).
+Points whose hardware has the same structure form a group; a group shares one trace,
+whatever its numbers are. Every point uses the same chips (common keys).
 """
 
 import dataclasses
@@ -51,10 +51,10 @@ from anajax.studies.ways.base import Table
 from anajax.studies.ways.site import Program
 
 PART = 16
-"""Points that are saved at once."""
+"""Number of points that are saved at once."""
 ITEMS, SUBSETS = "item_metric", "subset_metric"
 PART_ARRAYS = (*MEASURES, ITEMS, SUBSETS)
-"""What is saved of them."""
+"""Arrays saved for them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,9 +65,9 @@ class Planned:
     network: AnalogNetwork
     case: Case
     program: str
-    """Points of the same key have the same program, that of the first of them."""
+    """Points with the same key have the same program, that of the first of them."""
     bill: Bill | None = None
-    """What it costs, where the config says on which chip."""
+    """Its costs, if the config names a chip."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class Variant:
 
     @property
     def structure(self) -> Any:
-        """What it shares with the points of its group."""
+        """Structure shared with the points of its group."""
         placed = self.placed
         numbers = placed.hardware, placed.layers, placed.params, self.recalibrate
         leaves, tree = jax.tree.flatten(numbers)
@@ -91,7 +91,7 @@ class Variant:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """A sweep whose inputs are all there and valid."""
+    """A sweep with complete and valid inputs."""
 
     config: SweepConfig
     work: Workload
@@ -103,21 +103,21 @@ class Sweep:
 
     @property
     def parts(self) -> int:
-        """How many parts there are to do."""
+        """Number of parts."""
         return len(self.programs) + -(-len(self.planned) // PART)
 
     @functools.cached_property
     def programs(self) -> dict[str, Planned]:
-        """By key, the point whose program it is: the base where it has the same."""
+        """By key, the point that defines the program: the base if it has that key."""
         wanted = {point.program for point in self.planned}
         first = {p.program: p for p in (*self.planned[::-1], self.base)}
         return {k: p for k, p in reversed(first.items()) if k in wanted}
 
     def run(self, parts: Parts, digital: np.ndarray) -> xr.Dataset:
-        """Do all parts that are not done.
+        """Compute all parts that are not done yet.
 
         Args:
-            parts: what is done; saves what is not.
+            parts: saves parts, and returns saved ones.
             digital: metric of the digital network `[items]`.
         """
         variants = self.variants(parts)
@@ -160,7 +160,7 @@ class Sweep:
         return labelled(data, made, spent, "point").assign(costs_basis=basis)
 
     def variants(self, parts: Parts) -> list[Variant]:
-        """All points with their programs, which are made where they are not there."""
+        """All points with their programs, which are made if they do not exist yet."""
         made = {}
         for i, (key, point) in enumerate(self.programs.items()):
             case = dataclasses.replace(point.case, label=f"program-{i:03d}")
@@ -228,7 +228,7 @@ class Sweep:
 
 
 def column(values: list[Any]) -> np.ndarray:
-    """Values of a key as numbers, or as texts where one is no number."""
+    """Values of a key as numbers, or as texts if one is not a number."""
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         return np.asarray(values, float)
     return np.asarray([v if isinstance(v, str) else json.dumps(v) for v in values])
@@ -267,18 +267,18 @@ def _stacked(
 
 
 def prepare(config: SweepConfig, work: Workload, mesh: Mesh | None) -> Sweep:
-    """Check all inputs of a sweep, all points included.
+    """Check all inputs of a sweep, including all points.
 
     Raises:
         ModuleNotFoundError: if a package is missing.
-        ValueError: for a point that is not valid, or inputs that do not fit each other.
+        ValueError: if a point is not valid, or inputs do not fit each other.
     """
     configs = [point_config(config, p) for p in settings(config)]
     points = settings(config.with_files(lambda file: Path(file).name))
     counts = {len(c.times) for c in configs}
     if counts != {len(config.times)}:
         raise ValueError(
-            f"`times` must be as many at every point: got {sorted(counts)}, and "
+            f"`times` must have one length at every point: got {sorted(counts)}, and "
             f"{len(config.times)} without the sweep. Give lists of one length."
         )
     known: tuple[dict, dict] = {}, {}

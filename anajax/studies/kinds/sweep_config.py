@@ -32,7 +32,7 @@ class AxisSection(Section):
         return [self.key] if isinstance(self.key, str) else self.key
 
     def with_files(self, find: Callable[[str], str]) -> "AxisSection":
-        """The axis with `find(file)` in place of every device file among its values."""
+        """The axis with `find(file)` instead of every device file among its values."""
         points = [
             [_with_file(k, v, find) for k, v in point.items()]
             for point in self.settings()
@@ -41,7 +41,7 @@ class AxisSection(Section):
         return self.model_copy(update={"values": values})
 
     def settings(self) -> list[Point]:
-        """What the axis sets at each of its places."""
+        """Settings at each position of the axis."""
         rows = []
         for value in self.values:
             each = value if isinstance(value, list) and len(self.keys) > 1 else None
@@ -105,8 +105,8 @@ class SweepSection(Section):
     program: Literal["once", "each"] = Field(
         default="once", description='"once" or "each"'
     )
-    """Once: targets are those of the config without the changes, and chosen anew only
-    where range, levels, strategy or weights change. Each: anew for every point."""
+    """Once: targets are those of the unchanged config, and new ones are chosen only if
+    range, levels, strategy or weights change. Each: new targets for every point."""
 
     @model_validator(mode="before")
     @classmethod
@@ -114,8 +114,8 @@ class SweepSection(Section):
         for old, new in (("stop_at_se", "stop_at_se"), ("batch", "look_every")):
             if isinstance(data, dict) and old in data:
                 raise ValueError(
-                    f"`{new}` must stand beside `sweep`, for all kinds of studies: got "
-                    f"`sweep.{old}`. Move it to the top of the config."
+                    f"`{new}` must be outside of `sweep`, for all kinds of studies: "
+                    f"got `sweep.{old}`. Move it to the top of the config."
                 )
         return data
 
@@ -144,7 +144,7 @@ class SweepSection(Section):
         return self
 
     def with_files(self, find: Callable[[str], str]) -> "SweepSection":
-        """The section with `find(file)` in place of every device file in its points."""
+        """The section with `find(file)` instead of every device file in its points."""
         changes: dict[str, Any] = {}
         if self.axes is not None:
             changes["axes"] = [axis.with_files(find) for axis in self.axes]
@@ -172,7 +172,7 @@ class SweepConfig(HardwareConfig):
     sweep: SweepSection
 
     def with_files(self, find: Callable[..., str]) -> "SweepConfig":
-        """The config with `find(file)` in place of every device file that it names."""
+        """The config with `find(file)` instead of every device file that it names."""
         base = super().with_files(find)
         return base.model_copy(update={"sweep": self.sweep.with_files(find)})
 
@@ -188,7 +188,7 @@ class SweepConfig(HardwareConfig):
 
 
 def settings(config: SweepConfig) -> list[Point]:
-    """What each point sets, in order: the last axis changes fastest.
+    """Settings of each point, in order: the last axis changes fastest.
 
     Raises:
         ModuleNotFoundError: if SALib is missing, for a sample.
@@ -223,7 +223,7 @@ def point_config(config: SweepConfig, point: Point) -> HardwareConfig:
     """The config of a point.
 
     Raises:
-        ValueError: with one line per mistake, and the point.
+        ValueError: with one line per mistake, naming the point.
     """
     data = config.model_dump(mode="json", exclude={"sweep", "workload"})
     data["workload"] = config.workload

@@ -1,4 +1,4 @@
-"""What a report shows of a sweep: the metric over the keys that change."""
+"""The report of a sweep: the metric over the keys that change."""
 
 import json
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from anajax.studies.report.plots import (
 from anajax.studies.report.statistics import lost, over, sign, taken
 
 ROWS = 60
-"""Most rows of the table on the page."""
+"""Most rows of the table in the report."""
 UNITS = {
     "device.noise": "factor",
     "device.options.g_max": "µS",
@@ -43,7 +43,7 @@ UNITS = {
 
 
 def title(data: xr.Dataset) -> str:
-    """Of the page."""
+    """Title of the report."""
     return f"Sweep of {data.attrs['workload']} over {', '.join(_short(_keys(data)))}"
 
 
@@ -56,10 +56,11 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
         Block(
             title=f"{show.title.capitalize()} ({show.unit})",
             text=f"{points} points in {traces} trace{'s' * (traces > 1)}, mean over "
-            "chips ± standard error of that mean; over items: the largest standard "
-            f"error of the paired loss against digital over test items.{more}"
+            "chips ± standard error of that mean. The last column is the largest "
+            "standard error, over test items, of the paired loss relative to digital."
+            f"{more}"
             f"{assumed.stopping(data, 'point')}",
-            header=[*_with_units(names), "chips", *_times(data), "over items"],
+            header=[*_with_units(names), "chips", *_times(data), "error over items"],
             rows=_rows(data),
             points=_ends(data),
             drawings=[
@@ -85,10 +86,10 @@ def _costs(data: xr.Dataset) -> list[Block]:
 
 
 def assumptions(data: xr.Dataset) -> list[str]:
-    """What the numbers take for granted."""
+    """Assumptions behind the numbers."""
     program = {
-        "once": "Targets are those of the config without the changes, chosen anew only "
-        "where range, levels, strategy or weights change.",
+        "once": "Targets are those of the unchanged config; new ones are chosen only "
+        "if range, levels, strategy or weights change.",
         "each": "Targets are chosen anew at every point.",
     }[assumed.config_of(data)["sweep"]["program"]]
     return [
@@ -96,7 +97,7 @@ def assumptions(data: xr.Dataset) -> list[str]:
         *assumed.sources(data),
         *assumed.hardware(data),
         program,
-        "All points see the same chips (common random draws), unless the seed changes.",
+        "All points use the same chips (common random draws), unless the seed changes.",
         *costs.assumptions(data),
     ]
 
@@ -117,7 +118,7 @@ def _ends(data: xr.Dataset) -> list[str]:
         one, other = (found.isel(point=i) for i in (best, worst))
         gap = float(one["value"] - other["value"])
         error = float(np.hypot(one["error"], other["error"]))
-    clear = "" if abs(gap) > 2 * error else ", less than two standard errors"
+    clear = "" if abs(gap) > 2 * error else ", which is less than two standard errors"
     texts = [f"{_place(data, i)} ({show.text(float(found['value'][i]))})" for i in
              (best, worst)]  # fmt: skip
     amount = f"{show.number(abs(gap))} ± {show.number(error)} {show.points}"
@@ -152,7 +153,7 @@ def _rows(data: xr.Dataset) -> list[list[Cell]]:
 
 
 def metric_figure(data: xr.Dataset) -> Figure:
-    """Lines over the axes of a grid of one or two, else one panel per key."""
+    """Lines over the axes of a grid with one or two, otherwise one panel per key."""
     axes = json.loads(data.attrs["axes"])
     if 1 <= len(axes) <= 2:
         return _grid_figure(data, *axes)

@@ -1,4 +1,4 @@
-"""How far each imperfection may grow before the network has lost too much."""
+"""Largest factor on each imperfection that the network tolerates."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -26,13 +26,13 @@ def dataset(
     *,
     unit: str,
 ) -> xr.Dataset:
-    """Largest tolerated factors with their intervals, and the losses they are from.
+    """Largest tolerated factors with their intervals, and the losses behind them.
 
     Args:
-        found: by imperfection.
-        losses: of them `[factors chips]`.
-        factors: all that were to be tried; a search may have stopped before.
-        unit: of the metric.
+        found: requirements by imperfection.
+        losses: losses `[factors chips]` by imperfection.
+        factors: all planned factors; a search may have stopped earlier.
+        unit: unit of the metric.
     """
     shape = len(found), len(factors), losses[0].shape[1]
     gaps = np.full(shape, np.nan, losses[0].dtype)
@@ -57,20 +57,20 @@ def dataset(
 
 
 def factor_text(value: xr.DataArray | float) -> str:
-    """A tolerated factor, or that it is beyond those tried."""
+    """A tolerated factor, or that it is outside the tested ones."""
     value = float(value)
     if value == 0:
-        return "below tried"
-    return f"{value:.2f}" if np.isfinite(value) else "above tried"
+        return "below tested"
+    return f"{value:.2f}" if np.isfinite(value) else "above tested"
 
 
 def tolerated(one: xr.Dataset) -> str:
     """The tolerated value of an imperfection in its unit, as text."""
     factor = float(one.largest_factor)
     if factor == 0:
-        return "less than was tried"
+        return "below tested"
     if not np.isfinite(factor):
-        return "more than was tried"
+        return "above tested"
     return f"{float(one.amount_factor):.2g} {one.unit.values}"
 
 
@@ -81,17 +81,17 @@ def interval(one: xr.Dataset) -> str:
 
 
 def least(data: xr.Dataset, order: Sequence[int], accepted: str) -> list[str]:
-    """Which imperfection is tolerated least, and which cannot be told from it.
+    """The least tolerated imperfection, and those not distinguishable from it.
 
     Args:
         data: results with largest tolerated factors.
-        order: of the imperfections, the least tolerated first.
+        order: order of the imperfections, least tolerated first.
         accepted: the loss, in words.
     """
     each = [data.isel(imperfection=i) for i in order]
     first = each[0]
     if not np.isfinite(float(first.largest_factor)):
-        return [f"None costs {accepted} at the factors tried."]
+        return [f"No imperfection costs {accepted} at the tested factors."]
     rest = [
         str(one.title.values)
         for one in each[1:]
@@ -105,17 +105,17 @@ def least(data: xr.Dataset, order: Sequence[int], accepted: str) -> list[str]:
 
 
 def subsets_text(data: xr.Dataset) -> str:
-    """What the columns of subsets in a table are; nothing where there are none."""
+    """Explanation of the columns of subsets in a table; "" if there are none."""
     if not data.sizes["subset"]:
         return ""
     return (
-        " The last columns are the losses of subsets of the items "
-        f"({format_of(data).points}) at the largest factor tried that is tolerated."
+        " The last columns are losses on subsets of the items "
+        f"({format_of(data).points}) at the largest tolerated factor of those tested."
     )
 
 
 def of_subsets(one: xr.Dataset) -> np.ndarray:
-    """Losses `[subsets]` at the largest tolerated factor; NaN where there is none."""
+    """Losses `[subsets]` at the largest tolerated factor; NaN if there is none."""
     within = np.flatnonzero(one.factor.values <= float(one.largest_factor))
     last = int(within[-1]) if within.size else 0
     mean = one.subset_gap.isel(factor=last).mean("chip").values
@@ -123,7 +123,7 @@ def of_subsets(one: xr.Dataset) -> np.ndarray:
 
 
 def blocks(data: xr.Dataset) -> list[Block]:
-    """The section of a study of strategies that asked for it."""
+    """The section for a strategy study that requested it."""
     if "gap" not in data:
         return []
     dims = [d for d in data.largest_factor.dims if data.sizes[d] > 1 or d != "device"]
@@ -139,10 +139,10 @@ def blocks(data: xr.Dataset) -> list[Block]:
     accepted = format_of(data).amount(data.attrs["gap"])
     return [
         Block(
-            title="Which device would do",
-            text="Largest factor on the device's own imperfection at which the loss "
-            f"against digital at its last time stays within {accepted}; the others "
-            "stay as they are, and so do the targets. Intervals: 90 %, bootstrap over "
+            title="Device requirements",
+            text="Largest factor on an imperfection of the device at which the loss "
+            f"relative to digital at the last time stays within {accepted}; other "
+            "imperfections and the targets stay fixed. Intervals: 90 %, bootstrap over "
             "chips, the same chips at all factors.",
             header=[
                 *(d.removeprefix("required_") for d in map(str, dims)),
@@ -152,7 +152,7 @@ def blocks(data: xr.Dataset) -> list[Block]:
             drawings=[
                 Drawing(
                     "tolerance",
-                    "Loss against digital by factor; bands: 90 % intervals",
+                    "Loss relative to digital by factor; bands: 90 % intervals",
                     partial(curves_figure, data),
                 )
             ],
@@ -161,11 +161,11 @@ def blocks(data: xr.Dataset) -> list[Block]:
 
 
 def curves_figure(data: xr.Dataset, order: Sequence[int] | None = None) -> Figure:
-    """Loss over the factor of every imperfection, mean and 90 % band over chips.
+    """Loss against the factor of every imperfection, mean and 90 % band over chips.
 
     Args:
         data: results with `gap`.
-        order: of the imperfections.
+        order: order of the imperfections.
     """
     show = format_of(data)
     order = range(data.sizes["imperfection"]) if order is None else order

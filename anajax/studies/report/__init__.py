@@ -1,1 +1,1 @@
-"""Results, figures, pages."""
+"""Results, figures, reports."""

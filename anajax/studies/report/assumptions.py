@@ -1,4 +1,4 @@
-"""Sentences of a report on what its numbers take for granted, from its config."""
+"""Sentences of a report on the assumptions behind its numbers, from its config."""
 
 import json
 from typing import Any
@@ -11,30 +11,30 @@ from anajax.studies.report.blocks import format_of
 
 
 def config_of(data: xr.Dataset) -> dict[str, Any]:
-    """The config of a study, as its results have it."""
+    """The config of a study, from its results."""
     return json.loads(data.attrs["config"])
 
 
 def sources(data: xr.Dataset) -> list[str]:
-    """Where the models of the devices come from, and which have few levels."""
+    """Sources of the device models, and which devices have few levels."""
     pairs = zip(data.device.values, data.device_source.values, strict=True)
     said = [f"Device {name}: {source}." for name, source in pairs]
     few = data.device.values[data.levels.values > 0]
     if few.size:
         said.append(
-            f"{', '.join(few)}: cells have few levels. A target between them is "
-            "programmed to the nearest; optimized strategies are the best codes of "
-            "levels, found by enumeration."
+            f"{', '.join(few)}: cells have few levels. Targets between levels are "
+            "programmed to the nearest; optimized strategies are the best "
+            "combinations of levels, found by enumeration."
         )
     return said
 
 
 def hardware(data: xr.Dataset) -> list[str]:
-    """What the models of the periphery and of compensation take for granted."""
+    """Assumptions of the models of periphery and compensation."""
     config = config_of(data)
     return [
-        "Matrices of products are analog (`anajax.chip.table` lists them); biases, "
-        "norms and embeddings are digital and exact.",
+        "Weight matrices are analog (`anajax.chip.table` lists them); biases, norms "
+        "and embeddings are digital and exact.",
         physics(config),
         *_periphery(config["periphery"]),
         compensation(data),
@@ -46,12 +46,12 @@ def hardware(data: xr.Dataset) -> list[str]:
 
 
 def physics(config: dict[str, Any]) -> str:
-    """What stands in the products: weights as read, or the cells."""
+    """What the products use: weights as read, or individual cells."""
     if config["compensation"]["through"] == "periphery":
         return (
-            "Products meet the cells themselves, with fresh read noise for each input "
-            "vector; drift compensation is measured through the converters, of each "
-            "weight by itself."
+            "Products use the individual cells, with new read noise for each input "
+            "vector; drift compensation is measured through the converters, "
+            "separately for each weight array."
         )
     return (
         "Weights are read once per chip and time for all test items, with read noise."
@@ -70,24 +70,24 @@ def _periphery(section: dict[str, Any] | None) -> list[str]:
         noise = section["output_noise"]
         said.append(f"output noise of {noise:g} w_max (of the layer) at full input")
     if section["wires"]:
-        said.append(f"wires of {section['wires']:g} Ohm per segment")
+        said.append(f"wire resistance of {section['wires']:g} Ohm per segment")
     rows, columns = (section[n] or "any number of" for n in ("rows", "columns"))
     sentences = [
         f"Products go through {', '.join(said) or 'an ideal periphery'} on tiles of at "
-        f"most {rows} x {columns} lines; ranges hold {100 * section['inputs']:g} % of "
-        "the calibration inputs of a layer of the trained network and "
-        f"{100 * section['outputs']:g} % of their sums, and stay fixed."
+        f"most {rows} x {columns} lines; ranges cover {100 * section['inputs']:g} % of "
+        "the calibration inputs of each layer of the trained network and "
+        f"{100 * section['outputs']:g} % of their column sums, and stay fixed."
     ]
     if section["wires"]:
         sentences.append(
-            "Wires attenuate every device's array on its own tile; what they take at "
-            "the first read is not calibrated away."
+            "Wires attenuate the array of each device on its own tile; the loss at the "
+            "first read is not calibrated away."
         )
     return sentences
 
 
 def compensation(data: xr.Dataset) -> str:
-    """What drift compensation there is, and when it is measured."""
+    """How drift is compensated, and when the factor is measured."""
     section = config_of(data)["compensation"]
     if section["scope"] == "none":
         return "There is no drift compensation."
@@ -96,32 +96,34 @@ def compensation(data: xr.Dataset) -> str:
         "layer": "One drift compensation factor per layer",
         "column": "One drift compensation factor per output column",
     }[section["scope"]]
-    shared += ": mean |weight| of the first read over that of the present one."
+    shared += ": mean |weight| at the first read, divided by that at the current read."
     if section["recalibrate"] is not None:
         when = ", ".join(human(t) for t in section["recalibrate"])
         shared += f" It is measured at {when} and held in between; before, it is 1."
-        shared += " Searches assume one that is measured at every time."
+        shared += " Searches assume that it is measured at every time."
     return shared
 
 
 def _faults(given: dict[str, float]) -> list[str]:
     words = {
-        "stuck_low": "of the cells stuck at the least conductance",
-        "stuck_high": "of the cells stuck at the largest",
+        "stuck_low": "of the cells stuck at the lowest conductance",
+        "stuck_high": "of the cells stuck at the highest",
         "dead_rows": "of the rows dead",
         "dead_columns": "of the columns dead",
     }
     said = [f"{100 * v:g} % {words[name]}" for name, v in given.items() if v]
-    return [f"Every chip has faults of its own: {', '.join(said)}."] if said else []
+    return (
+        [f"Faults, drawn separately for every chip: {', '.join(said)}."] if said else []
+    )
 
 
 def _norms(config: dict[str, Any]) -> list[str]:
     if not config["compensation"]["norms"]:
         return []
     return [
-        f"Batch norms are measured on each chip at every read-out, on {NORM_INPUTS} "
-        "inputs without labels that are not among the test items; the digital network "
-        "keeps those of its training."
+        f"Batch-norm statistics are measured on each chip at every read-out, on "
+        f"{NORM_INPUTS} unlabeled inputs outside of the test items; the digital "
+        "network keeps the statistics of its training."
     ]
 
 
@@ -130,22 +132,22 @@ def _normalized(config: dict[str, Any]) -> str:
         return "Weights are normalized by the largest |weight| of their layer."
     return (
         "Weights are normalized by the largest |weight| of their column, and columns "
-        "are scaled digitally behind their ADCs, whose range a layer shares."
+        "are scaled digitally after their ADCs, which have one range per layer."
     )
 
 
 def stopping(data: xr.Dataset, what: str) -> str:
-    """When no more chips are taken, where that is decided by the standard error.
+    """When measuring chips stops, if the standard error decides.
 
     Args:
         data: results.
-        what: takes chips.
+        what: name of what chips are measured for.
     """
     wanted = data.attrs["stop_at_se"]
     if not wanted:
         return ""
     return (
-        f" A {what} takes no more chips once its standard error is at most "
-        f"{format_of(data).amount(wanted)} at all times; stopped so, errors are on "
-        "average a little too small."
+        f" No more chips are measured for a {what} once its standard error is at most "
+        f"{format_of(data).amount(wanted)} at all times; because of this rule, "
+        "standard errors are slightly too small on average."
     )

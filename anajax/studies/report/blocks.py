@@ -1,4 +1,4 @@
-"""What a report is made of: sections with tables and figures, and how numbers look."""
+"""Parts of a report: sections with tables and figures, and number formats."""
 
 import dataclasses
 import itertools
@@ -15,7 +15,7 @@ from anajax.studies.config.durations import human
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One cell of a table, with a smaller note behind."""
+    """One cell of a table, with a smaller note after it."""
 
     text: str
     small: str = ""
@@ -29,36 +29,36 @@ def cells(*values: str | Cell) -> list[Cell]:
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-    """A figure that is drawn when the page is written."""
+    """A figure that is drawn when the report is written."""
 
     name: str
-    """Of its files, without the ending."""
+    """Name of its files, without the ending."""
     caption: str
     draw: Callable[[], Figure]
     alt: str = ""
-    """What it shows, for those who do not see it; the caption by default."""
+    """Alternative text for readers who cannot see it; the caption by default."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Block:
-    """One section of the page; what is empty is left out."""
+    """One section of the report; empty parts are left out."""
 
     title: str
     text: str = ""
     header: Sequence[str] = ()
     rows: Sequence[Sequence[Cell]] = ()
     bold: Sequence[int] = ()
-    """Rows that stand out."""
+    """Rows in bold."""
     drawings: Sequence[Drawing] = ()
     points: Sequence[str] = ()
     code: str = ""
     summary: bool = False
-    """Whether the terminal shows the table, too."""
+    """Whether the terminal also shows the table."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MetricFormat:
-    """How a metric is shown: `factor * value` with `digits`, in `unit`."""
+    """Format of a metric: `factor * value` with `digits`, in `unit`."""
 
     title: str
     unit: str
@@ -67,7 +67,7 @@ class MetricFormat:
     factor: float
     digits: int
     sign: int = -1
-    """1 if more is better, -1 if less is."""
+    """1 if higher is better, -1 if lower is."""
 
     def number(self, value: float, *, signed: bool = False) -> str:
         """A value without its unit."""
@@ -75,35 +75,35 @@ class MetricFormat:
         return f"{self.factor * value:{plus}.{self.digits}f}"
 
     def text(self, value: float) -> str:
-        """A value as people read it: 0.9833 of an accuracy is "98.33 %"."""
+        """A value with its unit: 0.9833 of an accuracy is "98.33 %"."""
         return f"{self.number(value)} {self.unit}".removesuffix(" 1")
 
     def amount(self, difference: float) -> str:
-        """An amount that was chosen, such as "5 percentage points"."""
+        """A chosen amount, such as "5 percentage points"."""
         amount = self.factor * difference
         unit = self.points.removesuffix("s") if amount == 1 else self.points
         return f"{amount:g} {unit}".removesuffix(" 1")
 
     def cell(self, value: float, error: float, *, signed: bool = False) -> Cell:
-        """A value ± its standard error; empty for a value that is not there."""
+        """A value ± its standard error; empty for a missing value."""
         if np.isnan(value):
             return Cell("")
         small = f"± {self.number(error)}" if error >= 0 else ""
         return Cell(self.number(value, signed=signed), small)
 
     def beside(self, cell: Cell, value: float) -> Cell:
-        """A cell with another value behind it in brackets, if there is one."""
+        """A cell with another value after it in parentheses, if there is one."""
         aside = "" if np.isnan(value) else f"({self.number(value)})"
         small = f"{cell.small} {aside}".strip()
         return dataclasses.replace(cell, small=small)
 
 
 UNITS = {"%": ("%", "percentage points", 1, 2), "bit": ("bit", "bit", 1, 4)}
-"""Of a metric in results: how it is shown, so are differences, the factor, digits."""
+"""By unit of a metric in results: display unit, unit of differences, factor, digits."""
 SHARE = ("%", "percentage points", 100, 2)
-"""The same of an accuracy, whose unit is 1."""
+"""The same for an accuracy, whose unit is 1."""
 PLACES = 4
-"""Significant digits of any other metric."""
+"""Significant digits for any other metric."""
 WEIGHT_ERROR = MetricFormat(
     title="rms weight error", unit="% of w_max", points="% of w_max", factor=100,
     digits=3,
@@ -111,7 +111,7 @@ WEIGHT_ERROR = MetricFormat(
 
 
 def format_of(data: xr.Dataset) -> MetricFormat:
-    """How the metric of results is shown: an accuracy in percent."""
+    """The format of the metric of results: an accuracy in percent."""
     unit, points, factor, digits = _shown(data)
     return MetricFormat(
         title=data.attrs["metric"].replace("_", " "),
@@ -152,17 +152,17 @@ def table(
     notes: xr.DataArray | None = None,
     best: xr.DataArray | None = None,
 ) -> dict[str, Any]:
-    """Header and rows of a block: values with errors, a column for each time.
+    """Header and rows of a block: values with errors, one column per time.
 
     Args:
         found: `value` and `error` over the dimensions `rows` and time; `aside`, if
-            there, is shown in brackets.
-        show: how they are shown.
-        rows: dimensions whose places are the rows; one device is not named. A row
-            without a value is left out.
+            present, is shown in parentheses.
+        show: number format.
+        rows: dimensions that form the rows; a single device is not named. A row without
+            values is left out.
         signed: whether values are differences.
-        notes: behind the last name of a row.
-        best: which values stand out, true for them.
+        notes: notes after the last name of a row.
+        best: which values are in bold.
     """
     named = [d for d in rows if d != "device" or found.sizes[d] > 1]
     made: list[list[Cell]] = []

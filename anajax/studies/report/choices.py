@@ -1,4 +1,4 @@
-"""Which programs were recommended: the validation losses, and regret on the test."""
+"""Recommended strategies: validation losses, and regret on the test."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,22 +11,22 @@ from anajax.studies.report.blocks import Block, Cell, cells, format_of, table
 from anajax.studies.report.statistics import DIGITAL, gains, of_device, over, sign
 
 RULE = (
-    "The rule: the least mean loss over the times of the study, on inputs that were "
-    "set aside from the training split and on chips that no test has. Programs within "
-    "one standard error of the paired difference (over chips and items) to the best "
-    "are tied; of those the cheapest is taken: by hand, then an optimum, loops, "
-    "targets, training, joint."
+    "The rule: the lowest mean loss over the times of the study, on held-out training "
+    "inputs and on chips that are not used in the test. Strategies within one standard "
+    "error of the paired difference (over chips and items) to the best are tied; of "
+    "these, the cheapest is taken, in this order: hand-designed, optimized tables, "
+    "loops, targets, training, joint learning."
 )
 CHANCE = 0.023
-"""Share of differences of nothing that are beyond two standard errors on one side."""
+"""Probability that a zero difference is beyond two standard errors on one side."""
 
 
 def beside(data: xr.Dataset, choices: Mapping[str, Any]) -> xr.Dataset:
-    """The results with what was chosen and why, where something was.
+    """The results with choices and their reasons, if there are any.
 
     Args:
         data: results of any kind of study.
-        choices: arrays of a `Choice` by the name of the program.
+        choices: arrays of a `Choice` by the name of the strategy.
     """
     if not choices:
         return data
@@ -48,7 +48,7 @@ def beside(data: xr.Dataset, choices: Mapping[str, Any]) -> xr.Dataset:
 
 
 def blocks(data: xr.Dataset) -> list[Block]:
-    """Which program each choice took, and what it would have been on the test."""
+    """Which strategy each choice took, and its regret on the test."""
     if "recommended" not in data:
         return []
     rows, said = [], []
@@ -59,9 +59,9 @@ def blocks(data: xr.Dataset) -> list[Block]:
         rows += [_row(name, one, c, chosen) for c in map(str, one.candidate.values)]
         said.append(_sentence(name, one, chosen, best))
     made = Block(
-        title="Which program is recommended",
+        title="Which strategy is recommended",
         text=RULE,
-        header=["choice", "program", "validation loss", "more than the least"],
+        header=["choice", "strategy", "validation loss", "above the lowest"],
         rows=rows,
         points=said,
     )
@@ -83,13 +83,13 @@ def _row(name: str, one: xr.Dataset, candidate: str, chosen: str) -> list[Cell]:
 
 def _sentence(name: str, one: xr.Dataset, chosen: str, best: str) -> str:
     if chosen == best:
-        return f"{name}: {chosen}, which has the least validation loss."
+        return f"{name}: {chosen}, which has the lowest validation loss."
     of = one.sel(candidate=chosen)
     more = float(of.validation_loss) - float(one.validation_loss.min())
     return (
         f"{name}: {chosen}, whose validation loss is {more:.2g} ± "
-        f"{float(of.validation_error):.1g} above that of {best}: a tie, and it is the "
-        "cheaper."
+        f"{float(of.validation_error):.1g} above that of {best}: they are tied, and it "
+        "is cheaper."
     )
 
 
@@ -98,7 +98,7 @@ def _sentence(name: str, one: xr.Dataset, chosen: str, best: str) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Regret:
-    """What choosing on validation data cost on the test."""
+    """Loss on the test from choosing on validation data."""
 
     device: str
     label: str
@@ -108,7 +108,7 @@ class Regret:
 
 
 def regrets(data: xr.Dataset) -> list[Regret]:
-    """Of each recommended program of a study of strategies, against its candidates."""
+    """Regret of each recommended strategy of a study, relative to its candidates."""
     if "recommended" not in data or "strategy" not in data.dims:
         return []
     made = []
@@ -156,10 +156,10 @@ def _regrets(data: xr.Dataset) -> list[Block]:
     made["rows"] = [row for pair in pairs for row in pair]
     return [
         Block(
-            title=f"Regret of the recommended program ({show.points})",
-            text="How much better the best of its candidates is on the test items and "
-            "chips, of each time by itself, ± standard error of the paired difference "
-            "over chips and items together.",
+            title=f"Regret of the recommended strategy ({show.points})",
+            text="How much better the best candidate at each time is on the test items "
+            "and chips, ± standard error of the paired difference over chips and items "
+            "together.",
             **made,
             points=_against_hand(data, found),
             summary=True,
@@ -178,7 +178,7 @@ def _against_hand(data: xr.Dataset, found: list[Regret]) -> list[str]:
     behind = int((sign(data) * one["value"] < -2 * error).sum())
     every = int(one["value"].notnull().sum())
     return [
-        f"Behind the best hand strategy of the time by more than two standard errors "
-        f"(chips and items) at {behind} of {every} times; chance alone would give "
-        f"{CHANCE * every:.1f}."
+        f"Worse than the best hand-designed strategy at the same time by more than two "
+        f"standard errors (chips and items) at {behind} of {every} times; by chance "
+        f"alone, {CHANCE * every:.1f} are expected."
     ]

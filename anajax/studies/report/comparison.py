@@ -1,4 +1,4 @@
-"""Two results, one minus the other."""
+"""Difference of two results."""
 
 import dataclasses
 import json
@@ -12,16 +12,16 @@ from anajax.studies.report.statistics import over
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Results B minus results A, for the rows and times that both have."""
+    """Results B minus results A, for common rows and times."""
 
     found: xr.Dataset
     """Mean difference of the metric `value [row time]` and its standard `error` over
-    chips; rows are strategies, device/strategy of many devices, points of a sweep, or
+    chips; rows are strategies, device/strategy for many devices, points of a sweep, or
     imperfections and their factors.
     """
     unlike: list[str]
-    """Why differences are not chip by chip: each thing that is not the same in both,
-    with what A and B have. Empty where they are."""
+    """Why differences are not chip by chip: everything that differs, with the values in
+    A and B. Empty if nothing does."""
 
     @property
     def paired(self) -> bool:
@@ -33,8 +33,8 @@ def compare(a: xr.Dataset, b: xr.Dataset) -> Comparison:
     """Differences of two results; paired where chips, network and test items agree.
 
     Raises:
-        ValueError: if the results are of kinds without rows, have different metrics or
-            nothing in common.
+        ValueError: if the results have no rows, have different metrics or nothing in
+            common.
     """
     name = a.attrs["metric"]
     if b.attrs["metric"] != name:

@@ -1,4 +1,4 @@
-"""What a report shows of costs: never without the model that they rest on."""
+"""The report of costs, always with the model behind them."""
 
 import itertools
 import json
@@ -13,22 +13,22 @@ from anajax.studies.report.assumptions import config_of
 from anajax.studies.report.blocks import Block, Cell, cells
 
 UNITS = ((1e6, "J"), (1e3, "mJ"), (1.0, "uJ"), (1e-3, "nJ"), (1e-6, "pJ"))
-"""In uJ, by size."""
+"""Units by size, in uJ."""
 
 
 def about(data: xr.Dataset) -> dict[str, Any]:
-    """What the costs of results rest on, see `anajax.studies.bill.Bill.text`."""
+    """The basis of the costs in results, see `anajax.studies.bill.Bill.text`."""
     return json.loads(data.attrs["costs"])
 
 
 def basis(data: xr.Dataset) -> str:
-    """The chip and the model, as every figure has to say."""
+    """The chip and the model, as shown in every figure."""
     found = about(data)
     return f"{found['chip']}: {found['basis']}"
 
 
 def unit_of(values: np.ndarray) -> tuple[float, str]:
-    """The unit that energies (uJ) are shown in, and its size in uJ."""
+    """The unit for displaying energies (uJ), and its size in uJ."""
     largest = np.nanmax(values, initial=0.0)
     return next((u for u in UNITS if largest >= u[0]), UNITS[-1])
 
@@ -38,12 +38,12 @@ def blocks(
     header: Sequence[str] = (),
     heads: Sequence[Sequence[str]] | None = None,
 ) -> list[Block]:
-    """Costs of each program, and of its layers; nothing where there are none.
+    """Costs of each program, and of its layers; empty if there are none.
 
     Args:
         data: results.
-        header: names of what tells programs apart; the dimensions by default.
-        heads: what tells them apart, in order; the places by default.
+        header: names of the columns that identify programs; the dimensions by default.
+        heads: values of these columns, in order; the coordinates by default.
     """
     if "costs" not in data.attrs:
         return []
@@ -90,10 +90,10 @@ def _whole(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
     ]
     ages = [f"{unit} at {human(t)}" for t in data.time.values]
     return Block(
-        title=f"Costs of an inference on {basis(data)}",
-        text="Energy of one inference, and in brackets that of the array in it, exact "
-        "for the expected conductances; TOPS/W at the last time, two operations for "
-        f"each weight and product. {basis(data)}. Area {about(data)['area']}.",
+        title=f"Costs of one inference on {basis(data)}",
+        text="Energy of one inference, and in parentheses the part of the array, exact "
+        "for the expected conductances; TOPS/W at the last time, with two operations "
+        f"per weight and product. {basis(data)}. Area {about(data)['area']}.",
         header=[*names, *ages, "TOPS/W", "latency (us)", "inferences/s", "mm2"],
         rows=rows,
         points=points,
@@ -114,8 +114,8 @@ def _layers(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
         for i, layer in enumerate(data["cost_layer"].values)
     ]
     return Block(
-        title=f"Energy by layer ({unit} at the last time of each)",
-        text=f"{basis(data)}. Latency of {labels[0]}.",
+        title=f"Energy by layer ({unit}, at the last time of each)",
+        text=f"{basis(data)}. The latency is that of {labels[0]}.",
         header=["layer", *labels, "latency (us)"],
         rows=rows,
     )
@@ -138,24 +138,24 @@ def _own(each: list[Any]) -> list[tuple[list[str], str]]:
 
 
 def assumptions(data: xr.Dataset) -> list[str]:
-    """What costs take for granted; nothing where there are none."""
+    """Assumptions of the costs; empty if there are none."""
     if "costs" not in data.attrs:
         return []
     found, config = about(data), config_of(data)
     section = config["periphery"] or {}
-    said = [f"Costs are of {basis(data)}. Source: {found['source']}."]
+    said = [f"Costs are estimated for {basis(data)}. Source: {found['source']}."]
     if found["assumed"]:
-        said.append(f"Assumed of {found['chip']}: {'; '.join(found['assumed'])}.")
+        said.append(f"Assumed for {found['chip']}: {'; '.join(found['assumed'])}.")
     ideal = [k.upper() for k in ("dac", "adc") if section.get(f"{k}_bits") is None]
     if ideal:
         said.append(
-            f"The metric is of an ideal {' and '.join(ideal)}; costs are of those of "
-            f"{found['chip']}."
+            f"The metric assumes an ideal {' and '.join(ideal)}; costs include those "
+            f"of {found['chip']}."
         )
     rows, columns = found["tiles"]
     said.append(
-        f"Costs are of tiles of {rows} x {columns} weights, conductances of expected "
-        f"cells, and inputs as {config['costs']['inputs']} calibration inputs have "
-        "them. Buffers, interconnect and leakage are in them only as far as k is."
+        f"Costs assume tiles of {rows} x {columns} weights, expected conductances, and "
+        f"the statistics of {config['costs']['inputs']} calibration inputs. Buffers, "
+        "interconnect and leakage are included only through the factor k."
     )
     return said

@@ -23,7 +23,7 @@ def device_figure(data: Any, name: str) -> Figure:
 
     Args:
         data: mapping with the arrays of `device_curves`.
-        name: of the device, for the title.
+        name: name of the device, for the title.
     """
     curves = {n: np.asarray(data[n]) for n in _CURVES}
     start = human(curves["device_time"][0])
@@ -109,11 +109,11 @@ def _at(curves: np.ndarray, t: np.ndarray, instant: float) -> np.ndarray:
 
 
 def strategy_figure(data: xr.Dataset, strategies: Mapping[str, Strategies]) -> Figure:
-    """Targets of every strategy over the density of the weights.
+    """Targets of every strategy, and the density of the weights.
 
     Args:
-        data: has the density.
-        strategies: by the titles of their panels.
+        data: results, including the density.
+        strategies: strategies by the titles of their panels.
     """
     chosen = {label: _representative(value) for label, value in strategies.items()}
     return panels(

@@ -1,4 +1,4 @@
-"""The figure of a fit: the device over the measurements, and what is left of them."""
+"""The figure of a fit: the device over the measurements, and the residuals."""
 
 from functools import partial
 from typing import Any
@@ -19,9 +19,9 @@ from anajax.studies.config.durations import human
 from anajax.studies.report.plots import COLORS, OPTIMIZED, SECOND, log_places, panels
 
 GROUPS = 4
-"""Groups of cells by target whose reads are shown over time."""
+"""Number of groups of cells by target whose reads are shown over time."""
 FEW = 8
-"""Cells that a mean and a spread are taken of, at least."""
+"""Fewest cells for a mean and a spread."""
 
 
 def fit_figure(made: FileFit) -> Figure:

@@ -31,14 +31,14 @@ FIELDS = (
     "sd_over_chips", "loss", "loss_error", "gain", "gain_error", "chips", "items",
     "seed",
 )  # fmt: skip
-"""Columns of the table: loss against digital on the same items, positive where the
+"""Columns of the table: loss relative to digital on the same items, positive if the
 chips are worse, and its standard error over chips and items; gain of an optimized
-strategy over the best hand strategy of that time on the same chips and items (all of
-them), positive where it is better, and its standard error likewise."""
+strategy over the best hand-designed strategy at that time on the same chips and items
+(all of them), positive if it is better, and its standard error likewise."""
 
 
 def write_overview(paths: Sequence[Path], out: Path) -> list[Path]:
-    """Draw the gap of all networks, their curves over time, and write a table.
+    """Draw the gap of all networks and their curves over time, and write a table.
 
     Args:
         paths: folders of finished studies of strategies or devices, one per network.
@@ -50,9 +50,9 @@ def write_overview(paths: Sequence[Path], out: Path) -> list[Path]:
         The paths of the files.
 
     Raises:
-        FileNotFoundError: if a folder holds no finished study.
+        FileNotFoundError: if a folder does not hold a finished study.
         ValueError: if results are damaged, of another kind, or two of one network.
-        WriteError: an OSError, if the disk does not take a file.
+        WriteError: an OSError, if a file cannot be written.
     """
     tables = [_read(path) for path in paths]
     names = [t.attrs["workload"] for t in tables]

@@ -1,4 +1,4 @@
-"""The report of a study: its figures and one self-contained page, from disk."""
+"""The report of a study: its figures and one self-contained page, from files."""
 
 import base64
 import json
@@ -24,19 +24,19 @@ PAGE = "report.html"
 
 
 def write_report(path: Path) -> Path:
-    """Draw the figures and the page of a finished study from what is on disk.
+    """Draw the figures and the report of a finished study from its files.
 
     Args:
         path: folder of a study.
 
     Returns:
-        The path of the page.
+        The path of the report.
 
     Raises:
-        FileNotFoundError: if the folder holds no finished study.
+        FileNotFoundError: if the folder does not hold a finished study.
         ValueError: if a file in it is foreign, truncated or changed, or another process
-            works there.
-        WriteError: an OSError, if the disk does not take a file.
+            is using it.
+        WriteError: an OSError, if a file cannot be written.
     """
     require_study(path)
     with lock.held(path):
@@ -54,7 +54,7 @@ def write_report(path: Path) -> Path:
 
 
 def every_block(data: xr.Dataset, tables: Mapping[str, Strategies]) -> list[Block]:
-    """The sections of a kind of study, and which programs were recommended."""
+    """The sections of a kind of study, including recommendations."""
     return [*kind_of(data).blocks(data, tables), *choices.blocks(data)]
 
 
@@ -71,7 +71,7 @@ def draw(blocks: Sequence[Block]) -> dict[str, bytes]:
 def build(
     data: xr.Dataset, blocks: Sequence[Block], drawn: Mapping[str, bytes]
 ) -> bytes:
-    """The page of a study of any kind."""
+    """The report of a study of any kind."""
     kind = kind_of(data)
     assumed = Block(title="What is assumed", points=kind.assumptions(data))
     return html(
@@ -106,7 +106,7 @@ def html(
 
 
 LARGEST = 300_000
-"""Bytes of a drawing beyond which the page has it as pixels, to stay below 2 MB."""
+"""Largest SVG in bytes; larger drawings are included as PNG, to stay below 2 MB."""
 
 
 def _image(name: str, drawn: Mapping[str, bytes]) -> str:
@@ -119,7 +119,7 @@ def _image(name: str, drawn: Mapping[str, bytes]) -> str:
 
 
 def summary(data: xr.Dataset) -> list[Block]:
-    """What the terminal shows of a study of any kind."""
+    """The part of a report that the terminal shows, for any kind of study."""
     return [block for block in every_block(data, {}) if block.summary]
 
 
@@ -134,7 +134,7 @@ def lead(data: xr.Dataset) -> str:
 
 
 def warnings(data: xr.Dataset) -> list[str]:
-    """What a reader must know first: times that the source does not cover."""
+    """Warnings at the top: times that the source does not cover."""
     outside = data["extrapolated"] == 1
     others = [d for d in outside.dims if d != "time"]
     if others in ([], ["device"]):
@@ -151,7 +151,7 @@ def warnings(data: xr.Dataset) -> list[str]:
 
 
 def provenance(data: xr.Dataset) -> list[Block]:
-    """How the results came about: config, versions, sources."""
+    """Provenance of the results: config, versions, sources."""
     names = ("versions", "source", "device_files", "backend")
     versions, sources, files, backend = (json.loads(data.attrs[n]) for n in names)
     facts = [

@@ -1,10 +1,10 @@
 """Results of a study on disk: labeled arrays in one layout for all kinds of studies.
 
-Attributes of a dataset say how to read it: `study`, `metric`, its `unit`, which of its
-values are `better` ("higher" or "lower"), `digital_metric`, and the identity of the
-study as JSON, its config included. A measured metric has the dimensions chip and time
-last, and `item_*` of it time and item. `extrapolated` is 1 at the times that the source
-of a device does not cover.
+Attributes of a dataset describe it: `study`, `metric`, its `unit`, which of its values
+are `better` ("higher" or "lower"), `digital_metric`, and the identity of the study as
+JSON, including its config. The last dimensions of a measured metric are chip and time,
+those of `item_*` time and item. `extrapolated` is 1 at times that the source of a
+device does not cover.
 """
 
 import json
@@ -23,16 +23,16 @@ from anajax.studies.store.versions import git_state
 
 RESULTS = "results.nc"
 LAYOUT = 2
-"""Of the arrays and attributes."""
+"""Version of the layout of arrays and attributes."""
 
 
 def measures(
     work: Workload, arrays: Mapping[str, np.ndarray], dims: Sequence[str]
 ) -> xr.Dataset:
-    """What an engine measured, with names and units.
+    """Results of an engine, with names and units.
 
     Args:
-        work: names the metric.
+        work: workload that names the metric.
         arrays: `metric`, `loss` and `weight_rms_error` `[*dims chips times]`,
             `item_metric` `[*dims times items]` and `subset_metric`
             `[*dims subsets chips times]`; NaN for chips that were not needed.
@@ -68,7 +68,7 @@ def unit_of(work: Workload) -> str:
 
 
 def times(seconds: np.ndarray, outside: np.ndarray, *dims: str) -> xr.Dataset:
-    """The times of results, and which of them no source covers.
+    """The times of results, and which of them are not covered by a source.
 
     Args:
         seconds: `[times]`.
@@ -84,7 +84,7 @@ def times(seconds: np.ndarray, outside: np.ndarray, *dims: str) -> xr.Dataset:
 
 
 def devices(models: Mapping[str, Device]) -> xr.Dataset:
-    """What a report says of devices, by their labels."""
+    """Descriptions of devices for the report, by their labels."""
     micro = {"units": "uS"}
     each = list(models.values())
     levels = [0 if d.levels is None else d.levels.size for d in each]
@@ -106,14 +106,14 @@ def finished(
     digital: np.ndarray,
     identity: Mapping[str, Any],
 ) -> xr.Dataset:
-    """Results of a study of any kind with what all of them say of themselves.
+    """Results of a study of any kind, with the attributes common to all.
 
     Args:
-        data: what the study gave.
-        config: of the study.
+        data: results of the study.
+        config: config of the study.
         work: the network.
         digital: metric of the digital network `[items]`.
-        identity: of the study.
+        identity: identity of the study.
     """
     masks = np.array(list(work.subsets.values()), bool).reshape(-1, len(digital))
     unit, recalibrate = unit_of(work), config.compensation.recalibrate
@@ -145,7 +145,7 @@ def finished(
 
 
 def to_netcdf(data: xr.Dataset) -> bytes:
-    """The content of a netCDF file; made in memory, since HDF5 dies of a full disk."""
+    """The content of a netCDF file, made in memory: HDF5 crashes on a full disk."""
     return bytes(data.to_netcdf(engine="h5netcdf"))
 
 
@@ -154,7 +154,8 @@ def read_results(path: Path) -> xr.Dataset:
 
     Raises:
         FileNotFoundError: if there are none.
-        ValueError: if the file is truncated, not of a study, or of an earlier version.
+        ValueError: if the file is truncated, not from a study, or of an earlier
+            version.
     """
     file = path / RESULTS if path.is_dir() else path
     if not file.is_file():

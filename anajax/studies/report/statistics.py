@@ -1,4 +1,4 @@
-"""What results say: means with errors, losses against digital, gains over by hand."""
+"""Statistics of results: means with errors, losses relative to digital, gains."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ DIGITAL = "digital"
 
 
 def mean_and_error(values: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and its standard error over the last axis; NaN is not counted."""
+    """Mean and its standard error over the last axis, ignoring NaN."""
     values = np.asarray(values, float)
     there = ~np.isnan(values)
     count = there.sum(-1)
@@ -55,24 +55,24 @@ def of_device(data: xr.Dataset, device: str) -> xr.Dataset:
 
 
 def taken(data: xr.Dataset) -> xr.DataArray:
-    """How many chips were measured."""
+    """Number of measured chips."""
     return data[data.attrs["metric"]].notnull().any("time").sum("chip")
 
 
 def sign(data: xr.Dataset) -> int:
-    """1 if more of the metric is better, -1 if less is."""
+    """1 if a higher metric is better, -1 if lower is."""
     return 1 if data.attrs["better"] == "higher" else -1
 
 
 def lost(data: xr.Dataset, subset: str | None = None) -> xr.Dataset:
-    """Loss against the digital network on the same items, with its standard error.
+    """Loss relative to the digital network on the same items, with its standard error.
 
-    Positive where chips are worse. The error has both parts: of the mean over chips,
-    and `of_items`, of the paired difference over items.
+    Positive if chips are worse. The error includes that of the mean over chips, and
+    `of_items`, that of the paired difference over items.
 
     Args:
         data: results.
-        subset: of the items; all by default.
+        subset: subset of the items; all by default.
     """
     name = data.attrs["metric"]
     per_chip, per_item = data[name], data[f"item_{name}"]
@@ -92,17 +92,17 @@ def lost(data: xr.Dataset, subset: str | None = None) -> xr.Dataset:
 
 
 def gains(data: xr.Dataset, *, trained: bool) -> xr.Dataset | None:
-    """Optimized strategies minus the best hand strategy of each time, chip by chip.
+    """Optimized strategies minus the best hand-designed one at each time, chip by chip.
 
     Args:
         data: results of strategies.
-        trained: whether of those on trained weights; both are compared among
-            themselves.
+        trained: whether to compare strategies on trained weights; they are compared
+            only with each other.
 
     Returns:
         Mean paired difference of the metric `value`, its standard `error` over chips,
-        `of_items` over items, and the label `best` of the hand strategy. None if there
-        are no two to compare.
+        `of_items` over items, and the label `best` of the hand-designed strategy. None
+        if there are no two to compare.
     """
     hand, found = (
         np.flatnonzero((data.family == family) & (data.trained == trained))

@@ -1,4 +1,4 @@
-"""Results as plain tables, one of each set of dimensions, and figures as PDF."""
+"""Results as plain tables, one per set of dimensions, and figures as PDF."""
 
 import itertools
 import json
@@ -22,18 +22,18 @@ Form = Literal["csv", "parquet", "pdf"]
 
 
 def write(folder: Path, out: Path, forms: Sequence[Form]) -> list[Path]:
-    """Write the results of a study in forms that other tools read.
+    """Write the results of a study in formats for other tools.
 
     Args:
-        folder: of the study.
-        out: folder for the files; it is made.
+        folder: folder of the study.
+        out: folder for the files; it is created.
         forms: "csv" and "parquet" for tables, "pdf" for figures.
 
     Raises:
         FileNotFoundError: if there are no results.
-        ImportError: if Parquet is asked for without pyarrow.
-        ValueError: if the results are damaged, or nothing is asked for.
-        WriteError: an OSError, if the disk does not take them.
+        ImportError: if Parquet is requested without pyarrow.
+        ValueError: if the results are damaged, or no format is requested.
+        WriteError: an OSError, if the files cannot be written.
     """
     for form in forms if isinstance(forms, list | tuple) else [forms]:
         checks.word("forms", form, Form)
@@ -72,11 +72,11 @@ def tables(data: xr.Dataset) -> dict[str, Any]:
 
 
 SMALL = 1000
-"""Entries of an array that a summary shows, at most."""
+"""Most entries of an array in a summary."""
 
 
 def summary(data: xr.Dataset) -> dict[str, Any]:
-    """The results in short, for JSON: the metric over chips, and all small arrays."""
+    """A summary of the results for JSON: the metric over chips, all small arrays."""
     name, rows = str(data.attrs["metric"]), []
     if name in data:
         found, count = over(data[name]), data[name].notnull().sum("chip")

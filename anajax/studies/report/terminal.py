@@ -18,7 +18,7 @@ from anajax.studies.report.comparison import Comparison
 
 
 def console(*, error: bool = False) -> Console:
-    """Where tables go; wide enough for them where there is no terminal."""
+    """Console for tables; wide enough for them if there is no terminal."""
     made = Console(stderr=error)
     return made if made.is_terminal else Console(stderr=error, width=150)
 
@@ -29,12 +29,12 @@ def show(table: Table) -> None:
 
 
 def summary(data: xr.Dataset) -> list[Table]:
-    """What the results of a study of any kind say in short."""
+    """The results of a study of any kind, in short."""
     return [_plain(block) for block in report.summary(data)]
 
 
 def conclusions(data: xr.Dataset) -> list[str]:
-    """What can be concluded from those tables, in sentences."""
+    """Conclusions from these tables, in sentences."""
     return [point for block in report.summary(data) for point in block.points]
 
 
@@ -49,7 +49,7 @@ def comparison(found: Comparison, show: MetricFormat) -> Table:
 
 
 def devices(models: Mapping[str, Device]) -> Table:
-    """Devices with their range, the times that their source covers, and the source."""
+    """Devices with their range, the times covered by their source, and the source."""
     rows = [
         cells(n, f"{float(d.g_min):g} to {float(d.g_max):g}", _range(d), d.source)
         for n, d in models.items()
@@ -71,7 +71,7 @@ def parameters(found: FitResult) -> Table:
 
 
 def forms(trials: Sequence[Trial]) -> Table:
-    """All forms that were tried, the best first, and how well they explain the data."""
+    """All candidate forms, best first, and how well they explain the data."""
     rows, best = [], min(t.criterion for t in trials)
     for trial in trials:
         found = trial.found

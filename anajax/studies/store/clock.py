@@ -1,21 +1,21 @@
-"""How long a study will still take, told from what its parts have taken.
+"""Time left of a study, estimated from the time its parts took.
 
-A part begins with what is done once (a search, compiling) and has stages whose share is
-told: steps of a descent, chips. A stage goes on at its pace, the seconds of all of it
-but for what came before it was first told of. Parts to come take what parts before them
-took; of the first one, which compiles for all, only the paces count where there is
-another.
+A part begins with one-time work (a search, compiling) and has stages that report their
+progress: steps of a descent, chips. A stage is assumed to continue at its pace, which
+is its total time without the time before its first report. Future parts are assumed to
+take as long as earlier ones; for the first part, which compiles for all, only the paces
+are used if there is another.
 """
 
 import time
 from collections.abc import Callable
 
 ALREADY = 0.2
-"""Seconds below which a part was there before: it tells nothing of the others."""
+"""Seconds below which a part must have existed already: it is ignored in estimates."""
 CHIPS = "chips"
-"""The stage that every part with stages ends with."""
+"""The last stage of every part with stages."""
 FIRST_SHARE = 0.25
-"""A pace from less of a stage than this is mixed with the one before."""
+"""A pace measured over less of a stage than this is mixed with the one before."""
 
 
 class Clock:
@@ -37,14 +37,14 @@ class Clock:
         self._plain: list[float] = []
 
     def within(self, stage: str, share: float) -> None:
-        """A stage of the present part is done to this share."""
+        """Report that a stage of the current part is done to this fraction."""
         told = self._own.setdefault(stage, [])
         if told and share <= told[-1][1]:
             told.clear()  # the stage began again
         told.append((self.now(), share))
 
     def finish(self) -> None:
-        """The present part is done."""
+        """Report that the current part is done."""
         took = self.now() - self._begun
         paces = self._present()
         self._paces |= paces
@@ -58,12 +58,12 @@ class Clock:
 
     @property
     def share(self) -> float:
-        """How much of the study is done, 0 to 1, parts counted alike."""
+        """Fraction of the study that is done, 0 to 1, weighting all parts equally."""
         stages = [told[-1][1] for told in self._own.values() if told]
         return min((self.done + (stages[-1] if stages else 0.0)) / self.parts, 1.0)
 
     def left(self) -> float | None:
-        """Seconds that the study still takes; None while there is no telling."""
+        """Seconds until the study is done; None if unknown."""
         if not self._plain and not self._present():
             return None
         to_come = max(self.parts - self.done - 1, 0)

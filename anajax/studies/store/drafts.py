@@ -1,8 +1,7 @@
-"""Work that is not done yet: saved several times a minute, so that little is lost.
+"""Unfinished work: saved several times a minute, so that little is lost.
 
-A draft is a file of the study until the part that it belongs to is there. What it holds
-does not depend on when it was saved: a study that was stopped anywhere ends with the
-same bits.
+A draft is a file of the study that exists until its part is done. Its contents do not
+depend on when it was saved: a study interrupted anywhere ends with the same bits.
 """
 
 import functools
@@ -21,19 +20,20 @@ from anajax.studies.store.folder import Folder
 
 FOLDER = "drafts"
 EVERY = 15.0
-"""Seconds between two savings; more where they take over a tenth of the time."""
+"""Seconds between two saves; more if saving takes over a tenth of the time."""
 
 
 Told = Callable[[str, float, str], None]
-"""`told(stage, share, text)`: how much of a stage is done, 0 to 1, and it in words."""
+"""`told(stage, share, text)`: fraction of a stage that is done, 0 to 1, and a
+description."""
 
 
 def tell_nobody(stage: str, share: float, text: str) -> None:
-    """Nobody waits for what is done."""
+    """A `Told` that ignores progress."""
 
 
 class Draft:
-    """What there is of a part that is not done."""
+    """What exists of an unfinished part."""
 
     def __init__(self, folder: Folder, name: str, told: Told = tell_nobody):
         self.folder, self.file = folder, f"{FOLDER}/{name}"
@@ -46,7 +46,7 @@ class Draft:
         return self.folder.content(self.file) if there else None
 
     def save(self, make: Callable[[], bytes], *, now: bool = False) -> None:
-        """Save what `make` gives, if it is time to, or `now`."""
+        """Save the result of `make`, if it is time to, or `now`."""
         begin = time.monotonic()
         if not now and begin - self._saved < max(EVERY, 9 * self._took):
             return
@@ -60,21 +60,21 @@ class Draft:
         return {} if content is None else unpacked(content)
 
     def save_arrays(self, values: Mapping[str, Any], *, now: bool = False) -> None:
-        """`save` arrays by name, and tell how many chips are done."""
+        """`save` arrays by name, and report the number of finished chips."""
         self.tell(values)
         self.save(lambda: packed(as_arrays(values)), now=now)
 
     def section(self, mark: str, share: float = 1.0) -> "Section":
-        """A measurement of several that are kept in this draft.
+        """A separate measurement stored in this draft.
 
         Args:
-            mark: tells them apart.
-            share: of the whole part, as far as is known.
+            mark: identifies it.
+            share: its fraction of the whole part, as far as is known.
         """
         return Section(self, f"{mark}:", share)
 
     def tell(self, values: Mapping[str, Any], mark: str = "", share: float = 1) -> None:
-        """Tell how many chips of a measurement are done."""
+        """Report the number of finished chips of a measurement."""
         if "done" not in values:
             return
         done = np.asarray(values["done"])
@@ -88,12 +88,12 @@ class Draft:
         return self.load_arrays()
 
     def drop(self) -> None:
-        """Delete it: the part is there."""
+        """Delete it: the part is done."""
         self.folder.remove(self.file)
 
 
 class Section:
-    """Arrays by names that begin with a mark, among the others of a draft."""
+    """Arrays whose names begin with a mark, stored with others in a draft."""
 
     def __init__(self, draft: Draft, mark: str, share: float = 1.0):
         self.draft, self.mark, self.share = draft, mark, share
@@ -104,14 +104,14 @@ class Section:
         return {k.removeprefix(mark): v for k, v in known.items() if k.startswith(mark)}
 
     def save_arrays(self, values: Mapping[str, Any]) -> None:
-        """Save arrays beside those of other sections, if it is time to."""
+        """Save arrays in addition to those of other sections, if it is time to."""
         self.draft.tell(values, self.mark, self.share)
         self.draft.known.update({f"{self.mark}{k}": v for k, v in values.items()})
         self.draft.save(lambda: packed(as_arrays(self.draft.known)))
 
 
 class Saving:
-    """A draft of chips that is also saved after so many of them."""
+    """A draft of chips that is also saved after a given number of them."""
 
     def __init__(self, draft: Draft, every: int | None):
         self.draft, self.every, self.saved = draft, every, 0
@@ -129,17 +129,17 @@ class Saving:
 
 
 def drop_all(folder: Folder) -> None:
-    """Delete all drafts: what they belong to is there, or never will be."""
+    """Delete all drafts: their parts are done, or never will be."""
     for name in [n for n in folder.files if n.startswith(f"{FOLDER}/")]:
         folder.remove(name)
 
 
 class Course:
-    """A `Checkpoint` of a descent: step and state, in a draft.
+    """A `Checkpoint` of a descent: step and state, stored in a draft.
 
     Args:
-        draft: that holds it.
-        last: the number of all steps, after which it is saved for sure.
+        draft: draft that holds it.
+        last: total number of steps, after which it is always saved.
     """
 
     def __init__(self, draft: Draft, last: int | None = None):

@@ -1,8 +1,8 @@
-"""The folder of a study: what was written, by whom, and whether it is still whole.
+"""The folder of a study: its files, their origin, and whether they are intact.
 
 A manifest (`study.json`) holds the study's identity and the SHA-256 of every file that
-the study wrote. Whatever else lies in the folder is foreign, whatever differs is
-truncated or changed: both are named and nothing is overwritten.
+the study wrote. Any other file in the folder is foreign, and any differing file is
+truncated or changed: errors name them, and nothing is overwritten.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ MANIFEST = "study.json"
 _FORMAT = "anajax-study"
 _VERSION = 1
 Resume = bool | Literal["auto"]
-"""Whether to go on with a study that was begun; "auto": begin it or go on."""
+"""Whether to continue a study; "auto": start or continue it."""
 
 
 class Folder:
@@ -44,19 +44,20 @@ class Folder:
     def open(
         cls, path: Path, identity: Mapping[str, Any], *, resume: Resume = False
     ) -> "Folder":
-        """Make the folder of a new study, or check that of one that goes on.
+        """Create the folder of a new study, or check that of a resumed one.
 
         No other process can open it until `close`.
 
         Args:
             path: the folder.
-            identity: what makes results the same bits: config, versions, inputs.
-            resume: whether to go on with a study that was begun there.
+            identity: what determines the bits of the results: config, versions, inputs.
+            resume: whether to continue the study in it.
 
         Raises:
-            ValueError: if the folder is not empty and `resume` is false; if it is true
-                and nothing was begun there; if it holds another study, foreign or
-                damaged files; if it cannot be written to or another process has it.
+            ValueError: if the folder is not empty and `resume` is false; if `resume` is
+                true and there is no study; if it holds another study, foreign or
+                damaged files; if it cannot be written to or another process is using
+                it.
             WriteError: if the disk is full.
         """
         require_begun(path, resume)
@@ -77,7 +78,7 @@ class Folder:
         if not resume:
             raise ValueError(
                 f"`--out` must be an empty folder: got {path}, which is not. "
-                "Go on with the study in it with --resume, or name another --out."
+                "Continue the study in it with --resume, or name another --out."
             )
         folder = cls.read(path)
         _require_same(path, folder.identity, asked)
@@ -89,10 +90,10 @@ class Folder:
 
     @classmethod
     def read(cls, path: Path) -> "Folder":
-        """The folder of a study that was begun, with all files checked.
+        """The folder of an existing study, with all files checked.
 
         Raises:
-            FileNotFoundError: if it is no folder of a study.
+            FileNotFoundError: if it is not the folder of a study.
             ValueError: if it holds foreign or damaged files.
         """
         require_study(path)
@@ -103,24 +104,24 @@ class Folder:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"`{path / MANIFEST}` must be a complete manifest: got {error!r:.200}. "
-                "Begin again with another --out."
+                "Start again with another --out."
             ) from None
         if known != (_FORMAT, _VERSION):
             raise ValueError(
                 f"`{path / MANIFEST}` must be {_FORMAT} of version {_VERSION}: got "
-                f"{known}. Use the anajax that wrote it."
+                f"{known}. Use the version of anajax that wrote it."
             )
         folder._check()
         return folder
 
     def write(self, name: str, content: bytes) -> Path:
-        """Write a file all at once and enter it in the manifest.
+        """Write a file atomically and enter it in the manifest.
 
-        A run that is killed in between leaves the old file, none, or the new one.
+        If a run is killed in between, the old file, none, or the new one is left.
 
         Raises:
-            ValueError: if there is a file of this name that is not the study's.
-            WriteError: if the disk does not take it; then all is as it was.
+            ValueError: if there is a file with this name that is not the study's.
+            WriteError: if the file cannot be written; then nothing has changed.
         """
         target = self.path / name
         digest = hashlib.sha256(content).hexdigest()
@@ -137,10 +138,10 @@ class Folder:
         return target
 
     def remove(self, name: str) -> None:
-        """Delete a file of the study, if it is there.
+        """Delete a file of the study, if it exists.
 
         Raises:
-            WriteError: if the disk does not take the new manifest.
+            WriteError: if the new manifest cannot be written.
         """
         if name in self.files:
             files = {n: digest for n, digest in self.files.items() if n != name}
@@ -173,7 +174,7 @@ class Folder:
         return name in self.files and (self.path / name).is_file()
 
     def content(self, name: str) -> bytes:
-        """What the file holds."""
+        """The content of the file."""
         return (self.path / name).read_bytes()
 
     def _text(self, files: dict[str, str]) -> bytes:
@@ -218,10 +219,10 @@ def _holds(path: Path, content: bytes) -> bool:
 
 
 def require_study(path: Path) -> None:
-    """Refuse a folder that no study was begun in.
+    """Refuse a folder without a study.
 
     Raises:
-        FileNotFoundError: if it is no folder of a study.
+        FileNotFoundError: if it is not the folder of a study.
     """
     if not (path / MANIFEST).is_file():
         raise FileNotFoundError(
@@ -231,28 +232,28 @@ def require_study(path: Path) -> None:
 
 
 def check_resume(resume: Resume) -> None:
-    """Refuse a word that is not known.
+    """Refuse an unknown word.
 
     Raises:
-        ValueError: says which is.
+        ValueError: naming the known ones.
     """
     if not isinstance(resume, bool):
         checks.word("resume", resume, ("auto",))
 
 
 def require_begun(path: Path, resume: Resume) -> None:
-    """Refuse to go on with what was never begun; names folders that are spelled alike.
+    """Refuse to resume a study that does not exist; names folders with similar names.
 
     Raises:
-        ValueError: if there is nothing in the folder and `resume` is true.
+        ValueError: if the folder is empty and `resume` is true.
     """
     check_resume(resume)
     if resume is not True or (path.is_dir() and not _is_empty(path)):
         return
     raise ValueError(
-        f"`--resume` must go on with a study that was begun: got {path}, which "
+        f"`--resume` must continue an existing study: got {path}, which "
         f"{'is empty' if path.is_dir() else 'does not exist'}.{_alike(path)} Leave out "
-        "--resume, or write --resume auto to begin or go on."
+        "--resume, or write --resume auto to start or continue."
     )
 
 
@@ -294,7 +295,7 @@ def _require_same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
         )
         more = f", and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise ValueError(
-            f"`--resume` must go on with the same study: got another in {path} "
+            f"`--resume` must continue the same study: got another in {path} "
             f"({changes}{more}). Restore these, or name another --out."
         )
 

@@ -1,12 +1,12 @@
-"""A study in several processes, on one host or many: one command on each of them.
+"""A study in several processes, on one host or many: one command in each of them.
 
-Two processes by hand, the first of them at `node0`, which keeps the results:
+Two processes started by hand, the first on `node0`, which keeps the results:
 
     anajax run study.yaml --out out --devices all --cluster node0:7777,0,2   # on node0
     anajax run study.yaml --out out --devices all --cluster node0:7777,1,2   # on node1
 
-Under Slurm (also Open MPI, Kubernetes and TPU pods) jax finds the others by itself; one
-process per GPU:
+Under Slurm (also Open MPI, Kubernetes and TPU pods), jax finds the other processes by
+itself; with one process per GPU:
 
     #!/bin/bash
     #SBATCH --nodes=2
@@ -15,11 +15,10 @@ process per GPU:
     #SBATCH --cpus-per-task=8
     srun anajax run study.yaml --out out --devices all --cluster auto --resume auto
 
-With `--resume auto` the same script begins the study, and goes on with it after a job
-that was killed. Only process 0 reads and writes `--out`; the others need no common
-disk. All need the config, device files and data. Strategies are searched for in every
-process alike, chips are shared; where hosts compute differently, the values of process
-0 count.
+With `--resume auto`, the same script starts the study, and continues it after a killed
+job. Only process 0 reads and writes `--out`; the others need no shared disk. All need
+the config, device files and data. Every process does the same searches, and chips are
+shared; if hosts compute differently, the values of process 0 are used.
 """
 
 import contextlib
@@ -37,14 +36,14 @@ from anajax.studies.store.folder import Folder, Resume, check_resume
 
 
 def connect(cluster: str) -> None:
-    """Join the processes of a study; before anything else is done with jax.
+    """Join the processes of a study; call this before anything else in jax.
 
     Args:
-        cluster: "auto", or "HOST:PORT,INDEX,COUNT": where process 0 listens, the index
-            of this process, and how many there are.
+        cluster: "auto", or "HOST:PORT,INDEX,COUNT": the address of process 0, the index
+            of this process, and the number of processes.
 
     Raises:
-        ValueError: if it is neither, or there is nothing to find.
+        ValueError: if it is neither, or "auto" finds nothing.
     """
     if cluster == "auto":
         try:
@@ -65,15 +64,15 @@ def connect(cluster: str) -> None:
 
 
 def is_main_process() -> bool:
-    """Whether this is process 0, which writes files and speaks."""
+    """Whether this is process 0, which writes files and messages."""
     return jax.process_index() == 0
 
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """An error in one process is raised in all of them, so that none waits forever.
+    """Raise an error of one process in all of them, so that none waits forever.
 
-    The body must not wait for other processes itself.
+    The body itself must not wait for other processes.
 
     Raises:
         ValueError: if another process failed.
@@ -88,7 +87,7 @@ def together() -> Iterator[None]:
         raise mistake
     if failed.size:
         raise ValueError(
-            f"All processes must be able to begin: got a mistake in process "
+            f"All processes must be able to start: got an error in process "
             f"{failed[0]}. Its own message says which."
         )
 
@@ -97,7 +96,7 @@ def open_folder(path: Path, identity: Mapping[str, Any], *, resume: Resume) -> F
     """The folder of a study: on the disk of process 0, for all processes.
 
     Raises:
-        ValueError: see `Folder.open`; or if processes are to do different studies.
+        ValueError: see `Folder.open`; or if processes run different studies.
     """
     check_resume(resume)
     if jax.process_count() == 1:
@@ -121,7 +120,7 @@ def open_folder(path: Path, identity: Mapping[str, Any], *, resume: Resume) -> F
 
 
 class SharedFolder(Folder):
-    """A folder that process 0 reads and writes, and all ask, in the same order."""
+    """A folder that process 0 reads and writes; all processes use it in one order."""
 
     def write(self, name: str, content: bytes) -> Path:
         """Write in process 0, see `Folder.write`."""

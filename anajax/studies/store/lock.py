@@ -1,7 +1,7 @@
 """One process at a time in the folder of a study.
 
-The lock is `flock` on a file in the folder: the operating system lets go of it when the
-process ends, however it ends. Where there is no such lock (Windows, some network disks)
+The lock is `flock` on a file in the folder: the operating system releases it when the
+process ends, in whatever way. If there is no such lock (Windows, some network disks),
 nothing is checked.
 """
 
@@ -27,7 +27,7 @@ _held: dict[Path, tuple[int, int]] = {}
 
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[None]:
-    """`take` the lock of a folder in the body."""
+    """Hold the lock of a folder in the body."""
     take(path)
     try:
         yield
@@ -36,10 +36,10 @@ def held(path: Path) -> Iterator[None]:
 
 
 def take(path: Path) -> None:
-    """Take the lock of a folder that exists; this process may take it again.
+    """Take the lock of an existing folder; this process may take it again.
 
     Raises:
-        ValueError: if another process has it; says which.
+        ValueError: if another process holds it; the message names it.
     """
     path = path.resolve()
     descriptor, count = _held.get(path) or (_open(path), 0)
@@ -48,7 +48,7 @@ def take(path: Path) -> None:
 
 
 def release(path: Path) -> None:
-    """Give back what `take` took."""
+    """Release the lock."""
     path = path.resolve()
     if path not in _held:
         return
@@ -88,9 +88,9 @@ def _open(path: Path) -> int | None:
             other = os.pread(descriptor, 200, 0).decode(errors="replace")
             os.close(descriptor)
             raise ValueError(
-                f"`--out` must be a folder that no other process works in: got {path}, "
-                f"where {other or 'another'} is at work. Wait for it or stop it, or "
-                "name another folder."
+                f"`--out` must be a folder that no other process is using: got {path}, "
+                f"which {other or 'another process'} is using. Wait for it or stop it, "
+                "or name another folder."
             ) from None
         except OSError:  # a disk without locks
             os.close(descriptor)

@@ -7,9 +7,11 @@ from anajax.studies.store.drafts import Draft, Told, as_arrays, packed, unpacked
 from anajax.studies.store.folder import Folder
 
 Notify = Callable[[str, bool], None]
-"""`notify(text, done)`: a part was begun or goes on (`done` false), or is finished."""
+"""`notify(text, done)`: a part begins or makes progress (`done` false), or is finished.
+"""
 Within = Callable[[str, float], None]
-"""`within(stage, share)`: how much of a stage of the present part is done, 0 to 1."""
+"""`within(stage, share)`: fraction of a stage of the current part that is done, 0 to 1.
+"""
 
 
 class Parts:
@@ -28,7 +30,7 @@ class Parts:
         """What was chosen, and why, by the name of the program."""
 
     def told(self, title: str) -> Told:
-        """What a part of that title tells while it goes on."""
+        """The text that a part with that title reports as it makes progress."""
 
         def tell(stage: str, share: float, text: str) -> None:
             self.within(stage, share)
@@ -48,14 +50,14 @@ class Parts:
         """The arrays of a part: from the folder, or computed and saved there.
 
         Args:
-            name: of the part, fit for a file name.
-            compute: makes arrays by name; keeps what is half done in a draft.
-            title: what is notified, the name by default.
-            needs: names of arrays that must be there.
-            counts: whether it is one of the parts that a study says it has.
+            name: name of the part, valid as a file name.
+            compute: makes arrays by name; keeps unfinished work in a draft.
+            title: title in notifications, the name by default.
+            needs: names of required arrays.
+            counts: whether it is one of the parts that a study counts.
 
         Raises:
-            ValueError: if the folder has the part, but not all of them.
+            ValueError: if the folder has the part, but some arrays are missing.
         """
         title = title or name
         self.notify(title, False)
@@ -69,8 +71,8 @@ class Parts:
         missing = sorted(set(needs) - set(found))
         if missing:
             raise ValueError(
-                "`--resume` must go on with parts that this anajax wrote: got "
-                f"{_file(name)} without {missing}. Begin again with another --out."
+                "`--resume` must continue with parts that this anajax wrote: got "
+                f"{_file(name)} without {missing}. Start again with another --out."
             )
         if counts:
             self.notify(title, True)

@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM: a command ends within seconds, with all that it saved.
+"""Ctrl-C and SIGTERM: a command ends within seconds, with all saved work intact.
 
-Python would raise KeyboardInterrupt once a call into XLA returns, minutes later where
+Python would raise KeyboardInterrupt only when a call into XLA returns, minutes later if
 it compiles, and then tear down a runtime whose threads still compute: a segmentation
-fault. Here a thread hears of the signal at once, waits for a file that is being
+fault. Here, a thread receives the signal at once, waits for a file that is being
 written, and ends the process without a teardown.
 """
 
@@ -22,31 +22,31 @@ from anajax._core.disk import BUSY
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 5.0
-"""Seconds that a file has to become whole."""
+"""Seconds to wait for a file to be completed."""
 _SHOW_CURSOR = "\x1b[?25h"
 _words: list[str] = []
 _duties: list[Callable[[], Any]] = []
 
 
 def say(text: str) -> None:
-    """What is said, in place of what was given before, when the command is stopped."""
+    """Message to print when the command is stopped; replaces earlier ones."""
     _words[:] = [text]
 
 
 def at_end(duty: Callable[[], Any]) -> None:
-    """Call this before the process ends, stopped or not."""
+    """Function to call before the process ends, stopped or not."""
     _duties.append(duty)
     atexit.register(duty)
 
 
 def listen(*, again: bool = False) -> None:
-    """From now on signals end the process with 128 + their number, as shells have it.
+    """From now on, signals end the process with 128 + their number, as in shells.
 
-    A second signal ends it without waiting for anything. A signal that is ignored
-    (Ctrl-C, in a background job) stays so.
+    A second signal ends it without waiting. A signal that is ignored (Ctrl-C, in a
+    background job) stays ignored.
 
     Args:
-        again: only if this process listened, before a library put its own handlers.
+        again: only if this process was listening before a library set its own handlers.
     """
     if again and not _open:
         return

@@ -1,4 +1,4 @@
-"""What computed a result: versions of the packages, and the commit."""
+"""The software that computed a result: versions of packages, and the commit."""
 
 import platform
 import subprocess

@@ -1,4 +1,4 @@
-"""The network that config.yaml studies; `load` returns it with its test data."""
+"""The network of config.yaml; `load` returns it with its test data."""
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +15,10 @@ def apply(params: dict, x: jax.Array) -> jax.Array:
 
 
 def load(items: int = 300, seed: int = 0) -> Workload:
-    """What config.yaml calls, with its `options` as arguments.
+    """Called by config.yaml, with its `options` as arguments.
 
-    Weights and data are drawn here; put yours in place: weights of any framework by
-    `anajax.interop.read("model.safetensors")`, data by `numpy.load`.
+    Weights and data are random here; replace them with yours: weights from any
+    framework with `anajax.interop.read("model.safetensors")`, data with `numpy.load`.
     """
     random = np.random.default_rng(seed)
     centers = 2 * random.normal(size=(3, 8))

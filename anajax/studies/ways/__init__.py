@@ -1,1 +1,1 @@
-"""Ways to program: one class each, from an entry of a config to what is on a chip."""
+"""Ways to program: one class each, from a config entry to targets on a chip."""

@@ -1,4 +1,4 @@
-"""A way to program: one class is one kind of entry of `strategies:` in a config."""
+"""A way to program: one class per kind of entry under `strategies:` in a config."""
 
 import abc
 import enum
@@ -19,33 +19,33 @@ from anajax.studies.ways.site import Program, Site
 
 DIGITAL = "digital"
 Family = Literal["hand", "optimized", "digital"]
-"""What a program is compared as: by hand, the best by some measure, or no program."""
+"""How a program is compared: as hand-designed, as optimized, or as digital."""
 
 
 class Effort(enum.IntEnum):
-    """What a program takes, in the order of its cost."""
+    """Effort behind a program, in increasing order."""
 
     HAND = 0
-    """Written down, or a grid of F and K."""
+    """Hand-designed, or with F and K from a grid."""
     OPTIMUM = 1
     """A search for tables on expected errors."""
     LOOP = 2
     """Reads while it programs."""
     TARGETS = 3
-    """Learned targets of the weights as given."""
+    """Learned targets for the original weights."""
     TRAINING = 4
     """Other weights, from training."""
     JOINT = 5
-    """Targets, weights and what stays digital, learned together."""
+    """Targets, weights and digital parameters, learned together."""
 
 
 class Way(Section):
-    """One entry of `strategies:`; its fields are what the entry may say.
+    """One entry of `strategies:`; its fields are the options of the entry.
 
-    A way of your own is a class below this one with a default for `name`, a `family`,
-    fields for its options, and `build`. A config names its file, as in `strategies:
-    [{python: my_way.py:MyWay}]`; after `anajax.studies.ways.catalog.register(MyWay)` it
-    is known by its name.
+    Your own way is a subclass with a default for `name`, a `family`, fields for its
+    options, and `build`. A config names its file, as in `strategies: [{python:
+    my_way.py:MyWay}]`; after `anajax.studies.ways.catalog.register(MyWay)` it is known
+    by its name.
     """
 
     name: str = Field(description="the name of a strategy")
@@ -58,27 +58,27 @@ class Way(Section):
     )
     family: ClassVar[Family]
     through_noise: ClassVar[bool] = True
-    """Whether weights are trained through the noise of the device."""
+    """Whether weights are trained with the noise of the device."""
 
     @abc.abstractmethod
     def build(self, site: Site) -> Program:
-        """What goes on the chips."""
+        """The program for the chips."""
 
     @classmethod
     def known_fields(cls) -> dict[str, Any]:
-        """What this way, or any below it, may say."""
+        """Known options of this way, or of any subclass."""
         below = (way.known_fields() for way in cls.__subclasses__())
         return functools.reduce(operator.or_, below, dict(cls.model_fields))
 
     def with_file(self, find: Callable[[str], str]) -> Self:
-        """The entry with `find(file)` in place of its file, where it has one."""
+        """The entry with `find(file)` instead of its file, if it has one."""
         if self.python is None:
             return self
         file, _, name = self.python.rpartition(":")
         return self.model_copy(update={"python": f"{find(file)}:{name}"})
 
     def check(self, work: Workload, device: Device) -> None:
-        """Refuse a network or device that this is no way for, before any work.
+        """Refuse a network or device that this way does not support, before any work.
 
         Raises:
             ValueError: with the reason.
@@ -87,39 +87,39 @@ class Way(Section):
             self.need_analog(device)
 
     def need_analog(self, device: Device) -> None:
-        """Refuse a memory of few levels.
+        """Refuse a memory with few levels.
 
         Raises:
-            ValueError: if the device is one.
+            ValueError: if the device has levels.
         """
         if device.levels is not None:
             checks.fail(
                 "strategies",
-                f"leave out {self.title!r} for a device of few levels",
+                f"leave out {self.title!r} for a device with few levels",
                 device.name,
                 "Use `optimized`: it enumerates codes.",
             )
 
     @property
     def effort(self) -> Effort:
-        """What it takes; of two programs that are as good the cheaper one is chosen."""
+        """Its effort; among equally good programs, the one with the least is chosen."""
         if self.trained:
             return Effort.TRAINING
         return Effort.HAND if self.family == "hand" else Effort.OPTIMUM
 
     @property
     def choices(self) -> "list[Any]":
-        """The ways, itself perhaps, by which it chooses among others."""
+        """The ways, possibly itself, that choose among others."""
         return []
 
     @property
     def labels(self) -> bool:
-        """Whether it learns labels, where its weights are not trained."""
+        """Whether it learns from labels although its weights are not trained."""
         return False
 
     @property
     def held_out(self) -> int:
-        """How many inputs it chooses with, none of which is learned on."""
+        """Number of held-out inputs that it needs for choices."""
         return 0
 
     @property
@@ -140,15 +140,15 @@ class Way(Section):
 
 
 class Table(Way):
-    """A way that is a table of targets over weight values, for all or for each layer.
+    """A way given by a table of targets over weight values, for all layers or each.
 
-    These are also the ways of studies of sensitivity and of sweeps.
+    Studies of sensitivity and sweeps use these ways.
     """
 
     @abc.abstractmethod
     def strategies(self, site: Site) -> Strategies:
-        """One table for all layers, or one by path of the layer."""
+        """One table for all layers, or one per path of a layer."""
 
     def build(self, site: Site) -> Program:
-        """The targets of all weights by the table."""
+        """The targets of all weights from the table."""
         return site.of_tables(self.strategies(site))

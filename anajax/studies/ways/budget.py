@@ -1,4 +1,4 @@
-"""Pairs where they count: a strategy by hand of its own for each layer."""
+"""Pairs where they matter: a hand-designed strategy for each layer."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -23,28 +23,28 @@ CHOICES = (
     (), (2,), (3,), (4, 2), (2, 2), (4, 2, 2), (2, 2, 2), (8, 4, 2), (4, 2, 2, 2),
     (8, 4, 2, 2), (4, 4, 2, 2), (4, 2, 2, 2, 2), (8, 4, 4, 2, 2),
 )  # fmt: skip
-"""Significance factors that a layer may have beside 1, of one to six pairs."""
+"""Significance factors besides 1 that a layer may have, for one to six pairs."""
 
 
 class PairsPerLayer(Table):
-    """Least significant first, on as many pairs in each layer as pay there."""
+    """Least significant first, with as many pairs in each layer as pay off."""
 
     name: str = "pairs_per_layer"
     family = "hand"
     pairs: Annotated[float, Field(ge=1, le=6)] = Field(
-        default=4.0, description="1 to 6 pairs of a weight, the mean over all"
+        default=4.0, description="1 to 6 pairs per weight, averaged over all"
     )
     weigh: Literal["loss", "layers"] = Field(
         default="loss", description='"loss" or "layers"'
     )
-    """What the error of each layer counts: that of its outputs by the Fisher
-    information of its weights; or all alike, of what the searches make small."""
+    """Weight of the error of each layer: by the Fisher information of its weights,
+    applied to its output error; or equal, for the error that the searches minimize."""
     items: Annotated[int, Field(ge=1)] = Field(
-        default=4, description="1 input or more that the loss is looked at with"
+        default=4, description="1 input or more for evaluating the loss"
     )
 
     def check(self, work: Workload, device: Device) -> None:
-        """Refuse a memory of few levels."""
+        """Refuse a memory with few levels."""
         super().check(work, device)
         self.need_analog(device)
 
@@ -64,13 +64,13 @@ class PairsPerLayer(Table):
 def within_budget(
     error: ExpectedError, device: Device, time_weights: Array | None, pairs: float
 ) -> dict[str, Strategy]:
-    """A strategy for each layer, on `pairs` pairs in the mean over weights.
+    """A strategy for each layer, with `pairs` pairs on average over the weights.
 
     Args:
-        error: that is to be small, see `OutputError.by_loss`.
+        error: error to minimize, see `OutputError.by_loss`.
         device: the device model.
-        time_weights: what each of its times counts; all alike by default.
-        pairs: of a weight, in the mean.
+        time_weights: weight of each of its times; equal by default.
+        pairs: mean number of pairs per weight.
     """
     ways = [choice(device, factors) for factors in CHOICES]
     paths = list(error.layouts)
@@ -82,7 +82,7 @@ def within_budget(
 
 
 def choice(device: Device, factors: Sequence[float]) -> Strategy:
-    """Least significant first, by the significance factors of a choice."""
+    """Least significant first, with the significance factors of a choice."""
     if not factors:
         return hand.single_pair(device)
     return hand.lsp_first(device, f=[float(f) for f in factors])

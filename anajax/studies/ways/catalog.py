@@ -1,7 +1,7 @@
-"""Which ways to program there are: those of this package, and those registered.
+"""The ways to program: built in, and registered by users.
 
-A way of your own, a class in a file of yours, becomes one of them by `register`, or is
-named in a config by its file, without a change in this package.
+`register` adds your own way, a class in a file of yours; a config can also name the
+file. Neither changes this package.
 """
 
 from pathlib import Path
@@ -54,11 +54,12 @@ def ways() -> dict[str, type[Way]]:
 def register(*classes: type[Way]) -> None:
     """Make your ways to program known by their names.
 
-    Registering the same class again changes nothing; a class that was defined again, by
-    running its file or notebook cell once more, replaces the old one.
+    Registering the same class again changes nothing; a class that was redefined, by
+    running its file or notebook cell again, replaces the old one.
 
     Raises:
-        ValueError: if something is no complete class below `Way`, or a name is taken.
+        ValueError: if something is not a complete subclass of `Way`, or a name is
+            taken.
     """
     for cls in classes:
         _check(cls)
@@ -88,11 +89,11 @@ def _check(cls: Any) -> None:
 
 
 def as_way(entry: Any, info: ValidationInfo) -> Way:
-    """The way of an entry of a config: a name, or a section with a name or a file.
+    """The way for a config entry: a name, or a section with a name or a file.
 
     Raises:
-        FileNotFoundError: if it names a file that is not there.
-        ValueError: if it is none, or its options are not valid.
+        FileNotFoundError: if it names a file that does not exist.
+        ValueError: if it is not a way, or its options are not valid.
     """
     if isinstance(entry, Way):
         return entry

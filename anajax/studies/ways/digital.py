@@ -1,4 +1,4 @@
-"""Training of weights in a study, and the digital network that is trained alike."""
+"""Training of weights in a study, and the digital network trained in the same way."""
 
 import dataclasses
 from typing import Any, Literal
@@ -23,28 +23,28 @@ from anajax.studies.ways.site import Program, Site
 from anajax.studies.ways.tables import START
 
 Goal = Literal["digital", "labels"]
-"""What learning aims at: the outputs of the digital network (distillation, which needs
-no labels), or the labels of the training split."""
+"""Goal of learning: to match the outputs of the digital network (distillation, without
+labels), or the labels of the training split."""
 GOALS = '"digital" or "labels"'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingOptions(training.TrainOptions, EnergyOptions):
-    """Hardware-aware training through the device's noise, from the trained network.
+    """Hardware-aware training with the device's noise, from the trained network.
 
-    Chips are programmed by the tuned least-significant-first strategy, read at one of
-    the times of the study, and used behind the converters of the study.
+    Chips are programmed with the tuned least-significant-first strategy, read at one of
+    the times of the study, and used with the converters of the study.
     """
 
     goal: Goal = option(DIGITAL, GOALS)
 
 
 HELD = 256
-"""Held-out inputs that a rate, and what is kept, are chosen with."""
+"""Number of held-out inputs for choosing the rate and what to keep."""
 
 
 class Digital(Way):
-    """The digital network after as many steps as the others, without noise."""
+    """The digital network, after the same number of training steps without noise."""
 
     name: str = DIGITAL
     family = "digital"
@@ -56,7 +56,7 @@ class Digital(Way):
         return self.label or f"trained_{DIGITAL}"
 
     def build(self, site: Site) -> Program:
-        """Nothing goes on chips."""
+        """Nothing is programmed on chips."""
         return Program(params=site.params, layers={})
 
     @model_validator(mode="after")
@@ -74,7 +74,7 @@ WAYS = (Digital,)
 
 
 def need_labels(goal: Goal, work: Workload) -> None:
-    """Refuse to learn labels of a network that has none.
+    """Refuse to learn labels for a network without any.
 
     Raises:
         ValueError: if there is no training split.
@@ -90,12 +90,13 @@ def need_labels(goal: Goal, work: Workload) -> None:
 def train(site: Site, options: TrainingOptions, *, through_noise: bool) -> PyTree:
     """The parameters of the network after training.
 
-    They are read from the study's folder if they are there.
+    They are read from the study's folder if they exist.
 
     Args:
-        site: where they are to be programmed.
+        site: where they are programmed.
         options: goal, steps, rate.
-        through_noise: of the device and its converters, or of the digital network.
+        through_noise: whether to train with noise and converters, or the digital
+            network.
     """
     work = site.work
     goal: Any = {"loss": work.divergence_fn}

@@ -1,4 +1,4 @@
-"""What ways to program have made is not made again: strategies, targets, descents."""
+"""Storage for strategies, targets and descents, so that they are made only once."""
 
 import dataclasses
 import functools
@@ -11,31 +11,31 @@ from anajax.studies.store.drafts import Course, Draft, Told, tell_nobody
 from anajax.studies.store.folder import Folder
 
 AT_ONCE = 32
-"""Layers that are searched together, and then kept."""
+"""Number of layers that are searched together, and then saved."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Kept:
-    """What one way has made on one device; without a folder nothing is kept."""
+    """Results of one way on one device; without a folder nothing is saved."""
 
     folder: Folder | None = None
     name: str = ""
-    """Of the device and the way, fit for a file name."""
+    """Name of the device and the way, valid as a file name."""
     done: str | None = None
-    """Text of the strategies that were found, if all of them were."""
+    """Text of the strategies that were found, if the search was complete."""
     told: Told = tell_nobody
-    """How far a descent is."""
+    """Reports the progress of a descent."""
 
     def strategies(
         self,
         paths: Sequence[str],
         search: Callable[[Sequence[str]], Mapping[str, Strategy]],
     ) -> dict[str, Strategy]:
-        """Strategies as they were found before the study was stopped, or by a search.
+        """Strategies saved before the study was interrupted, or from a search.
 
         Args:
-            paths: of layers; "" for a strategy of all layers.
-            search: finds those of some paths.
+            paths: paths of layers; "" for one strategy for all layers.
+            search: finds the strategies for some paths.
         """
         if self.folder is None:
             return dict(search(paths))
@@ -49,7 +49,7 @@ class Kept:
         return {path: self._found[path] for path in paths}
 
     def file(self, folder: str, make: Callable[[], bytes]) -> bytes:
-        """A file that takes long to make: as it is in the study, or made and saved."""
+        """A file that takes long to make: from the study, or made and saved."""
         if self.folder is None:
             return make()
         name = f"{folder}/{self.name}.safetensors"
@@ -58,11 +58,11 @@ class Kept:
         return self.folder.content(name)
 
     def course(self, what: str, steps: int | None = None) -> Course | None:
-        """Where a descent goes on from and is kept.
+        """Where a descent is saved and continued from.
 
         Args:
-            what: of the descents of this way.
-            steps: number of all steps, after which it is saved for sure.
+            what: name of the descent of this way.
+            steps: total number of steps, after which it is always saved.
         """
         if self.folder is None:
             return None

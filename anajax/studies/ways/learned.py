@@ -1,4 +1,4 @@
-"""Targets of every weight from the network's own loss, through the chip."""
+"""Targets for every weight from the network's own loss, through the chip."""
 
 import dataclasses
 from collections.abc import Callable
@@ -39,12 +39,13 @@ class TargetsOptions(LearnOptions, EnergyOptions):
     """How `targets` are learned, see `anajax.optimize_targets`."""
 
     by: Literal["network", "layer"] = option("network", '"network" or "layer"')
-    """Layer: every layer in turn reproduces its own outputs; steps are shared out."""
+    """By layer, each layer in turn reproduces its own outputs, and steps are divided
+    among them."""
     goal: Goal = option(DIGITAL, GOALS)
 
 
 class Targets(Way):
-    """Targets, and what stays digital, by gradients through chips."""
+    """Targets and digital parameters, learned by gradients through chips."""
 
     name: str = "targets"
     family = "optimized"
@@ -55,8 +56,9 @@ class Targets(Way):
     start: list[str] | None = Field(
         default=None, min_length=1, description="labels of strategies, or null"
     )
-    """What learning starts from: of these the recommended one, by held-out inputs and
-    chips; programs that follow tables. By default least-significant-first, tuned."""
+    """Starting point: the recommended one of these, chosen on held-out inputs and
+    chips, among programs that follow tables. By default least-significant-first, tuned.
+    """
 
     @property
     def options(self) -> TargetsOptions:
@@ -65,28 +67,28 @@ class Targets(Way):
 
     @property
     def effort(self) -> Effort:
-        """With what stays digital, learning is joint."""
+        """With digital parameters, learning is joint."""
         return Effort.JOINT if DIGITAL in self.options.parts else Effort.TARGETS
 
     @property
     def held_out(self) -> int:
-        """How many inputs the rate, and what is kept, are chosen with."""
+        """Number of held-out inputs for choosing the rate and what to keep."""
         return HELD if self.options.needs_held or self.start else 0
 
     @property
     def choices(self) -> list[Any]:
-        """The one that says where it starts, if several may be that."""
+        """The way that chooses its starting point, if there are several."""
         if self.start is None:
             return []
         return [Recommended(label=f"{self.title}-start", among=list(self.start))]
 
     @property
     def labels(self) -> bool:
-        """Whether labels are its goal."""
+        """Whether it learns from labels."""
         return self.options.goal == "labels"
 
     def check(self, work: Workload, device: Device) -> None:
-        """Refuse a memory of few levels, and a network without labels to learn."""
+        """Refuse a memory with few levels, and learning from labels without any."""
         self.need_analog(device)
         need_labels(self.options.goal, work)
         if self.options.by == "layer" and work.model is None:
@@ -94,7 +96,7 @@ class Targets(Way):
             checks.fail("learn.by", rule, "layer", "Leave it out.")
 
     def build(self, site: Site) -> Program:
-        """Learned targets, read from the study's folder if they are there."""
+        """Learned targets, read from the study's folder if they exist."""
 
         def make() -> bytes:
             return targets_file.to_bytes(*self._learn(site, tables()))

@@ -21,22 +21,22 @@ from anajax.studies.ways.tables import START
 
 
 class Loop(Way):
-    """A loop is no table, and nothing is known of its error before it runs."""
+    """A loop follows no table, and its error is not known before it runs."""
 
     family = "optimized"
 
     @property
     def effort(self) -> Effort:
-        """It reads while it programs, the weights as given or after training."""
+        """It reads while it programs, with original or trained weights."""
         return max(Effort.LOOP, super().effort)
 
     def check(self, work: Workload, device: Device) -> None:
-        """Refuse a memory of few levels."""
+        """Refuse a memory with few levels."""
         self.need_analog(device)
 
 
 class ClosedLoop(Loop):
-    """Each pair aims at what is left over by the pairs before it."""
+    """Each pair corrects the error left by the pairs before it."""
 
     name: str = "closed_loop"
     reads: int | None = Field(
@@ -44,7 +44,7 @@ class ClosedLoop(Loop):
     )
 
     def build(self, site: Site) -> Program:
-        """A policy from the weight error of all layers together."""
+        """A policy optimized for the weight error of all layers together."""
         policy = optimize_closed_loop(
             site.device,
             site.error.density(),
@@ -59,7 +59,7 @@ class ClosedLoop(Loop):
 
 
 class Descent(Loop):
-    """Every layer is trimmed by its own products."""
+    """Every layer is corrected by its own products."""
 
     name: str = "product_descent"
     descent: Options[ProductDescent] | None = Field(
@@ -67,7 +67,7 @@ class Descent(Loop):
     )
 
     def build(self, site: Site) -> Program:
-        """The tuned strategy, and pulses until products are right."""
+        """The tuned strategy, then pulses until products are accurate."""
         loop = ProductDescent() if self.descent is None else self.descent.record
         how = {"normalize": site.network.normalize, **site.which}
         layers = product_descent_layers(site.params, _start(site), loop, **how)

@@ -1,11 +1,11 @@
-"""Which program to use: the others of a study, compared on validation data and chips.
+"""Which strategy to use: the others of a study, compared on validation data and chips.
 
     strategies: [single_pair, lsp_first_tuned, optimized, targets, recommended]
 
-The rule stands before any result: the least mean loss over the times of the study, on
-inputs that were set aside from the training split and on chips of their own. Programs
-within one standard error of the paired difference to the best are tied, and of those
-the cheapest is taken: by hand, then an optimum, loops, targets, training, joint.
+The rule is fixed before any result: the lowest mean loss over the times of the study,
+on held-out training inputs and on separate chips. Programs within one standard error of
+the paired difference to the best are tied, and of these the cheapest is taken:
+hand-designed, then an optimized table, loops, targets, training, joint learning.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ from anajax.studies.ways.base import Way
 from anajax.studies.ways.site import Program, Site
 
 ENTRY = "entry"
-"""In the context of a validation: the function that makes ways of entries."""
+"""In the context of a validation: the function that makes ways from entries."""
 
 
 def _nested(entry: Any, info: ValidationInfo) -> Any:
@@ -48,7 +48,7 @@ Rival = Annotated[str | SerializeAsAny[Way], BeforeValidator(_nested)]
 
 
 class Recommended(Way):
-    """The best of other programs on validation data, the cheapest of those tied."""
+    """The best of other programs on validation data; the cheapest if they are tied."""
 
     name: str = "recommended"
     family = "optimized"
@@ -65,12 +65,12 @@ class Recommended(Way):
     by: Literal["loss", "metric"] | None = Field(
         default=None, description='"loss", "metric" or null'
     )
-    """How far outputs are from the digital network's, or the metric, which needs
-    labels; null: the metric where one of the programs learned from labels."""
+    """Criterion: the distance from the digital network's outputs, or the metric, which
+    needs labels; null: the metric if one of the programs learned from labels."""
 
     @property
     def held_out(self) -> int:
-        """How many inputs it chooses with."""
+        """Number of held-out inputs for the choice."""
         return self.items
 
     @property
@@ -79,40 +79,40 @@ class Recommended(Way):
         return [self]
 
     def check(self, work: Workload, device: Device) -> None:
-        """Refuse a metric where there are no labels to choose with."""
+        """Refuse a metric if there are no labels to choose with."""
         super().check(work, device)
         if self.by == "metric" and work.train_y is None:
             rule = "be loss for a network without a training split"
             checks.fail("by", rule, "metric", "Leave it out.")
 
     def with_file(self, find: Callable[[str], str]) -> Self:
-        """The entry with `find(file)` in place of the files of its ways."""
+        """The entry with `find(file)` instead of the files of its ways."""
         if self.among is None:
             return self
         some = [e if isinstance(e, str) else e.with_file(find) for e in self.among]
         return self.model_copy(update={"among": some})
 
     def build(self, site: Site) -> Program:
-        """The program of the way that is chosen."""
+        """The program of the chosen way."""
         if site.choose is None:
             how = "Run it in a study, or choose yourself."
-            checks.fail("strategy", "stand in a study", self.title, how)
+            checks.fail("strategy", "be part of a study", self.title, how)
         return site.choose(self)
 
     def check_time(self, times: Sequence[float]) -> None:
         """Refuse a time that its study does not measure.
 
         Raises:
-            ValueError: if it is none of the times.
+            ValueError: if it is not one of the times.
         """
         if self.at is not None and not np.isclose(times, self.at).any():
             got = ", ".join(map(human, times))
             checks.fail("at", f"be one of {got}", human(self.at), "Add it to `times`.")
 
     def time_of(self, times: np.ndarray) -> slice | int:
-        """The times of a device that count: all, or the one that is asked for.
+        """The times of a device that are used: all, or the requested one.
 
-        Of a device that is not measured then, the last one before, or its first.
+        If a device is not measured at that time, the last one before it, or its first.
         """
         if self.at is None:
             return slice(None)
@@ -134,22 +134,22 @@ WAYS = (Recommended,)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Losses:
-    """What validation says of a program: less is better."""
+    """Validation results of a program: lower is better."""
 
     effort: int
     chips: np.ndarray
-    """Mean over items and times `[chips]`."""
+    """Loss averaged over items and times `[chips]`."""
     items: np.ndarray
-    """Mean over chips and times `[items]`."""
+    """Loss averaged over chips and times `[items]`."""
 
     @property
     def mean(self) -> float:
-        """Over all; infinite where something is not a number."""
+        """Mean over all; infinite if a value is not a number."""
         mean = float(np.mean(self.chips, dtype=float))
         return mean if np.isfinite(mean) else np.inf
 
     def beyond(self, other: "Losses") -> tuple[float, float]:
-        """How much more it loses, and the standard error over chips and items."""
+        """Difference in loss, and the standard error over chips and items."""
         value = self.mean - other.mean
         errors = (_error(getattr(self, n) - getattr(other, n)) for n in ON)
         return value, functools.reduce(np.hypot, errors)
@@ -169,19 +169,19 @@ class Choice:
 
     chosen: str
     best: str
-    """That of the least loss."""
+    """The program with the lowest loss."""
     loss: dict[str, float]
     error: dict[str, float]
     """Standard error of the paired difference to the best, over chips and items."""
 
 
 def choose(found: Mapping[str, Losses]) -> Choice:
-    """The cheapest of the programs that are tied with the best one.
+    """The cheapest of the programs tied with the best one.
 
-    Of programs that are as cheap, the one of the least loss.
+    Among equally cheap programs, the one with the lowest loss.
 
     Args:
-        found: by name; on the same chips and items.
+        found: results by name; on the same chips and items.
     """
     best = min(found, key=lambda name: found[name].mean)
     apart = {name: one.beyond(found[best]) for name, one in found.items()}
@@ -196,7 +196,7 @@ def choose(found: Mapping[str, Losses]) -> Choice:
 
 
 def as_arrays(choice: Choice) -> dict[str, np.ndarray]:
-    """A choice as arrays, to be kept."""
+    """A choice as arrays, for saving."""
     return {
         "chosen": np.asarray(choice.chosen),
         "best": np.asarray(choice.best),
@@ -207,7 +207,7 @@ def as_arrays(choice: Choice) -> dict[str, np.ndarray]:
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray]) -> Choice:
-    """The choice that `as_arrays` was given."""
+    """The choice from the arrays of `as_arrays`."""
     names = list(map(str, arrays["candidate"]))
     return Choice(
         chosen=str(arrays["chosen"]),

@@ -1,4 +1,4 @@
-"""What a way to program may use: a network on a device, and its exact errors."""
+"""What a way to program can use: a network on a device, and its exact errors."""
 
 import contextlib
 import dataclasses
@@ -36,19 +36,19 @@ from anajax.transformation import second_moments
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerOptions(SearchOptions, EnergyOptions):
-    """The searches of a study, see `anajax.optimize_strategy`.
+    """Options of the searches of a study, see `anajax.optimize_strategy`.
 
-    Those of single layers hop twice as often as there are `starts`, and take at most
-    `steps` evaluations from each, see `anajax.programming.optimize_layers`.
+    Searches of single layers make twice as many hops as there are `starts`, with at
+    most `steps` evaluations each, see `anajax.programming.optimize_layers`.
     """
 
-    pairs: int = option(2, "1 to 8 pairs a weight", least=1, most=8)
-    per_layer: bool = option(False, "true for a strategy of its own in every layer")
+    pairs: int = option(2, "1 to 8 pairs per weight", least=1, most=8)
+    per_layer: bool = option(False, "true for a separate strategy in every layer")
     objective: Literal["weight", "output"] = option("weight", '"weight" or "output"')
-    """Whose expected squared error: that of weights, or of the layers' outputs, from
-    second moments of their inputs on calibration data."""
+    """Which expected squared error is minimized: of weights, or of the layers' outputs,
+    from second moments of calibration inputs."""
     never_worse: bool = option(
-        False, "true for no more error than any hand strategy at any time"
+        False, "true for no more error than any hand-designed strategy at any time"
     )
     time_weights: tuple[float, ...] | None = option(
         None, "one weight of 0 or more per time, or null for equal ones"
@@ -56,9 +56,9 @@ class OptimizerOptions(SearchOptions, EnergyOptions):
 
 
 def on_host() -> contextlib.AbstractContextManager[Any]:
-    """Small computations run on the CPU beside an accelerator.
+    """Run small computations on the CPU when there is an accelerator.
 
-    A search of tables takes longer to compile than to run, and compiles several times
+    A search for tables takes longer to compile than to run, and compiles several times
     faster for a CPU.
     """
     if jax.default_backend() == "cpu":
@@ -71,59 +71,58 @@ def on_host() -> contextlib.AbstractContextManager[Any]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Program:
-    """What goes on the chips."""
+    """What is programmed on the chips."""
 
     params: PyTree
-    """The parameters of the network: those that stay digital, and the weights that
-    errors are counted from."""
+    """The parameters of the network: digital parameters, and the weights that errors
+    are relative to."""
     layers: dict[str, chip.LayerProgram]
-    """By path of the weight; none for a network that stays digital."""
+    """By path of the weight; empty for a network that stays digital."""
     strategies: Strategies | None = None
-    """Tables, where the program follows any."""
+    """Tables, if the program follows any."""
     expected_error: np.ndarray | None = None
-    """Rms weight error `[times]` from exact moments, fraction of w_max; None where a
-    program has none (a loop)."""
+    """Rms weight error `[times]` from exact moments, as a fraction of w_max; None for a
+    loop."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Site:
-    """Where a way programs: one network on one device, at the times of a study."""
+    """Where a way is programmed: one network on one device, at the times of a study."""
 
     network: AnalogNetwork
-    """Behind its periphery, and how its weights are normalized and compensated."""
+    """The network with its periphery, normalization and compensation."""
     params: PyTree
-    """Its parameters: as given, or after training."""
+    """Its parameters: original, or after training."""
     device: Device
     times: np.ndarray
-    """Seconds; what is optimized is good at these."""
+    """Seconds; programs are optimized for these."""
     key: PRNGKey
-    """Of the random starts of searches."""
+    """Key of the random starts of searches."""
     layouts: Mapping[str, Layout] | None = None
-    """Which parameters are weights, by path, and what their axes are; None for what the
-    products of the network say."""
+    """Which parameters are weights, by path, and the meaning of their axes; None to
+    take this from the products of the network."""
     recalibrate: Array | None = None
     """Seconds at which drift compensation is measured; None for every read-out."""
     optimizer: OptimizerOptions = OptimizerOptions()
     time_weights: Array | None = None
-    """How much each of the times counts in searches."""
+    """Weight of each of the times in searches."""
     kept: Kept = NOTHING_KEPT
-    """What was made before the study was stopped, and where to keep more."""
+    """What was made before the study was interrupted, and storage for more."""
     met: Callable[[PyTree], Loads] | None = None
-    """What weights with these parameters meet, for the energy of learned targets and of
-    training; all alike if none. Tables take all weights alike."""
+    """Loads of weights with these parameters, for the energy of learned targets and of
+    training; equal if None. Tables treat all weights equally."""
 
     choose: Callable[[Any], Program] | None = None
-    """The program that a way which chooses among others takes; None outside of a
-    study."""
+    """Gives the program of a way that chooses among others; None outside of a study."""
 
     @property
     def loads(self) -> Loads | None:
-        """What its weights meet, where that is known."""
+        """Loads of its weights, if they are known."""
         return None if self.met is None else self.met(self.params)
 
     @property
     def work(self) -> Workload:
-        """The digital network, and what to learn from."""
+        """The digital network, and the data for learning."""
         return self.network.work
 
     @functools.cached_property
@@ -134,7 +133,7 @@ class Site:
 
     @property
     def which(self) -> dict[str, Any]:
-        """`select` and `layout` of these weights, for functions of parameters."""
+        """`select` and `layout` for these weights, for functions of parameters."""
         axes = self.axes
         return {"select": lambda path, _: path in axes, "layout": axes}
 
@@ -153,7 +152,7 @@ class Site:
 
     @property
     def searched(self) -> ExpectedError:
-        """The exact error that searches make small."""
+        """The exact error that searches minimize."""
         return self.error if self.optimizer.objective == "weight" else self.outputs
 
     @functools.cached_property
@@ -178,12 +177,12 @@ class Site:
         find: Callable[[Mapping[str, WeightDensity]], Mapping[str, Strategy]],
         error: ExpectedError | None = None,
     ) -> Strategies:
-        """What `find` gives for all weights, or for each layer where that is asked for.
+        """The results of `find` for all weights, or for each layer if requested.
 
         Args:
-            find: the best strategies for densities of weights, by path; "" for those
-                of all layers.
-            error: gives the densities, by default as `optimizer.objective` says.
+            find: finds the best strategies for densities of weights, by path; "" for
+                those of all layers.
+            error: defines the densities, by default as in `optimizer.objective`.
         """
         error = error or self.searched
         if not self.optimizer.per_layer:
@@ -200,7 +199,7 @@ class Site:
         return self.kept.strategies(list(self.axes), of_layers)
 
     def of_tables(self, strategies: Strategies) -> Program:
-        """The program of a strategy for all layers, or of one for each."""
+        """The program of one strategy for all layers, or of one for each."""
         return Program(
             params=self.params,
             layers=self.layers(strategies),
@@ -209,7 +208,7 @@ class Site:
         )
 
     def layers(self, strategies: Strategies) -> dict[str, Any]:
-        """Targets of all weights by tables; of a large network they stay unwritten."""
+        """Targets of all weights from tables; on demand for a large network."""
         how = self.network.normalize
         if self.large(strategies):
             check_strategy(strategies, self.device)
@@ -217,14 +216,14 @@ class Site:
         return targets(self.params, strategies, self.device, how, self.axes)
 
     def large(self, strategies: Strategies) -> bool:
-        """Whether the cells of a chip take more than is kept."""
+        """Whether the cells of a chip need more memory than the budget."""
         ideal = chip.weights(self.params, select=self.which["select"])
         return bytes_of_cells(ideal, strategies) > BUDGET
 
     def of_layers(
         self, layers: dict[str, chip.LayerProgram], digital: Mapping[str, Array]
     ) -> Program:
-        """The program of targets for every single weight.
+        """The program with separate targets for every weight.
 
         Args:
             layers: by path of the weight.

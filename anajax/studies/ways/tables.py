@@ -1,4 +1,4 @@
-"""Tables of targets over weight values: by hand, tuned, and optimized."""
+"""Tables of targets over weight values: hand-designed, tuned, and optimized."""
 
 import dataclasses
 import functools
@@ -33,7 +33,7 @@ def _listed(value: object) -> object:
 
 
 class Hand(Table):
-    """A strategy that people program by hand."""
+    """A hand-designed strategy."""
 
     family = "hand"
     by_hand: ClassVar[Build]
@@ -42,30 +42,31 @@ class Hand(Table):
     )
 
     def strategies(self, site: Site) -> Strategies:
-        """The strategy, with the options that are given."""
+        """The strategy, with the given options."""
         given = {n: getattr(self, n) for n in ("f", "k") if getattr(self, n, None)}
         return type(self).by_hand(site.device, **given)
 
 
 class SinglePair(Hand):
-    """One pair a weight."""
+    """One pair per weight."""
 
     name: str = "single_pair"
     by_hand = hand.single_pair
 
 
 class OffsetDevice(Hand):
-    """One device a weight, with a digital offset."""
+    """One device per weight, with a digital offset."""
 
     name: str = "offset_device"
     by_hand = hand.offset_device
 
 
 class Pairs(Hand):
-    """A strategy of two pairs or more, which differ in their significance."""
+    """A strategy with two or more pairs of different significance."""
 
     f: Annotated[list[Positive], BeforeValidator(_listed)] | None = Field(
-        default=None, description="a significance factor, or one per pair but the least"
+        default=None,
+        description="a significance factor, or one per pair except the least",
     )
 
 
@@ -84,14 +85,14 @@ class LspFirst(Pairs):
 
 
 class EqualSplit(Pairs):
-    """All pairs alike."""
+    """All pairs equal."""
 
     name: str = "equal_split"
     by_hand = hand.equal_split
 
 
 class Tuned(Table):
-    """A strategy by hand, its F and K chosen on the exact expected weight error."""
+    """A hand-designed strategy with F and K tuned on the exact weight error."""
 
     family = "hand"
     by_hand: ClassVar[Build]
@@ -117,31 +118,31 @@ class LspFirstTuned(Tuned):
 
 
 class EqualSplitTuned(Tuned):
-    """All pairs alike."""
+    """All pairs equal."""
 
     name: str = "equal_split_tuned"
     by_hand = hand.equal_split
 
 
 class Optimized(Table):
-    """The least expected weight error, by gradients, or codes by enumeration."""
+    """Minimum expected weight error, by gradients, or enumeration for few levels."""
 
     name: str = "optimized"
     family = "optimized"
     importance: Literal["fisher"] | None = Field(
-        default=None, description='"fisher", or null for all weights alike'
+        default=None, description='"fisher", or null for equal weights'
     )
-    """What squared weight errors are weighed by in the search."""
+    """Weights of the squared weight errors in the search."""
 
     def check(self, work: Workload, device: Device) -> None:
-        """Refuse Fisher information of a network that gives no classes."""
+        """Refuse Fisher information for a network without classes."""
         super().check(work, device)
         if self.importance is not None and work.divergence_fn is not distillation:
             rule = "be null for a network of values, not classes"
             checks.fail("importance", rule, "fisher", "Leave it out.")
 
     def strategies(self, site: Site) -> Strategies:
-        """What is found, from random starts and strategies by hand."""
+        """The result of a search from random starts and hand-designed strategies."""
         error = site.searched
         if self.importance is not None:
             if site.optimizer.objective != "weight":
@@ -171,13 +172,13 @@ WAYS = (
     Optimized,
 )
 START = LspFirstTuned()
-"""What everything that is learned or trained starts from."""
+"""Starting point of everything that is learned or trained."""
 
 
 def tuned(
     build: Build, site: Site, densities: Mapping[str, WeightDensity]
 ) -> dict[str, Strategy]:
-    """F and K of a strategy by hand with the least expected weight error, by path."""
+    """F and K of a hand-designed strategy with minimum weight error, by path."""
 
     def one(density: WeightDensity) -> Strategy:
         return hand.tune_strategy(

@@ -1,4 +1,4 @@
-"""Language models whose weights were trained elsewhere, and their text."""
+"""Language models with weights trained elsewhere, and their text."""
 
 from anajax.workloads.language.checkpoints import load_llama as load_llama
 from anajax.workloads.language.llama import Llama as Llama

@@ -32,16 +32,16 @@ _ENDS = {
 
 
 def load_llama(path: str | Path) -> tuple[Llama, Params]:
-    """The network that a file holds, with its weights as float32.
+    """The network in a file, with its weights as float32.
 
     Args:
-        path: a GGUF file, or a folder with `config.json` and safetensors as Hugging
-            Face has them. Query and key columns are put in the order of neighboring
+        path: a GGUF file, or a folder with `config.json` and safetensors in the format
+            of Hugging Face. Query and key columns are reordered to the neighboring
             pairs that `Llama` rotates.
 
     Raises:
-        ValueError: if it is no network of this family, or an array is missing, of
-            another shape, or one more.
+        ValueError: if it is not a network of this family, or an array is missing, has
+            another shape, or is unexpected.
         FileNotFoundError: if the folder has no `config.json`.
     """
     path = Path(path)

@@ -1,13 +1,14 @@
 """Causal language models of the Llama family in plain JAX: a function of parameters.
 
-Blocks of attention and a gated perceptron, each behind an RMS norm and added to the
-stream (Touvron et al., 2023). Several query heads share a key and a value head
-(Ainslie et al., 2023), positions are rotations of neighboring pairs (Su et al., 2021).
+Blocks of attention and a gated perceptron, each after an RMS norm and added to the
+residual stream (Touvron et al., 2023). Several query heads share a key and a value head
+(Ainslie et al., 2023); positions are rotations of neighboring pairs (Su et al., 2021).
 
 Parameters are a nested dict: `embed [vocabulary width]`, `blocks`, a list of one dict
-for each block (or one dict of stacks, from `stacked`), `norm [width]`, and `head [width
+per block (or one dict of stacks, from `stacked`), `norm [width]`, and `head [width
 vocabulary]` unless the head is the embedding. Kernels are `[in out]`. A block may have
-a dict `digital`: by kernel what is done digitally beside the product, see `adapted`.
+a dict `digital`: for each kernel, what is computed digitally in addition to the
+product, see `adapted`.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ from anajax._core.types import PRNGKey
 
 Params = dict[str, Any]
 KERNELS = ("q", "k", "v", "o", "gate", "up", "down")
-"""The matrices of a block, by the names that `anajax.analog` reports."""
+"""The matrices of a block, by their names in the report of `anajax.analog`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,27 +45,27 @@ class Llama:
     """
 
     layers: int
-    """Blocks."""
+    """Number of blocks."""
     width: int
-    """Numbers in the stream."""
+    """Width of the residual stream."""
     inner: int
     """Hidden width of the perceptrons."""
     heads: int
-    """Query heads."""
+    """Number of query heads."""
     kv_heads: int
-    """Key and value heads; each serves as many query heads."""
+    """Number of key and value heads; each serves the same number of query heads."""
     vocabulary: int
-    """Tokens."""
+    """Number of tokens."""
     head_width: int = 0
-    """Numbers in a head; 0 for `width / heads`."""
+    """Width of a head; 0 for `width / heads`."""
     theta: float = 10_000.0
     """Base of the wavelengths of the rotations."""
     eps: float = 1e-5
-    """Added to mean squares in the norms."""
+    """Constant added to mean squares in the norms."""
     tied: bool = True
     """Whether the head is the embedding."""
     remat: bool = False
-    """Whether gradients compute each block again, to hold less."""
+    """Whether gradients recompute each block, to save memory."""
 
     def __post_init__(self) -> None:
         sizes = ("layers", "width", "inner", "heads", "kv_heads", "vocabulary")
@@ -90,7 +91,7 @@ class Llama:
     def hidden(
         self, params: Params, tokens: Int[JArray, "n time"]
     ) -> Float[JArray, "n time width"]:
-        """The normed stream that the head reads."""
+        """The normalized stream that the head reads."""
         blocks = stacked(params)["blocks"]
         turns = rotations(tokens.shape[1], self.head_width, self.theta)
 
@@ -104,7 +105,7 @@ class Llama:
     def step(
         self, block: Params, h: Float[JArray, "n time width"]
     ) -> Float[JArray, "n time width"]:
-        """The stream behind one block, as `optimize_block_by_block` takes it."""
+        """The stream after one block, in the form for `optimize_block_by_block`."""
         return self.block(block, h, rotations(h.shape[1], self.head_width, self.theta))
 
     def block(
@@ -113,10 +114,10 @@ class Llama:
         h: Float[JArray, "n time width"],
         turns: tuple[JArray, JArray],
     ) -> Float[JArray, "n time width"]:
-        """The stream behind one block.
+        """The stream after one block.
 
         Args:
-            block: its parameters.
+            block: parameters of the block.
             h: the stream before it.
             turns: from `rotations`.
         """
@@ -139,14 +140,15 @@ class Llama:
     def rows_scaled(
         self, params: Params, moments: Mapping[str, JArray], strength: float = 0.5
     ) -> Params:
-        """The same network, rows of kernels scaled by the power of what they meet.
+        """The same network, with kernel rows scaled by the power of their inputs.
 
         Row i of a kernel is multiplied by (mean x_i^2)^(strength / 2) over its
-        geometric mean, so that rows of large inputs take more of an array's range; what
-        comes before (gains of norms, columns of `up`) is divided by it. `o` stays.
+        geometric mean, so that rows with large inputs use more of an array's range; the
+        preceding operation (gains of norms, columns of `up`) is divided by it. `o`
+        stays unchanged.
 
         Args:
-            params: of this network, blocks in a list.
+            params: parameters of this network, with blocks in a list.
             moments: by path, mean of x x', from `transformation.second_moments`.
             strength: 0 for none; 1 for inputs of equal power.
         """
@@ -191,7 +193,7 @@ class Llama:
         )
 
     def init(self, key: PRNGKey) -> Params:
-        """New parameters: norms of 1, kernels of deviation 1 / sqrt(rows).
+        """New parameters: norms of 1, kernels with standard deviation 1 / sqrt(rows).
 
         Args:
             key: consumed.
@@ -209,15 +211,15 @@ class Llama:
         return params | {"embed": params["embed"] * scale}
 
     def adapted(self, params: Params, rank: int, key: PRNGKey) -> Params:
-        """Parameters with what is learned digitally beside each kernel, to no effect.
+        """Parameters with digital additions to each kernel, initially without effect.
 
-        y = scale (W x) + bias + B (A x), with `scale` and `bias` of each output and a
+        y = scale (W x) + bias + B (A x), with `scale` and `bias` per output and a
         low-rank adapter of `down` (A) and `up` (B), which starts as zeros (Hu et al.,
         2022). Keep them digital by a rule for `ADAPTERS`.
 
         Args:
-            params: of this network.
-            rank: numbers between A and B.
+            params: parameters of this network.
+            rank: rank of the adapters.
             key: draws A; consumed.
 
         Raises:
@@ -240,7 +242,7 @@ class Llama:
 
 
 ADAPTERS = r"blocks/(\d+/)?digital/.*"
-"""The paths of what `Llama.adapted` adds."""
+"""The paths of the parameters added by `Llama.adapted`."""
 
 
 def stacked(params: Params) -> Params:
@@ -252,7 +254,7 @@ def stacked(params: Params) -> Params:
 
 
 def unstacked(params: Params) -> Params:
-    """Parameters with a list of one dict for each block."""
+    """Parameters with a list of one dict per block."""
     blocks = params["blocks"]
     if not isinstance(blocks, dict):
         return params
@@ -262,7 +264,7 @@ def unstacked(params: Params) -> Params:
 
 
 def product(block: Params, name: str, x: Float[JArray, "*n rows"]) -> JArray:
-    """Vectors times a kernel of a block, and what is digital beside it."""
+    """Vectors times a kernel of a block, plus its digital additions."""
     y, beside = x @ block[name], block.get("digital", {}).get(name)
     if beside is None:
         return y

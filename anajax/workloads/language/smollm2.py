@@ -1,8 +1,8 @@
 """SmolLM2-135M on WikiText-2: a language model of 106 million analog weights.
 
-Thirty blocks, 576 wide; its weights (4-bit blocks, read as float32) and tokenizer are
-those of the GGUF file in a package. An item is a window of text; embedding and head,
-which are one matrix, stay digital.
+Thirty blocks, 576 wide; its weights (4-bit blocks, read as float32) and tokenizer come
+from the GGUF file in a package. An item is a window of text; embedding and head, which
+share one matrix, stay digital.
 """
 
 import gzip
@@ -35,13 +35,13 @@ TEXTS = {
 """Hashes of the packed texts."""
 TEXT_REMEDY = "It holds test.txt.gz and valid.txt.gz of WikiText-2."
 TIME = 512
-"""Tokens of a window."""
+"""Tokens per window."""
 DIGITAL = "embed"
 """Parameters that stay digital."""
 WINDOWS = 40
-"""Windows of the test text, at most; all of it has over 500."""
+"""Most windows of the test text; the whole text has over 500."""
 CALIBRATION = 8
-"""Windows of the other text that inputs are looked at with."""
+"""Number of calibration windows, from the other text."""
 
 
 def load_smollm2(*, data: Path | None, items: int | None) -> Workload:
@@ -73,7 +73,7 @@ def load_smollm2(*, data: Path | None, items: int | None) -> Workload:
 
 
 def file(data: Path | None) -> tuple[Path, str]:
-    """The GGUF file (its hash checked), and the place it was found.
+    """The GGUF file (its hash checked), and where it was found.
 
     Raises:
         FileNotFoundError: if it is neither in a data folder nor installed.
@@ -103,7 +103,7 @@ def text(data: Path | None, split: str) -> str:
 def windows(text: str, pieces: Tokenizer, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Windows `x [count TIME]` from the start of a text, and each next token.
 
-    What follows the last token of a window is not scored.
+    The token after the last one of a window is not scored.
 
     Raises:
         ValueError: if the text has fewer.

@@ -1,4 +1,4 @@
-"""Text to tokens: byte-pair encoding of the words that a pattern cuts text into.
+"""Text to tokens: byte-pair encoding of words, which a pattern cuts from the text.
 
 Each byte has a printable character; a word is a string of these, whose neighbors are
 joined in the order in which the merges were learned (Sennrich et al., 2016; GPT-2).
@@ -16,9 +16,9 @@ import numpy as np
 from anajax._core import checks
 
 DIGITS = ("smollm", "starcoder", "refact", "command-r")
-"""Kinds of GGUF that cut numbers into digits, and else words as GPT-2."""
+"""GGUF tokenizers that split numbers into digits, and otherwise words like GPT-2."""
 WORDS = ("gpt-2", "gpt2", "default")
-"""Kinds that cut words as GPT-2."""
+"""GGUF tokenizers that split words like GPT-2."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,11 +32,11 @@ class Tokenizer:
     """
 
     vocabulary: Sequence[str]
-    """Tokens, with the printable character of each byte."""
+    """Tokens, written with the printable character of each byte."""
     merges: Sequence[str]
-    """Pairs of tokens to join, such as `"t h"`, the first learned first."""
+    """Pairs of tokens to join, such as `"t h"`, in the order they were learned."""
     single_digits: bool = False
-    """Whether each digit is a word of its own."""
+    """Whether each digit is a separate word."""
 
     @classmethod
     def of_gguf(cls, metadata: Mapping[str, Any]) -> "Tokenizer":
@@ -70,7 +70,7 @@ class Tokenizer:
         return np.array(found, np.int32)
 
     def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
-        """The text of tokens; bytes that are no text become question marks."""
+        """The text of tokens; invalid bytes become question marks."""
         back = {c: b for b, c in BYTES.items()}
         joined = "".join(self.vocabulary[int(token)] for token in tokens)
         return bytes(back[c] for c in joined).decode(errors="replace")
@@ -102,14 +102,14 @@ class Tokenizer:
 
 
 def words(text: str, *, single_digits: bool = False) -> list[str]:
-    """The words that GPT-2 cuts a text into, all of its characters in their order.
+    """The words that GPT-2 splits a text into, with all characters in order.
 
     Contractions; letters, numbers, or others with one space before; and white space,
-    whose last space goes to what follows.
+    whose last space belongs to the next word.
 
     Args:
-        text: any.
-        single_digits: whether each numeric character stands alone.
+        text: any text.
+        single_digits: whether each numeric character is a separate word.
     """
     kinds = {c: unicodedata.category(c)[0] for c in set(text)}
     letters, numbers = (
@@ -136,6 +136,6 @@ def _bytes() -> dict[int, str]:
 
 
 BYTES = _bytes()
-"""The printable character of each byte; those that print stand for themselves."""
+"""The printable character of each byte; printable bytes represent themselves."""
 LAST = 2**31
 """Rank of a pair that is not joined."""

@@ -1,6 +1,6 @@
-"""A tiny network of the Llama family on the characters of Shakespeare, trained here.
+"""A tiny Llama network on the characters of Shakespeare, trained for anajax.
 
-The same code as for a large one in seconds: blocks, tied head, grouped heads.
+The code of the large networks, run in seconds: blocks, tied head, grouped heads.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ DIGITAL = "embed"
 
 
 def load_verses(*, data: Path | None, items: int | None) -> Workload:
-    """Tiny Shakespeare: an item is a window of text; nats for each character."""
+    """Tiny Shakespeare: an item is a window of text; loss in nats per character."""
     arrays, notes = weights.read(NAME)
     splits = characters.splits(data)
     keep = shuffled(len(splits.x), items)

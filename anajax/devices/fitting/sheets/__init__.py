@@ -1,1 +1,1 @@
-"""Tables of measurements as laboratories keep them, made into plain columns."""
+"""Tables of measurements as laboratories keep them, converted to plain columns."""

@@ -1,9 +1,9 @@
-"""From a table as it was kept to columns that can be fitted, and what was done to it.
+"""From a table as recorded to columns that can be fitted, with notes on the changes.
 
-What a table leaves open is decided here in one way, and said: reads that are empty are
-dropped; a table with a column for each time is made long; the first read of a cell
-stands for a conductance that was not measured right after programming, and times count
-from it; each write of a cell counts as a cell of its own.
+Ambiguities of a table are resolved here in one way, with a note: empty reads are
+dropped; a table with one column per time is made long; if the conductance right after
+programming was not measured, the first read of a cell takes its place, and times count
+from it; each write of a cell counts as a separate cell.
 """
 
 from collections.abc import Mapping
@@ -43,11 +43,11 @@ class Readings:
     """Measurements as `fit_device` takes them."""
 
     columns: Columns
-    """cell, target, programmed, time (s), read; one row a read."""
+    """cell, target, programmed, time (s), read; one row per read."""
     units: str
-    """Of target, programmed and read."""
+    """Units of target, programmed and read."""
     notes: tuple[str, ...]
-    """What was dropped or taken for granted, a sentence each."""
+    """What was dropped or assumed, one sentence each."""
 
 
 def read(
@@ -60,13 +60,13 @@ def read(
 
     Args:
         path: text (.csv, .tsv, .txt, .dat) or .parquet.
-        columns: headers in the file by what they are, such as "cell=die,read=G".
-        units: of the conductances where headers state none; uS by default.
+        columns: headers in the file for the known columns, such as "cell=die,read=G".
+        units: units of the conductances if headers state none; uS by default.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is of another kind, not readable, or has no columns that can
-            be measurements.
+        ValueError: if the file has another ending, is not readable, or has no columns
+            that can be measurements.
         ImportError: if Parquet is asked for without pandas and pyarrow.
     """
     if units not in (None, *UNITS):
@@ -98,11 +98,11 @@ def read(
 
 
 def load(path: Path) -> Sheet:
-    """The columns of a file as they are.
+    """The columns of a file, unchanged.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is of another kind, or not readable.
+        ValueError: if the file has another ending, or is not readable.
         ImportError: if Parquet is asked for without pandas and pyarrow.
     """
     endings = f"{', '.join(ENDINGS)} or .parquet"
@@ -174,7 +174,7 @@ def _numbers(sheet: Sheet, found: _Places, units: str | None) -> tuple[Columns, 
 def _known_unit(header: str, unit: str, known: Mapping[str, float]) -> float:
     if unit not in known:
         rule = f"have a unit in {', '.join(known)}"
-        checks.fail(f"column {header}", rule, repr(unit), "Convert it, or name it so.")
+        checks.fail(f"column {header}", rule, repr(unit), "Convert it, or rename it.")
     return known[unit]
 
 
@@ -249,7 +249,7 @@ def _programmed(table: Columns) -> tuple[Columns, tuple[str, ...]]:
     latest = f"{np.max(begun):g} s" if np.max(begun) > 0 else "0 s"
     note = (
         f"No column programmed: the first read of each cell (at {latest} or before) "
-        "stands for it, and times count from that read."
+        "takes its place, and times count from that read."
     )
     return {n: v[kept] for n, v in table.items()}, (note,)
 
@@ -262,6 +262,6 @@ def _writes(table: Columns) -> tuple[Columns, tuple[str, ...]]:
         return table, ()
     note = (
         f"{counted(cells, 'cell')} with {counted(writes, 'write')}: each write counts "
-        "as a cell of its own."
+        "as a separate cell."
     )
     return table | {"cell": keys}, (note,)

@@ -12,15 +12,15 @@ from anajax.devices.fitting.sheets.text import Sheet
 COLUMNS = ("cell", "target", "programmed", "time", "read")
 CONDUCTANCES = ("target", "programmed", "read")
 WRITE = "write"
-"""A column that tells the writes of a cell apart; it may be missing."""
+"""A column that distinguishes the writes of a cell; it may be missing."""
 UNITS = {"S": 1e6, "mS": 1e3, "uS": 1.0, "nS": 1e-3, "ohm": 1e6}
-"""uS in one of each unit; of ohm, uS times ohm."""
+"""uS per unit; for ohm, uS times ohm."""
 SECONDS = {
     "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0,
     "d": 86400.0, "day": 86400.0, "days": 86400.0, "month": 30 * 86400.0,
     "y": 365 * 86400.0,
 }  # fmt: skip
-"""Seconds in the units of time that headers have."""
+"""Seconds per unit of time in headers."""
 _UNIT = re.compile(r"(?P<name>.*?)\s*(?:[(\[]\s*(?P<a>[^)\]]*)[)\]]|/\s*(?P<b>\w+))")
 _TIME = re.compile(
     r"(?P<head>.*?[\s_@=(\[])?(?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)"
@@ -31,10 +31,10 @@ _TIMED = re.compile(r"(t|time)\s*[_@=]?\s*(?=\d)", re.IGNORECASE)
 
 
 def as_mapping(pairs: str | Mapping[str, str] | None) -> dict[str, str]:
-    """Names in a file by what they are, from "cell=die,read=G".
+    """Headers in a file for the known columns, from text such as "cell=die,read=G".
 
     Raises:
-        ValueError: for what is no pair, or no known column.
+        ValueError: if a part is not a pair, or names an unknown column.
     """
     if isinstance(pairs, str):
         texts = [text for text in pairs.split(",") if text.strip()]
@@ -50,15 +50,15 @@ def as_mapping(pairs: str | Mapping[str, str] | None) -> dict[str, str]:
 
 
 def places(sheet: Sheet, given: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """The headers of each known column that a table has; one, but for ids.
+    """The headers of each known column in a table; one each, except for ids.
 
     Args:
         sheet: the table.
-        given: headers that were named, by what they are; "row+column" is an id that
-            two columns make together.
+        given: headers named by the user for the known columns; "row+column" is an id
+            made of two columns.
 
     Raises:
-        ValueError: if a header that was named is not there.
+        ValueError: if a named header is not in the table.
     """
     plain: dict[str, str] = {}
     for header in sheet.columns:
@@ -122,7 +122,7 @@ def _seconds(header: str) -> float | None:
 
 
 def joined(sheet: Sheet, headers: Sequence[str]) -> np.ndarray:
-    """A column of ids, or several that make one together; whole numbers in order."""
+    """A column of ids, or several combined into one; integers in order."""
     texts = [sheet.columns[name].astype(str) for name in headers]
     found = np.array(["/".join(row) for row in zip(*texts, strict=True)])
     whole = all(_WHOLE.fullmatch(text) for text in found)

@@ -1,4 +1,4 @@
-"""Tables in text files: encoding, comments, what stands between columns, the header."""
+"""Tables in text files: encoding, comments, separators, the header."""
 
 import csv
 import re
@@ -11,9 +11,9 @@ from anajax._core import checks
 
 ENDINGS = (".csv", ".tsv", ".txt", ".dat")
 SEPARATORS = (";", "\t", ",")
-"""Looked for in this order: a file with decimal commas has semicolons or tabs."""
+"""Tried in this order: a file with decimal commas has semicolons or tabs."""
 EMPTY = ("", "-", "--", "n/a", "na", "nan", "none", "null", "nil", "?")
-"""What is written where nothing was measured, in small letters."""
+"""Entries that mean "not measured", in lower case."""
 _COMMENT = ("#", "%", "//")
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
@@ -21,28 +21,28 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 
 @dataclass(frozen=True)
 class Sheet:
-    """Columns of a table before anything is made of them."""
+    """Columns of a table before any interpretation."""
 
     name: str
-    """Of the file."""
+    """Name of the file."""
     columns: dict[str, np.ndarray]
-    """Texts or numbers, by the header."""
+    """Texts or numbers, by header."""
     lines: np.ndarray
-    """Where each row stands in the file, from 1 on."""
+    """Line number of each row in the file, from 1."""
     notes: tuple[str, ...] = ()
-    """What was left out, a sentence each."""
+    """What was left out, one sentence each."""
 
 
 def read_text(path: Path) -> Sheet:
     """The columns of a text file, as texts.
 
-    Lines that begin with #, % or // are comments; the last one before the rows is the
-    header if there is no other. Columns are separated by semicolons, tabs, commas, or
-    spaces. Headers that are repeated further down are left out.
+    Lines that begin with #, % or // are comments; without another header, the last one
+    before the rows is the header. Columns are separated by semicolons, tabs, commas, or
+    spaces. Headers repeated further down are skipped.
 
     Raises:
-        ValueError: if there are no rows, no header or a name in it twice, or a row has
-            more entries than the header.
+        ValueError: if there are no rows, no header or a duplicate name in it, or a row
+            has more entries than the header.
     """
     lines = _decoded(path).splitlines()
     numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip()]
@@ -57,9 +57,9 @@ def read_text(path: Path) -> Sheet:
     if wrong is not None:
         checks.fail(
             str(path),
-            f"have {len(header)} entries a row, as its header",
+            f"have {len(header)} entries per row, like its header",
             f"more in line {wrong}",
-            "Separate columns by semicolons where decimals have commas.",
+            "Separate columns by semicolons if decimals have commas.",
         )
     again = [row for row in cells if row[1][: len(header)] != header]
     if not again:
@@ -75,7 +75,7 @@ def numbers(sheet: Sheet, name: str) -> np.ndarray:
     """A column as numbers; NaN where it is empty.
 
     Raises:
-        ValueError: for an entry that is neither; names line and column.
+        ValueError: for an entry that is neither; the message names line and column.
     """
     values = sheet.columns[name]
     if values.dtype.kind in "iufb":
@@ -92,7 +92,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def is_empty(text: object) -> bool:
-    """Whether an entry says that nothing was measured."""
+    """Whether an entry means "not measured"."""
     return str(text).strip().lower() in EMPTY
 
 

@@ -1,1 +1,1 @@
-"""Kinds of studies that ask what accuracy costs."""
+"""Kinds of studies about the costs of accuracy."""

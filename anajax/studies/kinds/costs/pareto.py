@@ -1,12 +1,12 @@
-"""Accuracy against energy: one knob after the other, turned from one base.
+"""Accuracy against energy: one knob at a time is changed from a base.
 
     study: pareto
     pareto:
-      weight: [0.002, 0.008]      # of the array's energy, in the search
+      weight: [0.002, 0.008]      # weights of the array's energy in the search
       pairs: [1]
       adc_bits: [5, 6]
 
-The points are those of a sweep, so that all see the same chips, and numbers share a
+The points are those of a sweep, so that all use the same chips, and numbers share a
 trace.
 """
 
@@ -40,7 +40,7 @@ KNOBS = {
     "tiles": ("periphery.rows", "periphery.columns"),
     "strategy": ("strategy",),
 }
-"""By knob, the keys of a config that it sets."""
+"""Config keys that each knob sets."""
 Weight = Annotated[float, Field(ge=0)]
 Pairs = Annotated[int, Field(ge=1, le=8)]
 Bits = Annotated[float, Field(ge=2, le=24)]
@@ -52,10 +52,10 @@ def _some(words: str) -> Any:
 
 
 class ParetoSection(Section):
-    """What each knob is turned to, one at a time."""
+    """Values of each knob, changed one at a time."""
 
     weight: list[Weight] | None = _some("weights of energy, 0 or more")
-    """Of the energy of the array over that with all devices at g_max, in w_max^2."""
+    """Weight of the array energy relative to all devices at g_max, in w_max^2."""
     pairs: list[Pairs] | None = _some("1 to 8 pairs")
     dac_bits: list[Bits] | None = _some("2 to 24 bits")
     adc_bits: list[Bits] | None = _some("2 to 24 bits")
@@ -71,12 +71,12 @@ class ParetoSection(Section):
     @model_validator(mode="after")
     def _turned(self) -> "ParetoSection":
         if not self.turns:
-            refuse(f"turn one of {', '.join(KNOBS)}", "none", "Add adc_bits: [6].")
+            refuse(f"change one of {', '.join(KNOBS)}", "none", "Add adc_bits: [6].")
         return self
 
 
 class ParetoConfig(HardwareConfig):
-    """One network on one chip, with one knob after the other turned."""
+    """One network on one chip, with one knob at a time changed."""
 
     study: Literal["pareto"]
     strategy: Entry = Optimized()
@@ -85,7 +85,7 @@ class ParetoConfig(HardwareConfig):
 
     @property
     def points(self) -> list[dict[str, Any]]:
-        """What each point sets by dotted key, all keys at each; the base first."""
+        """Settings of each point by dotted key, all keys at each; the base first."""
         base = self._base
         made = [base]
         for knob, value in self.pareto.turns:
@@ -108,7 +108,7 @@ class ParetoConfig(HardwareConfig):
         asked = self.pareto.dac_bits, self.pareto.adc_bits, self.pareto.tiles
         if any(asked) and self.periphery is None:
             raise ValueError(
-                "`periphery` must be there where bits or tiles are turned: got null. "
+                "`periphery` must be given if bits or tiles are turned: got null. "
                 "Add periphery: {dac_bits: 8, adc_bits: 8}."
             )
         searched = [*(self.pareto.weight or ()), *(self.pareto.pairs or ())]
@@ -122,21 +122,21 @@ class ParetoConfig(HardwareConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pareto:
-    """A study whose inputs are all there and valid."""
+    """A study with complete and valid inputs."""
 
     config: ParetoConfig
     sweep: sweep.Sweep
 
     @property
     def parts(self) -> int:
-        """How many parts there are to do."""
+        """Number of parts."""
         return self.sweep.parts
 
     def run(self, parts: Parts, digital: np.ndarray) -> xr.Dataset:
-        """Do all points that are not done, and name the knob of each.
+        """Compute all points that are not done yet, and name the knob of each.
 
         Args:
-            parts: what is done; saves what is not.
+            parts: saves parts, and returns saved ones.
             digital: metric of the digital network `[items]`.
         """
         data = self.sweep.run(parts, digital)
@@ -153,11 +153,11 @@ def _text(value: Any) -> str:
 
 
 def prepare(config: ParetoConfig, work: Workload, mesh: Mesh | None) -> Pareto:
-    """Check all inputs, all points included.
+    """Check all inputs, including all points.
 
     Raises:
-        ValueError: for a point that is not valid, inputs that do not fit each other, or
-            tiles that are larger than those of the chip.
+        ValueError: if a point is not valid, inputs do not fit each other, or tiles are
+            larger than those of the chip.
     """
     points: PyTree = config.points
     data = config.model_dump(mode="json", exclude={"pareto"})

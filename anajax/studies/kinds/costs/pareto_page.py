@@ -1,4 +1,4 @@
-"""What a report shows of accuracy against energy: points, their front, digital."""
+"""The report of accuracy against energy: points, their front, digital."""
 
 import textwrap
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from anajax.studies.report.plots import COLORS, Z90, panels
 from anajax.studies.report.statistics import over, sign
 
 BASE = "base"
-"""The point where no knob is turned."""
+"""The point without changes."""
 KNOBS = {
     "weight": ("energy weight", COLORS[6], "o"),
     "pairs": ("pairs", COLORS[2], "s"),
@@ -29,16 +29,16 @@ KNOBS = {
     "strategy": ("strategy", COLORS[7], "P"),
     BASE: (BASE, "black", "*"),
 }
-"""By knob, its name, color and marker."""
+"""Title, color and marker of each knob."""
 GRAY = "#BBBBBB"
 COLUMN = (2.8, 3.2)
-"""Of a figure that fits one of two columns, in inches."""
+"""Size of a figure that fits one of two columns, in inches."""
 
 
 def title(data: xr.Dataset) -> str:
-    """Of the page."""
+    """Title of the report."""
     on = f"{data.attrs['workload']} on {data.device.values[0]}"
-    return f"What accuracy costs: {on}, {_time(data)} after programming"
+    return f"Accuracy against energy: {on}, {_time(data)} after programming"
 
 
 def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
@@ -50,10 +50,10 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
             title=f"{show.title.capitalize()} and energy, one knob at a time, on "
             f"{costs.basis(data)}",
             text=f"Mean over chips ± standard error {_time(data)} after programming, "
-            "and paired chip by chip against the base; energy of one inference. On the "
-            "front: no other point is at least as good in both means, and better in "
-            f"one. {costs.basis(data)}. Area {costs.about(data)['area']}."
-            f"{assumed.stopping(data, 'point')}",
+            "and the paired difference to the base, chip by chip; energy of one "
+            "inference. A point is on the front if no other is at least as good in "
+            f"both means, and better in one. {costs.basis(data)}. Area "
+            f"{costs.about(data)['area']}.{assumed.stopping(data, 'point')}",
             **_table(last),
             drawings=[_drawing(data, "energy"), _drawing(data, "array")],
             points=whole.points,
@@ -64,24 +64,24 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
 
 
 def assumptions(data: xr.Dataset) -> list[str]:
-    """What the numbers take for granted."""
+    """Assumptions behind the numbers."""
     return [
         "At the base:",
         *assumed.sources(data),
         *assumed.hardware(data),
-        "Every point turns one knob and leaves all others at the base. A weight of "
-        "energy is one in the search for the strategy, for all weights alike. All "
-        "points see the same chips (common random draws).",
+        "Every point changes one knob and leaves all others at the base. The energy "
+        "weight applies in the search for the strategy, equally for all weights. All "
+        "points use the same chips (common random draws).",
         *costs.assumptions(data),
     ]
 
 
 def front(energy: np.ndarray, metric: np.ndarray) -> np.ndarray:
-    """Which points no other one dominates: no more energy, no worse, one of them less.
+    """Which points are not dominated: none is as good in both and better in one.
 
     Args:
-        energy: of each point.
-        metric: of each point, more is better.
+        energy: energy of each point.
+        metric: metric of each point, higher is better.
     """
     no_more = energy[:, None] <= energy
     no_worse = metric[:, None] >= metric
@@ -144,18 +144,18 @@ def _drawing(data: xr.Dataset, what: str) -> Drawing:
     words = {"energy": "energy of an inference", "array": "energy of the array alone"}
     name = {"energy": "pareto", "array": "pareto_array"}[what]
     caption = (
-        f"{format_of(data).title.capitalize()} over the {words[what]}; gray: "
+        f"{format_of(data).title.capitalize()} against {words[what]}; gray: "
         f"dominated; dashed: the digital network. {costs.basis(data)}"
     )
     return Drawing(name, caption, partial(figure, data, what))
 
 
 def figure(data: xr.Dataset, what: str = "energy") -> Figure:
-    """The metric over energy, with 90 % intervals; dominated points are gray.
+    """The metric against energy, with 90 % intervals; dominated points are gray.
 
     Args:
-        data: results of the last time.
-        what: "energy" of the inference, or that of the "array" in it.
+        data: results at the last time.
+        what: "energy" of the inference, or of the "array" alone.
     """
     show, last = format_of(data), data.isel(time=-1)
     energy = _energies(last)[0 if what == "energy" else 1]

@@ -1,11 +1,11 @@
-"""How often to program and recalibrate, for the least energy at a required accuracy.
+"""How often to reprogram and recalibrate, for the lowest energy at a required accuracy.
 
     study: upkeep
     costs: {chip: hermes, pulse_energy: 100}
     upkeep: {required: 0.96, inferences: 100000, reprogram: ["1 d", "1 y"]}
 
 The metric is measured on chips just before each age of `times` and of `reprogram`, with
-the drift compensation of the last recalibration before.
+the drift compensation of the last recalibration.
 """
 
 import dataclasses
@@ -55,20 +55,21 @@ def _days(*days: float) -> list[float]:
 
 
 class UpkeepSection(Section):
-    """What is required, and the intervals to choose from."""
+    """The requirement, and the intervals to choose from."""
 
     required: Positive
-    """Least metric, mean over chips, at all times between two programmings."""
+    """Lowest allowed metric, averaged over chips, at all times between two
+    programmings."""
     inferences: Positive
-    """In a day."""
+    """Number of inferences per day."""
     reprogram: Times = Field(default_factory=lambda: _days(1, 7, 30, 91, 365))
     recalibrate: Times = Field(default_factory=lambda: _days(1 / 24, 1, 30))
     never: bool = Field(default=True, description="true or false")
-    """Whether to look at plans that never recalibrate, too."""
+    """Whether plans without recalibration are considered."""
 
 
 class UpkeepConfig(HardwareConfig):
-    """One network by one strategy on one chip, kept up for a year."""
+    """One network with one strategy on one chip, maintained for a year."""
 
     study: Literal["upkeep"]
     costs: Options[CostOptions] = Options[CostOptions]()
@@ -82,9 +83,9 @@ class UpkeepConfig(HardwareConfig):
         none = costs.pulse_energy is None
         loop = not isinstance(self.strategy, Table) or self.strategy.trained
         for key, rule, bad, remedy in (
-            ("costs.pulse_energy", "be given in pJ", none, "No source has one."),
+            ("costs.pulse_energy", "be given in pJ", none, "No source gives one."),
             ("compensation.recalibrate", "be null", held, "See upkeep.recalibrate."),
-            ("strategy", "be a table over weights as given", loop, "Choose another."),
+            ("strategy", "be a table without training", loop, "Choose another."),
             ("optimizer.per_layer", "be false", optimizer.per_layer, "Drop it."),
             ("upkeep.reprogram", "be intervals of up to a year", late, "Drop longer."),
         ):
@@ -95,7 +96,7 @@ class UpkeepConfig(HardwareConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Study:
-    """A study whose inputs are all there and valid."""
+    """A study with complete and valid inputs."""
 
     config: UpkeepConfig
     work: Workload
@@ -103,26 +104,26 @@ class Study:
     engine: Engine
     bill: Bill
     ages: np.ndarray
-    """When the metric is looked at, s."""
+    """Ages at which the metric is measured, s."""
     extrapolated: np.ndarray
     """Which of them the source of the device does not cover."""
 
     @property
     def held(self) -> list[float]:
-        """Intervals of recalibration, infinite for never."""
+        """Recalibration intervals, infinite for never."""
         section = self.config.upkeep
         return [*section.recalibrate, *[np.inf] * section.never]
 
     @property
     def parts(self) -> int:
-        """How many parts there are to do."""
+        """Number of parts."""
         return 1 + len(self.held)
 
     def run(self, parts: Parts, digital: np.ndarray) -> xr.Dataset:
-        """Measure what is not done, and compare all plans.
+        """Measure what is missing, and compare all plans.
 
         Args:
-            parts: what is done; saves what is not.
+            parts: saves parts, and returns saved ones.
             digital: metric of the digital network `[items]`.
         """
         d, found = self.deployed, []
@@ -194,14 +195,14 @@ def _columns(found: Upkeep, sign: float) -> dict[str, Any]:
 
 
 PARTS = ("programming", "recalibration", "inference")
-"""What takes energy in a year."""
+"""Components of the energy in a year."""
 
 
 def prepare(config: UpkeepConfig, work: Workload, mesh: Mesh | None) -> Study:
     """Check all inputs.
 
     Raises:
-        ValueError: for inputs that do not fit each other.
+        ValueError: if inputs do not fit each other.
     """
     deployed = deploy(config, work)
     assert deployed.bill is not None
@@ -221,13 +222,13 @@ def prepare(config: UpkeepConfig, work: Workload, mesh: Mesh | None) -> Study:
 
 
 def title(data: xr.Dataset) -> str:
-    """Of the page."""
+    """Title of the report."""
     on = f"{data.attrs['workload']} on {data.device.values[0]}"
-    return f"How often to program {on} again, for the least energy"
+    return f"How often to reprogram {on} for the lowest energy"
 
 
 def blocks(data: xr.Dataset, _: Any) -> list[Block]:
-    """All plans, those that keep what is required first, and the metric over time."""
+    """All plans, those that meet the requirement first, and the metric over time."""
     show = format_of(data)
     size, unit = costs.unit_of(data.total_energy.values)
     order = np.lexsort((data.total_energy.values, -data.kept.values))
@@ -244,8 +245,8 @@ def blocks(data: xr.Dataset, _: Any) -> list[Block]:
             )
         )
     header = [
-        "programmed", "recalibrated", f"least {show.title} ({show.unit})",
-        *(f"{n} ({unit})" for n in (*PARTS, "in all")), "kept",
+        "programmed", "recalibrated", f"worst {show.title} ({show.unit})",
+        *(f"{n} ({unit})" for n in (*PARTS, "total")), "met",
     ]  # fmt: skip
     return [
         Block(
@@ -260,7 +261,7 @@ def blocks(data: xr.Dataset, _: Any) -> list[Block]:
             points=[_answer(data, size, unit)],
             drawings=[
                 Drawing("upkeep", "The metric over time since programming; dashed: "
-                        "what is required", partial(figure, data))
+                        "required", partial(figure, data))
             ],
             summary=True,
         ),
@@ -274,17 +275,17 @@ def _every(seconds: float) -> str:
 
 def _answer(data: xr.Dataset, size: float, unit: str) -> str:
     if not data.best.any():
-        return "No plan keeps what is required."
+        return "No plan meets the requirement."
     one = data.isel(plan=int(np.argmax(data.best.values)))
     again, held = _every(float(one.reprogram)), _every(float(one.recalibrate))
     return (
-        f"The least energy: program {again}, recalibrate {held}: "
-        f"{float(one.total_energy) / size:.4g} {unit} a year."
+        f"The lowest energy: program {again}, recalibrate {held}: "
+        f"{float(one.total_energy) / size:.4g} {unit} per year."
     )
 
 
 def figure(data: xr.Dataset) -> Figure:
-    """The metric over the ages, a line for each interval of recalibration."""
+    """The metric over the ages, one line per recalibration interval."""
     show = format_of(data)
     found = show.factor * over(data[data.attrs["metric"]])
 
@@ -309,14 +310,14 @@ def figure(data: xr.Dataset) -> Figure:
 
 
 def assumptions(data: xr.Dataset) -> list[str]:
-    """What the numbers take for granted."""
+    """Assumptions behind the numbers."""
     return [
         *assumed.sources(data),
         *assumed.hardware(data),
-        "Energy of inferences is the mean over time between two programmings, of the "
-        "array as conductances drift; a recalibration reads each row of each tile "
-        "once at full input. A plan keeps what is required if the mean over chips "
-        "does, at all ages that are looked at.",
+        "The energy of inferences is averaged over the time between two programmings, "
+        "since that of the array decreases with drift; a recalibration reads each row "
+        "of each tile once at full input. A plan meets the requirement if the mean "
+        "over chips does, at all tested ages.",
         *costs.assumptions(data),
     ]
 

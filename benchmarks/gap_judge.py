@@ -1,0 +1,85 @@
+"""Is what `recommended` takes ever worse than the best by hand, and what did it miss?
+
+From the studies that `gap.py run` has finished: the difference of losses on the same
+chips and the same items, with its standard error over both. The best hand strategy is
+the best on the test itself, so that chance works against `recommended`.
+
+    python benchmarks/gap_judge.py --out DIR [--csv benchmarks/results/gap_judge.csv]
+"""
+
+import argparse
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+from gap import HANDS
+
+from anajax.studies.report.results import read_results
+
+FIELDS = (
+    "network", "device", "time_s", "chosen", "best_hand", "worse_by", "se", "z",
+    "best", "regret", "regret_se",
+)  # fmt: skip
+NAMES = ["lsp_first_f2", "lsp_first_f4", "lsp_first_tuned"]
+ONE_SIDED = 0.5 * math.erfc(2 / math.sqrt(2))
+"""How often chance alone gives more than two standard errors to the worse, 2.3 %."""
+
+
+def rows_of(folder: Path):
+    """The comparisons of one network on one memory, one for each time."""
+    data = read_results(folder)
+    name = data.attrs["metric"]
+    factor = -1.0 if data.attrs["better"] == "higher" else 1.0
+    factor *= 100.0 if name == "accuracy" else 1.0
+    data = data.isel(device=0)
+    chips, items = data[name].astype(float), data[f"item_{name}"].astype(float)
+    other = [s for s in map(str, data.strategy.values) if "digital" not in s]
+
+    def behind(second: str, j: int) -> tuple[float, float]:
+        """How much more `recommended` loses than another way, and the error."""
+        first = {"strategy": "recommended"}
+        c = factor * (chips.sel(first) - chips.sel(strategy=second)).values[:, j]
+        i = factor * (items.sel(first) - items.sel(strategy=second)).values[j]
+        c = c[~np.isnan(c)]
+        errors = (v.std(ddof=1) / math.sqrt(len(v)) for v in (c, i))
+        return float(c.mean()), math.hypot(*errors)
+
+    for j, time in enumerate(data.time.values):
+        lost = {s: factor * float(chips.sel(strategy=s)[:, j].mean()) for s in other}
+        hand = min(NAMES, key=lambda s: lost[s])
+        best = min((s for s in other if s != "recommended"), key=lambda s: lost[s])
+        worse, se = behind(hand, j)
+        regret = behind(best, j)
+        z = worse / se if se else 0.0
+        numbers = f"{worse:.4f}", f"{se:.4f}", f"{z:.2f}"
+        yield [
+            data.attrs["workload"], str(data.device.values), f"{time:g}",
+            str(data.recommended.values.ravel()[0]), hand, *numbers,
+            best, *(f"{v:.4f}" for v in regret),
+        ]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="of `gap.py run`")
+    parser.add_argument("--csv", type=Path)
+    args = parser.parse_args()
+    assert len(NAMES) == len(HANDS)
+    done = sorted(p.parent for p in args.out.glob("studies/*/results.nc"))
+    rows = [row for folder in done for row in rows_of(folder)]
+    if args.csv:
+        with args.csv.open("w", newline="") as file:
+            csv.writer(file).writerows([FIELDS, *rows])
+    print(",".join(FIELDS))
+    print("\n".join(",".join(row) for row in rows))
+    worse = sum(float(row[FIELDS.index("z")]) > 2 for row in rows)
+    print(
+        f"{len(rows)} comparisons: in {worse} recommended loses more than the best by "
+        f"hand by over two standard errors; chance alone, without any difference, "
+        f"gives {ONE_SIDED * len(rows):.1f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

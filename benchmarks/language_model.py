@@ -308,6 +308,8 @@ def main():
     of_learning.add_argument("--reads", type=int, default=4, help="of each chip")
     of_learning.add_argument("--rank", type=int, default=8, help="of adapters")
     of_learning.add_argument("--arms", nargs="*", help="some of those in ARMS")
+    of_learning.add_argument("--optimizer", default="adam", help="or adafactor")
+    of_learning.add_argument("--chip-dtype", default="float32", help="or bfloat16")
     of_learning.add_argument("--pad", action="store_true", help="compile less")
     of_learning.add_argument("--network", default="smollm2")
     of_learning.add_argument("--blocks", type=int, help="the first few alone, to try")

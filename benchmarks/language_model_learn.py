@@ -228,8 +228,9 @@ class Learning:
 
         def run(steps, rate):
             options = TrainOptions(
-                steps=steps, chips=1, batch=self.options.batch, rate=rate
-            )
+                steps=steps, chips=1, batch=self.options.batch, rate=rate,
+                optimizer=self.options.optimizer, chip_dtype=self.options.chip_dtype,
+            )  # fmt: skip
             apply = self.net.logits
             loop = trainer(apply, params, self.text, noise, options, **more)
             start = time.perf_counter()

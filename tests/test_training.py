@@ -235,6 +235,37 @@ def test_two_batches_are_one_of_both(key):
     )
 
 
+def test_rows_and_columns_of_squares_are_enough(key):
+    """Adafactor and weights in bfloat16 learn what Adam learns, with little state."""
+    k = jr.split(key, 3)
+    w, x = jr.normal(k[0], (32, 32)) / 6, jr.normal(k[1], (64, 32))
+    teacher, params = {"w": w}, {"w": w + 0.1 * jr.normal(k[2], (32, 32))}
+    noise = training.gaussian_noise(0.02)
+
+    def apply(p, x):
+        seen.add(str(p["w"].dtype))
+        return x @ p["w"]
+
+    def left(**how):
+        options = training.TrainOptions(steps=60, chips=1, rate=0.02, **how)
+        run = training.trainer(apply, params, x, noise, options, teacher=teacher)
+        return float(jnp.sqrt(jnp.mean((run(key)["w"] - w) ** 2)))
+
+    seen = set()
+    adam = left()
+    assert seen == {"float32"}
+    large = left(optimizer="adafactor", chip_dtype="bfloat16")
+    assert seen == {"float32", "bfloat16"}
+    assert adam < 0.05 and large < 1.5 * adam
+    state = loop._How(
+        apply=apply, goal=apply, loss=training.distillation, energy=None, partly=False,
+        chips=1, batch=1, accumulate=1, clip=None, rule="adafactor",
+    ).optimizer.init(params)  # fmt: skip
+    assert sum(v.size for v in jax.tree.leaves(state)) < 0.1 * w.size
+    with pytest.raises(ValueError, match="`optimizer` must be one of"):
+        training.TrainOptions(optimizer="sgd")
+
+
 def test_adapters_in_principal_directions_leave_the_error_of_the_others(key):
     """The mean squared error of outputs is then that of the least eigenvalues."""
     random = np.random.default_rng(0)
@@ -255,13 +286,18 @@ def test_adapters_in_principal_directions_leave_the_error_of_the_others(key):
         training.principal_directions(moments, 13)
 
 
+LARGE = {"rule": "adafactor", "dtype": "bfloat16"}
+
+
 @pytest.mark.slow
-def test_adapters_are_learned_in_four_times_the_memory_of_the_parameters():
+@pytest.mark.parametrize("how", [{}, LARGE], ids=["adapters", "all weights"])
+def test_a_step_takes_four_times_the_memory_of_the_parameters(how):
     """All that a step holds: parameters, a chip's weights, gradients, Adam."""
     net = Llama(
         layers=6, width=256, inner=512, heads=4, kv_heads=4, vocabulary=64, remat=True
     )
-    params = net.adapted(stacked(net.init(jr.key(0))), 4, jr.key(1))
+    params, partly = stacked(net.init(jr.key(0))), not how
+    params = net.adapted(params, 4, jr.key(1)) if partly else params
     pcm = devices.pcm()
     table = moment_table(pcm, jnp.asarray(TIMES[1:]))
     even = from_weights(jnp.linspace(-1, 1, 99))
@@ -269,12 +305,15 @@ def test_adapters_are_learned_in_four_times_the_memory_of_the_parameters():
     paths = [f"blocks/{name}" for name in KERNELS]
     tables = {p: jax.tree.map(lambda v: jnp.stack([v] * 6), one) for p in paths}
     axes = Layout(stack=(0,), rows=(1,), columns=(2,), tile_rows=64)
-    how = {"normalize": "tile", "by_layer": True}
-    noise = training.table_noise(tables, dict.fromkeys(paths, axes), **how)
-    learned = chip.weights(params, select=lambda p, _: "/digital/" in p)
+    noise = training.table_noise(
+        tables, dict.fromkeys(paths, axes), normalize="tile", by_layer=True
+    )
+    learned = params
+    if partly:
+        learned = chip.weights(params, select=lambda p, _: "/digital/" in p)
     step = loop._How(
         apply=net.logits, goal=net.logits, loss=training.distillation, energy=None,
-        partly=True, chips=1, batch=1, accumulate=1, clip=None,
+        partly=partly, chips=1, batch=1, accumulate=1, clip=None, **how,
     )  # fmt: skip
     fixed = {"params": Arrays(params), "teacher": Arrays(params), "noise": noise,
              "x": jnp.zeros((4, 8), int), "y": None}  # fmt: skip

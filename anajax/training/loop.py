@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,16 @@ from anajax.programming.end_to_end.targets import (
 from anajax.training.bounds import clip_weights
 from anajax.training.noise import Noise
 
+Optimizer = Literal["adam", "adafactor"]
+"""What scales the gradient. Adam keeps two numbers per learned one. Adafactor (Shazeer
+and Stern, arXiv 1804.04235) keeps the mean squared gradient of each row and each column
+and no momentum, so that training all weights of a large network takes at most four
+times the memory of its parameters. Both change a number by about the rate per step."""
+ChipDtype = Literal["float32", "bfloat16"]
+"""How weights read from a chip, and their gradients, are stored. In bfloat16 they take
+half of the memory, and its rounding (0.2 % of a weight) is far below the noise of a
+device; products with float32 activations still run in float32."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainOptions:
@@ -46,8 +56,10 @@ class TrainOptions:
     accumulate: int = option(1, "1 batch per step or more", least=1)
     """Number of batches, each on its own chips, whose mean gradient makes a step."""
     rate: Rate = option(0.01, 'a number above 0, or "auto"', above=0)
-    """Learning rate of Adam, with cosine decay to zero; "auto" finds it with half of
-    the steps."""
+    """Learning rate, with cosine decay to zero; "auto" finds it with half of the
+    steps."""
+    optimizer: Optimizer = option("adam", '"adam" or "adafactor"')
+    chip_dtype: ChipDtype = option("float32", '"float32" or "bfloat16"')
     never_worse: bool = option(
         False, "true to keep the best on held-out inputs, including the start"
     )
@@ -120,7 +132,7 @@ def trainer(
         apply=apply, goal=apply if digital is None else digital, loss=loss,
         energy=energy, partly=learned is not None, chips=options.chips,
         batch=min(options.batch, len(inputs)), accumulate=options.accumulate,
-        clip=options.clip,
+        clip=options.clip, rule=options.optimizer, dtype=options.chip_dtype,
     )  # fmt: skip
     y = None if labels is None else jnp.asarray(labels)
     if noise is not None and jax.tree_util.all_leaves([noise]):
@@ -176,16 +188,29 @@ class _How:
     batch: int
     accumulate: int
     clip: float | None
+    rule: Optimizer = "adam"
+    dtype: ChipDtype = "float32"
 
     @property
     def optimizer(self) -> Any:
-        """Adam, of the mean gradient of several batches."""
-        adam = optax.scale_by_adam()
-        return adam if self.accumulate == 1 else optax.MultiSteps(adam, self.accumulate)
+        """The optimizer, for the mean gradient of several batches."""
+        one: Any = optax.scale_by_adam()
+        if self.rule == "adafactor":
+            factored = optax.scale_by_factored_rms(min_dim_size_to_factor=16)
+            one = optax.chain(factored, optax.clip_by_block_rms(1.0))
+        return one if self.accumulate == 1 else optax.MultiSteps(one, self.accumulate)
 
     def whole(self, params: PyTree, now: PyTree) -> PyTree:
         """All parameters."""
         return chip.insert(params, now) if self.partly else now
+
+    def on_chip(self, params: PyTree, noise: Noise, key: PRNGKey) -> PyTree:
+        """Parameters as read from a chip, with its weights in their storage type."""
+
+        def stored(given: JArray, read: JArray) -> JArray:
+            return read if read is given else read.astype(self.dtype)
+
+        return jax.tree.map(stored, params, noise(params, key))
 
     def cost(self, now: PyTree, fixed: Any, rows: JArray, key: PRNGKey) -> JArray:
         """The mean loss of chips on some inputs."""
@@ -193,7 +218,7 @@ class _How:
         wanted = self.goal(fixed["teacher"].tree, x) if y is None else y[rows]
         own = self.whole(fixed["params"].tree, now)
         keys = rng.streams(key, rng.Stage.CHIP, jnp.arange(self.chips))
-        held = (own if noise is None else noise(own, k) for k in keys)
+        held = (own if noise is None else self.on_chip(own, noise, k) for k in keys)
         losses = [self.loss(self.apply(p, x), wanted) for p in held]
         value = sum(losses[1:], losses[0]) / self.chips
         return value if self.energy is None else value + self.energy(own, value)

@@ -104,7 +104,7 @@ OTHERS = {
     "scope": "layer", "normalize": "layer", "compensation": "none",
     "aggregate": "mean", "drive": "left", "sense": "top", "layout": "separate",
     "by": "network", "goal": "digital", "objective": "output", "weight_rate": 0.1,
-    "rate": 0.1, "parts": ("weights",),
+    "rate": 0.1, "parts": ("weights",), "optimizer": "adam", "chip_dtype": "float32",
 }  # fmt: skip
 
 

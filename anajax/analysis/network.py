@@ -320,7 +320,6 @@ class AnalogNetwork:
         """What is put on a chip; gives `metric` and `loss` of each item.
 
         For a metric of all items it returns the `outputs` instead, see `of_outputs`.
-
         The loss is the divergence of the analog outputs from the digital ones.
 
         Args:
@@ -395,7 +394,7 @@ class _Metric:
 
     def __call__(self, *args: Any) -> JArray:
         found, work = _Measure(self.network)(*args), self.network.work
-        name, n = ("outputs" if work.whole else "metric"), work.x.shape[0]
-        return (
-            work.metric_fn(found[name][:n], work.y) if work.whole else found[name][:n]
-        )
+        n = work.x.shape[0]
+        if not work.whole:
+            return found["metric"][:n]
+        return work.metric_fn(found["outputs"][:n], work.y)

@@ -266,7 +266,7 @@ def test_help_takes_less_than_a_blink():
     took = sum(getattr(ended, k) - getattr(begun, k) for k in ("ru_utime", "ru_stime"))
     assert took < 0.7
     said = " ".join(done.stdout.split())
-    assert "Exit codes: 0 done; 1 a fault" in said and "--install-completion" in said
+    assert "Exit codes: 0 done; 1 a bug" in said and "--install-completion" in said
     assert "\x1b" not in done.stdout
 
 

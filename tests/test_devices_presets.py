@@ -169,7 +169,7 @@ def test_times_outside_the_source_are_refused_or_marked():
     device = devices.reram_wan()
     inside = devices.check_times(device, np.array([1.0, 3600.0, 172800.0]))
     np.testing.assert_array_equal(inside, [False] * 3)
-    with pytest.raises(ValueError, match=r"'reram_wan' covers: got \[0\.0, 31536000"):
+    with pytest.raises(ValueError, match=r"of 'reram_wan': got \[0\.0, 31536000"):
         devices.check_times(device, np.array([0.0, 5.0, YEAR]))
     marked = devices.check_times(device, np.array([0.0, 5.0, YEAR]), extrapolate=True)
     np.testing.assert_array_equal(marked, [True, False, True])

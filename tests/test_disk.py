@@ -188,7 +188,7 @@ def test_nothing_to_go_on_with_is_refused_and_auto_begins(config, tmp_path):
     text = text.replace("\n", " ")
     assert "`--resume` must continue an existing study" in text
     assert f"which does not exist. Did you mean {out}?" in text
-    assert "--resume auto to begin or go on" in text
+    assert "--resume auto to start or continue" in text
     (tmp_path / "empty").mkdir()
     assert "which is empty" in refused(
         "run", config, "--resume", "--out", tmp_path / "empty"

@@ -191,7 +191,7 @@ def test_parts_of_an_earlier_version_are_named(tmp_path):
     parts = Parts(Folder.open(tmp_path / "f", {}), lambda *_: None)
     parts.get("a", lambda _: {"metric": np.ones(2)})
     with pytest.raises(
-        ValueError, match=r"`--resume` must go on .* without \['loss'\]"
+        ValueError, match=r"`--resume` must continue .* without \['loss'\]"
     ):
         parts.get("a", lambda _: {}, needs=("metric", "loss"))
 

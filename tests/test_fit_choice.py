@@ -61,7 +61,7 @@ def test_the_best_is_right_and_has_the_least_criterion():
     )
     said = choice.verdict(trials[:2])
     gap = 18 * np.log(100) - 8
-    assert said == f"The data choose few, before many by {gap:.1f}."
+    assert said == f"The data favor few over many by {gap:.1f}."
     close = dataclasses.replace(trials[0], found=made(-500.5, 2), form="close")
     assert "do not distinguish few from close" in choice.verdict([trials[0], close])
     table = terminal.forms(trials)
@@ -109,6 +109,6 @@ def test_the_form_that_made_the_data_is_chosen(tmp_path):
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
     assert printed["form"] == "reram_milo" and out.exists()
-    assert "The data choose reram_milo, before" in printed["notes"][-1]
+    assert "The data favor reram_milo over" in printed["notes"][-1]
     reasons = [f["reason"] for f in printed["forms"] if f["criterion"] is None]
     assert reasons and all("got" in reason for reason in reasons)

@@ -248,7 +248,7 @@ def test_a_study_of_devices_learns_on_each_of_them(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"strategies": ENTRIES[-2:]}, "`training` must be there.*'hwa'"),
+        ({"strategies": ENTRIES[-2:]}, "`training` must be given.*'hwa'"),
         ({"strategies": [{"name": "targets", "trained": True}]}, "no `trained` for t"),
         (
             {"strategies": [{"name": "lsp_first", "importance": "fisher"}]},

@@ -150,7 +150,7 @@ def test_mistake_in_one_process_ends_all(alone, config, tmp_path):
     ]
     assert [code for code, *_ in ends] == [2, 2], ends
     assert "`--out` must be an empty folder" in ends[0][2]
-    assert "got a mistake in process 0" in ends[1][2]
+    assert "got an error in process 0" in ends[1][2]
 
 
 def test_meshes_and_clusters_that_cannot_be_are_named():

@@ -94,7 +94,7 @@ def test_without_a_column_programmed_the_first_read_stands_for_it(tmp_path):
     assert found.columns["programmed"].tolist() == [10.1, 5.1]
     assert found.columns["time"].tolist() == [60.0, 60.0]  # since that read
     assert found.columns["read"].tolist() == [9.8, 5.0]
-    assert "the first read of each cell (at 20 s or before) stands" in found.notes[0]
+    assert "the first read of each cell (at 20 s or before) takes" in found.notes[0]
     again = text + "1,10,20,11\n1,10,80,10.5\n"  # time falls: written once more
     found = clean.read(write(tmp_path, "b.csv", again))
     assert sorted(found.columns["programmed"]) == [5.1, 10.1, 11.0]

@@ -191,7 +191,7 @@ def test_a_sample_is_a_latin_hypercube():
         ({"axes": [{"key": "device.noise.red", "values": [1]}]}, "Did you mean `read`"),
         ({"axes": [{"key": "seed.a", "values": [1]}]}, "must name keys of sections"),
         ({"axes": [{"key": ["a", "b"], "values": [[1]]}]}, "have 2 values"),
-        ({"axes": [{"key": "times", "values": [["1 s"]]}]}, "must be as many"),
+        ({"axes": [{"key": "times", "values": [["1 s"]]}]}, "must have one length"),
         ({"axes": [NOISE], "batch": 4}, "`look_every` must be outside of `sweep`"),
         ({"sample": {"samples": 4, "ranges": {"seed": [1, 0]}}}, "low end"),
     ],

@@ -209,7 +209,7 @@ def verdict(one: xr.Dataset, better: int) -> str:
     behind = int((clear & (better * value < 0)).sum())
     times = int(value.notnull().sum())
     return (
-        f"better by two standard errors at {ahead}, worse at {behind}, and not "
+        f"by two standard errors, better at {ahead}, worse at {behind}, and not "
         f"distinguishable at {times - ahead - behind} of {times} times."
     )
 

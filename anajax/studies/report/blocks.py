@@ -37,6 +37,8 @@ class Drawing:
     draw: Callable[[], Figure]
     alt: str = ""
     """What it shows, for those who do not see it; the caption by default."""
+    dark: bool = False
+    """Whether there is one for dark pages, too, as pixels."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

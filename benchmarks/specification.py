@@ -135,12 +135,15 @@ class Bench:
         return found.output[0].mean(), slopes.sum(), float(np.hypot.reduce(errors))
 
     def ratio(self) -> float:
-        """By how much the divergence may be larger than it is, from noises together."""
+        """By how much the divergence may be larger than it is, from noises together.
+
+        It is 0 or infinite where the loss passes what is accepted outside of `GRID`.
+        """
         tally = self.sample("ray", GRID, seed=0)
         chips, _ = self.lost(tally)
         gaps = np.maximum.accumulate(chips.mean(1))
         logs = np.log(np.mean(tally.loss[:, :, 0], 1, dtype=float))
-        there = float(np.interp(self.accepted, gaps, logs))
+        there = np.interp(self.accepted, gaps, logs, left=-np.inf, right=np.inf)
         return float(np.exp(there - logs[GRID.index(1.0)]))
 
     def solve(self, family: str, ratio: float) -> tuple[float, tuple[float, float]]:

@@ -151,9 +151,9 @@ def overview(
     folders: Annotated[
         list[Path], typer.Argument(metavar="DIRS", help="Of studies, one a network.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for both.")] = Path("out/overview"),
+    out: Annotated[Path, typer.Option(help="Folder for them.")] = Path("out/overview"),
 ) -> None:
-    """Draw networks in columns and devices in rows, and a table of what they lose."""
+    """Draw what networks lose on memories, and curves over time; write a table."""
     with mistakes():
         from anajax.studies.report.overview import write_overview
 

@@ -6,7 +6,11 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
-SHOWN = ("quickstart/accuracy.png", "paper/overview.png")
+SHOWN = (
+    "quickstart/accuracy.png",
+    "quickstart/accuracy_dark.png",
+    "paper/overview.png",
+)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -81,7 +81,9 @@ def test_quickstart_is_what_it_says():
         "lsp_first_tuned",
         "optimized",
         "targets",
+        "recommended",
     ]
+    assert config.strategies[-1].among is None
 
 
 def test_set_makes_sections_and_parses_yaml():

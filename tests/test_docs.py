@@ -88,7 +88,7 @@ def test_the_version_to_cite_is_this_one():
 def test_links_of_files_beside_the_site_lead_somewhere():
     """Those between pages are checked by the build."""
     for page in (README, pages.ROOT / "CONTRIBUTING.md"):
-        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        for link in re.findall(r"(?:\]\(|src(?:set)?=\")([^)#\"]+)", page.read_text()):
             assert (page.parent / link).exists(), link
 
 

@@ -8,7 +8,7 @@ from flax import nnx
 
 from anajax import chip, devices
 from anajax._core.tree import replace
-from anajax.analysis.elasticities import Elasticities, elasticities, per_chip
+from anajax.analysis.elasticities import Elasticities, _together, elasticities, per_chip
 from anajax.analysis.hardware import Periphery, bare, impair
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.points import chip_keys
@@ -108,6 +108,19 @@ def test_layers_count_together(key, x64):
     numeric = (loss(1 + step) - loss(1 - step)) / (2 * step) / loss(1.0)
     np.testing.assert_allclose(found.elasticity[0, i], numeric, rtol=1e-2)
     assert abs(numeric) > 0.1
+
+
+def test_columns_of_layers_of_any_width_count_together():
+    """Bounds by column: one factor on all of them, in layers of 2 and of 3 columns."""
+    bounds = {"a": jnp.asarray([[0.0, 2.0]]), "b": jnp.asarray([[1.0, 4.0, 0.5]])}
+    slopes = {"a": jnp.ones((7, 2, 1, 2)), "b": 3 * jnp.ones((7, 2, 1, 3))}
+
+    def made(values):
+        return {"ios": {p: {"adc": {"bound": v}} for p, v in values.items()}}
+
+    ((name, value, product),) = _together(made(bounds), made(slopes))
+    assert name == "periphery/adc/bound" and value == 2.0
+    np.testing.assert_allclose(product, np.full((7, 2), 2.0 + 3 * 5.5))
 
 
 @pytest.mark.slow

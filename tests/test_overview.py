@@ -59,10 +59,25 @@ def test_the_gap_is_that_of_the_best_hand_strategy_and_has_whole_intervals(finis
     loss = statistics.lost(data.sel(device="pcm", time=30 * 86400.0))
     one = next(g for g in found if (g.device, g.role) == ("pcm", "best by hand"))
     mine = loss.sel(strategy="lsp_first")
-    assert one.loss == pytest.approx(100 * float(mine["value"]), abs=1e-6)
-    assert one.half == pytest.approx(196 * float(mine["error"]), abs=1e-6)
-    chart = gaps.figure(found)
-    assert chart.get_figwidth() == 3.5 and len(chart.axes) == 2
+    share = 100 / float(data.attrs["digital_metric"])
+    assert one.loss == pytest.approx(share * float(mine["value"]), abs=1e-6)
+    assert one.half == pytest.approx(1.96 * share * float(mine["error"]), abs=1e-6)
+    chart, slide = gaps.figure(found), gaps.figure(found, slide=True)
+    assert chart.get_figwidth() == 3.5 and len(chart.axes) == len(slide.axes) == 2
+    assert chart.axes[1].get_title("left") == "PCM\n"
+
+
+def test_the_recommended_program_stands_on_what_it_is():
+    def gap(role, loss):
+        return gaps.Gap(
+            network="a", device="pcm", role=role, time=1.0, loss=loss, half=0.1
+        )
+
+    at = {r: gap(r, v) for r, v in (("best by hand", 1.0), ("learned targets", 0.5))}
+    rows = gaps._rows(at | {"recommended": gap("recommended", 0.5)})
+    assert rows["recommended"] == rows["learned targets"] == -rows["best by hand"]
+    rows = gaps._rows(at | {"recommended": gap("recommended", 0.7)})
+    assert len(set(rows.values())) == 3
 
 
 def test_overview_has_gains_over_the_best_hand_strategy_with_both_errors(finished):
@@ -91,7 +106,8 @@ def test_command_writes_files_and_names_mistakes(finished, tmp_path):
     args = ["overview", str(finished / "both"), "--out", str(tmp_path / "o")]
     assert runner.invoke(cli.app, args).exit_code == 0
     names = {p.name for p in (tmp_path / "o").iterdir()}
-    files = {f"{n}.{k}" for n in ("overview", "curves") for k in ("png", "svg")}
+    three = ("overview", "slide", "curves")
+    files = {f"{n}.{k}" for n in three for k in ("png", "svg")}
     assert names == files | {"overview.csv"}
     twice = runner.invoke(cli.app, [*args, str(finished / "one")])
     assert twice.exit_code == 2 and "different networks" in twice.output

@@ -81,4 +81,4 @@ def test_a_slice_of_each_runs_to_a_report(path, tmp_path):
     assert metric.shape == (1, 4, 2, 2) and np.all(np.isfinite(metric))
     assert data.sizes["item"] == items
     assert write_report(tmp_path / "a").is_file()
-    assert len(write_overview([tmp_path / "a"], tmp_path / "o")) == 3
+    assert len(write_overview([tmp_path / "a"], tmp_path / "o")) == 7

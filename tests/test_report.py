@@ -9,6 +9,7 @@ from anajax import devices
 from anajax.devices.report import device_curves, time_grid
 from anajax.studies import run
 from anajax.studies.kinds import strategies_best as best
+from anajax.studies.kinds import strategies_figures as lines
 from anajax.studies.kinds import strategies_page, sweep_page, tolerance
 from anajax.studies.load import validate
 from anajax.studies.report import figures, plots, report, results, statistics
@@ -28,7 +29,8 @@ def reported(tmp_path_factory):
 def test_figures_are_png_and_svg_with_units(reported):
     names = {p.name for p in (reported / "figures").iterdir()}
     stems = {"device", "strategies", "weight_error", "accuracy"}
-    assert names == {f"{s}.{k}" for s in stems for k in ("png", "svg")}
+    files = {f"{s}.{k}" for s in stems for k in ("png", "svg")}
+    assert names == files | {"accuracy_dark.png"}
     for path in (reported / "figures").glob("*.png"):
         assert path.read_bytes()[:4] == b"\x89PNG" and path.stat().st_size > 10_000
 
@@ -201,7 +203,7 @@ def test_devices_page_has_every_device_and_its_best_strategy(memories):
     html = (memories / "report.html").read_text()
     assert html.count("data:image/svg+xml;base64,") == 4 and len(html) < 2e6
     assert "Best accuracy on reram_milo by the data:" in html
-    drawn = strategies_page.metric_figure(results.read_results(memories))
+    drawn = lines.metric_figure(results.read_results(memories))
     first, second = (axis.get_ylim() for axis in drawn.axes[:2])
     assert first == second
     for text in (

@@ -133,8 +133,8 @@ def elasticities(
         mesh=mesh,
     )
     names, numbers, products = [], [], []
-    for name, p, slope in _together(hardware, slopes):
-        flat = np.reshape(slope * p, (chips, len(OUTPUTS), -1))
+    for name, p, product in _together(hardware, slopes):
+        flat = np.reshape(product, (chips, len(OUTPUTS), -1))
         for i in range(flat.shape[-1]):
             names.append(name if flat.shape[-1] == 1 else f"{name}/{i}")
             numbers.append(np.ravel(p)[i])
@@ -254,9 +254,10 @@ def drawn_weights(
 
 
 def _together(hardware: Hardware, slopes: Hardware) -> Any:
-    """Name, value and slope of each number; a layer's periphery counts with the others.
+    """Name, value, and slope times value of each number.
 
-    The number of the first layer stands for all, and the slopes are of a common factor.
+    A layer's periphery counts with that of the others, and so do its columns: the
+    first number that is not 0 stands for all, and the slopes are of a common factor.
     """
     found: dict[str, list] = {}
     flat, _ = jax.tree_util.tree_flatten_with_path(hardware)
@@ -264,14 +265,16 @@ def _together(hardware: Hardware, slopes: Hardware) -> Any:
         name = chip.path_name(path)
         if name.rpartition("/")[2] in RANGE and name.startswith("device"):
             continue
+        p, slope = np.asarray(p, float), np.asarray(slope, float)
+        product = slope * p
         if name.startswith("ios/"):
             layer = path[1].key
             name = "periphery" + chip.path_name(path).removeprefix(f"ios/{layer}")
-        p, slope = np.asarray(p, float), np.asarray(slope, float)
+            product = np.reshape(product, (*slope.shape[: slope.ndim - p.ndim], -1))
+            p, product = np.sum(p[p != 0][:1]), product.sum(-1)
         if name in found:
-            first = found[name][0]
-            factor = np.where(first == 0, 0, p / np.where(first == 0, 1, first))
-            found[name][1] = found[name][1] + slope * factor
+            value, before = found[name]
+            found[name] = [np.where(value == 0, p, value), before + product]
         else:
-            found[name] = [p, slope]
-    return [(name, p, slope) for name, (p, slope) in found.items()]
+            found[name] = [p, product]
+    return [(name, p, product) for name, (p, product) in found.items()]

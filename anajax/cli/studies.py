@@ -155,10 +155,10 @@ def overview(
         typer.Argument(metavar="DIRS", help="Folders of studies, one per network."),
     ],
     out: Annotated[
-        Path, typer.Option(help="Folder for the figure and the table.")
+        Path, typer.Option(help="Folder for the figures and the table.")
     ] = Path("out/overview"),
 ) -> None:
-    """Plot networks (columns) on devices (rows), and tabulate their losses."""
+    """Plot the losses of networks on devices, and curves over time; write a table."""
     with mistakes():
         from anajax.studies.report.overview import write_overview
 

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 
 from anajax.analysis.hardware import NON_IDEALITIES
 from anajax.analysis.tolerance import Requirement
+from anajax.studies.kinds.strategies_figures import looks, name_of
 from anajax.studies.report.blocks import Block, Drawing, cells, format_of
-from anajax.studies.report.plots import SECOND, Z90, band, factor_axis, panels, styles
-from anajax.studies.report.statistics import over, strategies
+from anajax.studies.report.plots import SECOND, Z90, band, factor_axis, panels
+from anajax.studies.report.statistics import over
 
 TITLES = {name: what.title for name, what in NON_IDEALITIES.items()} | {
     "ray": "programming, drift spread and read together"
@@ -194,11 +195,12 @@ def _curves(data: xr.Dataset, gap: xr.DataArray, axis: Axes) -> None:
     found = over(gap) * show.factor
     x = data.factor.values
     if "required_strategy" in gap.dims:
-        look = styles(strategies(data))
-        for label in map(str, data.required_strategy.values):
+        shown = {str(s): name_of(data, str(s)) for s in data.required_strategy.values}
+        look = looks(shown, data)
+        for label, name in shown.items():
             one = found.sel(required_strategy=label)
             half = Z90 * one["error"].values
-            band(axis, x, one["value"].values, half, label, **look[label])
+            band(axis, x, one["value"].values, half, name, **look[name])
     else:
         band(
             axis,

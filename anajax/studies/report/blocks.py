@@ -37,6 +37,8 @@ class Drawing:
     draw: Callable[[], Figure]
     alt: str = ""
     """Alternative text for readers who cannot see it; the caption by default."""
+    dark: bool = False
+    """Whether there is also a version for dark pages, as pixels."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

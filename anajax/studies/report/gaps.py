@@ -1,7 +1,8 @@
-"""The gap to the digital network: few programs, with intervals, at column width.
+"""The gap to the digital network: few programs, with intervals, for print and slides.
 
-Networks are rows, memories columns; in each panel the times stand below each other.
-Shapes and filling tell programs apart, so that it reads in gray, too.
+For print, networks are rows and memories columns, as wide as a column; for slides the
+other way around. In each panel the times stand below each other. Shapes tell programs
+apart, so that it reads in gray, too.
 """
 
 import dataclasses
@@ -17,26 +18,32 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from anajax.studies import names
 from anajax.studies.config.durations import UNITS, human
+from anajax.studies.kinds.strategies_figures import (
+    BY_HAND,
+    LOOK,
+    RECOMMENDED,
+    SINGLE,
+    name_of,
+)
 from anajax.studies.report import plots
-from anajax.studies.report.blocks import format_of
 from anajax.studies.report.statistics import DIGITAL, lost, of_device, strategies
 
 TIMES = (UNITS["h"], UNITS["month"], UNITS["y"])
 """What is shown of the times, where they are there; else the last three."""
 Z95 = 1.96
-WIDTH, HEIGHT = 3.5, 1.1
-"""Inches: of a column of print, and of a network."""
-NEAR = 0.01
-"""Share of the digital metric that is shaded: what is lost within it is little."""
-ROLES = ("single pair", "best by hand", "least weight error", "recommended", "learned")
-LOOK: dict[str, dict[str, Any]] = {
-    "single pair": {"marker": "x", "color": "#888888"},
-    "best by hand": {"marker": "s", "color": "#D55E00", "mfc": "white"},
-    "least weight error": {"marker": "^", "color": "#0072B2", "mfc": "white"},
-    "recommended": {"marker": "D", "color": "black"},
-    "learned": {"marker": "D", "color": "black"},
-}
+WIDTH, HEIGHT = 3.5, 1.2
+"""Inches: of a column of print, and of a network in it."""
+SLIDE = 11.0, 6.2
+"""Inches of a slide."""
+BARS = ((1.1 * UNITS["month"], 1.0), (np.inf, 2.0))
+"""Until which time, how many % of the digital metric are little."""
+ROLES = (
+    "single pair", BY_HAND, "least weight error", "least output error",
+    "learned targets", RECOMMENDED,
+)  # fmt: skip
+SHADE = "#DDDDDD"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,25 +53,23 @@ class Gap:
     network: str
     device: str
     role: str
+    """One of `ROLES`."""
     time: float
     loss: float
-    """Against digital, in the unit that is shown; positive where chips are worse."""
+    """Against digital, in % of the digital metric; positive where chips are worse."""
     half: float
     """Half of its 95 % interval, over chips and items."""
-    near: float
-    """A hundredth of the digital metric, in the same unit."""
-    unit: str
 
 
 def gaps(data: xr.Dataset) -> list[Gap]:
     """The gaps of a study of strategies that a figure shows."""
-    show, made = format_of(data), []
+    made = []
     times = [t for t in TIMES if np.isclose(data.time.values, t).any()]
     times = times or list(data.time.values[-3:])
-    near = NEAR * show.factor * abs(float(data.attrs["digital_metric"]))
+    share = 100 / abs(float(data.attrs["digital_metric"]))
     for device in map(str, data.device.values):
         one = of_device(data, device)
-        found = lost(one)
+        found = lost(one) * share
         for time in times:
             if not np.isclose(one.time.values, time).any():
                 continue
@@ -74,9 +79,8 @@ def gaps(data: xr.Dataset) -> list[Gap]:
                 made.append(
                     Gap(
                         network=str(data.attrs["workload"]), device=device, role=role,
-                        time=float(time), loss=show.factor * float(loss["value"]),
-                        half=Z95 * show.factor * float(loss["error"]), near=near,
-                        unit=show.points,
+                        time=float(time), loss=float(loss["value"]),
+                        half=Z95 * float(loss["error"]),
                     )
                 )  # fmt: skip
     return made
@@ -89,86 +93,98 @@ def _roles(data: xr.Dataset, at: xr.Dataset) -> dict[str, str]:
         for label, (family, trained) in strategies(data).items()
         if not trained and bool(at["value"].sel(strategy=label).notnull())
     }
+    hand = [s for s, f in known.items() if f == "hand" and s != SINGLE]
     made = {}
-    if "single_pair" in known:
-        made["single pair"] = "single_pair"
-    hand = [s for s, f in known.items() if f == "hand" and s != "single_pair"]
     if hand:
-        made["best by hand"] = min(
-            hand, key=lambda s: float(at["value"].sel(strategy=s))
-        )
-    if "optimized" in known:
-        made["least weight error"] = "optimized"
-    if "recommended" in known:
-        made["recommended"] = "recommended"
-    elif "targets" in known:
-        made["learned"] = "targets"
-    return made
+        made[BY_HAND] = min(hand, key=lambda s: float(at["value"].sel(strategy=s)))
+    named = {name_of(data, s): s for s in known}
+    return made | {role: named[role] for role in ROLES if role in named}
 
 
-def figure(found: Sequence[Gap]) -> Figure:
-    """Panels of networks and memories, as wide as a column of print."""
+# --- the figure -----------------------------------------------------------------------
+
+
+def figure(found: Sequence[Gap], *, slide: bool = False) -> Figure:
+    """Panels of networks and memories.
+
+    Args:
+        found: the gaps.
+        slide: whether it is for a slide; else it is as wide as a column of print.
+    """
     networks = list(dict.fromkeys(g.network for g in found))
     devices = list(dict.fromkeys(g.device for g in found))
+    text = 10.0 if slide else 7.0
     style: Any = {
-        **plots.STYLE, "font.size": 7, "axes.titlesize": 7.5, "axes.labelsize": 7,
-        "xtick.labelsize": 6.5, "ytick.labelsize": 6.5, "legend.fontsize": 7,
-        "axes.linewidth": 0.6, "savefig.dpi": 300,
+        **plots.STYLE, "font.size": text, "axes.titlesize": text,
+        "axes.labelsize": text, "xtick.labelsize": text - 0.5,
+        "ytick.labelsize": text - 0.5, "legend.fontsize": text,
+        "axes.linewidth": 0.6, "figure.dpi": 150 if slide else 300,
     }  # fmt: skip
     with matplotlib.rc_context(style):
-        size = WIDTH, HEIGHT * len(networks) + 0.75
+        size = SLIDE if slide else (WIDTH, HEIGHT * len(networks) + 0.85)
         made = plots.Chart(figsize=size, layout="constrained")
-        grid = made.subplots(len(networks), len(devices), squeeze=False, sharex="row")
-        for i, network in enumerate(networks):
+        counts = len(networks), len(devices)
+        grid: Any = made.subplots(*(counts[::-1] if slide else counts), squeeze=False)
+        by_network = grid.T if slide else grid
+        for network, row in zip(networks, by_network, strict=True):
             own = [g for g in found if g.network == network]
-            for axis, device in zip(grid[i], devices, strict=True):
+            for axis, device in zip(row, devices, strict=True):
                 some = [g for g in own if g.device == device]
-                _panel(axis, some, _limits(own), named=axis is grid[i, 0])
-            _name(grid[i], own[0], first=i == 0, devices=devices)
-        made.suptitle("Lost against the digital network, 95 % intervals", size=7.5)
-        _legend(made, found)
+                _panel(axis, some, _limits(own), named=axis in grid[:, 0])
+        _name(grid, networks, devices, slide=slide)
+        what = f"Lost, % of the {DIGITAL} metric, with 95 % intervals"
+        made.suptitle(what, size=text + 0.5)
+        _legend(made, found, columns=4 if slide else 2)
     return made
 
 
-def _name(row: Any, one: Gap, *, first: bool, devices: Sequence[str]) -> None:
-    """The network over its row, and the memories over all."""
-    words = f"{one.network.replace('_', ' ')} ({one.unit})"
-    for k, (axis, device) in enumerate(zip(row, devices, strict=True)):
-        above = f"{device.replace('_', ' ').upper()}\n" * first
-        axis.set_title(above + words * (k == 0), loc="left", fontweight="bold")
+def _name(
+    grid: Any, networks: Sequence[str], devices: Sequence[str], *, slide: bool
+) -> None:
+    """Names of networks and memories over columns, or over rows and left of them."""
+    if slide:
+        for axis, network in zip(grid[0], networks, strict=True):
+            axis.set_title(names.network(network).replace(", ", ",\n"))
+        for axis, device in zip(grid[:, 0], devices, strict=True):
+            axis.set_ylabel(names.device(device), fontweight="bold")
+        return
+    for i, (row, network) in enumerate(zip(grid, networks, strict=True)):
+        for k, (axis, device) in enumerate(zip(row, devices, strict=True)):
+            above = f"{names.device(device)}\n" * (i == 0)
+            axis.set_title(above + names.upper(names.network(network)) * (k == 0))
 
 
 def _limits(own: Sequence[Gap]) -> tuple[float, float]:
     """The range of a network: of all programs but a single pair, which may leave it."""
-    some = [g for g in own if g.role != "single pair"] or list(own)
-    low = min(min(g.loss - g.half for g in some), -own[0].near / 2)
-    high = max(max(g.loss + g.half for g in some), 1.5 * own[0].near)
+    some = [g for g in own if g.role != ROLES[0]] or list(own)
+    least = max(_bar(g.time) for g in own)
+    low = min(min(g.loss - g.half for g in some), -least / 4)
+    high = max(max(g.loss + g.half for g in some), 1.1 * least)
     room = 0.06 * (high - low)
     return low - room, high + room
+
+
+def _bar(time: float) -> float:
+    """How many % of the digital metric are little at a time."""
+    return next(bar for until, bar in BARS if time <= until)
 
 
 def _panel(
     axis: Axes, some: Sequence[Gap], limits: tuple[float, float], *, named: bool
 ) -> None:
+    if not some:
+        axis.set_axis_off()
+        return
     times = sorted({g.time for g in some})
-    roles = [r for r in ROLES if any(g.role == r for g in some)]
-    if some:
-        axis.axvspan(0, some[0].near, color="#DDDDDD", lw=0, zorder=0)
+    for row, time in enumerate(times):
+        axis.barh(row, _bar(time), height=1, color=SHADE, zorder=0)
+        axis.vlines(_bar(time), row - 0.5, row + 0.5, color="#777777", lw=0.8)
     axis.axvline(0, color="black", lw=0.8, zorder=1)
-    for gap in some:
-        spread = 0.62 * (roles.index(gap.role) / max(1, len(roles) - 1) - 0.5)
-        y, look = times.index(gap.time) + spread, LOOK[gap.role]
-        if gap.loss > limits[1]:  # an arrow to where it would be, and its number
-            axis.annotate(
-                f"{gap.loss:.3g} →", (limits[1], y), ha="right", va="center",
-                fontsize=6, color="#555555",
-                zorder=1.5,
-            )  # fmt: skip
-            continue
-        axis.errorbar(
-            gap.loss, y, xerr=gap.half, lw=0.9, ms=3.4, mew=0.9, capsize=0,
-            ls="none", label=gap.role, **look,
-        )  # fmt: skip
+    ms = 0.5 * matplotlib.rcParams["font.size"]
+    for row, time in enumerate(times):
+        at = {g.role: g for g in some if g.time == time}
+        for role, y in _rows(at).items():
+            _mark(axis, at[role], row + y, limits[1], ms)
     axis.set_xlim(limits)
     axis.set_yticks(range(len(times)), [human(t) for t in times] if named else [])
     axis.set_ylim(len(times) - 0.5, -0.5)
@@ -176,13 +192,46 @@ def _panel(
     axis.xaxis.set_major_locator(MaxNLocator(4))
 
 
-def _legend(made: Figure, found: Sequence[Gap]) -> None:
+def _rows(at: dict[str, Gap]) -> dict[str, float]:
+    """Where the programs of one time stand, the recommended one on what it is."""
+    roles = [r for r in ROLES if r in at]
+    mine = at.get(RECOMMENDED)
+    same = [r for r in roles[:-1] if mine and at[r].loss == mine.loss]
+    alone = [r for r in roles if r != RECOMMENDED or not same]
+    places = np.linspace(-0.33, 0.33, len(alone)) if len(alone) > 1 else [0.0]
+    found = dict(zip(alone, map(float, places), strict=True))
+    return found | ({RECOMMENDED: found[same[-1]]} if same else {})
+
+
+def _mark(axis: Axes, gap: Gap, y: float, end: float, ms: float) -> None:
+    """A program with its interval; beyond the range, where it would be."""
+    if gap.loss > end:
+        axis.annotate(
+            f"{gap.loss:.3g} →", (end, y), ha="right", va="center", color="#555555",
+            fontsize=0.85 * matplotlib.rcParams["font.size"], zorder=1.5,
+            bbox={"color": "white", "alpha": 0.7, "pad": 0.5, "lw": 0},
+        )  # fmt: skip
+        return
+    axis.errorbar(gap.loss, y, xerr=gap.half, lw=0.9, ls="none", **_look(gap.role, ms))
+
+
+def _look(role: str, ms: float) -> dict[str, Any]:
+    if role == RECOMMENDED:
+        return {"color": "black", "marker": "o", "mfc": "none", "ms": 1.9 * ms}
+    look = LOOK[role]
+    return {"color": look["color"], "marker": look["marker"], "ms": ms}
+
+
+def _legend(made: Figure, found: Sequence[Gap], *, columns: int) -> None:
     there = [r for r in ROLES if any(g.role == r for g in found)]
-    handles = [
-        Line2D([], [], ls="none", ms=4, label=role, **LOOK[role]) for role in there
+    ms = 0.6 * matplotlib.rcParams["font.size"]
+    handles: list[Any] = [
+        Line2D([], [], ls="none", label=role, **_look(role, ms)) for role in there
     ]
-    handles.append(Patch(color="#DDDDDD", label=f"within 1 % of {DIGITAL}"))
+    low, high = (bar for _, bar in BARS)
+    bars = f"within {low:g} % to a month, {high:g} % to a year"
+    handles.append(Patch(facecolor=SHADE, edgecolor="#777777", label=bars))
     made.legend(
-        handles=handles, loc="outside lower center", ncols=3, columnspacing=1.0,
-        handletextpad=0.3,
+        handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.0,
+        handletextpad=0.4,
     )  # fmt: skip

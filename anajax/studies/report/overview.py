@@ -11,7 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from anajax._core.disk import write_atomically, writing
-from anajax.studies.kinds.strategies_page import Look, metric_panel
+from anajax.studies import names
+from anajax.studies.kinds.strategies_figures import (
+    ERRORS,
+    Look,
+    every_look,
+    metric_panel,
+    programs,
+)
 from anajax.studies.report import gaps, plots, results
 from anajax.studies.report.blocks import format_of
 from anajax.studies.report.statistics import (
@@ -37,14 +44,18 @@ strategy over the best hand-designed strategy at that time on the same chips and
 (all of them), positive if it is better, and its standard error likewise."""
 
 
+PANEL = 3.1, 1.7
+"""Inches of a network on a memory: two of them are as wide as a page of print."""
+
+
 def write_overview(paths: Sequence[Path], out: Path) -> list[Path]:
     """Draw the gap of all networks and their curves over time, and write a table.
 
     Args:
         paths: folders of finished studies of strategies or devices, one per network.
-        out: folder for `overview` (the gap of few programs with intervals, as wide as a
-            column of print) and `curves` (all programs over time) as PNG and SVG, and
-            for `overview.csv`.
+        out: folder for `overview` (the gap with intervals, as wide as a column of
+            print), `slide` (the same for a slide) and `curves` (the metric over time)
+            as PNG and SVG, and for `overview.csv`, which has all programs.
 
     Returns:
         The paths of the files.
@@ -65,7 +76,11 @@ def write_overview(paths: Sequence[Path], out: Path) -> list[Path]:
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     found = [gap for data in tables for gap in gaps.gaps(data)]
-    drawn = {"overview": lambda: gaps.figure(found), "curves": lambda: figure(tables)}
+    drawn = {
+        "overview": lambda: gaps.figure(found),
+        "slide": lambda: gaps.figure(found, slide=True),
+        "curves": lambda: figure(tables),
+    }
     contents = {
         f"{name}.{kind}": content
         for name, draw in drawn.items()
@@ -88,34 +103,39 @@ def _read(path: Path) -> xr.Dataset:
 
 
 def figure(tables: Sequence[xr.Dataset]) -> Figure:
-    """The metric over time: mean and band (sd over chips), the digital network a line.
+    """The metric over time: mean and standard error, the digital network a line.
+
+    Networks are rows, memories columns; two memories are as wide as a page of print.
 
     Args:
         tables: results of strategies, one of each network.
     """
     devices = list(dict.fromkeys(str(d) for t in tables for d in t.device.values))
-    known: dict[str, tuple[str, bool]] = {}
-    for data in tables:
-        known |= {k: v for k, v in strategies(data).items() if k not in known}
-    look = plots.styles(known)
+    look = every_look(*tables)
     drawn = plots.panels(
         [
             (
-                f"{data.attrs['workload']}, {device}",
+                _title(data, device, first=(not i, not k)),
                 partial(_panel, data=data, device=device, look=look),
             )
-            for device in devices
-            for data in tables
+            for i, data in enumerate(tables)
+            for k, device in enumerate(devices)
         ],
-        columns=len(tables),
-        size=(3.1, 2.5),
+        columns=len(devices),
+        size=PANEL,
         xlabel="time after programming",
-        note="bands: ± sd over chips",
-        legend=min(6, 2 * len(tables)),
+        note=ERRORS,
+        legend=3 if len(devices) > 1 else 2,
     )
-    for column in range(len(tables)):
-        _one_range(drawn.axes[column :: len(tables)])
+    for row in range(len(tables)):
+        _one_range(drawn.axes[row * len(devices) :][: len(devices)])
     return drawn
+
+
+def _title(data: xr.Dataset, device: str, *, first: tuple[bool, bool]) -> str:
+    """The network over its first panel, and the memory over its column."""
+    above = f"{names.device(device)}\n" * first[0]
+    return above + names.upper(names.network(data.attrs["workload"])) * first[1]
 
 
 def _one_range(axes: Sequence[Axes]) -> None:
@@ -132,10 +152,11 @@ def _panel(axis: Axes, data: xr.Dataset, device: str, look: Look) -> None:
         return
     one, show = of_device(data, device), format_of(data)
     metric_panel(axis, one, look)
-    means = over(one[one.attrs["metric"]].drop_sel(strategy=DIGITAL))["value"]
+    means = over(one[one.attrs["metric"]].sel(strategy=list(programs(one))))["value"]
     digital = show.factor * one.attrs["digital_metric"]
     _focus(axis, digital, list(show.factor * means.values), show.sign > 0)
-    plots.time_axis(axis, one.time.values, one["extrapolated"].values == 1)
+    outside = one["extrapolated"].values == 1
+    plots.time_axis(axis, one.time.values, outside, width=PANEL[0])
     axis.set(ylabel=f"{show.title} ({show.unit})")
 
 
@@ -149,8 +170,8 @@ def _focus(axis: Any, digital: float, means: list[np.ndarray], higher: bool) -> 
     if len(losses) > 2 and loss > 2.5 * losses[-2] > 0:
         loss = 1.5 * losses[-2]
     gain = max(np.max((m - digital) * (1 if higher else -1)) for m in means)
-    loss = max(1.15 * loss, 0.008 * abs(digital))
-    gain = max(1.15 * gain, 0.15 * loss, 0.002 * abs(digital))
+    loss = max(1.25 * loss, 0.008 * abs(digital))
+    gain = max(1.35 * gain, 0.15 * loss, 0.002 * abs(digital))
     down, up = (loss, gain) if higher else (gain, loss)
     axis.set_ylim(digital - down, digital + up)
 

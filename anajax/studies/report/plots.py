@@ -33,7 +33,7 @@ COLORS = (
 OPTIMIZED, SECOND = "#0072B2", "#D55E00"
 Z90 = 1.645
 """Half width of a 90 % interval in standard errors."""
-_MARKERS = "osD^vPX*"
+MARKERS = "osD^vPX*"
 STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -43,8 +43,19 @@ STYLE: Any = {
     "axes.titlelocation": "left",
     "legend.frameon": False,
     "svg.hashsalt": "anajax",
-    "savefig.dpi": 150,
+    "figure.dpi": 150,
+    "savefig.dpi": "figure",
 }
+DARK: Any = dict.fromkeys(
+    ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"),
+    "#E6EDF3",
+) | dict.fromkeys(("figure.facecolor", "axes.facecolor"), "#0D1117")
+"""What differs on dark pages."""
+
+
+def ink() -> str:
+    """The color of text, and of what is black on white."""
+    return str(matplotlib.rcParams["text.color"])
 
 
 _UNDATED: dict[str, Any] = {
@@ -53,15 +64,19 @@ _UNDATED: dict[str, Any] = {
 
 
 def render(
-    draw: Callable[[], Figure], kinds: Sequence[str] = ("png", "svg")
+    draw: Callable[[], Figure],
+    kinds: Sequence[str] = ("png", "svg"),
+    *,
+    dark: bool = False,
 ) -> dict[str, bytes]:
     """The files of the figure that `draw` returns, without dates in them.
 
     Args:
         draw: makes the figure.
         kinds: of files: png, svg and pdf.
+        dark: whether it is for dark pages.
     """
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE | DARK if dark else STYLE):
         figure = draw()
         contents = {}
         for kind in kinds:
@@ -186,6 +201,48 @@ def names_below(axis: Axes, names: Sequence[str], places: Any = None) -> None:
     axis.minorticks_off()
 
 
+def title_of(axis: Axes, title: str, below: str) -> None:
+    """A title, and a line below it in plain type."""
+    axis.set_title(title, loc="left", pad=20, fontsize=11, fontweight="bold")
+    axis.annotate(
+        below, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points"
+    )
+
+
+def name_ends(axis: Axes, x: float, ends: Sequence[tuple[float, str, Any]]) -> None:
+    """Names of lines right of their ends, apart from each other.
+
+    Args:
+        axis: whose limits are set.
+        x: where the lines end.
+        ends: of each line its last value, its name and its color.
+    """
+    low, high = axis.get_ylim()
+    height = 0.7 * 72 * axis.get_figure(root=True).get_figheight()  # pyright: ignore
+    least = 1.3 * matplotlib.rcParams["font.size"] / height
+    order = sorted(ends, key=lambda end: end[0])
+    places = np.array([(value - low) / (high - low) for value, _, _ in order])
+    for (value, text, color), place in zip(order, apart(places, least), strict=True):
+        axis.annotate(
+            text, (x, value), (1.05, place), textcoords="axes fraction", va="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": color, "lw": 0.8, "shrinkB": 6,
+                        "relpos": (0, 0.5)},
+        )  # fmt: skip
+
+
+def apart(places: np.ndarray, least: float) -> np.ndarray:
+    """Places in order, moved until neighbors are `least` apart, and none beyond 1."""
+    places = np.array(places, float)
+    for _ in range(200):
+        lack = np.maximum(least - np.diff(places), 0) / 2
+        if not lack.any():
+            break
+        places[:-1] -= lack
+        places[1:] += lack
+    return np.minimum(places, 1 - least * np.arange(len(places))[::-1])
+
+
 def factor_axis(axis: Axes, factors: np.ndarray) -> None:
     """A log axis of factors with ticks at powers of 2."""
     low, high = np.log2(factors[[0, -1]])
@@ -197,7 +254,7 @@ def factor_axis(axis: Axes, factors: np.ndarray) -> None:
 
 
 def time_axis(
-    axis: Axes, times: np.ndarray, outside: np.ndarray, *, slanted: bool = True
+    axis: Axes, times: np.ndarray, outside: np.ndarray, *, width: float = 2.0
 ) -> None:
     """A log axis of time with the ticks that people think in; 0 s has its place.
 
@@ -205,14 +262,15 @@ def time_axis(
         axis: to set.
         times: seconds `[times]`.
         outside: which of them the source of the device does not cover `[times]`.
-        slanted: whether labels need that to find room.
+        width: of the panel in inches; where labels do not find room, they are slanted.
     """
     shown = times
     if times.size > 8:
         shown = np.array([*times[times == 0], *instants(times[times > 0])])
     axis.set_xscale("log")
-    names_below(axis, [human(t) for t in shown], log_places(shown))
-    if not slanted:
+    words, places = [human(t) for t in shown], log_places(shown)
+    names_below(axis, words, places)
+    if _fit(words, places, width):
         axis.tick_params("x", rotation=0)
         for label in axis.get_xticklabels():
             label.set_horizontalalignment("center")
@@ -223,6 +281,14 @@ def time_axis(
             "extrapolated", (x[outside][0], 1), xycoords=("data", "axes fraction"),
             va="top", fontsize=8,
         )  # fmt: skip
+
+
+def _fit(words: Sequence[str], places: np.ndarray, width: float) -> bool:
+    """Whether words stand side by side on a log axis."""
+    letter = 0.009 * matplotlib.rcParams["font.size"]  # inches
+    long = letter * np.array([len(w) + 1 for w in words])
+    room = width * np.diff(np.log(places)) / np.log(places[-1] / places[0])
+    return bool(np.all(room > (long[:-1] + long[1:]) / 2)) if len(words) > 1 else True
 
 
 def log_places(times: np.ndarray) -> np.ndarray:
@@ -236,28 +302,3 @@ def instants(t: np.ndarray) -> list[float]:
     skipped = (UNITS["min"], UNITS["week"])
     wanted = [v for v in UNITS.values() if low <= v <= high and v not in skipped]
     return wanted if len(wanted) > 1 else sorted({float(t[0]), float(t[-1])})
-
-
-def styles(strategies: Mapping[str, tuple[str, bool]]) -> dict[str, dict[str, Any]]:
-    """Color, marker and dashes of every strategy.
-
-    Args:
-        strategies: family ("hand", "optimized" or "digital") and whether it is on
-            trained weights, by label.
-    """
-    rest = [c for c in COLORS if c != OPTIMIZED]
-    made: dict[str, dict[str, Any]] = {}
-    for i, (label, (family, trained)) in enumerate(strategies.items()):
-        found = family == "optimized"
-        first = found and all(s["color"] != OPTIMIZED for s in made.values())
-        dashes = ("-.", ":") if trained else ("-", "--")
-        made[label] = {
-            "color": OPTIMIZED if first else rest[i % len(rest)],
-            "marker": _MARKERS[i % len(_MARKERS)],
-            "linestyle": dashes[0] if found else dashes[1],
-            "markersize": 4 if found else 6,
-            "markerfacecolor": None if found else "white",
-        }
-        if family == "digital":
-            made[label] = {"color": "black", "linestyle": "--"}
-    return made

@@ -59,13 +59,15 @@ def every_block(data: xr.Dataset, tables: Mapping[str, Strategies]) -> list[Bloc
 
 
 def draw(blocks: Sequence[Block]) -> dict[str, bytes]:
-    """The figures of blocks as PNG and SVG, by file name."""
-    return {
-        f"{drawing.name}.{kind}": content
-        for block in blocks
-        for drawing in block.drawings
-        for kind, content in render(drawing.draw).items()
-    }
+    """The figures of blocks as PNG and SVG, some dark as well, by file name."""
+    made = {}
+    for drawing in (d for block in blocks for d in block.drawings):
+        for kind, content in render(drawing.draw).items():
+            made[f"{drawing.name}.{kind}"] = content
+        if drawing.dark:
+            dark = render(drawing.draw, ["png"], dark=True)
+            made[f"{drawing.name}_dark.png"] = dark["png"]
+    return made
 
 
 def build(

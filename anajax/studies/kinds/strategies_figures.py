@@ -1,0 +1,296 @@
+"""Figures of studies of strategies: few lines over time, by names that people read."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+
+from anajax.studies import names
+from anajax.studies.report import plots
+from anajax.studies.report.assumptions import config_of
+from anajax.studies.report.blocks import WEIGHT_ERROR, format_of
+from anajax.studies.report.statistics import (
+    DIGITAL,
+    of_device,
+    over,
+    programmed,
+    sign,
+    spread,
+    strategies,
+    taken,
+)
+
+Look = Mapping[str, dict[str, Any]]
+"""Styles of programs by their names."""
+BY_HAND, RECOMMENDED, SINGLE = "best by hand", "recommended", "single_pair"
+LOOK: dict[str, dict[str, Any]] = {
+    "single pair": {"color": "#888888", "marker": "o", "linestyle": "--"},
+    BY_HAND: {"color": "#D55E00", "marker": "s", "linestyle": "--"},
+    "least weight error": {"color": "#0072B2", "marker": "^"},
+    "least output error": {"color": "#0072B2", "marker": "^"},
+    "learned targets": {"color": "#009E73", "marker": "D"},
+}
+"""Of programs that most figures have: the same in all of them."""
+RING: dict[str, Any] = {"marker": "o", "markersize": 9, "markerfacecolor": "none"}
+"""Of what is recommended, around the marks of the program that it is."""
+STEP = 0.008
+"""Of the axis, between points of one time: their error bars stand side by side."""
+ERRORS = "mean ± standard error over chips"
+
+
+# --- what is drawn --------------------------------------------------------------------
+
+
+def programs(one: xr.Dataset) -> dict[str, str]:
+    """The programs that a figure of one device shows: names by label.
+
+    Beside optimized ones those by hand are one line, the best in the mean over times on
+    these chips; a single pair has its own.
+
+    Args:
+        one: results of one device.
+    """
+    known = strategies(one)
+    mean = sign(one) * over(one[one.attrs["metric"]])["value"].mean("time")
+    there = {s: v for s, v in known.items() if mean.sel(strategy=s).notnull()}
+    hand = [s for s, v in there.items() if v == ("hand", False) and s != SINGLE]
+    rest = list(there)
+    if hand and any(family == "optimized" for family, _ in there.values()):
+        best = max(hand, key=lambda s: float(mean.sel(strategy=s)))
+        rest = [s for s in there if s not in hand or s == best]
+        hand = [best]
+    else:
+        hand = []
+    return {s: BY_HAND if s in hand else name_of(one, s) for s in rest}
+
+
+def name_of(data: xr.Dataset, label: str) -> str:
+    """A strategy as people know it."""
+    trained = strategies(data)[label][1]
+    output = config_of(data)["optimizer"].get("objective") == "output"
+    if label == "optimized" and output and not trained:
+        return "least output error"
+    return names.program(label, trained=trained)
+
+
+def taken_by(one: xr.Dataset, shown: Mapping[str, str]) -> str | None:
+    """The label of the program that is the recommended one, where it is shown.
+
+    Args:
+        one: results of one device.
+        shown: programs by label.
+    """
+    if RECOMMENDED not in shown:
+        return None
+    values = one[one.attrs["metric"]]
+    mine = values.sel(strategy=RECOMMENDED).values
+    for label in shown:
+        other = values.sel(strategy=label).values
+        if label != RECOMMENDED and np.array_equal(mine, other, equal_nan=True):
+            return label
+    return None
+
+
+def looks(
+    shown: Mapping[str, str], data: xr.Dataset, *, used: Look | None = None
+) -> dict[str, dict[str, Any]]:
+    """Style of each program by its name.
+
+    Args:
+        shown: programs by label.
+        data: results that say their families.
+        used: styles of other programs.
+    """
+    fixed = {style["color"] for style in LOOK.values()}
+    free = [c for c in plots.COLORS if c not in fixed]
+    known, made = strategies(data), {}
+    for label, name in shown.items():
+        if known[label][0] == DIGITAL:
+            made[name] = {"color": plots.ink(), "linestyle": ":"}
+        elif label == RECOMMENDED:
+            made[name] = {"color": plots.ink(), **RING}
+        elif name in LOOK:
+            made[name] = LOOK[name]
+        else:
+            place = len(used or ()) + len(made)
+            marker = plots.MARKERS[place % len(plots.MARKERS)]
+            made[name] = {"color": free[place % len(free)], "marker": marker}
+    return made
+
+
+def every_look(*tables: xr.Dataset) -> Look:
+    """Styles of all programs that a figure of several devices or networks shows."""
+    found: dict[str, dict[str, Any]] = {}
+    for data in tables:
+        shown: dict[str, str] = {}
+        for device in map(str, data.device.values):
+            some = programs(of_device(data, device))
+            shown |= {s: n for s, n in some.items() if n not in found}
+        found |= looks(shown, data, used=found)
+    return found
+
+
+def chips(data: xr.Dataset) -> str:
+    """How many chips were measured, in words."""
+    most = int(taken(data).max())
+    return f"{'up to ' * bool(data.attrs['stop_at_se'])}{most} chips"
+
+
+def caption(data: xr.Dataset) -> str:
+    """Which labels the names in a figure stand for."""
+    said = []
+    for device in map(str, data.device.values):
+        for label, name in programs(of_device(data, device)).items():
+            where = f" on {device}" * (data.sizes["device"] > 1 and name == BY_HAND)
+            if name != label:
+                said.append(f"{name}{where}: {label}")
+    return "; ".join(dict.fromkeys(said))
+
+
+# --- the metric -----------------------------------------------------------------------
+
+
+def metric_figure(data: xr.Dataset) -> Figure:
+    """One panel per device: the metric of each program, and the digital network.
+
+    Of one device the lines are named at their ends, with the last value.
+    """
+    show, alone = format_of(data), data.sizes["device"] == 1
+    figure = _over_time(
+        data,
+        lambda axis, one: metric_panel(axis, one, every_look(data), ring=not alone),
+        ylabel=f"{show.title} ({show.unit})",
+        legend=0 if alone else 4,
+    )
+    first = figure.axes[0]
+    low, high = first.get_ylim()
+    first.set_ylim(min(low, high - 0.02 * abs(high)), high)
+    if alone:
+        _name_ends(first, data)
+    return figure
+
+
+def metric_panel(axis: Axes, one: xr.Dataset, look: Look, *, ring: bool = True) -> None:
+    """The metric of one device over time, and the digital network a line.
+
+    Args:
+        axis: to draw on.
+        one: results of one device.
+        look: of programs by name.
+        ring: whether the program that was recommended gets rings.
+    """
+    show, shown = format_of(one), programs(one)
+    digital = show.factor * one.attrs["digital_metric"]
+    axis.axhline(digital, color=plots.ink(), lw=1, label=DIGITAL)
+    found = over(one[one.attrs["metric"]]) * show.factor
+    chosen = taken_by(one, shown)
+    drawn = {s: n for s, n in shown.items() if chosen is None or s != RECOMMENDED}
+    for (label, name), x in zip(drawn.items(), _places(one, len(drawn)), strict=True):
+        line = found.sel(strategy=label)
+        mean, error = line["value"].values, line["error"].values
+        axis.errorbar(
+            x, mean, error, label=name, capsize=2, lw=1.5,
+            **({"markersize": 5} | look[name]),
+        )  # fmt: skip
+        if ring and label == chosen:
+            axis.plot(x, mean, ls="none", color=plots.ink(), label=RECOMMENDED, **RING)
+
+
+def _places(one: xr.Dataset, count: int) -> list[np.ndarray]:
+    """Where the points of each line are, side by side."""
+    x = plots.log_places(one.time.values)
+    step = (x[-1] / x[0]) ** STEP
+    return [x * step ** (i - (count - 1) / 2) for i in range(count)]
+
+
+def _name_ends(axis: Axes, data: xr.Dataset) -> None:
+    """Names of the lines of one device at their ends, with their last values."""
+    one = of_device(data, str(data.device.values[0]))
+    show, shown = format_of(one), programs(one)
+    chosen, look = taken_by(one, shown), every_look(data)
+    mean = over(one[one.attrs["metric"]])["value"].isel(time=-1)
+    ends = [(show.factor * one.attrs["digital_metric"], DIGITAL, plots.ink())]
+    for label, name in shown.items():
+        if chosen is not None and label == RECOMMENDED:
+            continue
+        text = f"{name} ({RECOMMENDED})" if label == chosen else name
+        value = show.factor * float(mean.sel(strategy=label))
+        ends.append((value, text, look[name]["color"]))
+    digits = max(show.digits - 1, 1)
+    named = [(y, f"{y:.{digits}f}  {text}", color) for y, text, color in ends]
+    plots.name_ends(axis, float(plots.log_places(one.time.values)[-1]), named)
+
+
+# --- the weight error -----------------------------------------------------------------
+
+
+def error_figure(data: xr.Dataset) -> Figure:
+    """Weight error over time: expected as lines, measured with its spread as marks."""
+    return _over_time(
+        data,
+        partial(_errors, look=every_look(data)),
+        ylabel=f"{WEIGHT_ERROR.title} ({WEIGHT_ERROR.unit})",
+        note="; marks: measured, mean ± sd over chips; lines: expected, exact",
+    )
+
+
+def _errors(axis: Axes, one: xr.Dataset, look: Look) -> None:
+    shown, some = programs(one), programmed(one)
+    found = spread(some.weight_rms_error).assign(expected=some.expected_rms_error) * 100
+    x = plots.log_places(one.time.values)
+    for label in map(str, found.strategy.values):
+        if label not in shown:
+            continue
+        line = found.sel(strategy=label)
+        style = {"markersize": 4.5} | look[shown[label]]
+        dashes = style.pop("linestyle", "-")
+        axis.plot(x, line["expected"], dashes, lw=1.4, color=style["color"])
+        axis.errorbar(
+            x, line["value"], line["sd"], capsize=2, ls="none",
+            label=shown[label], **style,
+        )  # fmt: skip
+    axis.set_yscale("log", subs=[])
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axis.yaxis.set_major_formatter("{x:g}")
+
+
+# --- panels ---------------------------------------------------------------------------
+
+
+def _over_time(
+    data: xr.Dataset,
+    draw: Callable[[Axes, xr.Dataset], None],
+    *,
+    ylabel: str,
+    note: str = f"; {ERRORS}",
+    legend: int = 4,
+) -> Figure:
+    """Panels of devices, each over its own times."""
+
+    def panel(name: str, axis: Axes) -> None:
+        one = of_device(data, name)
+        draw(axis, one)
+        outside = one["extrapolated"].values == 1
+        plots.time_axis(axis, one.time.values, outside, width=size[0])
+
+    every = list(map(str, data.device.values))
+    size = (7.0, 3.9) if len(every) == 1 else (2.6, 2.4)
+    network, alone = names.upper(names.network(data.attrs["workload"])), len(every) == 1
+    figure = plots.panels(
+        [("" if alone else names.device(d), partial(panel, d)) for d in every],
+        size=size,
+        xlabel="time after programming",
+        ylabel=ylabel,
+        note="" if alone else f"{network}: {chips(data)}{note}",
+        legend=legend,
+        sharey=True,
+    )
+    if alone:
+        title = f"{network}, on {names.device(every[0])}"
+        plots.title_of(figure.axes[0], title, f"{chips(data)}{note}")
+    return figure

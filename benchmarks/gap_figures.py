@@ -1,0 +1,177 @@
+"""Figures of the gap to digital, from the table that `benchmarks/gap.py` makes.
+
+python benchmarks/gap_figures.py --table OUT/gap.csv --out FIGURES
+
+`gap` has what few programs lose on each network, memory and time, in % of the digital
+metric with 95 % intervals over chips and items, as wide as a column of print; `slide`
+is the same for a slide. `curves` has the metric of these programs over time, as wide as
+a page. PNG, SVG and PDF of each. "Best by hand" is, in `gap`, the best of each time on
+the very test items and chips; in `curves`, the best in the mean over the times.
+"""
+
+import argparse
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from anajax.studies import names
+from anajax.studies.kinds.strategies_figures import BY_HAND, LOOK, RECOMMENDED, RING
+from anajax.studies.report import gaps, plots
+
+HANDS = ("lsp_first_f2", "lsp_first_f4", "lsp_first_tuned")
+ROLE = {
+    "single_pair": "single pair", "optimized": "least weight error",
+    "targets": "learned targets", "recommended": RECOMMENDED,
+}  # fmt: skip
+"""Of strategies of the table, beside those by hand."""
+PANEL = 3.1, 1.7
+"""Inches of a network on a memory in `curves`."""
+Row = dict[str, str]
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of the table of those networks that have every time and program.
+
+    Rows appear while studies run: a network on a memory without `recommended`, which
+    is measured last but one, is not finished and left out.
+    """
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    known: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        known.setdefault((row["network"], row["device"]), set()).add(row["strategy"])
+    done = {place for place, there in known.items() if {*HANDS, *ROLE} <= there}
+    for place in sorted(known.keys() - done):
+        print(f"not finished, left out: {' on '.join(place)}")
+    return [row for row in rows if (row["network"], row["device"]) in done]
+
+
+# --- the gap --------------------------------------------------------------------------
+
+
+def gaps_of(rows: Sequence[Row]) -> list[gaps.Gap]:
+    """What the figure of gaps shows of the table."""
+    made = []
+    for network, device, seconds in dict.fromkeys(map(_place, rows)):
+        here = [r for r in rows if _place(r) == (network, device, seconds)]
+        best = min(
+            (r for r in here if r["strategy"] in HANDS), key=lambda r: float(r["loss"])
+        )
+        shown = {ROLE[r["strategy"]]: r for r in here if r["strategy"] in ROLE}
+        for role, row in ({BY_HAND: best} | shown).items():
+            share = 100 / abs(float(row["digital"]))
+            low, high = share * float(row["low"]), share * float(row["high"])
+            made.append(
+                gaps.Gap(
+                    network=network, device=device, role=role, time=float(seconds),
+                    loss=share * float(row["loss"]), half=(high - low) / 2,
+                )
+            )  # fmt: skip
+    return made
+
+
+def _place(row: Row) -> tuple[str, str, str]:
+    return row["network"], row["device"], row["time_s"]
+
+
+# --- the curves -----------------------------------------------------------------------
+
+
+def curves(rows: Sequence[Row]) -> Figure:
+    """The metric over time: networks are rows, memories columns."""
+    networks = list(dict.fromkeys(r["network"] for r in rows))
+    devices = list(dict.fromkeys(r["device"] for r in rows))
+    parts: list[plots.Panel] = []
+    for network in networks:
+        for device in devices:
+            here = [r for r in rows if (r["network"], r["device"]) == (network, device)]
+            first = not parts, device == devices[0]
+            above = f"{names.device(device)}\n" * (network == networks[0])
+            title = above + names.upper(names.network(network)) * first[1]
+            parts.append((title, _drawing(here)))
+    drawn = plots.panels(
+        parts,
+        columns=len(devices),
+        size=PANEL,
+        xlabel="time after programming",
+        note="mean ± standard error over chips",
+        legend=3,
+    )
+    for row in range(len(networks)):
+        _one_range(
+            drawn.axes[row * len(devices) :][: len(devices)], rows, networks[row]
+        )
+    return drawn
+
+
+def _drawing(here: Sequence[Row]) -> Callable[[Axes], None]:
+    return lambda axis: _curves(axis, here) if here else axis.set_axis_off()
+
+
+def _curves(axis: Axes, here: Sequence[Row]) -> None:
+    by = {s: [r for r in here if r["strategy"] == s] for s in (*HANDS, *ROLE)}
+    best = min(HANDS, key=lambda s: np.mean([float(r["loss"]) for r in by[s]]))
+    digital, metric = float(here[0]["digital"]), here[0]["metric"]
+    axis.axhline(digital, color="black", lw=1, label="digital")
+    chosen = by[RECOMMENDED][0]["chosen"]
+    shown = {best: BY_HAND} | {s: r for s, r in ROLE.items() if s != RECOMMENDED}
+    shown |= {} if chosen in shown else {RECOMMENDED: RECOMMENDED}
+    times = np.array([float(r["time_s"]) for r in by[best]])
+    step = (times[-1] / times[0]) ** 0.008
+    for i, (strategy, role) in enumerate(shown.items()):
+        mean, error = (
+            np.array([float(r[column]) for r in by[strategy]])
+            for column in ("mean", "loss_se_chips")
+        )
+        look = LOOK.get(role, {"color": "black", **RING})
+        x = times * step ** (i - (len(shown) - 1) / 2)
+        axis.errorbar(
+            x, mean, error, label=role, capsize=2, lw=1.5,
+            **({"markersize": 5} | look),
+        )  # fmt: skip
+        if strategy == chosen:
+            axis.plot(x, mean, ls="none", color="black", label=RECOMMENDED, **RING)
+    unit = "accuracy (%)" if metric == "accuracy" else metric.replace("_", " ")
+    axis.set_ylabel(unit)
+    plots.time_axis(axis, times, np.zeros(len(times), bool), width=PANEL[0])
+
+
+def _one_range(axes: Sequence[Axes], rows: Sequence[Row], network: str) -> None:
+    """The range of a network's panels: of all but a single pair, which may leave it."""
+    some = [r for r in rows if r["network"] == network]
+    values = [float(some[0]["digital"])]
+    for row in some:
+        if row["strategy"] != "single_pair":
+            mean, error = float(row["mean"]), float(row["loss_se_chips"])
+            values += [mean - error, mean + error]
+    low, high = min(values), max(values)
+    room = max(0.12 * (high - low), 0.003 * abs(high))
+    for axis in axes:
+        if axis.axison:
+            axis.set_ylim(low - room, high + room)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--table", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    rows = read(args.table)
+    found = gaps_of(rows)
+    drawn: dict[str, Callable[[], Figure]] = {
+        "gap": lambda: gaps.figure(found),
+        "slide": lambda: gaps.figure(found, slide=True),
+        "curves": lambda: curves(rows),
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name, draw in drawn.items():
+        for kind, content in plots.render(draw, ("png", "svg", "pdf")).items():
+            (args.out / f"{name}.{kind}").write_bytes(content)
+
+
+if __name__ == "__main__":
+    main()

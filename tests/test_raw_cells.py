@@ -86,4 +86,4 @@ def test_a_study_says_which_physics_it_ran(tmp_path, monkeypatch):
         run.run(tiny_study.prepared(tmp_path / through, **asked))
         pages[through] = report.write_report(tmp_path / through).read_text("utf-8")
     assert "read once per chip" in pages["weights"]
-    assert "fresh read noise for each input vector" in pages["periphery"]
+    assert "new read noise for each input vector" in pages["periphery"]

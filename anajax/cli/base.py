@@ -29,6 +29,9 @@ app = typer.Typer(
     "For scripts: --json prints results as JSON, --quiet prints errors alone; colors "
     "need a terminal, and no NO_COLOR in the environment.",
 )
+Config = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="A YAML file of a study, see configs/.")
+]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replace a value, dotted key."),

@@ -33,8 +33,9 @@ def devices(
     name: Annotated[
         str | None,
         typer.Argument(
+            metavar="NAME",
             help="A preset, a device file .json, or FILE.py:FUNCTION; all presets by "
-            "default."
+            "default.",
         ),
     ] = None,
     plot: Plot = None,
@@ -94,7 +95,9 @@ def _about(name: str, device: Any) -> dict[str, Any]:
 def fit_device(
     data: Annotated[
         Path,
-        typer.Argument(help="Measurements: .csv, .tsv, .txt, .dat or .parquet."),
+        typer.Argument(
+            metavar="DATA", help="Measurements: .csv, .tsv, .txt, .dat or .parquet."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The device file to write, .json.")],
     form: Annotated[

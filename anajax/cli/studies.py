@@ -7,6 +7,7 @@ import typer
 
 from anajax.cli.base import (
     Changes,
+    Config,
     Data,
     Json,
     Quiet,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:  # costs seconds to import
 
 @command()
 def run(
-    config: Annotated[Path, typer.Argument(help="A YAML file, see configs/.")],
+    config: Config,
     changes: Changes = None,
     out: Annotated[
         Path | None,
@@ -79,18 +80,19 @@ def run(
 @command()
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+    quiet: Quiet = False,
 ) -> None:
     """Write a config, a network of your own and a README to start from."""
     with mistakes():
         from anajax.studies.begin import init as begin
 
         for path in begin(folder):
-            typer.echo(f"Written: {path}")
+            tell(f"Written: {path}", quiet=quiet)
 
 
 @command()
 def check(
-    config: Annotated[Path, typer.Argument(help="A YAML file of a study.")],
+    config: Config,
     changes: Changes = None,
     data: Data = None,
     as_json: Json = False,
@@ -110,12 +112,13 @@ def check(
 @command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Of a study.")],
+    quiet: Quiet = False,
 ) -> None:
     """Draw the figures and the page of a finished study again, from its files."""
     with mistakes():
         from anajax.studies.report.report import write_report
 
-        typer.echo(f"Report: {write_report(folder)}")
+        tell(f"Report: {write_report(folder)}", quiet=quiet)
 
 
 @command()
@@ -130,6 +133,7 @@ def results(
         Path | None, typer.Option(help="Folder for them; out/tables by default.")
     ] = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write the results of a study as tables, and its figures as PDF; or print them."""
     with mistakes():
@@ -143,7 +147,7 @@ def results(
         asked = {"csv": csv, "parquet": parquet, "pdf": pdf}
         forms: Any = [name for name, wanted in asked.items() if wanted]
         for path in tables.write(folder, out or Path("out/tables"), forms):
-            tell(f"Written: {path}", quiet=as_json)
+            tell(f"Written: {path}", quiet=quiet or as_json)
 
 
 @command()
@@ -152,13 +156,14 @@ def overview(
         list[Path], typer.Argument(metavar="DIRS", help="Of studies, one a network.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for both.")] = Path("out/overview"),
+    quiet: Quiet = False,
 ) -> None:
     """Draw networks in columns and devices in rows, and a table of what they lose."""
     with mistakes():
         from anajax.studies.report.overview import write_overview
 
         for path in write_overview(folders, out):
-            typer.echo(f"Overview: {path}")
+            tell(f"Overview: {path}", quiet=quiet)
 
 
 @command()

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from anajax.analysis.hardware import NON_IDEALITIES
 from anajax.chip import Strategies
 from anajax.studies.config.durations import human
+from anajax.studies.kinds.names import parameter, short
 from anajax.studies.kinds.tolerance import curves_figure as _curves_figure
 from anajax.studies.kinds.tolerance import (
     factor_text,
@@ -191,7 +192,8 @@ def _gradients(data: xr.Dataset) -> Block:
         found = zip(one.elasticity.values, one.elasticity_error.values, strict=True)
         value = f"{float(one.parameter_value):.4g}"
         slopes = [Cell(f"{v:+.3f}", f"± {e:.3f}") for v, e in found]
-        rows.append(cells(str(one.parameter.values), value, *slopes))
+        path = str(one.parameter.values)
+        rows.append(cells(Cell(parameter(path), path), value, *slopes))
     return Block(
         title="Elasticities",
         text="Relative change of the loss (divergence from the digital network) and of "
@@ -227,7 +229,7 @@ def gradients_figure(data: xr.Dataset) -> Figure:
     def draw(axis: Axes) -> None:
         bars(
             axis,
-            list(map(str, some.parameter.values)),
+            [parameter(str(path)) for path in some.parameter.values],
             {
                 label: (of.elasticity.values, Z90 * of.elasticity_error.values)
                 for output, label in _OUTPUTS.items()
@@ -393,8 +395,3 @@ def layers_figure(data: xr.Dataset) -> Figure:
         size=(4.2, max(3.0, 0.25 * data.sizes["layer"] + 1.0)),
         legend=0,
     )
-
-
-def short(path: object) -> str:
-    """A layer's path without "/kernel"."""
-    return str(path).removesuffix("/kernel")

@@ -6,16 +6,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
 from anajax.chip import Strategies
 from anajax.mapping.strategy import Strategy, full_scale
 from anajax.studies.kinds import tolerance
 from anajax.studies.kinds.strategies_best import ranking, sentences
 from anajax.studies.report import assumptions as assumed
-from anajax.studies.report import costs, figures, plots
+from anajax.studies.report import costs, figures
 from anajax.studies.report.blocks import (
     WEIGHT_ERROR,
     Block,
@@ -29,17 +26,12 @@ from anajax.studies.report.statistics import (
     DIGITAL,
     gains,
     lost,
-    of_device,
     over,
     programmed,
     sign,
-    spread,
     strategies,
     taken,
 )
-
-Look = Mapping[str, dict[str, Any]]
-"""Styles of strategies by label."""
 
 
 def title(data: xr.Dataset) -> str:
@@ -119,7 +111,7 @@ def _metric(data: xr.Dataset) -> Block:
             Drawing(
                 data.attrs["metric"],
                 f"{title} over time; line: the digital network",
-                partial(metric_figure, data),
+                partial(figures.metric_figure, data),
                 alt=f"{title} ({show.unit}) over time after programming, a line for "
                 f"each of {', '.join(strategies(data))}; the numbers are in the table "
                 "above.",
@@ -179,7 +171,7 @@ def _with_best(found: xr.Dataset, made: dict[str, Any]) -> dict[str, Any]:
     there = found["value"].notnull().any("strategy")
     best = found["best"].where(there, "")
     for device in found.device.values:
-        head = ["best hand strategy", *map(str, best.sel(device=device).values)]
+        head = ["best by hand", *map(str, best.sel(device=device).values)]
         head = [str(device)] * (found.sizes["device"] > 1) + head
         made["rows"].append(cells(*head))
     return made
@@ -236,7 +228,9 @@ def _weight_error(data: xr.Dataset) -> Block:
         **table(found, WEIGHT_ERROR),
         drawings=[
             Drawing(
-                "weight_error", "Weight error over time", partial(error_figure, data)
+                "weight_error",
+                "Weight error over time",
+                partial(figures.error_figure, data),
             )
         ],
     )
@@ -321,79 +315,3 @@ def _device(data: xr.Dataset) -> list[Block]:
     drawing = Drawing("device", "What the device model says", draw)
     source = str(data.device_source.values[0])
     return [Block(title="Device", text=source, drawings=[drawing])]
-
-
-# --- figures --------------------------------------------------------------------------
-
-
-def metric_figure(data: xr.Dataset) -> Figure:
-    """One panel per device: the metric of each strategy, and the digital network."""
-    show = format_of(data)
-    figure = _over_time(
-        data,
-        partial(metric_panel, look=plots.styles(strategies(data))),
-        ylabel=f"{show.title} ({show.unit})",
-        note="bands: ± sd over chips",
-        sharey=True,
-    )
-    low, high = figure.axes[0].get_ylim()
-    figure.axes[0].set_ylim(min(low, high - 0.02 * abs(high)), high)
-    return figure
-
-
-def metric_panel(axis: Axes, one: xr.Dataset, look: Look) -> None:
-    """The metric of one device over time in bands, and the digital network a line."""
-    show = format_of(one)
-    digital = show.factor * one.attrs["digital_metric"]
-    axis.axhline(digital, color="black", lw=1, label=DIGITAL)
-    found = spread(one[one.attrs["metric"]].drop_sel(strategy=DIGITAL)) * show.factor
-    x = plots.log_places(one.time.values)
-    for label in map(str, found.strategy.values):
-        line = found.sel(strategy=label)
-        mean, sd = line["value"].values, line["sd"].values
-        plots.band(axis, x, mean, sd, label, **look[label])
-
-
-def error_figure(data: xr.Dataset) -> Figure:
-    """Weight error over time: expected as lines, measured with its spread as marks."""
-    return _over_time(
-        data,
-        partial(_errors, look=plots.styles(strategies(data))),
-        ylabel=f"{WEIGHT_ERROR.title} ({WEIGHT_ERROR.unit})",
-        note="marks: measured, mean ± sd over chips; lines: expected, exact",
-        sharey=True,
-    )
-
-
-def _errors(axis: Axes, one: xr.Dataset, look: Look) -> None:
-    some = programmed(one)
-    found = spread(some.weight_rms_error).assign(expected=some.expected_rms_error) * 100
-    x = plots.log_places(one.time.values)
-    for label in map(str, found.strategy.values):
-        line, style = found.sel(strategy=label), look[label]
-        dashes = {k: style[k] for k in ("color", "linestyle")}
-        axis.plot(x, line["expected"], lw=1.4, **dashes)
-        marks: Any = style | {"linestyle": "none"}
-        axis.errorbar(x, line["value"], line["sd"], capsize=2, label=label, **marks)
-    axis.set_yscale("log", subs=[])
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-    axis.yaxis.set_major_formatter("{x:g}")
-
-
-def _over_time(data: xr.Dataset, draw: Any, **labels: Any) -> Figure:
-    """Panels of devices, each over its own times."""
-
-    def panel(name: str, axis: Axes) -> None:
-        one = of_device(data, name)
-        draw(axis, one)
-        outside = one["extrapolated"].values == 1
-        plots.time_axis(axis, one.time.values, outside, slanted=len(names) > 1)
-
-    names = list(map(str, data.device.values))
-    return plots.panels(
-        [(name, partial(panel, name)) for name in names],
-        size=(6.5, 4.0) if len(names) == 1 else (2.6, 2.4),
-        xlabel="time after programming",
-        legend=4,
-        **labels,
-    )

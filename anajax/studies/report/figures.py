@@ -1,6 +1,6 @@
-"""Figures of devices and of the targets on them."""
+"""Figures of devices, of the targets on them, and of strategies over time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,13 +9,26 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from anajax.chip import Strategies
 from anajax.mapping.strategy import Strategy, encode
 from anajax.studies.config.durations import human
+from anajax.studies.report import plots
+from anajax.studies.report.blocks import WEIGHT_ERROR, format_of
 from anajax.studies.report.plots import COLORS, OPTIMIZED, SECOND, instants, panels
+from anajax.studies.report.statistics import (
+    DIGITAL,
+    of_device,
+    programmed,
+    sign,
+    spread,
+    strategies,
+)
 
 Curves = dict[str, np.ndarray]
+Look = Mapping[str, dict[str, Any]]
+"""Styles of strategies by label."""
 
 
 def device_figure(data: Any, name: str) -> Figure:
@@ -165,3 +178,141 @@ def _representative(value: Strategies) -> tuple[str, Strategy]:
         return "", value
     path = list(value)[-1]
     return path, value[path]
+
+
+# --- strategies over time ---
+
+
+def metric_figure(data: xr.Dataset) -> Figure:
+    """One panel per device: the metric of each strategy, and the digital network.
+
+    Several devices share a range in which the better strategies can be told apart.
+    """
+    show = format_of(data)
+    figure = _over_time(
+        data,
+        partial(metric_panel, look=plots.styles(strategies(data))),
+        ylabel=f"{show.title} ({show.unit})",
+        note="bands: ± sd over chips",
+        sharey=True,
+    )
+    if data.sizes["device"] == 1:
+        low, high = figure.axes[0].get_ylim()
+        figure.axes[0].set_ylim(min(low, high - 0.02 * abs(high)), high)
+        return figure
+    alone = [of_device(data, device) for device in map(str, data.device.values)]
+    shown = figure.axes[: len(alone)]
+    one_range(shown, [focus(one) for one in alone])
+    for axis, one in zip(shown, alone, strict=True):
+        name_outside(axis, one)
+    return figure
+
+
+def metric_panel(axis: Axes, one: xr.Dataset, look: Look) -> None:
+    """The metric of one device over time in bands, and the digital network a line."""
+    show = format_of(one)
+    digital = show.factor * one.attrs["digital_metric"]
+    axis.axhline(digital, color="black", lw=1, label=DIGITAL)
+    found = spread(one[one.attrs["metric"]].drop_sel(strategy=DIGITAL)) * show.factor
+    x = plots.log_places(one.time.values)
+    for label in map(str, found.strategy.values):
+        line = found.sel(strategy=label)
+        mean, sd = line["value"].values, line["sd"].values
+        plots.band(axis, x, mean, sd, label, **look[label])
+
+
+def focus(one: xr.Dataset) -> tuple[float, float]:
+    """The range of all strategies but the worst one, if that is far behind.
+
+    It spans a hundredth of the digital metric at least.
+
+    Args:
+        one: results of one device.
+    """
+    losses = _losses(one)
+    digital = format_of(one).factor * float(one.attrs["digital_metric"])
+    worst = np.sort(losses.max("time").values)
+    loss, gain = worst[-1], float(-losses.min())
+    if len(worst) > 2 and loss > 2.5 * worst[-2] > 0:
+        loss = 1.5 * worst[-2]
+    loss = max(1.15 * loss, 0.008 * abs(digital))
+    gain = max(1.15 * gain, 0.15 * loss, 0.002 * abs(digital))
+    down, up = (loss, gain) if sign(one) > 0 else (gain, loss)
+    return digital - down, digital + up
+
+
+def one_range(axes: Sequence[Axes], ranges: Sequence[tuple[float, float]]) -> None:
+    """Give panels that are compared one range, which holds all of theirs."""
+    ends = np.array(ranges)
+    for axis in axes:
+        axis.set_ylim(ends[:, 0].min(), ends[:, 1].max())
+
+
+def name_outside(axis: Axes, one: xr.Dataset) -> None:
+    """Say which strategies lie outside the range of a panel, and where they end."""
+    losses, show = _losses(one), format_of(one)
+    digital, (low, high) = show.factor * one.attrs["digital_metric"], axis.get_ylim()
+    limit = digital - low if sign(one) > 0 else high - digital
+    outside = losses.strategy.values[(losses.min("time") > limit).values]
+    arrow = "↓" if sign(one) > 0 else "↑"
+    for row, label in enumerate(map(str, outside)):
+        last = digital - sign(one) * float(losses.sel(strategy=label).isel(time=-1))
+        axis.annotate(
+            f"{label}: {last:.3g} {arrow}", (0.98, 0.04 + 0.1 * row),
+            xycoords="axes fraction", ha="right", fontsize=7, color="#555555",
+        )  # fmt: skip
+
+
+def _losses(one: xr.Dataset) -> xr.DataArray:
+    """What each strategy loses against digital, as it is shown `[strategy time]`."""
+    factor = format_of(one).factor
+    found = (
+        programmed(one)[one.attrs["metric"]].mean("chip").dropna("strategy", how="all")
+    )
+    lost = sign(one) * factor * (one.attrs["digital_metric"] - found)
+    return lost.transpose("strategy", "time")
+
+
+def error_figure(data: xr.Dataset) -> Figure:
+    """Weight error over time: expected as lines, measured with its spread as marks."""
+    return _over_time(
+        data,
+        partial(_errors, look=plots.styles(strategies(data))),
+        ylabel=f"{WEIGHT_ERROR.title} ({WEIGHT_ERROR.unit})",
+        note="marks: measured, mean ± sd over chips; lines: expected, exact",
+        sharey=True,
+    )
+
+
+def _errors(axis: Axes, one: xr.Dataset, look: Look) -> None:
+    some = programmed(one)
+    found = spread(some.weight_rms_error).assign(expected=some.expected_rms_error) * 100
+    x = plots.log_places(one.time.values)
+    for label in map(str, found.strategy.values):
+        line, style = found.sel(strategy=label), look[label]
+        dashes = {k: style[k] for k in ("color", "linestyle")}
+        axis.plot(x, line["expected"], lw=1.4, **dashes)
+        marks: Any = style | {"linestyle": "none"}
+        axis.errorbar(x, line["value"], line["sd"], capsize=2, label=label, **marks)
+    axis.set_yscale("log", subs=[])
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axis.yaxis.set_major_formatter("{x:g}")
+
+
+def _over_time(data: xr.Dataset, draw: Any, **labels: Any) -> Figure:
+    """Panels of devices, each over its own times."""
+
+    def panel(name: str, axis: Axes) -> None:
+        one = of_device(data, name)
+        draw(axis, one)
+        outside = one["extrapolated"].values == 1
+        plots.time_axis(axis, one.time.values, outside, slanted=len(names) > 1)
+
+    names = list(map(str, data.device.values))
+    return plots.panels(
+        [(name, partial(panel, name)) for name in names],
+        size=(6.5, 4.0) if len(names) == 1 else (2.6, 2.4),
+        xlabel="time after programming",
+        legend=4,
+        **labels,
+    )

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -11,15 +10,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from anajax._core.disk import write_atomically, writing
-from anajax.studies.kinds.strategies_page import Look, metric_panel
 from anajax.studies.report import gaps, plots, results
 from anajax.studies.report.blocks import format_of
+from anajax.studies.report.figures import (
+    Look,
+    focus,
+    metric_panel,
+    name_outside,
+    one_range,
+)
 from anajax.studies.report.statistics import (
     DIGITAL,
     gains,
     lost,
     of_device,
-    over,
     sign,
     spread,
     strategies,
@@ -113,17 +117,17 @@ def figure(tables: Sequence[xr.Dataset]) -> Figure:
         note="bands: ± sd over chips",
         legend=min(6, 2 * len(tables)),
     )
-    for column in range(len(tables)):
-        _one_range(drawn.axes[column :: len(tables)])
+    for column, data in enumerate(tables):
+        own = {
+            devices[row]: axis
+            for row, axis in enumerate(drawn.axes[column :: len(tables)])
+            if axis.axison
+        }
+        alone = {name: of_device(data, name) for name in own}
+        one_range([*own.values()], [focus(one) for one in alone.values()])
+        for name, axis in own.items():
+            name_outside(axis, alone[name])
     return drawn
-
-
-def _one_range(axes: Sequence[Axes]) -> None:
-    """Give panels of one network, on several devices, the same range."""
-    shown = [axis for axis in axes if axis.axison]
-    ends = np.array([axis.get_ylim() for axis in shown])
-    for axis in shown:
-        axis.set_ylim(ends[:, 0].min(), ends[:, 1].max())
 
 
 def _panel(axis: Axes, data: xr.Dataset, device: str, look: Look) -> None:
@@ -132,27 +136,8 @@ def _panel(axis: Axes, data: xr.Dataset, device: str, look: Look) -> None:
         return
     one, show = of_device(data, device), format_of(data)
     metric_panel(axis, one, look)
-    means = over(one[one.attrs["metric"]].drop_sel(strategy=DIGITAL))["value"]
-    digital = show.factor * one.attrs["digital_metric"]
-    _focus(axis, digital, list(show.factor * means.values), show.sign > 0)
     plots.time_axis(axis, one.time.values, one["extrapolated"].values == 1)
     axis.set(ylabel=f"{show.title} ({show.unit})")
-
-
-def _focus(axis: Any, digital: float, means: list[np.ndarray], higher: bool) -> None:
-    """The range of all strategies but the worst one, if that is far behind.
-
-    It spans a hundredth of the digital metric at least.
-    """
-    losses = np.sort([np.max((digital - m) * (1 if higher else -1)) for m in means])
-    loss = losses[-1]
-    if len(losses) > 2 and loss > 2.5 * losses[-2] > 0:
-        loss = 1.5 * losses[-2]
-    gain = max(np.max((m - digital) * (1 if higher else -1)) for m in means)
-    loss = max(1.15 * loss, 0.008 * abs(digital))
-    gain = max(1.15 * gain, 0.15 * loss, 0.002 * abs(digital))
-    down, up = (loss, gain) if higher else (gain, loss)
-    axis.set_ylim(digital - down, digital + up)
 
 
 def table(tables: Sequence[xr.Dataset]) -> str:

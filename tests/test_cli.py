@@ -88,6 +88,8 @@ def test_scripts_get_json_and_quiet(finished, config, tmp_path):
     out, _ = finished
     found = json.loads(invoke("results", out, "--json").output)
     data = read_results(out)
+    asked = ["digital", "single_pair", "lsp_first", "optimized"]
+    assert data.strategy.values.tolist() == asked  # though the last is done first
     assert (
         found["metric"] == "accuracy" and len(found["rows"]) == 2 * data.strategy.size
     )

@@ -1,7 +1,7 @@
 """How far a study is: parts, what is done of the present one, and the time left."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import typer
 
@@ -10,7 +10,9 @@ from anajax.studies.store.parts import Notify, Within
 
 
 @contextlib.contextmanager
-def follow(parts: int, *, quiet: bool = False) -> Iterator[tuple[Notify, Within]]:
+def follow(
+    parts: int, *, kinds: Sequence[str] = (), quiet: bool = False
+) -> Iterator[tuple[Notify, Within]]:
     """Show how far a study is; gives what is to be told of its parts and stages.
 
     In a terminal a bar moves within parts, too; elsewhere, as in the log of a job, each
@@ -18,9 +20,10 @@ def follow(parts: int, *, quiet: bool = False) -> Iterator[tuple[Notify, Within]
 
     Args:
         parts: of the study.
+        kinds: of the parts, where they differ in how long they take.
         quiet: show nothing.
     """
-    clock = Clock(parts)
+    clock = Clock(parts, kinds=kinds)
     if quiet:
         yield lambda text, done: None, lambda stage, share: None
         return

@@ -246,7 +246,8 @@ def _followed(study: "Prepared", *, quiet: bool) -> tuple[Any, Path]:
     from anajax.studies.report.report import write_report
     from anajax.studies.run import run as run_study
 
-    with follow(study.parts, quiet=quiet) as (notify, within):
+    with follow(study.parts, kinds=study.kinds, quiet=quiet) as told:
+        notify, within = told
         data = run_study(study, notify=notify, within=within)
         notify("figures and report", False)
         return data, write_report(study.folder.path)

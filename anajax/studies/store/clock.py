@@ -2,13 +2,14 @@
 
 A part begins with what is done once (a search, compiling) and has stages whose share is
 told: steps of a descent, chips. A stage goes on at its pace, the seconds of all of it
-but for what came before it was first told of. Parts to come take what parts before them
-took; of the first one, which compiles for all, only the paces count where there is
-another.
+but for what came before it was first told of. Parts to come take what parts of their
+kind took before them; a kind that was not seen yet takes its chips, and no steps. Of
+the first part, which compiles for all, only the paces count where there is another.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 ALREADY = 0.2
 """Seconds below which a part was there before: it tells nothing of the others."""
@@ -24,17 +25,23 @@ class Clock:
     Args:
         parts: of the study.
         now: seconds on some clock.
+        kinds: of the parts, in their order; those of one kind take about the same. All
+            are of one kind by default.
     """
 
-    def __init__(self, parts: int, now: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        parts: int,
+        now: Callable[[], float] = time.monotonic,
+        kinds: Sequence[str] = (),
+    ):
         self.parts, self.now = parts, now
+        self.kinds = [*kinds, *[""] * (parts - len(kinds))]
         self.done = 0
         self._begun = now()
         self._paces: dict[str, float] = {}
         self._own: dict[str, list[tuple[float, float]]] = {}
-        self._once: list[float] = []
-        self._steps: list[float] = []
-        self._plain: list[float] = []
+        self._known: list[_Part] = []
 
     def within(self, stage: str, share: float) -> None:
         """A stage of the present part is done to this share."""
@@ -50,10 +57,9 @@ class Clock:
         self._paces |= paces
         self.done += 1
         if took > ALREADY:
-            self._plain.append(took)
-            if paces:
-                self._once.append(max(took - sum(paces.values()), 0.0))
-                self._steps.append(_steps(paces))
+            once = max(took - sum(paces.values()), 0.0) if paces else None
+            part = _Part(self._kind(self.done - 1), took, once, _steps(paces))
+            self._known.append(part)
         self._begun, self._own = self.now(), {}
 
     @property
@@ -64,11 +70,14 @@ class Clock:
 
     def left(self) -> float | None:
         """Seconds that the study still takes; None while there is no telling."""
-        if not self._plain and not self._present():
+        if not self._known and not self._present():
             return None
-        to_come = max(self.parts - self.done - 1, 0)
         present = self._of_present() if self.done < self.parts else 0.0
-        return present + to_come * self._typical()
+        to_come = self.kinds[self.done + 1 : self.parts]
+        return present + sum(map(self._typical, to_come))
+
+    def _kind(self, part: int) -> str:
+        return self.kinds[min(part, len(self.kinds) - 1)]
 
     def _present(self) -> dict[str, float]:
         """Paces of the stages of this part, as far as they can be told."""
@@ -86,7 +95,8 @@ class Clock:
     def _of_present(self) -> float:
         """Seconds that the present part still takes."""
         if not any(self._own.values()):
-            return max(self._typical() - (self.now() - self._begun), 0.0)
+            typical = self._typical(self._kind(self.done))
+            return max(typical - (self.now() - self._begun), 0.0)
         paces, left = self._paces | self._present(), 0.0
         for stage, pace in paces.items():
             told = self._own.get(stage)
@@ -97,24 +107,40 @@ class Clock:
                 left += pace
         return left
 
-    def _typical(self) -> float:
-        """Seconds of a part to come."""
+    def _typical(self, kind: str) -> float:
+        """Seconds of a part of this kind to come."""
         paces = self._paces | self._present()
+        mine = [part for part in self._known if part.kind == kind]
         if CHIPS not in paces:
-            later = self._plain[1:] or self._plain
-            return _mean(later)
-        steps = [*self._steps, *([_steps(self._present())] if self._own else [])]
-        return paces[CHIPS] + _mean(steps) + self._once_typical()
+            some = mine or self._known
+            later = [p for p in some if p is not self._known[0]] or some
+            return _mean([part.took for part in later])
+        steps = [part.steps for part in mine if part.once is not None]
+        if self._own and kind == self._kind(self.done):
+            steps.append(_steps(self._present()))
+        return paces[CHIPS] + _mean(steps) + self._once_typical(kind)
 
-    def _once_typical(self) -> float:
+    def _once_typical(self, kind: str) -> float:
         """Seconds that a part takes before its stages, and between them."""
-        later = list(self._once[1:])
+        there = [part for part in self._known[1:] if part.once is not None]
+        later = [part.once for part in there if part.kind == kind]
         told = next((t for t in self._own.values() if t), None)
-        if self.done and told:  # what the present part took before its first share
+        same = kind == self._kind(self.done)
+        if self.done and told and same:  # what it took before its first share
             here, stage = told[0][0] - self._begun, next(iter(self._own))
             pace = (self._paces | self._present()).get(stage, 0.0)
             later.append(max(here - pace * told[0][1], 0.0))
-        return _mean(later)
+        return _mean(later) if later else min((p.once for p in there), default=0.0)
+
+
+class _Part(NamedTuple):
+    """What a part took, in seconds."""
+
+    kind: str
+    took: float
+    once: float | None
+    """Before its stages and between them; None for a part without stages."""
+    steps: float
 
 
 def _steps(paces: dict[str, float]) -> float:

@@ -103,7 +103,13 @@ class Sweep:
     @property
     def parts(self) -> int:
         """How many parts there are to do."""
-        return len(self.programs) + -(-len(self.planned) // PART)
+        return len(self.kinds)
+
+    @property
+    def kinds(self) -> list[str]:
+        """Of the parts in their order: those of one kind take about the same."""
+        points = -(-len(self.planned) // PART)
+        return ["program"] * len(self.programs) + ["points"] * points
 
     @functools.cached_property
     def programs(self) -> dict[str, Planned]:

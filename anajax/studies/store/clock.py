@@ -58,7 +58,8 @@ class Clock:
         self.done += 1
         if took > ALREADY:
             once = max(took - sum(paces.values()), 0.0) if paces else None
-            part = _Part(self._kind(self.done - 1), took, once, _steps(paces))
+            kind, chips = self._kind(self.done - 1), paces.get(CHIPS)
+            part = _Part(kind, took, once, _steps(paces), chips)
             self._known.append(part)
         self._begun, self._own = self.now(), {}
 
@@ -118,7 +119,10 @@ class Clock:
         steps = [part.steps for part in mine if part.once is not None]
         if self._own and kind == self._kind(self.done):
             steps.append(_steps(self._present()))
-        return paces[CHIPS] + _mean(steps) + self._once_typical(kind)
+        chips = [part.chips for part in mine if part.chips is not None]
+        if not chips or CHIPS in self._present() and kind == self._kind(self.done):
+            chips = [paces[CHIPS]]
+        return chips[-1] + _mean(steps) + self._once_typical(kind)
 
     def _once_typical(self, kind: str) -> float:
         """Seconds that a part takes before its stages, and between them."""
@@ -141,6 +145,7 @@ class _Part(NamedTuple):
     once: float | None
     """Before its stages and between them; None for a part without stages."""
     steps: float
+    chips: float | None
 
 
 def _steps(paces: dict[str, float]) -> float:

@@ -288,7 +288,7 @@ def text(found: Found, work: Workload | None) -> str:
         f"{gaps:.2g} % of the cells were not reported; {stuck:.2g} % are stuck far "
         "from their targets."
     ]
-    if work is not None and found.metric is not None:
+    if work is not None and found.metric is not None and found.digital is not None:
         share = work.metric == "accuracy"
         for place, value in (
             (f"Digital {work.metric}", found.digital),

@@ -162,6 +162,7 @@ def test_keys_and_numbers_have_the_names_of_people():
         ("device/drift/mean_scale", "mean drift"),
         ("periphery/adc/codes", "ADC: number of steps"),
         ("periphery/noise/sd", "output noise"),
+        ("wires/row", "wires: row"),
     ):  # fmt: skip
         assert names.parameter(path) == name
 

@@ -71,7 +71,8 @@ _WORDS = {
 
 def parameter(path: str) -> str:
     """What a number is: `device/drift/nu_mean/low` is "drift: mean exponent, low"."""
-    stage, *leaf = path.split("/")[1:] if path.count("/") else [path]
+    whole, *rest = path.split("/")
+    stage, *leaf = rest if rest and whole in ("device", "periphery") else [whole, *rest]
     name = leaf[-1] if stage == "faults" and leaf else _SCALES.get(path, "")
     if name in NON_IDEALITIES:
         return NON_IDEALITIES[name].title

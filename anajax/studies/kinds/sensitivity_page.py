@@ -332,11 +332,13 @@ def indices_figure(data: xr.Dataset, name: str) -> Figure:
 def _layers(data: xr.Dataset) -> Block:
     show, order = format_of(data), list(map(str, data.order.values))
     found, rows = over(data.alone_metric, "layer_chip"), []
+    losses = over(data.alone_loss, "layer_chip")
     for path in map(str, data.layer.values):
         one = found.sel(layer=path)
         size = str(int(data["weights"].sel(layer=path)))
         metric = show.cell(float(one["value"]), float(one["error"]))
-        loss = f"{float(data.alone_loss.sel(layer=path).mean()):.4f}"
+        of = losses.sel(layer=path)
+        loss = Cell(f"{float(of['value']):.4f}", f"± {float(of['error']):.4f}")
         place = str(order.index(path) + 1)
         rows.append(cells(short(path), size, metric, loss, place))
     how = {

@@ -114,6 +114,7 @@ def trajectory(t, i):
 quiet, noisy = jax.vmap(trajectory)(jnp.asarray(t), jnp.arange(len(t)))
 plt.loglog(t, quiet, "C0", lw=1)
 plt.loglog(t, noisy, "C1.", ms=3)
+plt.minorticks_off(), plt.yticks([5, 7, 10, 15], ["5", "7", "10", "15"])
 plt.xlabel("time since the first read (s)"), plt.ylabel("conductance (µS)")
 plt.title("PCM: 12 cells of target 15 µS (lines), and single reads of them (dots)")
 plt.show()

@@ -1,4 +1,5 @@
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -78,7 +79,8 @@ def test_run_prints_a_table_and_writes_everything(finished):
 def test_report_draws_the_same_bytes_again(finished):
     out, _ = finished
     before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
-    assert invoke("report", out).exit_code == 0
+    result = invoke("report", out, "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
     assert before == {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
 
 
@@ -94,6 +96,8 @@ def test_scripts_get_json_and_quiet(finished, config, tmp_path):
     out, _ = finished
     found = json.loads(invoke("results", out, "--json").output)
     data = read_results(out)
+    asked = ["digital", "single_pair", "lsp_first", "optimized"]
+    assert data.strategy.values.tolist() == asked  # though the last is done first
     assert (
         found["metric"] == "accuracy" and len(found["rows"]) == 2 * data.strategy.size
     )
@@ -268,6 +272,20 @@ def test_help_takes_less_than_a_blink():
     said = " ".join(done.stdout.split())
     assert "Exit codes: 0 done; 1 a bug" in said and "--install-completion" in said
     assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [("anajax fit", "fit-device"), ("anajax run --res", "--resume")],
+)
+def test_a_shell_completes(words, known):
+    asked = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    code = "import sys, anajax.cli; sys.argv = ['anajax']; anajax.cli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env=os.environ | asked | {"_ANAJAX_COMPLETE": "complete_bash"},
+    )  # fmt: skip
+    assert done.stdout.split() == [known]
 
 
 def test_results_leave_as_tables_and_figures(finished, tmp_path):

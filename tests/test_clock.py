@@ -22,10 +22,10 @@ class Study:
         compiles: seconds before the first chip of the first part.
     """
 
-    def __init__(self, parts, *, chips=10, compiles=20.0, seed=0):
+    def __init__(self, parts, *, chips=10, compiles=20.0, seed=0, kinds=()):
         self.time, self.parts, self.chips = 0.0, parts, chips
         self.compiles, self.random = compiles, np.random.default_rng(seed)
-        self.clock = Clock(len(parts), lambda: self.time)
+        self.clock = Clock(len(parts), lambda: self.time, kinds)
 
     def run(self):
         """Times, and what the clock says is left at them, from the second part on."""
@@ -61,6 +61,40 @@ def test_the_time_left_is_right_from_the_second_part_on(name, compiles):
         for true, left in Study(ALIKE[name], compiles=compiles, seed=seed).run():
             whole = sum(map(sum, ALIKE[name]))
             assert abs(left - true) < 0.3 * true + 0.02 * whole, (true, left)
+
+
+LEARNED, FOUND, HAND = (1.0, 200.0, 30.0), (10.0, 0.0, 30.0), (0.5, 0.0, 30.0)
+UNLIKE = {
+    "a learned one first": [LEARNED, *[HAND] * 4],
+    "several learned": [*[LEARNED] * 3, FOUND, HAND, HAND],
+    "devices": [LEARNED, FOUND, HAND] * 6,
+}
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_parts_of_other_kinds_do_not_blur_it(name):
+    """What takes long is done first, as studies of strategies have it."""
+    parts = UNLIKE[name]
+    kinds = [str(part) for part in parts]
+    for seed in range(5):
+        study = Study(parts, compiles=5.0, seed=seed, kinds=kinds)
+        for true, left in study.run():
+            assert abs(left - true) < 0.3 * true + 0.02 * sum(map(sum, parts))
+    alike = Study(parts, compiles=5.0).run()  # told nothing of kinds, it errs
+    assert any(abs(left - true) > 0.3 * true + 50 for true, left in alike)
+
+
+def test_a_study_does_what_takes_long_first(tmp_path, monkeypatch):
+    """Results keep the order of the config: `test_cli` has that."""
+    tiny_study.use(monkeypatch)
+    every = ["single_pair", "targets", "optimized", {"name": "single_pair",
+             "label": "t", "trained": True}]  # fmt: skip
+    asked = {"strategies": every, "training": {"steps": 2}}
+    study = tiny_study.prepared(tmp_path / "b", **asked).study
+    assert [way.title for way in study.order] == [
+        "t", "targets", "optimized", "single_pair"
+    ]  # fmt: skip
+    assert len(set(study.kinds)) == 4
 
 
 def test_nothing_is_said_before_anything_is_known():

@@ -240,8 +240,8 @@ def test_the_command_says_it_all(made, tmp_path, key, monkeypatch):
     found = CliRunner().invoke(app, [str(word) for word in words])
     assert found.exit_code == 0, found.output
     for text in (
-        "Digital accuracy: 1",
-        "accuracy of this chip at 3600 s",
+        "Digital accuracy: 100.00 %",
+        "accuracy of this chip at 1 h: ",
         "The device",
     ):
         assert text in found.output

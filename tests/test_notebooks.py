@@ -8,6 +8,26 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 PAIRS = sorted(NOTEBOOKS.glob("*.py"))
 
 
+QUICK = ("device_tour", "linen_behind_converters", "network_over_a_year")
+"""Those that take 8 to 20 s of a processor; the others take up to a minute each."""
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_cells_run_in_order(name, monkeypatch, tmp_path):
+    """In this process, which shares what it has compiled; figures as in a notebook."""
+    jupytext = pytest.importorskip("jupytext")
+    import matplotlib.pyplot as plt
+
+    monkeypatch.setenv("FAST", "1")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
+    path, names = NOTEBOOKS / f"{name}.py", {"__name__": "notebook"}
+    for cell in jupytext.read(path).cells:
+        if cell.cell_type == "code":
+            exec(compile(cell.source, str(path), "exec"), names)
+    plt.close("all")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("source", PAIRS, ids=lambda p: p.stem)
 def test_notebook_runs(source, monkeypatch, tmp_path):

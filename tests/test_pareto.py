@@ -1,5 +1,6 @@
 """Accuracy against energy: one knob at a time, its front, its figure, its config."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,8 @@ def test_points_turn_one_knob_each(tmp_path, monkeypatch):
     page = report.write_report(tmp_path).read_text(encoding="utf-8")
     assert "Accuracy against energy: digits on state_independent" in page
     assert "ADC bits 5: model andrulis, calibrated on HERMES" in page
+    assert re.search(r"Best accuracy by the data: [^.]+, [\d.]+ pJ", page)
+    assert "Least energy of those not worse than the base by two standard" in page
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert {"pareto.png", "pareto_array.svg"} <= names
 

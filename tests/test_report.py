@@ -7,7 +7,7 @@ import xarray as xr
 
 from anajax import devices
 from anajax.devices.report import device_curves, time_grid
-from anajax.studies import run
+from anajax.studies import names, run
 from anajax.studies.kinds import strategies_best as best
 from anajax.studies.kinds import strategies_figures as lines
 from anajax.studies.kinds import strategies_page, sweep_page, tolerance
@@ -147,8 +147,52 @@ def test_large_drawings_are_pixels_on_the_page():
 
 def test_page_escapes_what_it_shows():
     asked = {"lead": "", "warnings": [], "drawn": {}}
-    html = report.html(title="<b>", blocks=[Block(title="&")], **asked)
-    assert b"&lt;b&gt;" in html and b"<h2>&amp;</h2>" in html
+    block = Block(title="&", text="`a < b` is code, as is `c`", points=["a `b` c"])
+    html = report.html(title="<b>", blocks=[block], **asked).decode()
+    assert "&lt;b&gt;" in html and "<h2>&amp;</h2>" in html
+    assert "<p><code>a &lt; b</code> is code, as is <code>c</code></p>" in html
+    assert "<li>a <code>b</code> c</li>" in html
+
+
+def test_keys_and_numbers_have_the_names_of_people():
+    keys = ["device.noise.read", "periphery.adc_bits", "optimizer.learning_rate"]
+    assert names.titles(keys) == ["read noise", "ADC", "learning rate"]
+    assert names.titles(["optimizer.steps", "training.steps"])[0] == "optimizer.steps"
+    assert [names.unit(key) for key in keys] == [" (factor)", " (bits)", ""]
+    assert names.of_value("periphery.adc_bits", "ADC", "8") == "ADC 8 bits"
+    for path, name in (
+        ("device/drift/nu_mean/low", "drift: mean exponent, low"),
+        ("device/programming/sd/coefficients/1",
+         "programming: standard deviation, coefficient 1"),
+        ("device/faults/stuck_high", "cells stuck at g_max"),
+        ("device/drift/mean_scale", "mean drift"),
+        ("periphery/adc/codes", "ADC: number of steps"),
+        ("periphery/noise/sd", "output noise"),
+        ("wires/row", "wires: row"),
+    ):  # fmt: skip
+        assert names.parameter(path) == name
+
+
+def test_long_labels_of_axes_are_wrapped():
+    words = "programming error, spread of drift, read noise (factor)"
+    drawn = plots.panels([("", lambda _: None)] * 2, size=(3.2, 3.0), xlabel=words)
+    assert "\n" in drawn.axes[0].get_xlabel()
+    assert drawn.axes[0].get_xlabel().replace("\n", " ") == words
+    own = plots.panels([("", lambda _: None)], ylabel="error (µS)\nband: ± 2 sd")
+    assert own.axes[0].get_ylabel() == "error (µS)\nband: ± 2 sd"
+
+
+def test_a_strategy_far_behind_is_named_and_does_not_set_the_range():
+    data = ranked(
+        np.broadcast_to(np.array([[0.9], [0.92], [0.2]])[..., None], (3, 2, 2))
+    )
+    one = statistics.of_device(data, "d")
+    low, high = lines.focus(one)
+    assert low == pytest.approx(95 - 1.15 * 1.5 * 5) and 95 < high < 98
+    drawn = plots.panels([("", lambda axis: None)] * 2)
+    lines.compare(drawn.axes[:2], [one, one])
+    assert [axis.get_ylim() for axis in drawn.axes] == [(low, high)] * 2
+    assert [text.get_text() for text in drawn.axes[0].texts] == ["s2: 20 ↓"]
 
 
 def test_curves_of_a_device_are_its_moments():
@@ -206,6 +250,8 @@ def test_devices_page_has_every_device_and_its_best_strategy(memories):
     drawn = lines.metric_figure(results.read_results(memories))
     first, second = (axis.get_ylim() for axis in drawn.axes[:2])
     assert first == second
+    narrow = drawn.axes[1].get_xlim()  # of one time: around it
+    assert narrow[0] < 0.03 < narrow[1]
     for text in (
         "state_independent",
         "reram_milo",
@@ -268,10 +314,11 @@ def test_sweeps_and_sensitivities_say_what_can_be_concluded():
     )  # fmt: skip
     (said,) = sweep_page._ends(data)
     assert said == (
-        "Best accuracy by the data at 1 min: read 0.5 (90.00 %); worst: read 2 (75.00 "
-        "%). They are 15.00 ± 5.00 percentage points apart, chip by chip."
+        "Best accuracy by the data at 1 min: read noise × 0.5 (90.00 %); worst: read "
+        "noise × 2 (75.00 %). They are 15.00 ± 5.00 percentage points apart, chip "
+        "by chip."
     )
-    assert sweep_page._with_units(["device.noise.read"]) == ["read (factor)"]
+    assert sweep_page._with_units(["device.noise.read"]) == ["read noise (factor)"]
     limits = {
         "largest_factor": [3.0, 1.5],
         "largest_low": [1.6, 1.2],

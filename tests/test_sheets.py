@@ -135,6 +135,16 @@ WRONG = {
         {},
         "name yours: --columns cell=die. It",
     ),
+    "two.csv": (
+        PLAIN.replace("cell", "die").replace("read", "G"),
+        {},
+        "name yours: --columns cell=die,read=G. It",
+    ),
+    "spaces.csv": (
+        PLAIN.replace("cell", "Cell ID").replace("programmed", "G0"),
+        {},
+        "--columns 'cell=Cell ID,programmed=G0'. It",
+    ),
     "typo.csv": (PLAIN, {"columns": "read=raed"}, "got 'raed'. Did you mean 'read'?"),
     "kind.csv": (PLAIN, {"columns": "reed=read"}, "got 'reed'. Use \"read\"."),
     "pairs.csv": (PLAIN, {"columns": "die"}, "NAME=COLUMN: got 'die'. Write cell=die"),

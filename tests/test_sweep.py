@@ -90,7 +90,9 @@ def test_numbers_share_one_trace_and_chips_are_those_of_evaluate(tmp_path, monke
             data.weight_rms_error.values[i], same.weight_rms_error, rtol=1e-5
         )
     page = report.write_report(tmp_path / "a").read_text()
-    assert "12 points in 1 trace," in page and "<th>drift_spread (factor)</th>" in page
+    assert (
+        "12 points in 1 trace," in page and "<th>spread of drift (factor)</th>" in page
+    )
     (table,) = terminal.summary(data)
     assert table.row_count == 12
 

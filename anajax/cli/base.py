@@ -30,6 +30,9 @@ app = typer.Typer(
     "For scripts: --json prints results as JSON, --quiet prints only errors; colors "
     "are off without a terminal or with NO_COLOR in the environment.",
 )
+Config = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="A YAML file of a study, see configs/.")
+]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set a dotted key of CONFIG."),

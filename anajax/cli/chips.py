@@ -7,6 +7,7 @@ import typer
 
 from anajax.cli.base import (
     Changes,
+    Config,
     Data,
     Json,
     Quiet,
@@ -22,7 +23,7 @@ from anajax.cli.command import command
 
 @command()
 def costs(
-    config: Annotated[Path, typer.Argument(help="YAML file of a study.")],
+    config: Config,
     chip: Annotated[str | None, typer.Option(help="Chip name or .yaml file.")] = None,
     changes: Changes = None,
     data: Data = None,
@@ -113,11 +114,12 @@ def measured(
     ] = None,
     data: Data = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Evaluate measured conductances: accuracy of this chip, errors, model fit."""
     with mistakes():
         require_folder(data)
-        with working("loading JAX and the network"):
+        with working("loading JAX and the network", quiet=quiet or as_json):
             from anajax.interop.image import measured as chips
             from anajax.interop.image import read
             from anajax.studies import measured as reports
@@ -134,7 +136,7 @@ def measured(
         if as_json:
             document(said)
         else:
-            typer.echo(reports.text(said, work))
+            tell(reports.text(said, work), quiet=quiet)
         if out is not None:
             for path in reports.write(said, found, values, out):
-                tell(f"Written: {path}", quiet=as_json)
+                tell(f"Written: {path}", quiet=quiet or as_json)

@@ -34,8 +34,9 @@ def devices(
     name: Annotated[
         str | None,
         typer.Argument(
+            metavar="NAME",
             help="A preset, a .json device file or FILE.py:FUNCTION; all presets by "
-            "default."
+            "default.",
         ),
     ] = None,
     plot: Plot = None,
@@ -95,7 +96,9 @@ def _about(name: str, device: Any) -> dict[str, Any]:
 def fit_device(
     data: Annotated[
         Path,
-        typer.Argument(help="Measurements: .csv, .tsv, .txt, .dat or .parquet."),
+        typer.Argument(
+            metavar="DATA", help="Measurements: .csv, .tsv, .txt, .dat or .parquet."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Device file to write (.json).")],
     form: Annotated[

@@ -8,6 +8,7 @@ import typer
 
 from anajax.cli.base import (
     Changes,
+    Config,
     Data,
     Json,
     document,
@@ -20,7 +21,7 @@ from anajax.cli.command import command
 
 @command()
 def plan(
-    config: Annotated[Path, typer.Argument(help="YAML file of a study.")],
+    config: Config,
     changes: Changes = None,
     sizes: Annotated[
         Path | None, typer.Option(help="config.json of a Llama model, for its shapes.")

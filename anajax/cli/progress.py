@@ -1,7 +1,7 @@
 """Progress of a study: parts, progress within a part, and the time left."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import typer
 
@@ -10,17 +10,20 @@ from anajax.studies.store.parts import Notify, Within
 
 
 @contextlib.contextmanager
-def follow(parts: int, *, quiet: bool = False) -> Iterator[tuple[Notify, Within]]:
+def follow(
+    parts: int, *, kinds: Sequence[str] = (), quiet: bool = False
+) -> Iterator[tuple[Notify, Within]]:
     """Show the progress of a study; yields functions to call at its parts and stages.
 
     In a terminal, a bar also moves within parts; elsewhere, as in the log of a job,
     each finished part is a line.
 
     Args:
-        parts: parts of the study.
+        parts: number of parts of the study.
+        kinds: kind of each part, if some kinds take longer than others.
         quiet: show nothing.
     """
-    clock = Clock(parts)
+    clock = Clock(parts, kinds=kinds)
     if quiet:
         yield lambda text, done: None, lambda stage, share: None
         return

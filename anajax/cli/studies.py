@@ -7,6 +7,7 @@ import typer
 
 from anajax.cli.base import (
     Changes,
+    Config,
     Data,
     Json,
     Quiet,
@@ -30,9 +31,7 @@ if TYPE_CHECKING:  # costs seconds to import
 
 @command()
 def run(
-    config: Annotated[
-        Path, typer.Argument(help="YAML file of a study; for examples, see configs/.")
-    ],
+    config: Config,
     changes: Changes = None,
     out: Annotated[
         Path | None,
@@ -81,18 +80,19 @@ def run(
 @command()
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder.")],
+    quiet: Quiet = False,
 ) -> None:
     """Write a config, a loader for your network and a README to start from."""
     with mistakes():
         from anajax.studies.begin import init as begin
 
         for path in begin(folder):
-            typer.echo(f"Written: {path}")
+            tell(f"Written: {path}", quiet=quiet)
 
 
 @command()
 def check(
-    config: Annotated[Path, typer.Argument(help="YAML file of a study.")],
+    config: Config,
     changes: Changes = None,
     data: Data = None,
     as_json: Json = False,
@@ -112,12 +112,13 @@ def check(
 @command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study.")],
+    quiet: Quiet = False,
 ) -> None:
     """Draw the figures and the report of a finished study again, from its files."""
     with mistakes():
         from anajax.studies.report.report import write_report
 
-        typer.echo(f"Report: {write_report(folder)}")
+        tell(f"Report: {write_report(folder)}", quiet=quiet)
 
 
 @command()
@@ -132,6 +133,7 @@ def results(
         Path | None, typer.Option(help="Folder for the files; out/tables by default.")
     ] = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write the results of a study as tables and its figures as PDF, or print them."""
     with mistakes():
@@ -145,7 +147,7 @@ def results(
         asked = {"csv": csv, "parquet": parquet, "pdf": pdf}
         forms: Any = [name for name, wanted in asked.items() if wanted]
         for path in tables.write(folder, out or Path("out/tables"), forms):
-            tell(f"Written: {path}", quiet=as_json)
+            tell(f"Written: {path}", quiet=quiet or as_json)
 
 
 @command()
@@ -157,13 +159,14 @@ def overview(
     out: Annotated[
         Path, typer.Option(help="Folder for the figures and the table.")
     ] = Path("out/overview"),
+    quiet: Quiet = False,
 ) -> None:
     """Plot the losses of networks on devices, and curves over time; write a table."""
     with mistakes():
         from anajax.studies.report.overview import write_overview
 
         for path in write_overview(folders, out):
-            typer.echo(f"Overview: {path}")
+            tell(f"Overview: {path}", quiet=quiet)
 
 
 @command()
@@ -246,7 +249,8 @@ def _followed(study: "Prepared", *, quiet: bool) -> tuple[Any, Path]:
     from anajax.studies.report.report import write_report
     from anajax.studies.run import run as run_study
 
-    with follow(study.parts, quiet=quiet) as (notify, within):
+    with follow(study.parts, kinds=study.kinds, quiet=quiet) as told:
+        notify, within = told
         data = run_study(study, notify=notify, within=within)
         notify("figures and report", False)
         return data, write_report(study.folder.path)

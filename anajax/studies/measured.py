@@ -20,6 +20,7 @@ from anajax.interop import image as images
 from anajax.interop.image import Image, tiles
 from anajax.interop.image.measured import Measured, parts_of
 from anajax.layer import combined
+from anajax.studies.config.durations import human
 from anajax.studies.report.plots import render
 
 STUCK = 6.0
@@ -287,10 +288,17 @@ def text(found: Found, work: Workload | None) -> str:
         f"{gaps:.2g} % of the cells are missing; {stuck:.2g} % are stuck far "
         "from their targets."
     ]
-    if work is not None and found.metric is not None:
-        lines.append(f"Digital {work.metric}: {found.digital:.4g}")
-        for t, value in zip(found.times, found.metric, strict=True):
-            lines.append(f"{work.metric} of this chip at {t:g} s: {value:.4g}")
+    if work is not None and found.metric is not None and found.digital is not None:
+        share = work.metric == "accuracy"
+        for place, value in (
+            (f"Digital {work.metric}", found.digital),
+            *(
+                (f"{work.metric} of this chip at {human(t)}", value)
+                for t, value in zip(found.times, found.metric, strict=True)
+            ),
+        ):
+            said = f"{100 * value:.2f} %" if share else f"{value:.4g}"
+            lines.append(f"{place}: {said}")
     worst = max(found.tiles, key=lambda tile: tile["rms_error"])
     lines.append(f"Largest rms weight error: {worst['rms_error']:.3g} w_max in tile "
                  f"{worst['tile']}")  # fmt: skip

@@ -1,8 +1,12 @@
-"""Names that people read in figures: of networks, memories and programs.
+"""Names for readers: of networks, devices, strategies, config keys and parameters.
 
-What a config and a table say is what one types; a figure shows what it stands for. What
-is not named here, such as your own, is shown as it is called, in words.
+Configs and tables show what users type; figures show these names. Anything not listed
+here, such as a user's own device, is shown by its own name, as words.
 """
+
+from collections.abc import Sequence
+
+from anajax.analysis.hardware import NON_IDEALITIES
 
 NETWORKS = {
     "digits": "handwritten digits, small CNN",
@@ -20,7 +24,7 @@ NETWORKS = {
     "tinyshakespeare_llama": "Shakespeare, small Llama",
     "tinyshakespeare_lstm": "Shakespeare, LSTM",
 }
-"""By the name of a workload."""
+"""Names of workloads."""
 DEVICES = {
     "ideal": "ideal cells",
     "state_independent": "cells of equal noise",
@@ -37,7 +41,7 @@ DEVICES = {
     "flash_floating_gate": "floating-gate flash",
     "mram_stt": "STT-MRAM",
 }
-"""By the name of a device."""
+"""Names of devices."""
 PROGRAMS = {
     "digital": "digital",
     "single_pair": "single pair",
@@ -55,25 +59,25 @@ PROGRAMS = {
     "product_descent": "product descent",
     "recommended": "recommended",
 }
-"""By the name of a way to program."""
+"""Names of strategies."""
 
 
 def network(name: str) -> str:
-    """A workload as people know it."""
+    """Name of a workload for readers."""
     return NETWORKS.get(name, _words(name))
 
 
 def device(name: str) -> str:
-    """A memory as people know it."""
+    """Name of a device for readers."""
     return DEVICES.get(name, _words(name))
 
 
 def program(label: str, *, trained: bool = False) -> str:
-    """A strategy as people know it.
+    """Name of a strategy for readers.
 
     Args:
-        label: of the strategy.
-        trained: whether it is on trained weights; a label of one's own says so itself.
+        label: label of the strategy.
+        trained: whether it programs trained weights; only built-in names mention it.
     """
     known = PROGRAMS.get(label)
     if known is None:
@@ -82,9 +86,98 @@ def program(label: str, *, trained: bool = False) -> str:
 
 
 def upper(text: str) -> str:
-    """Text as a title begins."""
+    """Text with its first letter in upper case."""
     return text[:1].upper() + text[1:]
 
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
+
+
+# --- keys of configs, and parameters of hardware --------------------------------------
+
+UNITS = {
+    "device.noise": "factor",
+    "device.options.g_max": "µS",
+    "device.levels": "µS",
+    "faults": "fraction",
+    "periphery.dac_bits": "bits",
+    "periphery.adc_bits": "bits",
+    "periphery.output_noise": "w_max at full input",
+    "periphery.wires": "Ω per segment",
+    "strategy.k": "of the full range",
+    "times": "s",
+}
+"""Units of keys, or of sections of keys."""
+OF_HARDWARE = ("device.noise", "faults", "periphery")
+"""Sections whose keys are imperfections with names."""
+_OWN = {
+    "periphery.dac_bits": "DAC", "periphery.adc_bits": "ADC",
+    "device.name": "device", "strategy.name": "strategy", "workload.name": "network",
+}  # fmt: skip
+
+
+def title(key: str) -> str:
+    """Name of a config key: `device.noise.read` is "read noise"."""
+    section, _, last = key.rpartition(".")
+    if section in OF_HARDWARE and last in NON_IDEALITIES:
+        return NON_IDEALITIES[last].title
+    return _OWN.get(key, last.replace("_", " "))
+
+
+def titles(keys: Sequence[str]) -> list[str]:
+    """Names of config keys, or the keys themselves if two names are the same."""
+    found = [title(key) for key in keys]
+    return found if len(set(found)) == len(found) else list(keys)
+
+
+def unit(key: str) -> str:
+    """Unit of a key in parentheses after a space; empty if it has none."""
+    for name, text in UNITS.items():
+        if key == name or key.startswith(f"{name}."):
+            return f" ({text})"
+    return ""
+
+
+def of_value(key: str, name: str, value: str) -> str:
+    """A key with its value, in a sentence: "read noise × 2", "ADC 8 bits"."""
+    text = unit(key).strip(" ()")
+    if text == "factor":
+        return f"{name} × {value}"
+    return f"{name} {value}{f' {text}' * bool(text)}"
+
+
+_SCALES = {
+    "device/programming/scale": "programming", "device/drift/mean_scale": "drift_mean",
+    "device/drift/spread_scale": "drift_spread", "device/read/scale": "read",
+    "periphery/noise/sd": "output_noise",
+}  # fmt: skip
+"""Parameters that scale an imperfection as a whole."""
+_WORDS = {
+    "dac": "DAC", "adc": "ADC", "codes": "number of steps", "bound": "range",
+    "nu_mean": "mean exponent", "nu_sd": "spread of the exponent",
+    "t0": "time of the first read", "t_read": "duration of a read",
+    "sd": "standard deviation", "coefficients": "coefficient",
+}  # fmt: skip
+
+
+def parameter(path: str) -> str:
+    """Name of a parameter: `device/drift/nu_mean` is "drift: mean exponent"."""
+    whole, *rest = path.split("/")
+    stage, *leaf = rest if rest and whole in ("device", "periphery") else [whole, *rest]
+    name = leaf[-1] if stage == "faults" and leaf else _SCALES.get(path, "")
+    if name in NON_IDEALITIES:
+        return NON_IDEALITIES[name].title
+    words = [_WORDS.get(word, word.replace("_", " ")) for word in (stage, *leaf)]
+    numbered: list[str] = []
+    for word in words[1:]:  # "coefficient 1", not "coefficient, 1"
+        if word.isdecimal() and numbered:
+            numbered[-1] += f" {word}"
+        else:
+            numbered.append(word)
+    return f"{words[0]}{': ' * bool(numbered)}{', '.join(numbered)}"
+
+
+def short(path: object) -> str:
+    """A layer's path without "/kernel"."""
+    return str(path).removesuffix("/kernel")

@@ -39,6 +39,11 @@ class Prepared:
         """Number of parts."""
         return self.study.parts
 
+    @property
+    def kinds(self) -> list[str]:
+        """Of the parts, where they differ in how long they take."""
+        return getattr(self.study, "kinds", [])
+
 
 def prepare(
     config: StudyConfig,

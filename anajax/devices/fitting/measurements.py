@@ -121,7 +121,8 @@ def _in_microsiemens(name: str, value: np.ndarray, units: str) -> np.ndarray:
             label,
             f"have its largest conductance in {low:g} to {high:g} uS, as cells do",
             f"{np.max(value):.3g} uS, read as {units}",
-            f"State the units of the table: one of {', '.join(UNITS)}.",
+            "State the units of the table, as in units='S' or --units S: one of "
+            f"{', '.join(UNITS)}.",
         )
     return value
 

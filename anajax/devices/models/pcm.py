@@ -106,7 +106,7 @@ def pcm_hermes(*, devices: int = 1, g_max: float | None = None) -> Device:
     c = _HERMES[devices]
     g_max = c["g_max"] if g_max is None else g_max
     return Device(
-        name=f"pcm_hermes_{devices}",
+        name="pcm_hermes" if devices == 1 else f"pcm_hermes_{devices}",
         g_min=0.0,
         g_max=g_max,
         programming=_programming(c["sd"], g_max, c["g_max"]),

@@ -61,12 +61,20 @@ class Sensitivity:
     @property
     def parts(self) -> int:
         """Number of parts."""
-        blocks = sum(-(-len(d.points) // BLOCK) for d in self.designs.values())
-        layers = 0
+        return len(self.kinds)
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kind of each part, in order; parts of one kind take about the same time."""
+        kinds = ["program"]
+        for name, design in self.designs.items():
+            kinds += [name] * -(-len(design.points) // BLOCK)
+        kinds += ["grown"] * len(self.names)
+        if self.config.gradients is not None:
+            kinds.append("gradients")
         if self.config.layers is not None:
-            layers = len(self.paths) + 2
-        gradients = self.config.gradients is not None
-        return 1 + len(self.names) + gradients + blocks + layers
+            kinds += ["layers", *["order"] * (len(self.paths) + 1)]
+        return kinds
 
     @property
     def paths(self) -> list[str]:

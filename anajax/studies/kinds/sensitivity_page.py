@@ -20,6 +20,7 @@ from anajax.studies.kinds.tolerance import (
     subsets_text,
     tolerated,
 )  # fmt: skip
+from anajax.studies.names import parameter, short
 from anajax.studies.report import assumptions as assumed
 from anajax.studies.report import costs
 from anajax.studies.report.blocks import (
@@ -190,7 +191,8 @@ def _gradients(data: xr.Dataset) -> Block:
         found = zip(one.elasticity.values, one.elasticity_error.values, strict=True)
         value = f"{float(one.parameter_value):.4g}"
         slopes = [Cell(f"{v:+.3f}", f"± {e:.3f}") for v, e in found]
-        rows.append(cells(str(one.parameter.values), value, *slopes))
+        path = str(one.parameter.values)
+        rows.append(cells(Cell(parameter(path), path), value, *slopes))
     return Block(
         title="Elasticities",
         text="Relative change of the loss (divergence from the digital network) and of "
@@ -226,7 +228,7 @@ def gradients_figure(data: xr.Dataset) -> Figure:
     def draw(axis: Axes) -> None:
         bars(
             axis,
-            list(map(str, some.parameter.values)),
+            [parameter(str(path)) for path in some.parameter.values],
             {
                 label: (of.elasticity.values, Z90 * of.elasticity_error.values)
                 for output, label in _OUTPUTS.items()
@@ -330,11 +332,13 @@ def indices_figure(data: xr.Dataset, name: str) -> Figure:
 def _layers(data: xr.Dataset) -> Block:
     show, order = format_of(data), list(map(str, data.order.values))
     found, rows = over(data.alone_metric, "layer_chip"), []
+    losses = over(data.alone_loss, "layer_chip")
     for path in map(str, data.layer.values):
         one = found.sel(layer=path)
         size = str(int(data["weights"].sel(layer=path)))
         metric = show.cell(float(one["value"]), float(one["error"]))
-        loss = f"{float(data.alone_loss.sel(layer=path).mean()):.4f}"
+        of = losses.sel(layer=path)
+        loss = Cell(f"{float(of['value']):.4f}", f"± {float(of['error']):.4f}")
         place = str(order.index(path) + 1)
         rows.append(cells(short(path), size, metric, loss, place))
     how = {
@@ -393,8 +397,3 @@ def layers_figure(data: xr.Dataset) -> Figure:
         size=(4.2, max(3.0, 0.25 * data.sizes["layer"] + 1.0)),
         legend=0,
     )
-
-
-def short(path: object) -> str:
-    """A layer's path without "/kernel"."""
-    return str(path).removesuffix("/kernel")

@@ -98,6 +98,17 @@ class StrategiesStudy:
         return len(self.cases) * each
 
     @property
+    def order(self) -> list[Way]:
+        """Strategies in the order they are done: what takes long tells the rest."""
+        return sorted(self.config.strategies, key=lambda way: -way.effort)
+
+    @property
+    def kinds(self) -> list[str]:
+        """Of the parts in their order: those of one kind take about the same."""
+        one = [f"{way.effort}{' trained' * way.trained}" for way in self.order]
+        return [*one, *["required"] * len(self.requirements)] * len(self.cases)
+
+    @property
     def requirements(self) -> list[tuple[str, str]]:
         """Strategy and parameter of each search for device requirements."""
         asked = self.config.required
@@ -118,7 +129,8 @@ class StrategiesStudy:
         config, tables, programs = self.config, [], {}
         for case in self.cases:
             runner = Runner(self, case, parts)
-            found = {e.title: runner.measure(e) for e in config.strategies}
+            measured = {e.title: runner.measure(e) for e in self.order}
+            found = {e.title: measured[e.title] for e in config.strategies}
             exact = runner.exact_part(digital)
             table = arrays.of_case(config, self.work, case, found, exact)
             table = arrays.with_costs(table, self.bill, found, exact)

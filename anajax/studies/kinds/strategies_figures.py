@@ -1,6 +1,6 @@
 """Figures of studies of strategies: few lines over time, by names that people read."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -156,9 +156,10 @@ def caption(data: xr.Dataset) -> str:
 
 
 def metric_figure(data: xr.Dataset) -> Figure:
-    """One panel per device: the metric of each program, and the digital network.
+    """One panel per device: the metric of each strategy, and the digital network.
 
-    Of one device the lines are named at their ends, with the last value.
+    With one device, lines are labeled at their ends, with the last value. Several
+    devices share a range in which the better strategies can be told apart.
     """
     show, alone = format_of(data), data.sizes["device"] == 1
     figure = _over_time(
@@ -167,11 +168,13 @@ def metric_figure(data: xr.Dataset) -> Figure:
         ylabel=f"{show.title} ({show.unit})",
         legend=0 if alone else 4,
     )
-    first = figure.axes[0]
-    low, high = first.get_ylim()
-    first.set_ylim(min(low, high - 0.02 * abs(high)), high)
     if alone:
-        _name_ends(first, data)
+        low, high = figure.axes[0].get_ylim()
+        figure.axes[0].set_ylim(min(low, high - 0.02 * abs(high)), high)
+        _name_ends(figure.axes[0], data)
+        return figure
+    each = [of_device(data, device) for device in map(str, data.device.values)]
+    compare(figure.axes[: len(each)], each)
     return figure
 
 
@@ -199,6 +202,63 @@ def metric_panel(axis: Axes, one: xr.Dataset, look: Look, *, ring: bool = True) 
         )  # fmt: skip
         if ring and label == chosen:
             axis.plot(x, mean, ls="none", color=plots.ink(), label=RECOMMENDED, **RING)
+
+
+def compare(axes: Sequence[Axes], each: Sequence[xr.Dataset]) -> None:
+    """Give panels one range, and name the strategies that lie outside of it.
+
+    Args:
+        axes: panels.
+        each: results of one device for each panel.
+    """
+    ends = np.array([focus(one) for one in each])
+    for axis, one in zip(axes, each, strict=True):
+        axis.set_ylim(ends[:, 0].min(), ends[:, 1].max())
+        _name_outside(axis, one)
+
+
+def focus(one: xr.Dataset) -> tuple[float, float]:
+    """The range of all shown strategies except the worst one, if it is far behind.
+
+    It spans at least a hundredth of the digital metric.
+
+    Args:
+        one: results of one device.
+    """
+    losses = _losses(one)
+    digital = format_of(one).factor * float(one.attrs["digital_metric"])
+    worst = np.sort(losses.max("time").values)
+    loss, gain = worst[-1], float(-losses.min())
+    if len(worst) > 2 and loss > 2.5 * worst[-2] > 0:
+        loss = 1.5 * worst[-2]
+    loss = max(1.15 * loss, 0.008 * abs(digital))
+    gain = max(1.15 * gain, 0.15 * loss, 0.002 * abs(digital))
+    down, up = (loss, gain) if sign(one) > 0 else (gain, loss)
+    return digital - down, digital + up
+
+
+def _name_outside(axis: Axes, one: xr.Dataset) -> None:
+    """Say which strategies lie outside the range of a panel, and where they end."""
+    losses, show = _losses(one), format_of(one)
+    digital, (low, high) = show.factor * one.attrs["digital_metric"], axis.get_ylim()
+    limit = digital - low if sign(one) > 0 else high - digital
+    outside = losses.strategy.values[(losses.min("time") > limit).values]
+    arrow = "↓" if sign(one) > 0 else "↑"
+    for row, label in enumerate(map(str, outside)):
+        last = digital - sign(one) * float(losses.sel(strategy=label).isel(time=-1))
+        axis.annotate(
+            f"{name_of(one, label)}: {last:.3g} {arrow}", (0.98, 0.04 + 0.1 * row),
+            xycoords="axes fraction", ha="right", fontsize=7, color="#777777",
+        )  # fmt: skip
+
+
+def _losses(one: xr.Dataset) -> xr.DataArray:
+    """Displayed losses of shown strategies relative to digital `[strategy time]`."""
+    shown = [s for s, v in strategies(one).items() if v[0] != DIGITAL]
+    shown = [s for s in programs(one) if s in shown]
+    means = one[one.attrs["metric"]].sel(strategy=shown).mean("chip")
+    lost = sign(one) * format_of(one).factor * (one.attrs["digital_metric"] - means)
+    return lost.transpose("strategy", "time")
 
 
 def _places(one: xr.Dataset, count: int) -> list[np.ndarray]:

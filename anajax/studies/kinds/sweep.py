@@ -104,7 +104,13 @@ class Sweep:
     @property
     def parts(self) -> int:
         """Number of parts."""
-        return len(self.programs) + -(-len(self.planned) // PART)
+        return len(self.kinds)
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kind of each part, in order; parts of one kind take about the same time."""
+        points = -(-len(self.planned) // PART)
+        return ["program"] * len(self.programs) + ["points"] * points
 
     @functools.cached_property
     def programs(self) -> dict[str, Planned]:

@@ -1,5 +1,6 @@
 """The report of a sweep: the metric over the keys that change."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from functools import partial
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 
 from anajax.chip import Strategies
 from anajax.studies.config.durations import human
+from anajax.studies.names import of_value, titles, unit
 from anajax.studies.report import assumptions as assumed
 from anajax.studies.report import costs
 from anajax.studies.report.blocks import Block, Cell, Drawing, cells, format_of
@@ -27,24 +29,11 @@ from anajax.studies.report.statistics import lost, over, sign, taken
 
 ROWS = 60
 """Most rows of the table in the report."""
-UNITS = {
-    "device.noise": "factor",
-    "device.options.g_max": "µS",
-    "device.levels": "µS",
-    "faults": "fraction",
-    "periphery.dac_bits": "bits",
-    "periphery.adc_bits": "bits",
-    "periphery.output_noise": "w_max at full input",
-    "periphery.wires": "Ω per segment",
-    "strategy.k": "of the full range",
-    "times": "s",
-}
-"""Units of keys, or of the sections that hold them."""
 
 
 def title(data: xr.Dataset) -> str:
     """Title of the report."""
-    return f"Sweep of {data.attrs['workload']} over {', '.join(_short(_keys(data)))}"
+    return f"Sweep of {data.attrs['workload']} over {', '.join(titles(_keys(data)))}"
 
 
 def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
@@ -56,9 +45,9 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
         Block(
             title=f"{show.title.capitalize()} ({show.unit})",
             text=f"{points} points in {traces} trace{'s' * (traces > 1)}, mean over "
-            "chips ± standard error of that mean. The last column is the largest "
-            "standard error, over test items, of the paired loss relative to digital."
-            f"{more}"
+            "chips ± standard error of that mean; the best mean at each time is bold. "
+            "The last column is the largest standard error, over test items, of the "
+            f"paired loss relative to digital.{more}"
             f"{assumed.stopping(data, 'point')}",
             header=[*_with_units(names), "chips", *_times(data), "error over items"],
             rows=_rows(data),
@@ -82,7 +71,7 @@ def _costs(data: xr.Dataset) -> list[Block]:
     names = _keys(data)
     heads = [[_text(v) for v in row] for row in
              zip(*(some[f"set:{n}"].values for n in names), strict=True)]  # fmt: skip
-    return costs.blocks(some, _short(names), heads)
+    return costs.blocks(some, titles(names), heads)
 
 
 def assumptions(data: xr.Dataset) -> list[str]:
@@ -132,22 +121,30 @@ def _ends(data: xr.Dataset) -> list[str]:
 def _place(data: xr.Dataset, point: int) -> str:
     names = _keys(data)
     values = (_text(data[f"set:{n}"].values[point]) for n in names)
-    return ", ".join(f"{n} {v}" for n, v in zip(_short(names), values, strict=True))
+    each = zip(names, titles(names), values, strict=True)
+    return ", ".join(of_value(key, name, value) for key, name, value in each)
 
 
 def _with_units(names: list[str]) -> list[str]:
-    return [f"{s}{_unit(n)}" for s, n in zip(_short(names), names, strict=True)]
+    return [f"{t}{unit(n)}" for t, n in zip(titles(names), names, strict=True)]
 
 
 def _rows(data: xr.Dataset) -> list[list[Cell]]:
     show, names = format_of(data), _keys(data)
     found, chips = over(data[data.attrs["metric"]]), taken(data)
     of_items, rows = lost(data)["of_items"].max("time"), []
+    ranks = (sign(data) * found["value"]).fillna(-np.inf)
+    best = (ranks == ranks.max("point")).values
     for i in range(min(ROWS, data.sizes["point"])):
         one = found.isel(point=i)
         texts = [_text(data[f"set:{n}"].values[i]) for n in names]
-        metric = map(show.cell, one["value"].values, one["error"].values)
-        error = show.number(float(of_items[i]))
+        metric = [
+            dataclasses.replace(show.cell(value, error), bold=bool(top))
+            for value, error, top in zip(
+                one["value"].values, one["error"].values, best[i], strict=True
+            )
+        ]
+        error = f"± {show.number(float(of_items[i]))}"
         rows.append(cells(*texts, str(int(chips[i])), *metric, error))
     return rows
 
@@ -175,7 +172,7 @@ def _grid_figure(data: xr.Dataset, along: list, lines: list | None = None) -> Fi
         v.values.reshape(places, count, -1)
         for v in (found["value"], Z90 * found["error"])
     )
-    first = f"{_names(of_lines)}{_unit(of_lines[0])} = " if of_lines else ""
+    first = f"{_together(of_lines)} = " if of_lines else ""
 
     def draw(t: int, axis: Axes) -> None:
         x, labels = _axis(data, names[0], slice(0, None, count))
@@ -191,7 +188,7 @@ def _grid_figure(data: xr.Dataset, along: list, lines: list | None = None) -> Fi
     return panels(
         [(name, partial(draw, t)) for t, name in enumerate(_times(data))],
         size=(3.2, 3.0),
-        xlabel=f"{_names(names)}{_unit(names[0])}",
+        xlabel=_together(names),
         ylabel=f"{show.title} ({show.unit})",
         note="bands: 90 % intervals over chips",
         sharey=True,
@@ -210,7 +207,7 @@ def _scatter_figure(data: xr.Dataset) -> Figure:
             color=OPTIMIZED, lw=1,
         )  # fmt: skip
         _finish(axis, data, x, labels)
-        axis.set_xlabel(f"{key}{_unit(key)}")
+        axis.set_xlabel(_together([key]))
 
     return panels(
         [("", partial(draw, key)) for key in _keys(data)],
@@ -250,24 +247,9 @@ def _keys(data: xr.Dataset) -> list[str]:
     return json.loads(data.attrs["keys"])
 
 
-def _short(names: list[str]) -> list[str]:
-    """Last parts of keys, or whole keys where two would read the same."""
-    last = [n.rpartition(".")[2] for n in names]
-    return last if len(set(last)) == len(last) else names
-
-
-def _unit(key: str) -> str:
-    for name, unit in UNITS.items():
-        if key == name or key.startswith(f"{name}."):
-            return f" ({unit})"
-    return ""
-
-
-def _names(names: list[str]) -> str:
-    section = names[0].rpartition(".")[0]
-    if len(names) > 1 and all(n.rpartition(".")[0] == section for n in names):
-        return f"{section}: " + ", ".join(n.rpartition(".")[2] for n in names)
-    return ", ".join(names)
+def _together(names: list[str]) -> str:
+    """Keys that change together, with the unit of the first."""
+    return f"{', '.join(titles(names))}{unit(names[0])}"
 
 
 def _text(value: Any) -> str:

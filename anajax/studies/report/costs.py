@@ -12,7 +12,7 @@ from anajax.studies.config.durations import human
 from anajax.studies.report.assumptions import config_of
 from anajax.studies.report.blocks import Block, Cell, cells
 
-UNITS = ((1e6, "J"), (1e3, "mJ"), (1.0, "uJ"), (1e-3, "nJ"), (1e-6, "pJ"))
+UNITS = ((1e6, "J"), (1e3, "mJ"), (1.0, "µJ"), (1e-3, "nJ"), (1e-6, "pJ"))
 """Units by size, in uJ."""
 
 
@@ -66,7 +66,12 @@ def blocks(
 
 def _whole(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
     size, unit = unit_of(data["energy"].values)
-    points = [f"{_name(h)}: {b}" for h, b in _own(each) if b != about(data)["basis"]]
+    plain = about(data)["basis"]
+    points = [
+        f"{_name(h)}: {b.removeprefix(f'{plain}, ')}"
+        for h, b in _own(each)
+        if b != plain
+    ]
 
     def energy(one: xr.Dataset, t: int) -> Cell:
         value = float(one["energy"].values[t])
@@ -94,7 +99,7 @@ def _whole(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
         text="Energy of one inference, and in parentheses the part of the array, exact "
         "for the expected conductances; TOPS/W at the last time, with two operations "
         f"per weight and product. {basis(data)}. Area {about(data)['area']}.",
-        header=[*names, *ages, "TOPS/W", "latency (us)", "inferences/s", "mm2"],
+        header=[*names, *ages, "TOPS/W", "latency (µs)", "inferences/s", "area (mm²)"],
         rows=rows,
         points=points,
         summary=True,
@@ -102,23 +107,25 @@ def _whole(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
 
 
 def _layers(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
-    """Energy by layer at the last time; rows are layers, columns are programs."""
+    """Energy by layer at the last time; what there is more of are the rows."""
     size, unit = unit_of(data["layer_energy"].values)
     labels = [_name(head) or unit for head, _ in each]
-    rows = [
-        cells(
-            str(layer),
-            *(f"{_last(one['layer_energy'][i]) / size:.3g}" for _, one in each),
-            f"{1e6 * float(each[0][1]['layer_latency'][i]):.4g}",
-        )
-        for i, layer in enumerate(data["cost_layer"].values)
+    layers = list(map(str, data["cost_layer"].values))
+    energy = [
+        [f"{_last(v) / size:.3g}" for v in one["layer_energy"]] for _, one in each
     ]
-    return Block(
+    latency = [f"{1e6 * float(v):.4g}" for v in each[0][1]["layer_latency"]]
+    said = dict(
         title=f"Energy by layer ({unit}, at the last time of each)",
         text=f"{basis(data)}. The latency is that of {labels[0]}.",
-        header=["layer", *labels, "latency (us)"],
-        rows=rows,
     )
+    if len(labels) > len(layers):
+        rows = [*zip(labels, *zip(*energy, strict=True), strict=True)]
+        rows.append(("latency (µs)", *latency))
+        return Block(header=["", *layers], rows=[cells(*r) for r in rows], **said)
+    columns = zip(layers, *energy, latency, strict=True)
+    header = ["layer", *labels, "latency (µs)"]
+    return Block(header=header, rows=[cells(*r) for r in columns], **said)
 
 
 def _name(head: list[str]) -> str:

@@ -16,7 +16,14 @@ from anajax.devices.fitting.likelihood import Measured
 from anajax.devices.moments import conductance_moments
 from anajax.devices.report import device_curves
 from anajax.studies.config.durations import human
-from anajax.studies.report.plots import COLORS, OPTIMIZED, SECOND, log_places, panels
+from anajax.studies.report.plots import (
+    COLORS,
+    OPTIMIZED,
+    SECOND,
+    log_places,
+    panels,
+    time_axis,
+)
 
 GROUPS = 4
 """Number of groups of cells by target whose reads are shown over time."""
@@ -86,9 +93,10 @@ def _over_time(made: FileFit, what: str, axis: Axes) -> None:
         points = _points(off[cells], time[cells], valid[cells], what)
         if points:
             x, value, error = map(np.array, zip(*points, strict=True))
+            beside = 1.08 ** (group - 1.5)  # so that errors do not hide each other
             axis.errorbar(
-                log_places(x), value, error, fmt="o", ms=3.5, capsize=2, color=color,
-                label=f"targets around {middle:.3g} µS",
+                beside * log_places(x), value, error, fmt="o", ms=3.5, capsize=2,
+                color=color, label=f"targets around {middle:.3g} µS",
             )  # fmt: skip
         mean, sd = _expected(made.found.device, middle, times)
         axis.plot(times, mean - middle if what == "mean" else sd, color=color)
@@ -143,12 +151,17 @@ def _residuals(found: FitResult, stage: str, z: np.ndarray, *, aged: bool) -> li
         expected = norm.ppf((np.arange(values.size) + 0.5) / values.size)
         axis.plot([-4, 4], [-4, 4], color=COLORS[0], lw=1)
         axis.plot(expected, np.sort(values), ".", ms=3, color=OPTIMIZED)
-        axis.set(ylim=(-5, 5), xlabel="standard normal quantile (sd)")
+        axis.set(ylim=(-5, 5), ylabel=f"{stage} residual (sd)")
+        axis.set_xlabel("standard normal quantile (sd)")
 
-    when = {"xlabel": "time (s; 0 s at 0.03)", "xscale": "log"}
+    def over_time(axis: Axes) -> None:
+        scatter(log_places(time), axis, xlabel="time after programming")
+        times = np.unique(time)
+        time_axis(axis, times, np.zeros(times.shape, bool), width=4.0)
+
     each = [
         ("", lambda axis: scatter(target, axis, xlabel="target (µS)")),
-        ("", lambda axis: scatter(log_places(time), axis, **when)),
+        ("", over_time),
         ("", quantiles),
     ]
     return each if aged else [each[0], each[2]]

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -15,9 +14,9 @@ from anajax.studies import names
 from anajax.studies.kinds.strategies_figures import (
     ERRORS,
     Look,
+    compare,
     every_look,
     metric_panel,
-    programs,
 )
 from anajax.studies.report import gaps, plots, results
 from anajax.studies.report.blocks import format_of
@@ -26,7 +25,6 @@ from anajax.studies.report.statistics import (
     gains,
     lost,
     of_device,
-    over,
     sign,
     spread,
     strategies,
@@ -127,8 +125,10 @@ def figure(tables: Sequence[xr.Dataset]) -> Figure:
         note=ERRORS,
         legend=3 if len(devices) > 1 else 2,
     )
-    for row in range(len(tables)):
-        _one_range(drawn.axes[row * len(devices) :][: len(devices)])
+    for row, data in enumerate(tables):
+        axes = drawn.axes[row * len(devices) :][: len(devices)]
+        own = {d: axis for d, axis in zip(devices, axes, strict=True) if axis.axison}
+        compare([*own.values()], [of_device(data, device) for device in own])
     return drawn
 
 
@@ -138,42 +138,15 @@ def _title(data: xr.Dataset, device: str, *, first: tuple[bool, bool]) -> str:
     return above + names.upper(names.network(data.attrs["workload"])) * first[1]
 
 
-def _one_range(axes: Sequence[Axes]) -> None:
-    """Give panels of one network, on several devices, the same range."""
-    shown = [axis for axis in axes if axis.axison]
-    ends = np.array([axis.get_ylim() for axis in shown])
-    for axis in shown:
-        axis.set_ylim(ends[:, 0].min(), ends[:, 1].max())
-
-
 def _panel(axis: Axes, data: xr.Dataset, device: str, look: Look) -> None:
     if device not in data.device.values:
         axis.set_axis_off()
         return
     one, show = of_device(data, device), format_of(data)
     metric_panel(axis, one, look)
-    means = over(one[one.attrs["metric"]].sel(strategy=list(programs(one))))["value"]
-    digital = show.factor * one.attrs["digital_metric"]
-    _focus(axis, digital, list(show.factor * means.values), show.sign > 0)
     outside = one["extrapolated"].values == 1
     plots.time_axis(axis, one.time.values, outside, width=PANEL[0])
     axis.set(ylabel=f"{show.title} ({show.unit})")
-
-
-def _focus(axis: Any, digital: float, means: list[np.ndarray], higher: bool) -> None:
-    """The range of all strategies but the worst one, if that is far behind.
-
-    It spans a hundredth of the digital metric at least.
-    """
-    losses = np.sort([np.max((digital - m) * (1 if higher else -1)) for m in means])
-    loss = losses[-1]
-    if len(losses) > 2 and loss > 2.5 * losses[-2] > 0:
-        loss = 1.5 * losses[-2]
-    gain = max(np.max((m - digital) * (1 if higher else -1)) for m in means)
-    loss = max(1.25 * loss, 0.008 * abs(digital))
-    gain = max(1.35 * gain, 0.15 * loss, 0.002 * abs(digital))
-    down, up = (loss, gain) if higher else (gain, loss)
-    axis.set_ylim(digital - down, digital + up)
 
 
 def table(tables: Sequence[xr.Dataset]) -> str:

@@ -130,18 +130,23 @@ def panels(
             axis.set_axis_off()
         for axis, (title, draw) in zip(grid.flat, parts, strict=False):
             draw(axis)
-            lines = (textwrap.wrap(t, int(11 * size[0])) for t in title.split("\n"))
-            axis.set_title("\n".join(line for part in lines for line in part))
+            axis.set_title(_wrapped(title, int(11 * size[0])))
         for axis in grid.flat[max(0, len(parts) - columns) : len(parts)]:
-            axis.set_xlabel(xlabel or axis.get_xlabel())
+            axis.set_xlabel(_wrapped(xlabel or axis.get_xlabel(), int(13 * size[0])))
             axis.tick_params(labelbottom=True)
         for axis in grid[:, 0]:
-            axis.set_ylabel(ylabel or axis.get_ylabel())
+            axis.set_ylabel(_wrapped(ylabel or axis.get_ylabel(), int(13 * size[1])))
         if legend:
             _legend(figure, legend)
         if note:
             figure.suptitle(note, fontsize=9)
     return figure
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Text in lines of at most this many letters; its own lines stay apart."""
+    lines = (textwrap.wrap(line, width) for line in text.split("\n"))
+    return "\n".join(line for part in lines for line in part)
 
 
 def _legend(figure: Figure, columns: int) -> None:
@@ -270,6 +275,8 @@ def time_axis(
     axis.set_xscale("log")
     words, places = [human(t) for t in shown], log_places(shown)
     names_below(axis, words, places)
+    if times.size == 1:  # else the axis ends where the mark is
+        axis.set_xlim(places[0] / 10, places[0] * 10)
     if _fit(words, places, width):
         axis.tick_params("x", rotation=0)
         for label in axis.get_xticklabels():

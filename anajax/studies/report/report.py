@@ -2,10 +2,12 @@
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
+import markupsafe
 import xarray as xr
 import yaml
 
@@ -100,11 +102,19 @@ def html(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
+    environment.filters["code"] = _code
     template = environment.get_template("report.html.j2")
     code = {d.name: _image(d.name, drawn) for block in blocks for d in block.drawings}
     return template.render(
         title=title, lead=lead, warnings=warnings, blocks=blocks, drawn=code
     ).encode()
+
+
+def _code(text: str) -> markupsafe.Markup:
+    """Text whose words in backticks are code."""
+    return markupsafe.Markup(
+        re.sub(r"`([^`]+)`", r"<code>\1</code>", str(markupsafe.escape(text)))
+    )
 
 
 LARGEST = 300_000

@@ -104,8 +104,8 @@ def _plain(block: Block, justify: Any = "right") -> Table:
     made = Table(title=block.title)
     for i, name in enumerate(block.header):
         made.add_column(name, justify=justify if i else "left", overflow="fold")
-    for row in block.rows:
-        made.add_row(*map(_shown, row))
+    for i, row in enumerate(block.rows):
+        made.add_row(*map(_shown, row), style="bold" if i in block.bold else None)
     return made
 
 

@@ -3,12 +3,14 @@
 A part begins with one-time work (a search, compiling) and has stages that report their
 progress: steps of a descent, chips. A stage is assumed to continue at its pace, which
 is its total time without the time before its first report. Future parts are assumed to
-take as long as earlier ones; for the first part, which compiles for all, only the paces
-are used if there is another.
+take as long as earlier ones of their kind; a kind that has not been seen yet is assumed
+to take the time of its chips, and no steps. For the first part, which compiles for all,
+only the paces are used if there is another.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 ALREADY = 0.2
 """Seconds below which a part must have existed already: it is ignored in estimates."""
@@ -24,17 +26,23 @@ class Clock:
     Args:
         parts: of the study.
         now: seconds on some clock.
+        kinds: of the parts, in their order; those of one kind take about the same. All
+            are of one kind by default.
     """
 
-    def __init__(self, parts: int, now: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        parts: int,
+        now: Callable[[], float] = time.monotonic,
+        kinds: Sequence[str] = (),
+    ):
         self.parts, self.now = parts, now
+        self.kinds = [*kinds, *[""] * (parts - len(kinds))]
         self.done = 0
         self._begun = now()
         self._paces: dict[str, float] = {}
         self._own: dict[str, list[tuple[float, float]]] = {}
-        self._once: list[float] = []
-        self._steps: list[float] = []
-        self._plain: list[float] = []
+        self._known: list[_Part] = []
 
     def within(self, stage: str, share: float) -> None:
         """Report that a stage of the current part is done to this fraction."""
@@ -50,10 +58,10 @@ class Clock:
         self._paces |= paces
         self.done += 1
         if took > ALREADY:
-            self._plain.append(took)
-            if paces:
-                self._once.append(max(took - sum(paces.values()), 0.0))
-                self._steps.append(_steps(paces))
+            once = max(took - sum(paces.values()), 0.0) if paces else None
+            kind, chips = self._kind(self.done - 1), paces.get(CHIPS)
+            part = _Part(kind, took, once, _steps(paces), chips)
+            self._known.append(part)
         self._begun, self._own = self.now(), {}
 
     @property
@@ -64,11 +72,14 @@ class Clock:
 
     def left(self) -> float | None:
         """Seconds until the study is done; None if unknown."""
-        if not self._plain and not self._present():
+        if not self._known and not self._present():
             return None
-        to_come = max(self.parts - self.done - 1, 0)
         present = self._of_present() if self.done < self.parts else 0.0
-        return present + to_come * self._typical()
+        to_come = self.kinds[self.done + 1 : self.parts]
+        return present + sum(map(self._typical, to_come))
+
+    def _kind(self, part: int) -> str:
+        return self.kinds[min(part, len(self.kinds) - 1)]
 
     def _present(self) -> dict[str, float]:
         """Paces of the stages of this part, as far as they can be told."""
@@ -86,7 +97,8 @@ class Clock:
     def _of_present(self) -> float:
         """Seconds that the present part still takes."""
         if not any(self._own.values()):
-            return max(self._typical() - (self.now() - self._begun), 0.0)
+            typical = self._typical(self._kind(self.done))
+            return max(typical - (self.now() - self._begun), 0.0)
         paces, left = self._paces | self._present(), 0.0
         for stage, pace in paces.items():
             told = self._own.get(stage)
@@ -97,24 +109,44 @@ class Clock:
                 left += pace
         return left
 
-    def _typical(self) -> float:
-        """Seconds of a part to come."""
+    def _typical(self, kind: str) -> float:
+        """Seconds of a part of this kind to come."""
         paces = self._paces | self._present()
+        mine = [part for part in self._known if part.kind == kind]
         if CHIPS not in paces:
-            later = self._plain[1:] or self._plain
-            return _mean(later)
-        steps = [*self._steps, *([_steps(self._present())] if self._own else [])]
-        return paces[CHIPS] + _mean(steps) + self._once_typical()
+            some = mine or self._known
+            later = [p for p in some if p is not self._known[0]] or some
+            return _mean([part.took for part in later])
+        steps = [part.steps for part in mine if part.once is not None]
+        if self._own and kind == self._kind(self.done):
+            steps.append(_steps(self._present()))
+        chips = [part.chips for part in mine if part.chips is not None]
+        if not chips or CHIPS in self._present() and kind == self._kind(self.done):
+            chips = [paces[CHIPS]]
+        return chips[-1] + _mean(steps) + self._once_typical(kind)
 
-    def _once_typical(self) -> float:
+    def _once_typical(self, kind: str) -> float:
         """Seconds that a part takes before its stages, and between them."""
-        later = list(self._once[1:])
+        there = [part for part in self._known[1:] if part.once is not None]
+        later = [part.once for part in there if part.kind == kind]
         told = next((t for t in self._own.values() if t), None)
-        if self.done and told:  # what the present part took before its first share
+        same = kind == self._kind(self.done)
+        if self.done and told and same:  # what it took before its first share
             here, stage = told[0][0] - self._begun, next(iter(self._own))
             pace = (self._paces | self._present()).get(stage, 0.0)
             later.append(max(here - pace * told[0][1], 0.0))
-        return _mean(later)
+        return _mean(later) if later else min((p.once for p in there), default=0.0)
+
+
+class _Part(NamedTuple):
+    """What a part took, in seconds."""
+
+    kind: str
+    took: float
+    once: float | None
+    """Before its stages and between them; None for a part without stages."""
+    steps: float
+    chips: float | None
 
 
 def _steps(paces: dict[str, float]) -> float:

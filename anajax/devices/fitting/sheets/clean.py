@@ -6,6 +6,7 @@ programming was not measured, the first read of a cell takes its place, and time
 from it; each write of a cell counts as a separate cell.
 """
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,12 +79,11 @@ def read(
     sheet, found = _long(sheet, found)
     missing = [n for n in COLUMNS if n not in found and n != "programmed"]
     if missing:
-        header = next(iter(sheet.columns))
         checks.fail(
             sheet.name,
             f"have the columns {', '.join(COLUMNS)}",
             f"none named {', '.join(missing)}",
-            f"Add them, or name yours: --columns {missing[0]}={header}. It has "
+            f"Add them, or name yours: {_named(sheet, found, missing)}. It has "
             f"{', '.join(sheet.columns)}.",
         )
     table, known = _numbers(sheet, found, units)
@@ -95,6 +95,19 @@ def read(
     table, writes = _writes(table)
     notes = (*sheet.notes, *dropped, *assumed, *writes)
     return Readings({name: table[name] for name in COLUMNS}, known, notes)
+
+
+def _named(
+    sheet: Sheet, found: Mapping[str, tuple[str, ...]], missing: list[str]
+) -> str:
+    """An option that names columns: as many in order as can be, else the first one."""
+    used = {header for headers in found.values() for header in headers}
+    free = [header for header in sheet.columns if header not in used]
+    every = [name for name in COLUMNS if name not in found]
+    known = next((k for k in (every, missing) if len(k) == len(free)), missing[:1])
+    headers = free or list(sheet.columns)
+    pairs = ",".join(f"{n}={h}" for n, h in zip(known, headers, strict=False))
+    return f"--columns {shlex.quote(pairs) if ' ' in pairs else pairs}"
 
 
 def load(path: Path) -> Sheet:

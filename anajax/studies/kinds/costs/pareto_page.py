@@ -56,7 +56,7 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
             f"{costs.about(data)['area']}.{assumed.stopping(data, 'point')}",
             **_table(last),
             drawings=[_drawing(data, "energy"), _drawing(data, "array")],
-            points=whole.points,
+            points=[*_conclusions(last), *whole.points],
             summary=True,
         ),
         *layers,
@@ -128,10 +128,39 @@ def _table(last: xr.Dataset) -> dict[str, Any]:
         )
     header = [
         "knob", "value", f"{show.title} ({show.unit})", f"minus base ({show.points})",
-        f"energy ({unit})", f"array ({of_array})", "TOPS/W", "latency (us)", "mm2",
+        f"energy ({unit})", f"array ({of_array})", "TOPS/W", "latency (µs)",
+        "area (mm²)",
         "front",
     ]  # fmt: skip
     return {"header": header, "rows": rows, "bold": list(np.flatnonzero(chosen))}
+
+
+def _conclusions(last: xr.Dataset) -> list[str]:
+    """The best point, and that of the least energy that is no worse than the base."""
+    show, metric = format_of(last), last[last.attrs["metric"]]
+    found = sign(last) * over(metric)["value"].values
+    paired = over(sign(last) * (metric - metric.isel(point=0)))
+    energy, names = _energies(last)[0], list(map(" ".join, _names(last)))
+    size, unit = costs.unit_of(energy)
+    near = paired["value"].values > -2 * np.nan_to_num(paired["error"].values)
+    least = int(np.argmin(np.where(near, energy, np.inf)))
+    best = int(np.nanargmax(found))
+
+    def told(i: int) -> str:
+        said = f"{names[i].strip()}, {energy[i] / size:.4g} {unit}"
+        if i == 0:
+            return said
+        share = 100 * (energy[i] / energy[0] - 1)
+        value, error = (float(paired[n][i]) for n in ("value", "error"))
+        change = show.number(sign(last) * value, signed=True)
+        amount = f"{change} ± {show.number(error)} {show.points}".removesuffix(" 1")
+        return f"{said} ({share:+.0f} % against the base), {show.title} {amount}"
+
+    return [
+        f"Best {show.title} by the data: {told(best)}.",
+        "Least energy of those not worse than the base by two standard errors, chip by "
+        f"chip: {told(least)}.",
+    ]
 
 
 def _energies(last: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -188,7 +217,7 @@ def _draw(last: xr.Dataset, x: np.ndarray, chosen: np.ndarray, axis: Axes) -> No
         if of_knob.any():  # in its color, also where all of its points are gray
             axis.plot([], [], marker, color=color, ms=5, label=name)
     for side, i in enumerate(order):  # above on the left, below on the right, in turn
-        text = str(last["turned"].values[i])
+        text = str(last["turned"].values[i]).replace("_", " ")
         below = side % 2 or len(text) > 6
         axis.annotate(
             text, (x[i], y[i]), fontsize=7,

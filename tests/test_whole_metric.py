@@ -159,6 +159,7 @@ def test_validation_chooses_by_it(tmp_path):
     of_test = data.macro_f1.sel(strategy=[taken, "recommended"])
     np.testing.assert_array_equal(of_test[:, 0], of_test[:, 1])
     page = (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
+    assert "acro f1 (1)" not in page
     assert "Digital macro f1: 0.92" in page and ">nan" not in page.lower()
     assert -1 < data.validation_loss.min() < -0.5 and data.validation_error.max() < 0.2
 

@@ -29,6 +29,7 @@ from anajax.studies.report.blocks import (
     Drawing,
     cells,
     format_of,
+    in_units,
     loss_unit,
 )  # fmt: skip
 from anajax.studies.report.plots import (
@@ -346,7 +347,7 @@ def _layers(data: xr.Dataset) -> Block:
         "lowest mean loss, given those before it",
         "single": "by the mean loss of each layer alone",
     }[data.attrs["order"]]
-    metric, loss = f"{show.title} ({show.unit})", f"loss ({loss_unit(data)})"
+    metric, loss = show.label, f"loss{in_units(loss_unit(data))}"
     return Block(
         title="Layers",
         text=f"Each layer alone analog, mean ± standard error over "
@@ -368,7 +369,7 @@ def _layers(data: xr.Dataset) -> Block:
 def layers_figure(data: xr.Dataset) -> Figure:
     """The loss of each layer alone, and the loss with the first layers digital."""
     show = format_of(data)
-    label = f"loss ({show.points})"
+    label = f"loss{in_units(show.points)}"
 
     def losses(name: str) -> tuple[np.ndarray, np.ndarray]:
         lost = show.sign * show.factor * (data.attrs["digital_metric"] - data[name])

@@ -13,7 +13,10 @@ from matplotlib.ticker import LogLocator
 from anajax.studies import names
 from anajax.studies.report import plots
 from anajax.studies.report.assumptions import config_of
-from anajax.studies.report.blocks import WEIGHT_ERROR, format_of
+from anajax.studies.report.blocks import (
+    WEIGHT_ERROR,
+    format_of,
+)
 from anajax.studies.report.statistics import (
     DIGITAL,
     of_device,
@@ -72,9 +75,9 @@ def programs(one: xr.Dataset) -> dict[str, str]:
 def name_of(data: xr.Dataset, label: str) -> str:
     """A strategy as people know it."""
     trained = strategies(data)[label][1]
-    output = config_of(data)["optimizer"].get("objective") == "output"
-    if label == "optimized" and output and not trained:
-        return "least output error"
+    if label == "optimized" and not trained:
+        if config_of(data)["optimizer"].get("objective") == "output":
+            return "least output error"
     return names.program(label, trained=trained)
 
 
@@ -165,7 +168,7 @@ def metric_figure(data: xr.Dataset) -> Figure:
     figure = _over_time(
         data,
         lambda axis, one: metric_panel(axis, one, every_look(data), ring=not alone),
-        ylabel=f"{show.title} ({show.unit})",
+        ylabel=show.label,
         legend=0 if alone else 4,
     )
     if alone:

@@ -21,6 +21,7 @@ from anajax.studies.report.blocks import (
     Drawing,
     cells,
     format_of,
+    in_units,
     table,
 )
 from anajax.studies.report.statistics import (
@@ -101,7 +102,7 @@ def _metric(data: xr.Dataset) -> Block:
         found = found.drop_sel(strategy=DIGITAL)
     title, best = show.title.capitalize(), ranking(data)["best"]
     return Block(
-        title=f"{title} ({show.unit})",
+        title=f"{title}{in_units(show.unit)}",
         text="Mean over chips ± standard error of that mean"
         + ", at the times that the source of each device covers"
         * (data.sizes["device"] > 1)
@@ -113,7 +114,7 @@ def _metric(data: xr.Dataset) -> Block:
                 data.attrs["metric"],
                 f"{title} over time, {lines.ERRORS}. {lines.caption(data)}",
                 partial(lines.metric_figure, data),
-                alt=f"{title} ({show.unit}) over time after programming, a line for "
+                alt=f"{show.label} over time after programming, a line for "
                 f"each program; the numbers are in the table above.",
                 dark=True,
             )
@@ -139,7 +140,7 @@ def _best(data: xr.Dataset) -> list[Block]:
             title="Best strategy of each device",
             text="Chosen by the mean over times and chips, on these same chips; "
             "differences below the standard errors do not rank strategies.",
-            header=["device", "strategy", f"mean ({show.unit})"],
+            header=["device", "strategy", f"mean{in_units(show.unit)}"],
             rows=rows,
         )
     ]
@@ -155,7 +156,7 @@ def _gains(data: xr.Dataset) -> list[Block]:
         made.append(
             Block(
                 title="Optimized minus the best hand-designed strategy"
-                f"{', all on trained weights' * trained} ({show.points})",
+                f"{', all on trained weights' * trained}{in_units(show.points)}",
                 text="Paired: chip by chip with the same random draws, mean ± standard "
                 "error. The hand-designed strategy is the best one at each time on "
                 "these same chips.",
@@ -210,7 +211,7 @@ def verdict(one: xr.Dataset, better: int) -> str:
 def _lost(data: xr.Dataset) -> Block:
     show = format_of(data)
     return Block(
-        title=f"Loss relative to the digital network ({show.points})",
+        title=f"Loss relative to the digital network{in_units(show.points)}",
         text="On the same test items, ± standard error of the mean over chips and of "
         "the paired difference over items together; bold: the lowest.",
         **table(

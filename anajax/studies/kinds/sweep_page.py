@@ -16,7 +16,14 @@ from anajax.studies.config.durations import human
 from anajax.studies.names import of_value, titles, unit
 from anajax.studies.report import assumptions as assumed
 from anajax.studies.report import costs
-from anajax.studies.report.blocks import Block, Cell, Drawing, cells, format_of
+from anajax.studies.report.blocks import (
+    Block,
+    Cell,
+    Drawing,
+    cells,
+    format_of,
+    in_units,
+)
 from anajax.studies.report.plots import (
     COLORS,
     OPTIMIZED,
@@ -43,7 +50,7 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
     more = f" {points - ROWS} more points are in results.nc." if points > ROWS else ""
     return [
         Block(
-            title=f"{show.title.capitalize()} ({show.unit})",
+            title=f"{show.title.capitalize()}{in_units(show.unit)}",
             text=f"{points} points in {traces} trace{'s' * (traces > 1)}, mean over "
             "chips ± standard error of that mean; the best mean at each time is bold. "
             "The last column is the largest standard error, over test items, of the "
@@ -189,7 +196,7 @@ def _grid_figure(data: xr.Dataset, along: list, lines: list | None = None) -> Fi
         [(name, partial(draw, t)) for t, name in enumerate(_times(data))],
         size=(3.2, 3.0),
         xlabel=_together(names),
-        ylabel=f"{show.title} ({show.unit})",
+        ylabel=show.label,
         note="bands: 90 % intervals over chips",
         sharey=True,
     )
@@ -213,7 +220,7 @@ def _scatter_figure(data: xr.Dataset) -> Figure:
         [("", partial(draw, key)) for key in _keys(data)],
         columns=3,
         size=(3.2, 2.5),
-        ylabel=f"{show.title} ({show.unit})",
+        ylabel=show.label,
         note=f"at {_times(data)[-1]}; lines: 90 % intervals over chips",
         legend=0,
         sharey=True,

@@ -11,7 +11,13 @@ from matplotlib.figure import Figure
 from anajax.analysis.hardware import NON_IDEALITIES
 from anajax.analysis.tolerance import Requirement
 from anajax.studies.kinds.strategies_figures import looks, name_of
-from anajax.studies.report.blocks import Block, Drawing, cells, format_of
+from anajax.studies.report.blocks import (
+    Block,
+    Drawing,
+    cells,
+    format_of,
+    in_units,
+)
 from anajax.studies.report.plots import SECOND, Z90, band, factor_axis, panels
 from anajax.studies.report.statistics import over
 
@@ -183,7 +189,7 @@ def curves_figure(data: xr.Dataset, order: Sequence[int] | None = None) -> Figur
         columns=min(4, max(2, len(order))) if many else 4,
         size=(2.4, 2.1),
         xlabel="factor (1 = nominal)",
-        ylabel=f"loss ({show.points})",
+        ylabel=f"loss{in_units(show.points)}",
         sharex=True,
         sharey=True,
     )

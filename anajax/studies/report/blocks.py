@@ -71,6 +71,11 @@ class MetricFormat:
     sign: int = -1
     """1 if higher is better, -1 if lower is."""
 
+    @property
+    def label(self) -> str:
+        """Name of the metric with its unit, for axes and headers."""
+        return f"{self.title}{in_units(self.unit)}"
+
     def number(self, value: float, *, signed: bool = False) -> str:
         """A value without its unit."""
         plus = "+" if signed else ""
@@ -110,6 +115,11 @@ WEIGHT_ERROR = MetricFormat(
     title="rms weight error", unit="% of w_max", points="% of w_max", factor=100,
     digits=3,
 )  # fmt: skip
+
+
+def in_units(unit: str) -> str:
+    """A unit in parentheses after a space, for labels; nothing for a plain number."""
+    return "" if unit == "1" else f" ({unit})"
 
 
 def format_of(data: xr.Dataset) -> MetricFormat:

@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from anajax.studies.report.blocks import Block, Cell, cells, format_of, table
+from anajax.studies.report.blocks import (
+    Block,
+    Cell,
+    cells,
+    format_of,
+    in_units,
+    table,
+)
 from anajax.studies.report.statistics import DIGITAL, gains, of_device, over, sign
 
 RULE = (
@@ -156,7 +163,7 @@ def _regrets(data: xr.Dataset) -> list[Block]:
     made["rows"] = [row for pair in pairs for row in pair]
     return [
         Block(
-            title=f"Regret of the recommended strategy ({show.points})",
+            title=f"Regret of the recommended strategy{in_units(show.points)}",
             text="How much better the best candidate at each time is on the test items "
             "and chips, ± standard error of the paired difference over chips and items "
             "together.",

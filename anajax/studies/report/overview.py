@@ -19,7 +19,9 @@ from anajax.studies.kinds.strategies_figures import (
     metric_panel,
 )
 from anajax.studies.report import gaps, plots, results
-from anajax.studies.report.blocks import format_of
+from anajax.studies.report.blocks import (
+    format_of,
+)
 from anajax.studies.report.statistics import (
     DIGITAL,
     gains,
@@ -146,7 +148,7 @@ def _panel(axis: Axes, data: xr.Dataset, device: str, look: Look) -> None:
     metric_panel(axis, one, look)
     outside = one["extrapolated"].values == 1
     plots.time_axis(axis, one.time.values, outside, width=PANEL[0])
-    axis.set(ylabel=f"{show.title} ({show.unit})")
+    axis.set(ylabel=show.label)
 
 
 def table(tables: Sequence[xr.Dataset]) -> str:

@@ -13,7 +13,14 @@ from anajax.devices.fitting.choice import Trial
 from anajax.devices.fitting.fit import FitResult
 from anajax.studies.config.durations import human
 from anajax.studies.report import report
-from anajax.studies.report.blocks import Block, Cell, MetricFormat, cells, table
+from anajax.studies.report.blocks import (
+    Block,
+    Cell,
+    MetricFormat,
+    cells,
+    in_units,
+    table,
+)
 from anajax.studies.report.comparison import Comparison
 
 
@@ -44,7 +51,7 @@ def comparison(found: Comparison, show: MetricFormat) -> Table:
     if not found.paired:
         how = f"unpaired; {'; '.join(found.unlike)}"
     rows = table(found.found, show, rows=("row",), signed=True)
-    title = f"B - A, {show.title} ({show.points}), {how}"
+    title = f"B - A, {show.title}{in_units(show.points)}, {how}"
     return _plain(Block(title=title, **rows))
 
 

@@ -14,7 +14,13 @@ from anajax.chip import Strategies
 from anajax.studies.config.durations import human
 from anajax.studies.report import assumptions as assumed
 from anajax.studies.report import costs
-from anajax.studies.report.blocks import Block, Drawing, cells, format_of
+from anajax.studies.report.blocks import (
+    Block,
+    Drawing,
+    cells,
+    format_of,
+    in_units,
+)
 from anajax.studies.report.plots import COLORS, Z90, panels
 from anajax.studies.report.statistics import over, sign
 
@@ -127,7 +133,7 @@ def _table(last: xr.Dataset) -> dict[str, Any]:
             )
         )
     header = [
-        "knob", "value", f"{show.title} ({show.unit})", f"minus base ({show.points})",
+        "knob", "value", show.label, f"minus base{in_units(show.points)}",
         f"energy ({unit})", f"array ({of_array})", "TOPS/W", "latency (µs)",
         "area (mm²)",
         "front",
@@ -194,7 +200,7 @@ def figure(data: xr.Dataset, what: str = "energy") -> Figure:
         [("", partial(_draw, last, energy / size, _on_front(last, energy)))],
         size=COLUMN,
         xlabel=f"{whole} ({unit})",
-        ylabel=f"{show.title} ({show.unit})",
+        ylabel=show.label,
         note=textwrap.fill(f"{costs.basis(data)}; {_time(data)}; 90 % intervals", 52),
         legend=2,
     )

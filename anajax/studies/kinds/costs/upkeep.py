@@ -44,7 +44,12 @@ from anajax.studies.plan import (
 from anajax.studies.programs import Programs
 from anajax.studies.report import assumptions as assumed
 from anajax.studies.report import costs, plots, results
-from anajax.studies.report.blocks import Block, Drawing, cells, format_of
+from anajax.studies.report.blocks import (
+    Block,
+    Drawing,
+    cells,
+    format_of,
+)
 from anajax.studies.report.statistics import over
 from anajax.studies.store.parts import Parts
 from anajax.studies.ways.base import Table
@@ -245,7 +250,7 @@ def blocks(data: xr.Dataset, _: Any) -> list[Block]:
             )
         )
     header = [
-        "programmed", "recalibrated", f"worst {show.title} ({show.unit})",
+        "programmed", "recalibrated", f"worst {show.label}",
         *(f"{n} ({unit})" for n in (*PARTS, "total")), "met",
     ]  # fmt: skip
     return [
@@ -303,7 +308,7 @@ def figure(data: xr.Dataset) -> Figure:
         [("", draw)],
         size=(4.6, 3.4),
         xlabel="time after programming",
-        ylabel=f"{show.title} ({show.unit})",
+        ylabel=show.label,
         note="bands: 90 % intervals over chips",
         legend=2,
     )

@@ -103,12 +103,6 @@ def study_of(name: str, device: str, args) -> dict:
     ways = [*HANDS, "optimized", {"name": "targets", "learn": learn}]
     among = ["lsp_first_f2", "lsp_first_f4", "lsp_first_tuned", "optimized", "targets"]
     chosen = {"name": "recommended", "among": among, "chips": 2 if args.quick else 10}
-    ways += [chosen, "single_pair"]
-    alike = {}
-    if net.goal == "labels":  # the digital network learns them as long
-        ways.append({"name": "digital", "trained": True})
-        same = {n: learn[n] for n in ("steps", "batch", "goal", "never_worse")}
-        alike = {"training": same | {"chips": 1, "rate": net.rate}}
     quick = {"starts": 1, "steps": 2, "knots": 5} if args.quick else {}
     made = {
         "study": "devices", "workload": {"name": name, "items": args.items},
@@ -116,8 +110,8 @@ def study_of(name: str, device: str, args) -> dict:
         "seed": args.seed, "normalize": "column", "chunk": net.chunk,
         "periphery": {"dac_bits": 8, "adc_bits": 8, "inputs": 0.999, "outputs": 0.999},
         "optimizer": {"per_layer": net.per_layer, "never_worse": True} | quick,
-        "strategies": ways,
-    } | alike  # fmt: skip
+        "strategies": [*ways, chosen, "single_pair"],
+    }  # fmt: skip
     return made | ({"compensation": {"norms": True}} if net.norms else {})
 
 

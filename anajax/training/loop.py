@@ -103,7 +103,7 @@ def trainer(
 
     Steps are a Python loop around one jitted step: convolutions inside a compiled loop
     are many times slower on CPUs, and a loop can report. Gradients and the state of
-    Adam exist only for the learned arrays: low-rank adapters beside fixed weights take
+    Adam exist only for the learned arrays: low-rank adapters of fixed weights take
     next to no memory. Trainers of the same functions share a trace; noise that is a
     pytree, such as `table_noise`, is passed to it as data.
 

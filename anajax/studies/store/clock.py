@@ -48,7 +48,7 @@ class Clock:
         """Report that a stage of the current part is done to this fraction."""
         told = self._own.setdefault(stage, [])
         if told and share <= told[-1][1]:
-            told.clear()  # the stage began again
+            told.clear()  # the stage was restarted
         told.append((self.now(), share))
 
     def finish(self) -> None:

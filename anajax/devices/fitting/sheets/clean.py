@@ -116,7 +116,7 @@ def load(path: Path) -> Sheet:
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file has another ending, or is not readable.
-        ImportError: if Parquet is asked for without pandas and pyarrow.
+        ImportError: if a Parquet file is read without pandas and pyarrow.
     """
     endings = f"{', '.join(ENDINGS)} or .parquet"
     ending = path.suffix.lower()

@@ -1,20 +1,20 @@
 """The gap to the digital network, with errors smaller than the gains, and what to use.
 
-For each network on each memory: hand strategies, the optimum of the weight error,
-learned targets, what `recommended` takes of them (on validation data and chips, by a
-rule that stands beforehand), and a single pair; on 25 chips and the whole test set,
-after an hour, a month and a year. One process for each network and memory, so that
-programs compile beside each other; rows are written as they are known, and what is done
-in --out is not done again.
+For each network on each memory: hand-designed strategies, the minimum weight error,
+learned targets, the one of these that `recommended` chooses (on validation data and
+chips, by a rule fixed beforehand), and a single pair; on 25 chips and the whole test
+set, after an hour, a month and a year. There is one process per network and memory, so
+that programs compile in parallel; rows are written as soon as they are known, and
+whatever is already done in --out is not repeated.
 
-    python benchmarks/gap.py pack --data DIR --to SMALL      # the data that this reads
+    python benchmarks/gap.py pack --data DIR --to SMALL      # the data needed here
     python benchmarks/gap.py run --data SMALL --out DIR [--limit-s 240] [--jobs 12]
-    python benchmarks/gap.py pilot --data DIR --out DIR      # chips and items it takes
+    python benchmarks/gap.py pilot --data DIR --out DIR      # chips and items needed
     python benchmarks/gap.py table --out DIR                 # Markdown
 
-`run --quick` is a try on a CPU. Rows (DIR/gap.csv): the mean metric, what is lost
-against the digital network on the same items with its standard errors over chips and
-over items, and the 95 % interval of both together, in % (or bits).
+`run --quick` is a small test on a CPU. Rows (DIR/gap.csv): the mean metric, the loss
+relative to the digital network on the same items with its standard errors over chips
+and over items, and the 95 % interval of both together, in % (or bits).
 """
 
 import argparse
@@ -48,21 +48,21 @@ Z95 = 1.96
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """How one network is measured and learned, and what of the data it reads."""
+    """How one network is measured and trained, and the data folders that it reads."""
 
     steps: int
     rate: float
     goal: str = "digital"
     batch: int = 64
-    """Inputs a step."""
+    """Inputs per step."""
     chunk: int = 5
     """Chips at once."""
     at_once: int = 2048
-    """Items that are pushed through at once."""
+    """Items evaluated at once."""
     norms: bool = False
     per_layer: bool = True
     target: float = 0.3
-    """Standard error of the loss that a pilot is to find chips and items for."""
+    """Standard error of the loss for which a pilot finds the chips and items."""
     reads: tuple[str, ...] = ()
 
 
@@ -87,7 +87,7 @@ NETWORKS = {
         reads=("cifar-10-batches-bin", "cifar10_resnet_weights"),
     ),
 }  # fmt: skip
-"""By name, in the order of their value here."""
+"""Networks by name, most valuable first."""
 DEFAULT = [name for name in NETWORKS if "cifar" not in name]
 
 
@@ -119,13 +119,13 @@ def study_of(name: str, device: str, args) -> dict:
 
 
 class Clock:
-    """Says what is done, with the seconds since the process began."""
+    """Prints what is done, with the seconds since the process began."""
 
     def __init__(self, name: str):
         self.name, self.start, self.last = name, time.monotonic(), 0.0
 
     def say(self, text: str) -> float:
-        """Print it; seconds since it spoke last."""
+        """Print a text, and return the seconds since the last one."""
         now = time.monotonic() - self.start
         took, self.last = now - self.last, now
         print(f"{now:6.1f} s  {took:6.1f} s  {self.name}: {text}", flush=True)
@@ -133,7 +133,7 @@ class Clock:
 
 
 def worker(args) -> None:
-    """Measure one network on one memory; rows are written as they are known."""
+    """Measure one network on one memory, writing rows as soon as they are known."""
     clock = Clock(f"{args.network} on {args.device}")
     import jax
 
@@ -171,7 +171,7 @@ def worker(args) -> None:
 
 
 def rows_of(device: str, label: str, digital, study, args):
-    """Rows of one strategy on a device, as it is called in the study: all times."""
+    """Rows of one strategy on a device, by its label in the study, at all times."""
     from anajax.studies.store.drafts import unpacked
 
     part = study.folder.content(f"parts/{device}-{label}.npz")
@@ -204,7 +204,7 @@ def rows_of(device: str, label: str, digital, study, args):
 
 
 def run_all(args) -> None:
-    """A process for each network and memory, some at once, until the time is over."""
+    """One process per network and memory, several at once, until time runs out."""
     begin, waiting = time.monotonic(), []
     for name in args.networks:
         waiting += [(name, device) for device in args.devices]
@@ -232,14 +232,14 @@ def run_all(args) -> None:
             process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             process.kill()
-        print(f"{place}: cut at {args.limit_s} s", flush=True)
+        print(f"{place}: stopped at {args.limit_s} s", flush=True)
     merge(args.out)
-    print(f"{time.monotonic() - begin:.0f} s in all; not begun: {waiting}", flush=True)
+    print(f"{time.monotonic() - begin:.0f} s total; not begun: {waiting}", flush=True)
     table(args)
 
 
 def forward(args) -> list[str]:
-    """Options of a worker."""
+    """Options passed to a worker."""
     given = {
         "--data": args.data, "--out": args.out, "--chips": args.chips,
         "--items": args.items, "--steps": args.steps, "--seed": args.seed,
@@ -249,7 +249,7 @@ def forward(args) -> list[str]:
 
 
 def merge(out: Path) -> None:
-    """All rows that are known, in one file."""
+    """Merge all known rows into one file."""
     lines = [",".join(FIELDS)]
     for path in sorted((out / "rows").glob("*.csv")):
         lines += path.read_text().splitlines()[1:]
@@ -259,7 +259,7 @@ def merge(out: Path) -> None:
 
 
 def table(args) -> None:
-    """What is lost, as Markdown, and how `recommended` did."""
+    """Print the losses as Markdown, and how `recommended` did."""
     with (args.out / "gap.csv").open() as file:
         rows = list(csv.DictReader(file))
     every = list(dict.fromkeys(r["strategy"] for r in rows))
@@ -284,14 +284,14 @@ def table(args) -> None:
 
 
 def said(row: dict) -> str:
-    """A loss with its error, and what was chosen."""
+    """A loss with its error, and the choice."""
     se = np.hypot(float(row["loss_se_chips"]), float(row["loss_se_items"]))
     note = f" ({row['chosen']})" if row["chosen"] != row["strategy"] else ""
     return f"{float(row['loss']):.2f} ± {se:.2f}{note}"
 
 
 def behind(rows: list[dict], places) -> None:
-    """How often the upper ends of intervals are within the bars of the issue."""
+    """Print how often losses and the upper ends of intervals are within the targets."""
     for name, bars in (("1 month", (2.592e6, 1.0, 1.5)), ("1 y", (3.1536e7, 2.0, 3.0))):
         seconds, most, upper = bars
         here = [
@@ -314,7 +314,7 @@ def behind(rows: list[dict], places) -> None:
 
 
 def pilot(args) -> None:
-    """Chips and items for the standard error that is asked for, from a small run."""
+    """Chips and items needed for the target standard error, from a small run."""
     import jax
 
     from anajax import workloads
@@ -353,7 +353,7 @@ def pilot(args) -> None:
 
 
 def options() -> argparse.ArgumentParser:
-    """What each command takes."""
+    """Options of the commands."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     shared = argparse.ArgumentParser(add_help=False)
@@ -361,9 +361,9 @@ def options() -> argparse.ArgumentParser:
     shared.add_argument("--out", type=Path, required=True)
     shared.add_argument("--chips", type=int, default=25)
     shared.add_argument("--items", type=int, help="test items, all by default")
-    shared.add_argument("--steps", type=int, help="of learning")
+    shared.add_argument("--steps", type=int, help="training steps")
     shared.add_argument("--seed", type=int, default=0)
-    shared.add_argument("--quick", action="store_true", help="a try: few of everything")
+    shared.add_argument("--quick", action="store_true", help="a small test")
     one = commands.add_parser("worker", parents=[shared])
     one.add_argument("--network", required=True)
     one.add_argument("--device", required=True)

@@ -1,4 +1,4 @@
-"""Small data for `gap.py`: whole test sets, parts of training splits."""
+"""Small data for `gap.py`: whole test sets and parts of training splits."""
 
 import gzip
 import json
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def pack(data: Path, to: Path) -> None:
-    """A data folder of less than 25 MB: whole test sets, parts of training splits."""
+    """Make a data folder below 25 MB: whole test sets and parts of training splits."""
     to.mkdir(parents=True, exist_ok=True)
     if (data / "tinyshakespeare").is_dir():
         place = to / "tinyshakespeare"
@@ -28,15 +28,15 @@ def pack(data: Path, to: Path) -> None:
         for path in sorted(to.iterdir())
     }
     print(json.dumps({k: round(v, 2) for k, v in sizes.items()}), "MB")
-    print(f"{sum(sizes.values()):.1f} MB in all")
+    print(f"{sum(sizes.values()):.1f} MB total")
 
 
 TAKES = 13
-"""Recordings of each speaker and digit; the first 5 are the test set."""
+"""Recordings per speaker and digit; the first 5 are the test set."""
 
 
 def pack_fsdd(given: Path, to: Path) -> None:
-    """The first takes of each speaker and digit."""
+    """The first recordings of each speaker and digit."""
     with np.load(given / "fsdd_8k.npz") as file:
         clips = np.split(file["audio"], file["offset"][1:-1])
         keep = np.flatnonzero(file["index"] < TAKES)
@@ -75,7 +75,7 @@ IMAGES = {"train": 2000, "t10k": 5000}
 
 
 def pack_fashion(given: Path, to: Path) -> None:
-    """The first images of both parts, in the format of the files."""
+    """The first images of both splits, in the original file format."""
     for part, count in IMAGES.items():
         for kind, header, each in (("images-idx3", 16, 784), ("labels-idx1", 8, 1)):
             name = f"{part}-{kind}-ubyte.gz"

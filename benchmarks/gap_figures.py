@@ -1,12 +1,13 @@
-"""Figures of the gap to digital, from the table that `benchmarks/gap.py` makes.
+"""Figures of the gap to digital, from the table of `benchmarks/gap.py`.
 
 python benchmarks/gap_figures.py --table OUT/gap.csv --out FIGURES
 
-`gap` has what few programs lose on each network, memory and time, in % of the digital
-metric with 95 % intervals over chips and items, as wide as a column of print; `slide`
-is the same for a slide. `curves` has the metric of these programs over time, as wide as
-a page. PNG, SVG and PDF of each. "Best by hand" is, in `gap`, the best of each time on
-the very test items and chips; in `curves`, the best in the mean over the times.
+`gap` shows the losses of a few programs on each network and memory at each time, in %
+of the digital metric with 95 % intervals over chips and items, one column wide in
+print; `slide` is the same for a slide. `curves` shows the metric of these programs over
+time, one page wide. Each is written as PNG, SVG and PDF. "Best by hand" is the best
+hand-designed strategy: in `gap` at each time, on the same test items and chips; in
+`curves` by the mean over times.
 """
 
 import argparse
@@ -27,17 +28,17 @@ ROLE = {
     "single_pair": "single pair", "optimized": "least weight error",
     "targets": "learned targets", "recommended": RECOMMENDED,
 }  # fmt: skip
-"""Of strategies of the table, beside those by hand."""
+"""Roles of the strategies in the table, except hand-designed ones."""
 PANEL = 3.1, 1.7
-"""Inches of a network on a memory in `curves`."""
+"""Size of a panel of `curves` in inches."""
 Row = dict[str, str]
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of the table of those networks that have every time and program.
+    """The rows of all networks on memories that have every program.
 
-    Rows appear while studies run: a network on a memory without `recommended`, which
-    is measured last but one, is not finished and left out.
+    Rows are written while studies run: a network on a memory that lacks a program is
+    not finished, and is left out.
     """
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -54,7 +55,7 @@ def read(path: Path) -> list[Row]:
 
 
 def gaps_of(rows: Sequence[Row]) -> list[gaps.Gap]:
-    """What the figure of gaps shows of the table."""
+    """The gaps in the table for the figure."""
     made = []
     for network, device, seconds in dict.fromkeys(map(_place, rows)):
         here = [r for r in rows if _place(r) == (network, device, seconds)]
@@ -141,7 +142,7 @@ def _curves(axis: Axes, here: Sequence[Row]) -> None:
 
 
 def _one_range(axes: Sequence[Axes], rows: Sequence[Row], network: str) -> None:
-    """The range of a network's panels: of all but a single pair, which may leave it."""
+    """Set the range of a network's panels; only a single pair may lie outside it."""
     some = [r for r in rows if r["network"] == network]
     values = [float(some[0]["digital"])]
     for row in some:

@@ -1,8 +1,8 @@
-"""Is what `recommended` takes ever worse than the best by hand, and what did it miss?
+"""Is `recommended` ever worse than the best by hand, and how far from the best is it?
 
-From the studies that `gap.py run` has finished: the difference of losses on the same
-chips and the same items, with its standard error over both. The best hand strategy is
-the best on the test itself, so that chance works against `recommended`.
+From the studies finished by `gap.py run`: the difference of losses on the same chips
+and items, with its standard error over both. The best hand-designed strategy is the
+best on the test set itself, so chance favors it over `recommended`.
 
     python benchmarks/gap_judge.py --out DIR [--csv benchmarks/results/gap_judge.csv]
 """
@@ -23,11 +23,11 @@ FIELDS = (
 )  # fmt: skip
 NAMES = ["lsp_first_f2", "lsp_first_f4", "lsp_first_tuned"]
 ONE_SIDED = 0.5 * math.erfc(2 / math.sqrt(2))
-"""How often chance alone gives more than two standard errors to the worse, 2.3 %."""
+"""Probability of being worse by over two standard errors by chance alone, 2.3 %."""
 
 
 def rows_of(folder: Path):
-    """The comparisons of one network on one memory, one for each time."""
+    """The comparisons of one network on one memory, one per time."""
     data = read_results(folder)
     name = data.attrs["metric"]
     factor = -1.0 if data.attrs["better"] == "higher" else 1.0
@@ -37,7 +37,7 @@ def rows_of(folder: Path):
     other = [s for s in map(str, data.strategy.values) if "digital" not in s]
 
     def behind(second: str, j: int) -> tuple[float, float]:
-        """How much more `recommended` loses than another way, and the error."""
+        """How much more `recommended` loses than another program, with its error."""
         first = {"strategy": "recommended"}
         c = factor * (chips.sel(first) - chips.sel(strategy=second)).values[:, j]
         i = factor * (items.sel(first) - items.sel(strategy=second)).values[j]
@@ -62,7 +62,7 @@ def rows_of(folder: Path):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="of `gap.py run`")
+    parser.add_argument("--out", type=Path, required=True, help="as in `gap.py run`")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     assert len(NAMES) == len(HANDS)
@@ -75,9 +75,9 @@ def main() -> None:
     print("\n".join(",".join(row) for row in rows))
     worse = sum(float(row[FIELDS.index("z")]) > 2 for row in rows)
     print(
-        f"{len(rows)} comparisons: in {worse} recommended loses more than the best by "
-        f"hand by over two standard errors; chance alone, without any difference, "
-        f"gives {ONE_SIDED * len(rows):.1f}"
+        f"{len(rows)} comparisons: in {worse}, recommended loses more than the best by "
+        f"hand by over two standard errors; without any difference, chance alone would "
+        f"give {ONE_SIDED * len(rows):.1f}"
     )
 
 

@@ -1,25 +1,26 @@
 """When does the gradient through the device matter? Four kinds of noise, equal steps.
 
-What is learned (the weights before they are encoded; the targets of all cells; the
-tables of strategies; what stays digital) goes down the network's loss, one month after
-programming, with the noise of the device in four ways:
+The learned parameters (the weights before they are encoded; the targets of all cells;
+the tables of strategies; the digital parameters) descend the network's loss, one month
+after programming, with the noise of the device in four ways:
 
-    full      the reparametrized chain: programming, drift, read and compensation by
+    full      the reparametrized chain: programming, drift, read and compensation with
               their exact moments, differentiated
     ideal     the same noise forward, the gradient of ideal cells backward: the
-              straight-through claim of arXiv 2508.11940 and of most training
-    gaussian  additive noise of the same size in each layer, from no device
+              straight-through assumption of arXiv 2508.11940 and of most training
+    gaussian  additive noise of the same size in each layer, independent of the device
     still     the moments of the first read: no drift
 
-All see the same batches, chips and steps; of three rates each has the one with the
-least loss on held-out inputs and chips, by `full` noise. What is reported is measured
-by the per-device sampler on test items and 25 other chips: the divergence from the
-digital network and the metric, and by how much the divergence is larger than that of
-`full` (paired, chip by chip). Rows go to benchmarks/results/gradients.csv as they are
-known; what is there is not run again.
+All use the same batches, chips and steps; each uses that of three learning rates which
+has the lowest loss on held-out inputs and chips, with `full` noise. The reported
+results are measured with the per-device sampler on test items and 25 other chips: the
+divergence from the digital network, the metric, and how much larger the divergence is
+than that of `full` (paired, chip by chip). Rows are written to
+benchmarks/results/gradients.csv as soon as they are known; existing ones are not run
+again.
 
     python benchmarks/gradients.py [--data DIR] [--at-once 48] [--limit-s 600]
-    python benchmarks/gradients.py --quick --out quick.csv     # a try
+    python benchmarks/gradients.py --quick --out quick.csv     # a small test
     python benchmarks/gradients.py --table                     # Markdown
 """
 
@@ -46,7 +47,7 @@ from anajax.programming.end_to_end.task import make_task
 
 OUT = Path(__file__).parent / "results" / "gradients.csv"
 NETWORKS = {"digits": 360, "fsdd_lstm": 300, "fashion_resnet8": 500}
-"""Test items by network."""
+"""Number of test items by network."""
 DEVICES = {"pcm": devices.pcm, "pcm_hermes": devices.pcm_hermes}
 RATES = {
     "weights": (1e-3, 3e-3, 1e-2),
@@ -54,7 +55,7 @@ RATES = {
     "strategy": (3e-3, 1e-2, 3e-2),
     "digital": (1e-3, 3e-3, 1e-2),
 }
-"""By what is learned: in units of w_max, of the range, of tables, of the parameters."""
+"""Learning rates, in units of w_max, the range, the tables and the parameters."""
 FIELDS = (
     "network", "device", "noise", "seed", "learned", "arm", "rate", "steps", "loss",
     "loss_se", "beyond_full", "beyond_full_se", "metric", "metric_se", "digital",
@@ -66,7 +67,7 @@ FIELDS = (
 
 
 def on_test(descents, task, unknown, device, key, chips):
-    """Divergence and metric of each chip `[chips 2]`, by the per-device sampler."""
+    """Divergence and metric of each chip `[chips 2]`, with the per-device sampler."""
     layers = made_layers(unknown, task, descents.cell)
     params = chip.insert(descents.work.params, unknown["program"].digital)
     found = evaluate(
@@ -77,7 +78,7 @@ def on_test(descents, task, unknown, device, key, chips):
 
 
 def setting(args, network, work, descents, name, noise, seed, done):
-    """Rows of one device at one size of noise."""
+    """Rows of one device at one noise level."""
     begun = time.perf_counter()
     device = devices.scale_noise(
         DEVICES[name](), programming=noise, drift_spread=noise, read=noise
@@ -175,7 +176,7 @@ def main() -> None:
 
 
 def table(path):
-    """Print the divergence of each arm over that of full noise, as Markdown."""
+    """Print the divergence of each arm minus that of full noise, as Markdown."""
     with path.open() as file:
         rows = list(csv.DictReader(file))
     print("| network, device, noise | learned | start |", " | ".join(ARMS), "|")
@@ -204,7 +205,7 @@ def options():
     parser.add_argument("--noise", type=float, nargs="+", default=[3.0, 1.0])
     parser.add_argument("--learn", nargs="+", default=list(RATES), choices=RATES)
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--rates", type=int, default=3, help="how many are tried")
+    parser.add_argument("--rates", type=int, default=3, help="number to try")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--chips", type=int, default=25)
     parser.add_argument("--items", type=int)
@@ -212,7 +213,7 @@ def options():
     parser.add_argument("--limit-s", type=float, default=float("inf"))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--quick", action="store_true", help="a try")
+    parser.add_argument("--quick", action="store_true", help="a small test")
     parser.add_argument("--table", action="store_true", help="only print a table")
     args = parser.parse_args()
     if args.quick:

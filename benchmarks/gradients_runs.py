@@ -1,4 +1,4 @@
-"""Descents with the noise of the device in four ways, for `gradients.py`."""
+"""Gradient descent with the noise of the device in four ways, for `gradients.py`."""
 
 import dataclasses
 import functools
@@ -28,7 +28,7 @@ HELD, HELD_CHIPS, BATCH = 256, 8, 64
 
 
 def layers_of(unknown, task, cell):
-    """Layers of a program, targets moved by shares of the range and kept within."""
+    """Layers of a program; targets move by fractions of the range, and stay in it."""
     made = unknown["program"].layers(task.ideal, task.device, cell, t0=task.t0)
     low, high = task.device.g_min, task.device.g_max
 
@@ -41,7 +41,7 @@ def layers_of(unknown, task, cell):
 
 
 def drawn(layer, task, key, arm):
-    """Weights of a chip, by the arm `[4]`: 1 for the one that counts."""
+    """Weights of a chip; `arm` `[4]` is 1 for the kind of noise that is used."""
     stop, one = jax.lax.stop_gradient, jnp.asarray(1)
     full = noisy_weights(layer, task.table, one, key=key, t=task.times[0])
     still = noisy_weights(layer, task.table, 0 * one, key=key)
@@ -74,7 +74,7 @@ made_layers = jax.jit(layers_of, static_argnums=2)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Descents:
-    """All that is learned on one network, on any device: one trace."""
+    """Everything that is learned on one network, on any device, with one trace."""
 
     work: object
     cell: object
@@ -82,7 +82,7 @@ class Descents:
 
     @functools.cached_property
     def optimizers(self):
-        """Of the program, and of the cells."""
+        """Optimizers of the program and of the cells."""
         return paced(self.cell, Bounds()), optax.scale_by_adam()
 
     @functools.cached_property
@@ -141,7 +141,7 @@ class Descents:
 
     @functools.cached_property
     def judge(self):
-        """Held-out loss of several runs on one chip, by full noise."""
+        """Held-out loss of several runs on one chip, with full noise."""
 
         @jax.jit
         def losses(task, unknown, x, key):
@@ -185,12 +185,12 @@ class Descents:
 
 
 def copies(tree, count):
-    """A pytree, so many times along a new axis."""
+    """A pytree, repeated along a new axis."""
     return jax.tree.map(lambda v: jnp.stack([v] * count), tree)
 
 
 def settings(run):
-    """Numbers of a run: what is learned, with which noise, at which rate."""
+    """Settings of a run: what is learned, with which noise, at which rate."""
     what, arm, rate = run
     parts = jax.tree.map(jnp.asarray, learned([what] if what != "targets" else []))
     return {

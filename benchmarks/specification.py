@@ -1,20 +1,20 @@
-"""Which device would do: how far each imperfection may grow, or must shrink.
+"""Device requirements: how far each imperfection may grow, or must shrink.
 
 python benchmarks/specification.py --data DIR [--networks NAME ...] [--out FILE]
 
 For each network and memory: the factor on one family of imperfections (programming
 error, mean drift, spread of drift, read noise, or the three noises together) at which
-the network loses 1 % of its digital metric a month after programming, all else as it is
-and the targets unchanged. The question is that of Wu et al., Adv. Intell. Syst. (2026).
+the network loses 1 % of its digital metric a month after programming, with everything
+else and the targets fixed. Wu et al., Adv. Intell. Syst. (2026), ask this question.
 
-1. Chips whose noises are scaled together say which divergence from the digital outputs
-   goes with that loss (chips of seed 0).
-2. The gradient of the divergence through programming, drift, read and converters says
-   which factor on each family gives it: Newton's method in the square of the factor,
-   a few backward passes, no sample of the metric.
-3. The sampler measures, on other chips (seed 1), what is lost at the predicted factor
-   and at sqrt(2) above and below, and where the loss passes 1 % (90 % interval,
-   bootstrap over chips).
+1. Chips whose noises are scaled together show the divergence from the digital outputs
+   that corresponds to this loss (chips of seed 0).
+2. The gradient of the divergence through programming, drift, read and converters gives
+   the factor on each family that causes it: Newton's method in the square of the
+   factor, a few backward passes, no sample of the metric.
+3. The sampler measures, on other chips (seed 1), the loss at the predicted factor and
+   at sqrt(2) above and below, and where the loss exceeds 1 % (90 % interval, bootstrap
+   over chips).
 """
 
 import argparse
@@ -45,22 +45,22 @@ from anajax.studies.store.parts import Parts
 
 MONTH = 30 * 86400.0
 ACCEPTED = 0.01
-"""Of the digital metric."""
+"""Accepted loss, as a fraction of the digital metric."""
 FAMILIES = {
     "programming": ("device/programming/scale",),
     "drift_mean": ("device/drift/mean_scale",),
     "drift_spread": ("device/drift/spread_scale",),
     "read": ("device/read/scale",),
 }
-"""The numbers of the hardware that a family scales."""
+"""The hardware parameters that a family scales."""
 FAMILIES["ray"] = tuple(name for family in RAY for name in FAMILIES[family])
 GRID = tuple(2.0 ** (i / 2) for i in range(-4, 6))
-"""Factors on all noises together, to learn which divergence costs what."""
+"""Factors on all noises together, to relate divergence to loss."""
 AROUND = 2.0 ** np.array([-0.5, 0.0, 0.5])
 STEPS, INPUTS, DRAWN = 3, 128, 8
-"""Of Newton's method; calibration inputs and chips of each gradient."""
+"""Steps of Newton's method; calibration inputs and chips of each gradient."""
 LEAST, MOST = 1 / 8, 16.0
-"""Factors that are looked at."""
+"""Range of tested factors."""
 FIELDS = (
     "network", "device", "strategy", "family", "digital", "lost", "elasticity",
     "elasticity_error", "predicted", "lost_there", "error_there", "sampled", "low",
@@ -71,7 +71,7 @@ metric on the chips of seed 1; the error is over chips and items."""
 
 
 def config_of(name: str, device: str, strategy: str, args) -> dict:
-    """A study whose program and hardware are taken; its analyses are not run."""
+    """The config of a study for its program and hardware; its analyses are not run."""
     return {
         "study": "sensitivity", "workload": {"name": name, "items": args.items},
         "device": {"name": device}, "times": [MONTH], "chips": args.chips,
@@ -91,11 +91,11 @@ class Bench:
 
     @property
     def accepted(self) -> float:
-        """The loss of the metric that counts."""
+        """The accepted loss, in units of the metric."""
         return ACCEPTED * abs(float(self.digital.mean()))
 
     def sample(self, family: str, factors: Sequence[float], seed: int) -> Tally:
-        """What chips give with a family scaled."""
+        """Measure chips with a family scaled."""
         placed, engine = self.runner.placed, self.runner.engine
         names = RAY if family == "ray" else (family,)
         scaled = {name: np.asarray(factors, float) for name in names}
@@ -118,7 +118,7 @@ class Bench:
         return chips, mean_and_error(items)[1]
 
     def slope(self, family: str, factor: float) -> tuple[float, float, float]:
-        """Divergence with a family scaled, its elasticity in that factor, the error."""
+        """Divergence with a family scaled, and its elasticity in the factor ± error."""
         placed = self.runner.placed
         names = RAY if family == "ray" else (family,)
         found = elasticities(
@@ -135,9 +135,9 @@ class Bench:
         return found.output[0].mean(), slopes.sum(), float(np.hypot.reduce(errors))
 
     def ratio(self) -> float:
-        """By how much the divergence may be larger than it is, from noises together.
+        """Accepted divergence relative to the present one, from noises scaled together.
 
-        It is 0 or infinite where the loss passes what is accepted outside of `GRID`.
+        It is 0 or infinite if the loss crosses the accepted one outside `GRID`.
         """
         tally = self.sample("ray", GRID, seed=0)
         chips, _ = self.lost(tally)
@@ -147,10 +147,10 @@ class Bench:
         return float(np.exp(there - logs[GRID.index(1.0)]))
 
     def solve(self, family: str, ratio: float) -> tuple[float, tuple[float, float]]:
-        """The factor that makes the divergence `ratio` times what it is.
+        """The factor that multiplies the divergence by `ratio`.
 
-        It is 0 or infinite where none is found; behind it the elasticity at factor 1
-        with its error.
+        It is 0 or infinite if none is found. The elasticity at factor 1 and its error
+        follow.
         """
         factor, first = 1.0, self.slope(family, 1.0)
         wanted, (now, slope, _) = ratio * first[0], first
@@ -182,7 +182,7 @@ def bench(name: str, device: str, strategy: str, args, folder: Path) -> Bench:
 
 
 def rows_of(name: str, device: str, strategy: str, args, folder: Path):
-    """A row of the table for each family."""
+    """One row of the table per family."""
     one = bench(name, device, strategy, args, folder)
     mean = abs(float(one.digital.mean()))
     nominal, _ = one.lost(one.sample("ray", [1.0], seed=1))

@@ -43,7 +43,7 @@ def stopped(config, out, number, *, wait=0.0, times=1, until="study.json"):
 def test_ctrl_c_in_the_midst_of_a_call(config, tmp_path):
     code, err, seconds = stopped(config, tmp_path / "a", signal.SIGINT, wait=2.0)
     assert code == 130 and seconds < 10
-    assert f"Interrupted. Go on with --out {tmp_path / 'a'} --resume." in err
+    assert f"Interrupted. Continue with --out {tmp_path / 'a'} --resume." in err
     assert "Traceback" not in err
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["study.json"]  # no lock
 
@@ -65,7 +65,7 @@ def test_ctrl_c_before_there_is_a_folder(config, tmp_path, wait):
 @pytest.mark.slow
 def test_batch_systems_and_impatience(config, tmp_path):
     code, err, _ = stopped(config, tmp_path / "a", signal.SIGTERM)
-    assert code == 143 and "Terminated. Go on with" in err
+    assert code == 143 and "Terminated. Continue with" in err
     code, _, _ = stopped(config, tmp_path / "b", signal.SIGINT, times=3)
     assert code == 130
 

@@ -56,9 +56,10 @@ def test_points_turn_one_knob_each(tmp_path, monkeypatch):
     assert small["adc"] == pytest.approx(2 * base["adc"])
     page = report.write_report(tmp_path).read_text(encoding="utf-8")
     assert "Accuracy against energy: digits on state_independent" in page
-    assert "ADC bits 5: model andrulis, calibrated on HERMES" in page
+    assert "HERMES: model andrulis, calibrated on HERMES (1 phase, 4 phases)" in page
+    assert "<li>ADC bits 5: 5-bit outputs in place of 8</li>" in page
     assert re.search(r"Best accuracy by the data: [^.]+, [\d.]+ pJ", page)
-    assert "Least energy of those not worse than the base by two standard" in page
+    assert "Lowest energy of those not worse than the base by two standard" in page
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert {"pareto.png", "pareto_array.svg"} <= names
 

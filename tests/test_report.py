@@ -47,7 +47,7 @@ def test_page_is_one_file_with_the_numbers_of_the_results(reported):
     assert f"{gain[0]:+.2f}" in html
     for text in (
         "Optimized minus the best hand-designed strategy",
-        "What is assumed",
+        "Assumptions",
         "jax 0.",
     ):
         assert text in html

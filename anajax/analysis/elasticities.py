@@ -215,7 +215,7 @@ def _least(
     layers: dict[str, chip.LayerProgram],
     inputs: JArray | np.ndarray,
 ) -> np.ndarray:
-    """What rounding of the weights makes of both outputs."""
+    """Both outputs if weights are only rounded."""
     params, x = work.params if params is None else params, jnp.asarray(inputs)
     ideal = chip.weights(params, select=lambda path, _: path in layers)
     near = rounded(ideal)
@@ -254,10 +254,10 @@ def drawn_weights(
 
 
 def _together(hardware: Hardware, slopes: Hardware) -> Any:
-    """Name, value, and slope times value of each number.
+    """Name, value, and slope times value of each parameter.
 
-    A layer's periphery counts with that of the others, and so do its columns: the
-    first number that is not 0 stands for all, and the slopes are of a common factor.
+    Periphery parameters of all layers and columns are varied by a common factor; the
+    value shown for them is the first that is not 0.
     """
     found: dict[str, list] = {}
     flat, _ = jax.tree_util.tree_flatten_with_path(hardware)

@@ -48,7 +48,8 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-_VERSION = typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+_HELP = "Print the version."
+_VERSION = typer.Option("--version", callback=_version, is_eager=True, help=_HELP)
 
 
 @app.callback()
@@ -145,4 +146,4 @@ def require_place(option: str, path: Path, kinds: tuple[str, ...]) -> None:
         wanted = " or ".join(f".{kind}" for kind in kinds)
         fail(f"`{option}` must end in {wanted}: got {path}. Rename it.")
     if not path.parent.is_dir():
-        fail(f"`{option}` must be in a folder that exists: got {path}. Make it first.")
+        fail(f"`{option}` must be in an existing folder: got {path}. Create it first.")

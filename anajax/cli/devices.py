@@ -24,7 +24,7 @@ Plot = Annotated[
     Path | None,
     typer.Option(
         metavar="[.png|.svg|.pdf]",
-        help="File for the plot; without a name, a .png file here.",
+        help="File for the plot; without a name, a .png file in this folder.",
     ),
 ]
 
@@ -175,7 +175,7 @@ def fit_device(
 
 
 def _show(made: Any) -> None:
-    """What was made of the file, the forms, the parameters, and what is not known."""
+    """Show how the file was read, the forms, the parameters, and what is unknown."""
     from anajax.studies.report import terminal
 
     found = made.found
@@ -201,7 +201,7 @@ def _draw_device(name: str, device: Any, path: Path, *, quiet: bool) -> None:
 
 
 def _place(plot: Path, stem: str) -> Path:
-    """Where a figure goes: as asked for, or a file here of that name."""
+    """The path of a figure: the requested one, or a .png file of that name here."""
     path = Path(f"{stem}.png") if str(plot) == "auto" else plot
     require_place("--plot", path, tuple(kind.lstrip(".") for kind in PLOTS))
     return path

@@ -22,7 +22,7 @@ from anajax.cli.base import (
 from anajax.cli.command import command
 from anajax.studies.store import stopping
 
-if TYPE_CHECKING:  # costs seconds to import
+if TYPE_CHECKING:  # takes seconds to import
     from jax.sharding import Mesh
 
     from anajax.studies.run import Prepared
@@ -194,7 +194,7 @@ def _mesh(devices: str, parts: int, cluster: str | None) -> "Mesh | None":
         from anajax.studies.store import hosts
 
         hosts.connect(cluster)
-        stopping.listen(again=True)  # jax may have put handlers of its own
+        stopping.listen(again=True)  # jax may have installed its own handlers
     if (devices, parts, cluster) == ("1", 1, None):
         return None
     from anajax.analysis.sharding import make_mesh
@@ -217,12 +217,12 @@ def _work(study: "Prepared", *, quiet: bool = False, as_json: bool = False) -> N
         run.run(study)
         return
     folder = study.folder.path
-    how = f"Go on with --out {folder} --resume."
+    how = f"Continue with --out {folder} --resume."
     stopping.say(how)
     try:
         with writes(), lock.held(folder):
             data, page = _followed(study, quiet=quiet or as_json)
-    except KeyboardInterrupt:  # where nobody listens to signals
+    except KeyboardInterrupt:  # if no handler is installed
         typer.echo(f"Interrupted. {how}", err=True)
         raise typer.Exit(130) from None
     if as_json:
@@ -244,7 +244,7 @@ def _print(data: Any) -> None:
 
 
 def _followed(study: "Prepared", *, quiet: bool) -> tuple[Any, Path]:
-    """Results and report of a study, and on the way how far it is."""
+    """Run a study and write its report, while showing the progress."""
     from anajax.cli.progress import follow
     from anajax.studies.report.report import write_report
     from anajax.studies.run import run as run_study

@@ -1,7 +1,7 @@
 """Names for readers: of networks, devices, strategies, config keys and parameters.
 
 Configs and tables show what users type; figures show these names. Anything not listed
-here, such as a user's own device, is shown by its own name, as words.
+here, such as a user's own device, is shown by its own name, with underscores as spaces.
 """
 
 from collections.abc import Sequence
@@ -110,7 +110,7 @@ UNITS = {
 }
 """Units of keys, or of sections of keys."""
 OF_HARDWARE = ("device.noise", "faults", "periphery")
-"""Sections whose keys are imperfections with names."""
+"""Sections whose keys name imperfections."""
 _OWN = {
     "periphery.dac_bits": "DAC", "periphery.adc_bits": "ADC",
     "device.name": "device", "strategy.name": "strategy", "workload.name": "network",
@@ -140,7 +140,7 @@ def unit(key: str) -> str:
 
 
 def of_value(key: str, name: str, value: str) -> str:
-    """A key with its value, in a sentence: "read noise × 2", "ADC 8 bits"."""
+    """A key with its value, for a sentence: "read noise × 2", "ADC 8 bits"."""
     text = unit(key).strip(" ()")
     if text == "factor":
         return f"{name} × {value}"

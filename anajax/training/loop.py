@@ -36,19 +36,20 @@ from anajax.training.bounds import clip_weights
 from anajax.training.noise import Noise
 
 Optimizer = Literal["adam", "adafactor"]
-"""What scales the gradient. Adam keeps two numbers per learned one. Adafactor (Shazeer
-and Stern, arXiv 1804.04235) keeps the mean squared gradient of each row and each column
-and no momentum, so that training all weights of a large network takes at most four
-times the memory of its parameters. Both change a number by about the rate per step."""
+"""How gradients are scaled. Adam keeps two numbers per learned parameter. Adafactor
+(Shazeer and Stern, arXiv 1804.04235) keeps the mean squared gradient of each row and
+each column and no momentum, so that training all weights of a large network takes at
+most four times the memory of its parameters. With both, the change of a parameter per
+step is about the learning rate."""
 ChipDtype = Literal["float32", "bfloat16"]
 """How weights read from a chip, and their gradients, are stored. In bfloat16 they take
-half of the memory, and its rounding (0.2 % of a weight) is far below the noise of a
-device; products with float32 activations still run in float32."""
+half the memory, and rounding (0.2 % of a weight) is far below the noise of a device;
+products with float32 activations still run in float32."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """How `trainer` trains."""
+    """Options of `trainer`."""
 
     steps: int = option(400, "1 gradient step or more", least=1)
     chips: int = option(2, "1 chip per step or more", least=1)
@@ -56,15 +57,15 @@ class TrainOptions:
     accumulate: int = option(1, "1 batch per step or more", least=1)
     """Number of batches, each on its own chips, whose mean gradient makes a step."""
     rate: Rate = option(0.01, 'a number above 0, or "auto"', above=0)
-    """Learning rate, with cosine decay to zero; "auto" finds it with half of the
-    steps."""
+    """Learning rate, with cosine decay to zero; "auto" spends half of the steps on
+    finding it."""
     optimizer: Optimizer = option("adam", '"adam" or "adafactor"')
     chip_dtype: ChipDtype = option("float32", '"float32" or "bfloat16"')
     never_worse: bool = option(
         False, "true to keep the best on held-out inputs, including the start"
     )
     clip: float | None = option(
-        None, "a bound of weights in standard deviations, or null", above=0
+        None, "a bound on weights in standard deviations, or null", above=0
     )
 
     def __post_init__(self) -> None:
@@ -78,8 +79,8 @@ class TrainOptions:
 
 
 Train = Callable[..., PyTree]
-"""`train(key, checkpoint=None)`: parameters after training; one trace for all keys. A
-`Checkpoint` is where the state is saved and continued from."""
+"""`train(key, checkpoint=None)`: parameters after training; one trace for all keys. The
+state is saved to a `Checkpoint`, from which training can continue."""
 
 
 def trainer(
@@ -102,7 +103,7 @@ def trainer(
 
     Steps are a Python loop around one jitted step: convolutions inside a compiled loop
     are many times slower on CPUs, and a loop can report. Gradients and the state of
-    Adam exist only for the learned arrays: low-rank adapters beside fixed weights take
+    Adam exist only for the learned arrays: low-rank adapters of fixed weights take
     next to no memory. Trainers of the same functions share a trace; noise that is a
     pytree, such as `table_noise`, is passed to it as data.
 
@@ -110,7 +111,7 @@ def trainer(
         apply: `apply(params, x)` of the network on a chip.
         params: initial parameters.
         inputs: training inputs `[items ...]`.
-        noise: noise on the parameters, such as `device_noise`; none for the digital
+        noise: noise on the parameters, such as `device_noise`; None for the digital
             network.
         options: number of steps, chips and inputs per step, rate, clip.
         digital: the network whose outputs are the reference, `apply` by default.
@@ -119,9 +120,9 @@ def trainer(
             labels.
         learned: which arrays are learned, by path and value; all by default.
         teacher: parameters of the digital network; `params` by default.
-        energy: what the energy of the array adds, from `anajax.costs.spending`.
-        held: held-out inputs, and their labels or None, for choosing the rate and what
-            to keep.
+        energy: term for the energy of the array, from `anajax.costs.spending`.
+        held: held-out inputs, and their labels or None, for choosing the rate and the
+            parameters to keep.
         notify: called at every step.
 
     Raises:
@@ -136,7 +137,7 @@ def trainer(
     )  # fmt: skip
     y = None if labels is None else jnp.asarray(labels)
     if noise is not None and jax.tree_util.all_leaves([noise]):
-        noise = jax.tree_util.Partial(noise)  # no pytree: structure
+        noise = jax.tree_util.Partial(noise)  # not a pytree, so it is static
     fixed = {
         "params": Arrays(params),
         "teacher": Arrays(params if teacher is None else teacher),
@@ -147,7 +148,7 @@ def trainer(
     begin = params if learned is None else chip.weights(params, select=learned)
 
     def train(key: PRNGKey, checkpoint: Checkpoint | None = None) -> PyTree:
-        own = jax.tree.map(jnp.array, begin)  # steps give their arrays away
+        own = jax.tree.map(jnp.array, begin)  # steps donate their arrays
         carry = own, how.optimizer.init(own)
         if careful:
             found, *_ = learn(
@@ -167,7 +168,7 @@ def trainer(
             if batch == options.accumulate - 1:
                 notify(step)
             if checkpoint is not None:
-                jax.block_until_ready(carry)  # else all steps would be under way
+                jax.block_until_ready(carry)  # otherwise all steps would be queued
                 checkpoint.save(i + 1, carry)
         return how.whole(params, carry[0])
 
@@ -176,14 +177,14 @@ def trainer(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _How:
-    """What of a training is structure of its steps."""
+    """Static settings of the steps of a training."""
 
     apply: Apply
     goal: Apply
     loss: Loss
     energy: Spend | None
     partly: bool
-    """Whether what is learned are arrays by path, not all parameters."""
+    """Whether only arrays by path are learned, not all parameters."""
     chips: int
     batch: int
     accumulate: int
@@ -234,7 +235,7 @@ def _next(
     *,
     how: _How,
 ) -> tuple[tuple[PyTree, Any], JArray]:
-    """The parameters and the optimizer after one more batch, and its loss."""
+    """Parameters and optimizer state after one more batch, and its loss."""
     k = rng.stream(key, rng.Stage.TRAIN, i)
     items = fixed["x"].shape[0]
     rows = jr.randint(rng.stream(k, rng.Stage.DATA), (how.batch,), 0, items)
@@ -248,7 +249,7 @@ def _next(
 
 _step = jax.jit(_next, static_argnames="how", donate_argnums=(0, 1))
 _step_beside = jax.jit(_next, static_argnames="how")
-"""The same, where what it starts from is needed again."""
+"""The same, if its inputs are still needed."""
 
 
 @functools.partial(jax.jit, static_argnames="how")
@@ -258,7 +259,7 @@ def _loss(now: PyTree, fixed: Any, key: PRNGKey, *, how: _How) -> JArray:
 
 
 def _steps(fixed: Any, key: PRNGKey, how: _How, accumulate: int) -> Step:
-    """A step of all its batches."""
+    """One step over all its batches."""
 
     def step(carry: Any, i: JArray, rate: JArray, share: JArray) -> tuple[Any, JArray]:
         value = jnp.zeros(())
@@ -275,7 +276,7 @@ def _steps(fixed: Any, key: PRNGKey, how: _How, accumulate: int) -> Step:
 def _judge(
     fixed: Any, held: Any, key: PRNGKey, how: _How
 ) -> Callable[[PyTree], JArray]:
-    """The mean loss on held-out inputs, on chips of their own, one after the other."""
+    """The mean loss on held-out inputs, on separate chips, one after the other."""
     x, y = held
     apart = fixed | {"x": jnp.asarray(x), "y": y if y is None else jnp.asarray(y)}
     alone = dataclasses.replace(how, chips=1)

@@ -36,13 +36,13 @@ def read_measurements(
     one column per time, empty reads, or several writes of a cell.
 
     Args:
-        path: of a text file (.csv, .tsv, .txt, .dat) or .parquet.
+        path: path of a text file (.csv, .tsv, .txt, .dat) or .parquet.
         columns: headers in the file for the known columns, such as "cell=die,read=G".
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file has another ending, is not readable, or lacks columns.
-        ImportError: if Parquet is asked for without pandas and pyarrow.
+        ImportError: if a Parquet file is read without pandas and pyarrow.
     """
     return sheets.read(path, columns=columns).columns
 
@@ -108,7 +108,7 @@ def _in_microsiemens(name: str, value: np.ndarray, units: str) -> np.ndarray:
         checks.fail("units", f"be one of {', '.join(UNITS)}", repr(units), "Choose.")
     offset = 0.0 if name == "target" or units == "ohm" else OFFSET * np.max(value)
     if np.min(value) < -max(offset, 0.0):
-        got = f"{np.sum(value < 0)} values, the least {np.min(value):.3g} {units}"
+        got = f"{np.sum(value < 0)} values, the lowest {np.min(value):.3g} {units}"
         checks.fail(label, "not be negative", got, "Drop or correct these rows.")
     if units == "ohm":
         checks.positive(label, value)
@@ -163,9 +163,9 @@ def measure(
     one time each, in turn, since further reads would add no information.
 
     Args:
-        device: the device that is measured.
+        device: the measured device.
         targets: target of each cell, uS.
-        times: s, increasing.
+        times: times of the reads in s, increasing.
         key: consumed.
     """
     checks.times("times", jnp.asarray(times))

@@ -333,7 +333,7 @@ def chosen(names: list[str] | None, deployed: Deployed) -> list[str]:
     missing = [n for n in names or [] if n not in there]
     if missing:
         raise ValueError(
-            f"`imperfections` must be some that this hardware has: got {missing}. "
+            f"`imperfections` must be present in this hardware: got {missing}. "
             f"It has {', '.join(there) or 'none'}; others are 0 or left out in "
             "`device`, `faults` or `periphery`."
         )

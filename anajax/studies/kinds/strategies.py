@@ -70,7 +70,7 @@ def _check_required(config: ProgrammedConfig, hardware: Hardware) -> None:
     missing = sorted(set(asked) - {*there, *NOISE, "ray"})
     if missing:
         raise ValueError(
-            "`required.parameters` must be some that this hardware has: got "
+            "`required.parameters` must be present in this hardware: got "
             f"{missing}. It has {', '.join(there) or 'none'}."
         )
 
@@ -99,12 +99,12 @@ class StrategiesStudy:
 
     @property
     def order(self) -> list[Way]:
-        """Strategies in the order they are done: what takes long tells the rest."""
+        """Strategies in the order in which they run: those that take longest first."""
         return sorted(self.config.strategies, key=lambda way: -way.effort)
 
     @property
     def kinds(self) -> list[str]:
-        """Of the parts in their order: those of one kind take about the same."""
+        """Kind of each part, in order: parts of one kind take about the same time."""
         one = [f"{way.effort}{' trained' * way.trained}" for way in self.order]
         return [*one, *["required"] * len(self.requirements)] * len(self.cases)
 
@@ -137,12 +137,12 @@ class StrategiesStudy:
             needs = {key: runner.require(*key, digital) for key in self.requirements}
             tables.append(arrays.with_required(table, needs, self.work))
             programs |= self._tables(case, found)
-        drop_all(parts.folder)  # not before: they may be of the next device
+        drop_all(parts.folder)  # not earlier: a draft may be of the next device
         parts.folder.write(strategy_file.FILE, to_text(programs).encode())
         return arrays.combine(config, self.work, self.cases, tables)
 
     def _tables(self, case: Case, parts: Mapping[str, Arrays]) -> dict[str, Any]:
-        """Strategies by name, of programs that follow a table."""
+        """Strategies by name, for programs that follow a table."""
         programs = {}
         for label, part in parts.items():
             name = label if len(self.cases) == 1 else f"{case.label}/{label}"
@@ -164,7 +164,7 @@ class Runner:
     def measure(self, entry: Way) -> Arrays:
         """The results of a strategy on all chips."""
         for way in entry.choices:
-            self.programs.choice(way)  # so that results have it
+            self.programs.choice(way)  # so that it is in the results
         return self._found(entry)
 
     def _found(self, entry: Way, *, counts: bool = True) -> Arrays:
@@ -201,7 +201,7 @@ class Runner:
         }
 
     def _costs(self, program: Program) -> dict[str, Any]:
-        """What a program costs, where the study says on which chip."""
+        """Costs of a program, if the study names a chip."""
         if self.study.bill is None:
             return {}
         loop = program.expected_error is None
@@ -246,7 +246,7 @@ class Runner:
         times: Any,
         kept: Kept,
     ) -> Tally:
-        """What all chips with a program give, factors on imperfections."""
+        """Measure all chips with a program, with factors on imperfections."""
         study, network = self.study, self.study.network
         hardware = network.hardware(self.case.device, params=program.params)
         placed = Placed(
@@ -274,7 +274,7 @@ class Runner:
             return vars(found)
 
         name = f"required-{self.case.label}-{label}-{parameter}"
-        title = f"{label}: {parameter} that would do"
+        title = f"{label}: tolerated factor on {parameter}"
         found = self.parts.get(name, compute, title=title)
         return Requirement(**found | {"parameter": parameter})  # pyright: ignore
 

@@ -1,4 +1,4 @@
-"""Figures of studies of strategies: few lines over time, by names that people read."""
+"""Figures of strategy studies: a few lines over time, with names for readers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -29,7 +29,7 @@ from anajax.studies.report.statistics import (
 )
 
 Look = Mapping[str, dict[str, Any]]
-"""Styles of programs by their names."""
+"""Styles of programs by name."""
 BY_HAND, RECOMMENDED, SINGLE = "best by hand", "recommended", "single_pair"
 LOOK: dict[str, dict[str, Any]] = {
     "single pair": {"color": "#888888", "marker": "o", "linestyle": "--"},
@@ -38,11 +38,11 @@ LOOK: dict[str, dict[str, Any]] = {
     "least output error": {"color": "#0072B2", "marker": "^"},
     "learned targets": {"color": "#009E73", "marker": "D"},
 }
-"""Of programs that most figures have: the same in all of them."""
+"""Styles of programs that most figures show: the same in all of them."""
 RING: dict[str, Any] = {"marker": "o", "markersize": 9, "markerfacecolor": "none"}
-"""Of what is recommended, around the marks of the program that it is."""
+"""Style of the rings around the marks of the recommended program."""
 STEP = 0.008
-"""Of the axis, between points of one time: their error bars stand side by side."""
+"""Shift between points at one time, relative to the axis: error bars do not overlap."""
 ERRORS = "mean ± standard error over chips"
 
 
@@ -50,10 +50,10 @@ ERRORS = "mean ± standard error over chips"
 
 
 def programs(one: xr.Dataset) -> dict[str, str]:
-    """The programs that a figure of one device shows: names by label.
+    """The programs in the figure of one device: names by label.
 
-    Beside optimized ones those by hand are one line, the best in the mean over times on
-    these chips; a single pair has its own.
+    If there are optimized programs, hand-designed ones share one line: the best one by
+    the mean over times on these chips. A single pair has its own line.
 
     Args:
         one: results of one device.
@@ -73,7 +73,7 @@ def programs(one: xr.Dataset) -> dict[str, str]:
 
 
 def name_of(data: xr.Dataset, label: str) -> str:
-    """A strategy as people know it."""
+    """Name of a strategy for readers."""
     trained = strategies(data)[label][1]
     if label == "optimized" and not trained:
         if config_of(data)["optimizer"].get("objective") == "output":
@@ -82,7 +82,7 @@ def name_of(data: xr.Dataset, label: str) -> str:
 
 
 def taken_by(one: xr.Dataset, shown: Mapping[str, str]) -> str | None:
-    """The label of the program that is the recommended one, where it is shown.
+    """The label of the shown program that was recommended; None if it is not shown.
 
     Args:
         one: results of one device.
@@ -106,8 +106,8 @@ def looks(
 
     Args:
         shown: programs by label.
-        data: results that say their families.
-        used: styles of other programs.
+        data: results, including the families of programs.
+        used: styles that other programs already have.
     """
     fixed = {style["color"] for style in LOOK.values()}
     free = [c for c in plots.COLORS if c not in fixed]
@@ -127,7 +127,7 @@ def looks(
 
 
 def every_look(*tables: xr.Dataset) -> Look:
-    """Styles of all programs that a figure of several devices or networks shows."""
+    """Styles of all programs in a figure of several devices or networks."""
     found: dict[str, dict[str, Any]] = {}
     for data in tables:
         shown: dict[str, str] = {}
@@ -139,13 +139,13 @@ def every_look(*tables: xr.Dataset) -> Look:
 
 
 def chips(data: xr.Dataset) -> str:
-    """How many chips were measured, in words."""
+    """Number of measured chips, in words."""
     most = int(taken(data).max())
     return f"{'up to ' * bool(data.attrs['stop_at_se'])}{most} chips"
 
 
 def caption(data: xr.Dataset) -> str:
-    """Which labels the names in a figure stand for."""
+    """The labels behind the names in a figure."""
     said = []
     for device in map(str, data.device.values):
         for label, name in programs(of_device(data, device)).items():
@@ -162,7 +162,7 @@ def metric_figure(data: xr.Dataset) -> Figure:
     """One panel per device: the metric of each strategy, and the digital network.
 
     With one device, lines are labeled at their ends, with the last value. Several
-    devices share a range in which the better strategies can be told apart.
+    devices share a range in which the better strategies can be distinguished.
     """
     show, alone = format_of(data), data.sizes["device"] == 1
     figure = _over_time(
@@ -182,13 +182,13 @@ def metric_figure(data: xr.Dataset) -> Figure:
 
 
 def metric_panel(axis: Axes, one: xr.Dataset, look: Look, *, ring: bool = True) -> None:
-    """The metric of one device over time, and the digital network a line.
+    """The metric of one device over time, with the digital network as a line.
 
     Args:
-        axis: to draw on.
+        axis: axis to draw on.
         one: results of one device.
-        look: of programs by name.
-        ring: whether the program that was recommended gets rings.
+        look: styles of programs by name.
+        ring: whether to mark the recommended program with rings.
     """
     show, shown = format_of(one), programs(one)
     digital = show.factor * one.attrs["digital_metric"]
@@ -208,7 +208,7 @@ def metric_panel(axis: Axes, one: xr.Dataset, look: Look, *, ring: bool = True) 
 
 
 def compare(axes: Sequence[Axes], each: Sequence[xr.Dataset]) -> None:
-    """Give panels one range, and name the strategies that lie outside of it.
+    """Give panels the same range, and name the strategies outside it.
 
     Args:
         axes: panels.
@@ -241,7 +241,7 @@ def focus(one: xr.Dataset) -> tuple[float, float]:
 
 
 def _name_outside(axis: Axes, one: xr.Dataset) -> None:
-    """Say which strategies lie outside the range of a panel, and where they end."""
+    """Name the strategies outside the range of a panel, with their last values."""
     losses, show = _losses(one), format_of(one)
     digital, (low, high) = show.factor * one.attrs["digital_metric"], axis.get_ylim()
     limit = digital - low if sign(one) > 0 else high - digital
@@ -265,7 +265,7 @@ def _losses(one: xr.Dataset) -> xr.DataArray:
 
 
 def _places(one: xr.Dataset, count: int) -> list[np.ndarray]:
-    """Where the points of each line are, side by side."""
+    """Positions of the points of each line, side by side."""
     x = plots.log_places(one.time.values)
     step = (x[-1] / x[0]) ** STEP
     return [x * step ** (i - (count - 1) / 2) for i in range(count)]
@@ -293,7 +293,7 @@ def _name_ends(axis: Axes, data: xr.Dataset) -> None:
 
 
 def error_figure(data: xr.Dataset) -> Figure:
-    """Weight error over time: expected as lines, measured with its spread as marks."""
+    """Weight error over time: lines are expected, marks are measured, with their sd."""
     return _over_time(
         data,
         partial(_errors, look=every_look(data)),

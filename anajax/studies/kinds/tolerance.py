@@ -45,8 +45,8 @@ def dataset(
     gaps = np.full(shape, np.nan, losses[0].dtype)
     for i, one in enumerate(losses):
         gaps[i, : len(one)] = one
-    factor = {"units": "1", "comment": "0 or infinite: beyond the factors tried"}
-    loss = {"units": unit, "comment": "loss; NaN where not tried"}
+    factor = {"units": "1", "comment": "0 or infinite: beyond the tested factors"}
+    loss = {"units": unit, "comment": "loss; NaN if not tested"}
     largest = {
         f"largest_{end}": (
             "imperfection", [float(getattr(r, end)) for r in found], factor,
@@ -159,7 +159,7 @@ def blocks(data: xr.Dataset) -> list[Block]:
             drawings=[
                 Drawing(
                     "tolerance",
-                    "Loss relative to digital by factor; bands: 90 % intervals",
+                    "Loss relative to digital against factor; bands: 90 % intervals",
                     partial(curves_figure, data),
                 )
             ],

@@ -32,13 +32,13 @@ class Drawing:
     """A figure that is drawn when the report is written."""
 
     name: str
-    """Name of its files, without the ending."""
+    """Name of its files, without the extension."""
     caption: str
     draw: Callable[[], Figure]
     alt: str = ""
     """Alternative text for readers who cannot see it; the caption by default."""
     dark: bool = False
-    """Whether there is also a version for dark pages, as pixels."""
+    """Whether there is also a version for dark pages, as PNG."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -96,7 +96,7 @@ def _whole(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
     ages = [f"{unit} at {human(t)}" for t in data.time.values]
     return Block(
         title=f"Costs of one inference on {basis(data)}",
-        text="Energy of one inference, and in parentheses the part of the array, exact "
+        text="Energy of one inference, with that of the array in parentheses, exact "
         "for the expected conductances; TOPS/W at the last time, with two operations "
         f"per weight and product. {basis(data)}. Area {about(data)['area']}.",
         header=[*names, *ages, "TOPS/W", "latency (µs)", "inferences/s", "area (mm²)"],
@@ -107,7 +107,7 @@ def _whole(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
 
 
 def _layers(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
-    """Energy by layer at the last time; what there is more of are the rows."""
+    """Energy by layer at the last time; rows are whatever there is more of."""
     size, unit = unit_of(data["layer_energy"].values)
     labels = [_name(head) or unit for head, _ in each]
     layers = list(map(str, data["cost_layer"].values))
@@ -116,7 +116,7 @@ def _layers(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
     ]
     latency = [f"{1e6 * float(v):.4g}" for v in each[0][1]["layer_latency"]]
     said = dict(
-        title=f"Energy by layer ({unit}, at the last time of each)",
+        title=f"Energy by layer ({unit}, each at its last time)",
         text=f"{basis(data)}. The latency is that of {labels[0]}.",
     )
     if len(labels) > len(layers):
@@ -129,12 +129,12 @@ def _layers(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
 
 
 def _name(head: list[str]) -> str:
-    """The cells that head a row as one name."""
+    """The first cells of a row as one name."""
     return " ".join(filter(None, head))
 
 
 def _last(values: xr.DataArray) -> float:
-    """The value at the last time that there is one for."""
+    """The last value that is finite; NaN if there is none."""
     there = values.values[np.isfinite(values.values)]
     return float(there[-1]) if there.size else float("nan")
 

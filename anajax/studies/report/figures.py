@@ -160,7 +160,7 @@ def _targets(data: xr.Dataset, strategy: Strategy, axis: Axes) -> None:
 
 
 def _representative(value: Strategies) -> tuple[str, Strategy]:
-    """The strategy itself, or that of the last layer where layers have their own."""
+    """The strategy itself, or that of the last layer if layers have their own."""
     if isinstance(value, Strategy):
         return "", value
     path = list(value)[-1]

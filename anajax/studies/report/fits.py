@@ -1,4 +1,4 @@
-"""The figure of a fit: the device over the measurements, and the residuals."""
+"""The figure of a fit: device and measurements, and the residuals."""
 
 from functools import partial
 from typing import Any
@@ -28,11 +28,11 @@ from anajax.studies.report.plots import (
 GROUPS = 4
 """Number of groups of cells by target whose reads are shown over time."""
 FEW = 8
-"""Fewest cells for a mean and a spread."""
+"""Fewest cells for a mean and a standard deviation."""
 
 
 def fit_figure(made: FileFit) -> Figure:
-    """The fitted device over the measurements, and the residuals below.
+    """The fitted device with the measurements, and the residuals below.
 
     Args:
         made: from `anajax.devices.fitting.file.fit_file`.
@@ -76,7 +76,7 @@ def _programming(made: FileFit, axis: Axes) -> None:
 
 
 def _over_time(made: FileFit, what: str, axis: Axes) -> None:
-    """Mean or spread of reads around their targets over time, by groups of targets."""
+    """Mean or sd of reads minus their targets over time, by groups of targets."""
     data = made.data
     target, time, read = (np.asarray(v) for v in (data.target, data.time, data.read))
     valid = np.asarray(data.valid) > 0
@@ -93,7 +93,7 @@ def _over_time(made: FileFit, what: str, axis: Axes) -> None:
         points = _points(off[cells], time[cells], valid[cells], what)
         if points:
             x, value, error = map(np.array, zip(*points, strict=True))
-            beside = 1.08 ** (group - 1.5)  # so that errors do not hide each other
+            beside = 1.08 ** (group - 1.5)  # so that error bars do not overlap
             axis.errorbar(
                 beside * log_places(x), value, error, fmt="o", ms=3.5, capsize=2,
                 color=color, label=f"targets around {middle:.3g} µS",

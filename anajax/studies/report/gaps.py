@@ -1,8 +1,8 @@
-"""The gap to the digital network: few programs, with intervals, for print and slides.
+"""The gap to the digital network: a few programs with intervals, for print and slides.
 
-For print, networks are rows and memories columns, as wide as a column; for slides the
-other way around. In each panel the times stand below each other. Shapes tell programs
-apart, so that it reads in gray, too.
+In print, networks are rows and memories columns, and the figure is one column wide; on
+slides it is the other way around. Each panel has one row per time. Programs differ in
+the shape of their marks, so that the figure can also be read in gray.
 """
 
 import dataclasses
@@ -31,14 +31,14 @@ from anajax.studies.report import plots
 from anajax.studies.report.statistics import DIGITAL, lost, of_device, strategies
 
 TIMES = (UNITS["h"], UNITS["month"], UNITS["y"])
-"""What is shown of the times, where they are there; else the last three."""
+"""The times to show, if they were measured; otherwise the last three."""
 Z95 = 1.96
 WIDTH, HEIGHT = 3.5, 1.2
-"""Inches: of a column of print, and of a network in it."""
+"""Width of a column in print, and height of a network in it, in inches."""
 SLIDE = 11.0, 6.2
-"""Inches of a slide."""
+"""Size of a slide in inches."""
 BARS = ((1.1 * UNITS["month"], 1.0), (np.inf, 2.0))
-"""Until which time, how many % of the digital metric are little."""
+"""Largest loss that counts as small, in % of the digital metric, up to each time."""
 ROLES = (
     "single pair", BY_HAND, "least weight error", "least output error",
     "learned targets", RECOMMENDED,
@@ -48,7 +48,7 @@ SHADE = "#DDDDDD"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Gap:
-    """What one program loses on one network, memory and time."""
+    """Loss of one program on one network and memory at one time."""
 
     network: str
     device: str
@@ -56,13 +56,13 @@ class Gap:
     """One of `ROLES`."""
     time: float
     loss: float
-    """Against digital, in % of the digital metric; positive where chips are worse."""
+    """Relative to digital, in % of the digital metric; positive if chips are worse."""
     half: float
-    """Half of its 95 % interval, over chips and items."""
+    """Half-width of its 95 % interval, over chips and items."""
 
 
 def gaps(data: xr.Dataset) -> list[Gap]:
-    """The gaps of a study of strategies that a figure shows."""
+    """The gaps of a strategy study that a figure shows."""
     made = []
     times = [t for t in TIMES if np.isclose(data.time.values, t).any()]
     times = times or list(data.time.values[-3:])
@@ -87,7 +87,7 @@ def gaps(data: xr.Dataset) -> list[Gap]:
 
 
 def _roles(data: xr.Dataset, at: xr.Dataset) -> dict[str, str]:
-    """The label of the program of each role; by hand the best at this time."""
+    """The label of the program in each role; by hand, the best one at this time."""
     known = {
         label: family
         for label, (family, trained) in strategies(data).items()
@@ -109,7 +109,7 @@ def figure(found: Sequence[Gap], *, slide: bool = False) -> Figure:
 
     Args:
         found: the gaps.
-        slide: whether it is for a slide; else it is as wide as a column of print.
+        slide: whether it is for a slide; otherwise it is one column wide, for print.
     """
     networks = list(dict.fromkeys(g.network for g in found))
     devices = list(dict.fromkeys(g.device for g in found))
@@ -141,7 +141,7 @@ def figure(found: Sequence[Gap], *, slide: bool = False) -> Figure:
 def _name(
     grid: Any, networks: Sequence[str], devices: Sequence[str], *, slide: bool
 ) -> None:
-    """Names of networks and memories over columns, or over rows and left of them."""
+    """Names of networks and memories, above columns, above rows or to their left."""
     if slide:
         for axis, network in zip(grid[0], networks, strict=True):
             axis.set_title(names.network(network).replace(", ", ",\n"))
@@ -155,7 +155,7 @@ def _name(
 
 
 def _limits(own: Sequence[Gap]) -> tuple[float, float]:
-    """The range of a network: of all programs but a single pair, which may leave it."""
+    """The range of a network: all programs; only a single pair may lie outside it."""
     some = [g for g in own if g.role != ROLES[0]] or list(own)
     least = max(_bar(g.time) for g in own)
     low = min(min(g.loss - g.half for g in some), -least / 4)
@@ -165,7 +165,7 @@ def _limits(own: Sequence[Gap]) -> tuple[float, float]:
 
 
 def _bar(time: float) -> float:
-    """How many % of the digital metric are little at a time."""
+    """Largest loss that counts as small at a time, in % of the digital metric."""
     return next(bar for until, bar in BARS if time <= until)
 
 
@@ -193,7 +193,7 @@ def _panel(
 
 
 def _rows(at: dict[str, Gap]) -> dict[str, float]:
-    """Where the programs of one time stand, the recommended one on what it is."""
+    """Positions of the programs at one time; a recommended one is at its choice."""
     roles = [r for r in ROLES if r in at]
     mine = at.get(RECOMMENDED)
     same = [r for r in roles[:-1] if mine and at[r].loss == mine.loss]
@@ -204,7 +204,7 @@ def _rows(at: dict[str, Gap]) -> dict[str, float]:
 
 
 def _mark(axis: Axes, gap: Gap, y: float, end: float, ms: float) -> None:
-    """A program with its interval; beyond the range, where it would be."""
+    """Draw a program with its interval; beyond the range, its value as text."""
     if gap.loss > end:
         axis.annotate(
             f"{gap.loss:.3g} →", (end, y), ha="right", va="center", color="#555555",

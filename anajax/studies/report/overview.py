@@ -45,7 +45,7 @@ strategy over the best hand-designed strategy at that time on the same chips and
 
 
 PANEL = 3.1, 1.7
-"""Inches of a network on a memory: two of them are as wide as a page of print."""
+"""Size of a panel in inches: two of them are as wide as a printed page."""
 
 
 def write_overview(paths: Sequence[Path], out: Path) -> list[Path]:
@@ -53,9 +53,9 @@ def write_overview(paths: Sequence[Path], out: Path) -> list[Path]:
 
     Args:
         paths: folders of finished studies of strategies or devices, one per network.
-        out: folder for `overview` (the gap with intervals, as wide as a column of
-            print), `slide` (the same for a slide) and `curves` (the metric over time)
-            as PNG and SVG, and for `overview.csv`, which has all programs.
+        out: folder for `overview` (the gap with intervals, one column wide in print),
+            `slide` (the same for a slide) and `curves` (the metric over time) as PNG
+            and SVG, and for `overview.csv`, which includes all programs.
 
     Returns:
         The paths of the files.
@@ -103,12 +103,12 @@ def _read(path: Path) -> xr.Dataset:
 
 
 def figure(tables: Sequence[xr.Dataset]) -> Figure:
-    """The metric over time: mean and standard error, the digital network a line.
+    """The metric over time with standard errors, and the digital network as a line.
 
-    Networks are rows, memories columns; two memories are as wide as a page of print.
+    Networks are rows, memories columns; two memories are as wide as a printed page.
 
     Args:
-        tables: results of strategies, one of each network.
+        tables: results of strategy studies, one per network.
     """
     devices = list(dict.fromkeys(str(d) for t in tables for d in t.device.values))
     look = every_look(*tables)
@@ -135,7 +135,7 @@ def figure(tables: Sequence[xr.Dataset]) -> Figure:
 
 
 def _title(data: xr.Dataset, device: str, *, first: tuple[bool, bool]) -> str:
-    """The network over its first panel, and the memory over its column."""
+    """The network above its first panel, and the memory above its column."""
     above = f"{names.device(device)}\n" * first[0]
     return above + names.upper(names.network(data.attrs["workload"])) * first[1]
 

@@ -1,7 +1,8 @@
-"""The kit of all figures: panels, lines in bands, bars, an axis of time.
+"""Common parts of all figures: panels, lines with bands, bars, an axis of time.
 
-Colors are those of Okabe and Ito, then of Tol, told apart by all common color visions;
-markers and dashes repeat what they say. Every axis has its unit.
+Colors are those of Okabe and Ito, then of Tol, which can be distinguished with all
+common kinds of color vision; markers and dashes carry the same information. Every axis
+states its unit.
 """
 
 import io
@@ -32,7 +33,7 @@ COLORS = (
 )
 OPTIMIZED, SECOND = "#0072B2", "#D55E00"
 Z90 = 1.645
-"""Half width of a 90 % interval in standard errors."""
+"""Half-width of a 90 % interval in standard errors."""
 MARKERS = "osD^vPX*"
 STYLE: Any = {
     "font.size": 9,
@@ -50,11 +51,11 @@ DARK: Any = dict.fromkeys(
     ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"),
     "#E6EDF3",
 ) | dict.fromkeys(("figure.facecolor", "axes.facecolor"), "#0D1117")
-"""What differs on dark pages."""
+"""Settings that differ on dark pages."""
 
 
 def ink() -> str:
-    """The color of text, and of what is black on white."""
+    """The color of text, and of whatever is black on white pages."""
     return str(matplotlib.rcParams["text.color"])
 
 
@@ -73,8 +74,8 @@ def render(
 
     Args:
         draw: makes the figure.
-        kinds: of files: png, svg and pdf.
-        dark: whether it is for dark pages.
+        kinds: types of the files: png, svg, pdf.
+        dark: whether the figure is for dark pages.
     """
     with matplotlib.rc_context(STYLE | DARK if dark else STYLE):
         figure = draw()
@@ -94,7 +95,7 @@ class Chart(Figure):
 
 
 Panel = tuple[str, Callable[[Axes], None]]
-"""The title of a panel, and what draws it."""
+"""The title of a panel, and the function that draws it."""
 
 
 def panels(
@@ -111,12 +112,12 @@ def panels(
     """A grid of panels with labels at its edges, and one legend for all.
 
     Args:
-        parts: in reading order.
-        columns: of the grid, at most.
-        size: of a panel in inches.
-        xlabel: below each column.
-        ylabel: left of each row.
-        note: above all panels.
+        parts: panels in reading order.
+        columns: most columns of the grid.
+        size: size of a panel in inches.
+        xlabel: label below each column.
+        ylabel: label to the left of each row.
+        note: text above all panels.
         legend: columns of the legend below the panels; 0 for none.
         **shared: `sharex`, `sharey`.
     """
@@ -144,7 +145,7 @@ def panels(
 
 
 def _wrapped(text: str, width: int) -> str:
-    """Text in lines of at most this many letters; its own lines stay apart."""
+    """Text in lines of at most this many characters; its line breaks are kept."""
     lines = (textwrap.wrap(line, width) for line in text.split("\n"))
     return "\n".join(line for part in lines for line in part)
 
@@ -167,7 +168,7 @@ def band(
     label: str | None = None,
     **style: Any,
 ) -> None:
-    """A line in a band of ± `half`."""
+    """A line with a band of ± `half`."""
     style = {"color": OPTIMIZED, "lw": 1.4} | style
     color = style["color"]
     if len(x) == 1:  # a band has no width
@@ -184,7 +185,7 @@ def bars(
     *,
     xlabel: str = "",
 ) -> None:
-    """Horizontal bars with errors, the first name on top; a color for each series."""
+    """Horizontal bars with errors, the first name on top; one color per series."""
     y, height = np.arange(len(names)), 0.76 / len(series)
     colors = (OPTIMIZED, *COLORS[1:])
     for k, (label, (value, half)) in enumerate(series.items()):
@@ -200,7 +201,7 @@ def bars(
 
 
 def names_below(axis: Axes, names: Sequence[str], places: Any = None) -> None:
-    """Tick labels that are slanted, so that they find room."""
+    """Tick labels, slanted so that they fit."""
     places = range(len(names)) if places is None else places
     axis.set_xticks(places, names, rotation=40, ha="right", rotation_mode="anchor")
     axis.minorticks_off()
@@ -215,12 +216,12 @@ def title_of(axis: Axes, title: str, below: str) -> None:
 
 
 def name_ends(axis: Axes, x: float, ends: Sequence[tuple[float, str, Any]]) -> None:
-    """Names of lines right of their ends, apart from each other.
+    """Names of lines to the right of their ends, without overlap.
 
     Args:
-        axis: whose limits are set.
+        axis: axis whose limits are set.
         x: where the lines end.
-        ends: of each line its last value, its name and its color.
+        ends: last value, name and color of each line.
     """
     low, high = axis.get_ylim()
     height = 0.7 * 72 * axis.get_figure(root=True).get_figheight()  # pyright: ignore
@@ -237,7 +238,7 @@ def name_ends(axis: Axes, x: float, ends: Sequence[tuple[float, str, Any]]) -> N
 
 
 def apart(places: np.ndarray, least: float) -> np.ndarray:
-    """Places in order, moved until neighbors are `least` apart, and none beyond 1."""
+    """Places in order, moved until neighbors are `least` apart and none is above 1."""
     places = np.array(places, float)
     for _ in range(200):
         lack = np.maximum(least - np.diff(places), 0) / 2
@@ -261,13 +262,13 @@ def factor_axis(axis: Axes, factors: np.ndarray) -> None:
 def time_axis(
     axis: Axes, times: np.ndarray, outside: np.ndarray, *, width: float = 2.0
 ) -> None:
-    """A log axis of time with the ticks that people think in; 0 s has its place.
+    """A log axis of time with ticks in familiar units; 0 s has a place of its own.
 
     Args:
-        axis: to set.
+        axis: axis to set up.
         times: seconds `[times]`.
         outside: which of them the source of the device does not cover `[times]`.
-        width: of the panel in inches; where labels do not find room, they are slanted.
+        width: width of the panel in inches; labels that do not fit are slanted.
     """
     shown = times
     if times.size > 8:
@@ -275,7 +276,7 @@ def time_axis(
     axis.set_xscale("log")
     words, places = [human(t) for t in shown], log_places(shown)
     names_below(axis, words, places)
-    if times.size == 1:  # else the axis ends where the mark is
+    if times.size == 1:  # otherwise the axis ends at the mark
         axis.set_xlim(places[0] / 10, places[0] * 10)
     if _fit(words, places, width):
         axis.tick_params("x", rotation=0)
@@ -291,7 +292,7 @@ def time_axis(
 
 
 def _fit(words: Sequence[str], places: np.ndarray, width: float) -> bool:
-    """Whether words stand side by side on a log axis."""
+    """Whether words fit side by side on a log axis."""
     letter = 0.009 * matplotlib.rcParams["font.size"]  # inches
     long = letter * np.array([len(w) + 1 for w in words])
     room = width * np.diff(np.log(places)) / np.log(places[-1] / places[0])
@@ -304,7 +305,7 @@ def log_places(times: np.ndarray) -> np.ndarray:
 
 
 def instants(t: np.ndarray) -> list[float]:
-    """Times that people think in, within what `t` covers; its ends if there is none."""
+    """Times in familiar units within the range of `t`; its ends if there are none."""
     low, high = t[0] * (1 - 1e-6), t[-1] * (1 + 1e-6)
     skipped = (UNITS["min"], UNITS["week"])
     wanted = [v for v in UNITS.values() if low <= v <= high and v not in skipped]

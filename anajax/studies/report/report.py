@@ -77,7 +77,7 @@ def build(
 ) -> bytes:
     """The report of a study of any kind."""
     kind = kind_of(data)
-    assumed = Block(title="What is assumed", points=kind.assumptions(data))
+    assumed = Block(title="Assumptions", points=kind.assumptions(data))
     return html(
         title=kind.title(data),
         lead=lead(data),
@@ -95,7 +95,7 @@ def html(
     blocks: Sequence[Block],
     drawn: Mapping[str, bytes],
 ) -> bytes:
-    """A page that needs no other file; `drawn` has the figures by file name."""
+    """A self-contained page; `drawn` has the figures by file name."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("anajax.studies.report", "."),
         autoescape=True,
@@ -111,7 +111,7 @@ def html(
 
 
 def _code(text: str) -> markupsafe.Markup:
-    """Text whose words in backticks are code."""
+    """Text with the words in backticks as code."""
     return markupsafe.Markup(
         re.sub(r"`([^`]+)`", r"<code>\1</code>", str(markupsafe.escape(text)))
     )
@@ -122,7 +122,7 @@ LARGEST = 300_000
 
 
 def _image(name: str, drawn: Mapping[str, bytes]) -> str:
-    """A figure as the page holds it: as a drawing, or as pixels where that is large."""
+    """A figure as embedded in the page: as SVG, or as PNG if that is too large."""
     kind, mime = "svg", "svg+xml"
     if len(drawn[f"{name}.svg"]) > LARGEST:
         kind = mime = "png"
@@ -136,10 +136,10 @@ def summary(data: xr.Dataset) -> list[Block]:
 
 
 def lead(data: xr.Dataset) -> str:
-    """What was measured, on how many chips and items, and the digital network."""
+    """Numbers of chips and test items, the seed, and the digital metric."""
     show, most = format_of(data), "Up to " if data.attrs["stop_at_se"] else ""
     return (
-        f"{most}{config_of(data)['chips']} chips of each, {data.attrs['items']} test "
+        f"{most}{config_of(data)['chips']} chips each, {data.attrs['items']} test "
         f"items, seed {data.attrs['seed']}. Digital {show.title}: "
         f"{show.text(data.attrs['digital_metric'])}."
     )

@@ -93,8 +93,8 @@ def forms(trials: Sequence[Trial]) -> Table:
                 f"{trial.criterion - best:.1f}", said,
             )
         )  # fmt: skip
-    header = ["form", "parameters", "log likelihood", "criterion - least", "verdict"]
-    title = "Forms, by Schwarz's criterion (less is better)"
+    header = ["form", "parameters", "log likelihood", "criterion - lowest", "verdict"]
+    title = "Forms, by Schwarz's criterion (lower is better)"
     return _plain(Block(title=title, header=header, rows=rows))
 
 
@@ -107,7 +107,7 @@ def form_tests(found: FitResult) -> Table:
 
 
 def _plain(block: Block, justify: Any = "right") -> Table:
-    """The table of a block; all columns but the first stand as `justify` says."""
+    """The table of a block; `justify` applies to all columns except the first."""
     made = Table(title=block.title)
     for i, name in enumerate(block.header):
         made.add_column(name, justify=justify if i else "left", overflow="fold")

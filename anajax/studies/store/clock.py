@@ -21,13 +21,13 @@ FIRST_SHARE = 0.25
 
 
 class Clock:
-    """Keeps the times of a study.
+    """Records how long the parts of a study take, and estimates the time left.
 
     Args:
-        parts: of the study.
-        now: seconds on some clock.
-        kinds: of the parts, in their order; those of one kind take about the same. All
-            are of one kind by default.
+        parts: number of parts of the study.
+        now: returns the seconds on some clock.
+        kinds: kind of each part, in order; parts of one kind take about the same time.
+            All are of one kind by default.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Clock:
         """Report that a stage of the current part is done to this fraction."""
         told = self._own.setdefault(stage, [])
         if told and share <= told[-1][1]:
-            told.clear()  # the stage began again
+            told.clear()  # the stage was restarted
         told.append((self.now(), share))
 
     def finish(self) -> None:
@@ -82,7 +82,7 @@ class Clock:
         return self.kinds[min(part, len(self.kinds) - 1)]
 
     def _present(self) -> dict[str, float]:
-        """Paces of the stages of this part, as far as they can be told."""
+        """Paces of the stages of this part, as far as they are known."""
         found = {}
         for stage, told in self._own.items():
             if len(told) > 1:
@@ -95,7 +95,7 @@ class Clock:
         return found
 
     def _of_present(self) -> float:
-        """Seconds that the present part still takes."""
+        """Seconds until the current part is done."""
         if not any(self._own.values()):
             typical = self._typical(self._kind(self.done))
             return max(typical - (self.now() - self._begun), 0.0)
@@ -110,7 +110,7 @@ class Clock:
         return left
 
     def _typical(self, kind: str) -> float:
-        """Seconds of a part of this kind to come."""
+        """Seconds of a future part of this kind."""
         paces = self._paces | self._present()
         mine = [part for part in self._known if part.kind == kind]
         if CHIPS not in paces:
@@ -126,12 +126,12 @@ class Clock:
         return chips[-1] + _mean(steps) + self._once_typical(kind)
 
     def _once_typical(self, kind: str) -> float:
-        """Seconds that a part takes before its stages, and between them."""
+        """Seconds that a future part of this kind takes before and between stages."""
         there = [part for part in self._known[1:] if part.once is not None]
         later = [part.once for part in there if part.kind == kind]
         told = next((t for t in self._own.values() if t), None)
         same = kind == self._kind(self.done)
-        if self.done and told and same:  # what it took before its first share
+        if self.done and told and same:  # the time before its first report
             here, stage = told[0][0] - self._begun, next(iter(self._own))
             pace = (self._paces | self._present()).get(stage, 0.0)
             later.append(max(here - pace * told[0][1], 0.0))
@@ -139,18 +139,18 @@ class Clock:
 
 
 class _Part(NamedTuple):
-    """What a part took, in seconds."""
+    """Times that a part took, in seconds."""
 
     kind: str
     took: float
     once: float | None
-    """Before its stages and between them; None for a part without stages."""
+    """Time before its stages and between them; None for a part without stages."""
     steps: float
     chips: float | None
 
 
 def _steps(paces: dict[str, float]) -> float:
-    """Seconds of all stages but chips."""
+    """Seconds of all stages except chips."""
     return sum(paces.values()) - paces.get(CHIPS, 0.0)
 
 

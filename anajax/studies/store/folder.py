@@ -128,7 +128,7 @@ class Folder:
         if target.exists() and name not in self.files:
             raise ValueError(
                 f"`{target}` must be a file of this study: got a foreign one. "
-                "Move it away, then go on with --resume."
+                "Move it away, then continue with --resume."
             )
         if self.files.get(name) == digest and _holds(target, content):
             return target

@@ -83,7 +83,7 @@ def _watch(heard: socket.socket) -> None:
 
 
 def _part(number: int) -> None:
-    """Let files become whole, say how to go on, and leave."""
+    """Let files be completed, say how to continue, and exit."""
     BUSY.acquire(timeout=PATIENCE)  # and keep it: nothing is begun any more
     for duty in _duties:
         duty()

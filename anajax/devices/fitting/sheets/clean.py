@@ -68,7 +68,7 @@ def read(
         FileNotFoundError: if there is no such file.
         ValueError: if the file has another ending, is not readable, or has no columns
             that can be measurements.
-        ImportError: if Parquet is asked for without pandas and pyarrow.
+        ImportError: if a Parquet file is read without pandas and pyarrow.
     """
     if units not in (None, *UNITS):
         rule = f"be one of {', '.join(UNITS)}"
@@ -100,7 +100,7 @@ def read(
 def _named(
     sheet: Sheet, found: Mapping[str, tuple[str, ...]], missing: list[str]
 ) -> str:
-    """An option that names columns: as many in order as can be, else the first one."""
+    """An option that names columns: all in order if possible, else the first one."""
     used = {header for headers in found.values() for header in headers}
     free = [header for header in sheet.columns if header not in used]
     every = [name for name in COLUMNS if name not in found]
@@ -116,7 +116,7 @@ def load(path: Path) -> Sheet:
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file has another ending, or is not readable.
-        ImportError: if Parquet is asked for without pandas and pyarrow.
+        ImportError: if a Parquet file is read without pandas and pyarrow.
     """
     endings = f"{', '.join(ENDINGS)} or .parquet"
     ending = path.suffix.lower()
@@ -146,7 +146,7 @@ _Places = Mapping[str, tuple[str, ...]]
 
 
 def _long(sheet: Sheet, found: _Places) -> tuple[Sheet, _Places]:
-    """A table with a column for each time as one with a row for each read."""
+    """Convert a table with one column per time to one row per read."""
     used = {header for headers in found.values() for header in headers}
     times = times_of([h for h in sheet.columns if h not in used])
     if "read" in found or "time" in found or not times:
@@ -165,7 +165,7 @@ def _long(sheet: Sheet, found: _Places) -> tuple[Sheet, _Places]:
 
 
 def _numbers(sheet: Sheet, found: _Places, units: str | None) -> tuple[Columns, str]:
-    """The columns of numbers, and the unit of conductances: uS where headers say."""
+    """The columns of numbers, and the unit of conductances: uS if headers state any."""
     table, stated = {}, {}
     for name in COLUMNS[1:]:
         if name not in found:
@@ -199,7 +199,7 @@ def _in_microsiemens(values: np.ndarray, unit: str) -> np.ndarray:
 
 
 def _filled(table: Columns) -> Columns:
-    """Target and programmed value in all rows of a cell that has one of each."""
+    """Copy target and programmed value to all rows of a cell that has one of each."""
     keys = _keys(table, ("cell", WRITE))
     for name in ("target", "programmed"):
         if name not in table or not np.isnan(table[name]).any():
@@ -215,7 +215,7 @@ def _filled(table: Columns) -> Columns:
 
 
 def _without_empty(file: str, table: Columns) -> tuple[Columns, tuple[str, ...]]:
-    """The rows that have all they need, and how many have not."""
+    """The complete rows, and a note of how many were dropped."""
     names = [n for n in COLUMNS[1:] if n in table]
     empty = {"cell": np.array([is_empty(v) for v in table["cell"]])}
     empty |= {n: np.isnan(table[n]) for n in names}
@@ -232,19 +232,19 @@ def _without_empty(file: str, table: Columns) -> tuple[Columns, tuple[str, ...]]
 
 
 def _keys(table: Columns, names: tuple[str, ...]) -> np.ndarray:
-    """A number for each row, the same where the columns of those names are."""
+    """One number per row, equal if these columns are equal."""
     columns = [np.unique(table[n], return_inverse=True)[1] for n in names if n in table]
     return np.unique(np.stack(columns, -1), axis=0, return_inverse=True)[1].ravel()
 
 
 def _programmed(table: Columns) -> tuple[Columns, tuple[str, ...]]:
-    """The table with the first read of each write where it has no programmed value."""
+    """Use the first read of each write as the programmed value if there is none."""
     if "programmed" in table:
         return table, ()
     time, keys = table["time"], _keys(table, ("cell", WRITE, "target"))
     order = np.argsort(keys, kind="stable")
     begins = np.diff(keys[order], prepend=-1) != 0
-    if WRITE not in table:  # time falls where a cell is written again
+    if WRITE not in table:  # time decreases when a cell is written again
         begins |= np.diff(time[order], prepend=-np.inf) < 0
     write = np.empty(len(time), int)
     write[order] = np.cumsum(begins)
@@ -268,7 +268,7 @@ def _programmed(table: Columns) -> tuple[Columns, tuple[str, ...]]:
 
 
 def _writes(table: Columns) -> tuple[Columns, tuple[str, ...]]:
-    """The table with an id for each write of a cell."""
+    """The table with one id per write of a cell."""
     keys = _keys(table, ("cell", WRITE, "target", "programmed"))
     cells, writes = len(np.unique(table["cell"])), len(np.unique(keys))
     if cells == writes:

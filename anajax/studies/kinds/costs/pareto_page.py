@@ -83,7 +83,7 @@ def assumptions(data: xr.Dataset) -> list[str]:
 
 
 def front(energy: np.ndarray, metric: np.ndarray) -> np.ndarray:
-    """Which points are not dominated: none is as good in both and better in one.
+    """Which points are not dominated: no other is as good in both and better in one.
 
     Args:
         energy: energy of each point.
@@ -142,7 +142,7 @@ def _table(last: xr.Dataset) -> dict[str, Any]:
 
 
 def _conclusions(last: xr.Dataset) -> list[str]:
-    """The best point, and that of the least energy that is no worse than the base."""
+    """The best point, and the one of lowest energy that is no worse than the base."""
     show, metric = format_of(last), last[last.attrs["metric"]]
     found = sign(last) * over(metric)["value"].values
     paired = over(sign(last) * (metric - metric.isel(point=0)))
@@ -160,12 +160,12 @@ def _conclusions(last: xr.Dataset) -> list[str]:
         value, error = (float(paired[n][i]) for n in ("value", "error"))
         change = show.number(sign(last) * value, signed=True)
         amount = f"{change} ± {show.number(error)} {show.points}".removesuffix(" 1")
-        return f"{said} ({share:+.0f} % against the base), {show.title} {amount}"
+        return f"{said} ({share:+.0f} % relative to the base), {show.title} {amount}"
 
     return [
         f"Best {show.title} by the data: {told(best)}.",
-        "Least energy of those not worse than the base by two standard errors, chip by "
-        f"chip: {told(least)}.",
+        "Lowest energy of those not worse than the base by two standard errors, chip "
+        f"by chip: {told(least)}.",
     ]
 
 
@@ -220,9 +220,9 @@ def _draw(last: xr.Dataset, x: np.ndarray, chosen: np.ndarray, axis: Axes) -> No
             i = np.flatnonzero(of_knob & (chosen == kept))
             bars: Any = {"fmt": marker, "ms": 8 if knob == BASE else 5, "lw": 1}
             axis.errorbar(x[i], y[i], half[i], color=shade, capsize=2, **bars)
-        if of_knob.any():  # in its color, also where all of its points are gray
+        if of_knob.any():  # in its color, even if all of its points are gray
             axis.plot([], [], marker, color=color, ms=5, label=name)
-    for side, i in enumerate(order):  # above on the left, below on the right, in turn
+    for side, i in enumerate(order):  # alternately above left and below right
         text = str(last["turned"].values[i]).replace("_", " ")
         below = side % 2 or len(text) > 6
         axis.annotate(

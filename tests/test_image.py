@@ -7,6 +7,7 @@ import subprocess
 import sys
 from functools import partial
 
+import h5py
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -320,6 +321,22 @@ def damage(three, data, storage, tmp_path_factory):
         image.read(folder)
     except ValueError as error:
         assert str(error).startswith("`")
+
+
+def test_a_damaged_name_in_hdf5_ends_in_a_message(three, tmp_path):
+    """h5py then fails to decode its own message."""
+    shutil.copytree(three / "hdf5", tmp_path / "image")
+    (file,) = (tmp_path / "image").rglob("*.h5*")
+    content = file.read_bytes()
+    with h5py.File(file) as opened:
+        link = next(iter(opened)).encode()
+    content = content.replace(link + b"\0", b"\xb0" + link[1:] + b"\0")
+    file.write_bytes(content)
+    name = file.relative_to(tmp_path / "image").as_posix()
+    digest = hashlib.sha256(content).hexdigest()
+    changed(tmp_path / "image", lambda m: m["files"].update({name: digest}))
+    with pytest.raises(ValueError, match="`path` must"):
+        image.read(tmp_path / "image")
 
 
 @pytest.mark.slow

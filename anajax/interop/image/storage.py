@@ -112,6 +112,10 @@ def _read_safetensors(folder: Path, entries: Mapping[str, Any]) -> Arrays:
     return found
 
 
+_OF_HDF5 = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError)
+"""What h5py raises for damaged files; a damaged name is a UnicodeDecodeError."""
+
+
 def _read_hdf5(folder: Path, entries: Mapping[str, Any]) -> Arrays:
     import h5py
 
@@ -121,9 +125,9 @@ def _read_hdf5(folder: Path, entries: Mapping[str, Any]) -> Arrays:
             with h5py.File(folder / file) as opened:
                 for data in opened.values():
                     if data.size * data.dtype.itemsize > 2**40:
-                        damaged(folder / file, f"{data.size} numbers")
+                        raise OSError(f"{data.size} numbers")
                     found[str(data.attrs["name"])] = np.asarray(data)
-        except (OSError, KeyError, RuntimeError, AttributeError, TypeError) as error:
+        except _OF_HDF5 as error:
             damaged(folder / file, f"{type(error).__name__}: {error}")
     return found
 

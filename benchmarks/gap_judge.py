@@ -5,6 +5,7 @@ and items, with its standard error over both. The best hand-designed strategy is
 best on the test set itself, so chance favors it over `recommended`.
 
     python benchmarks/gap_judge.py --out DIR [--csv benchmarks/results/gap_judge.csv]
+    python benchmarks/gap_judge.py --table benchmarks/results/gap.csv    # Markdown
 """
 
 import argparse
@@ -14,12 +15,19 @@ from pathlib import Path
 
 import numpy as np
 from gap import HANDS
+from gap_figures import read
 
+from anajax.studies import names
 from anajax.studies.report.results import read_results
 
 FIELDS = (
     "network", "device", "time_s", "chosen", "best_hand", "worse_by", "se", "z",
     "best", "regret", "regret_se",
+)  # fmt: skip
+MONTH = 2.592e6
+COLUMNS = (
+    "single pair", "best hand-designed", "minimum weight error",
+    "recommended (95 % interval)", "which is",
 )  # fmt: skip
 NAMES = ["lsp_first_f2", "lsp_first_f4", "lsp_first_tuned"]
 ONE_SIDED = 0.5 * math.erfc(2 / math.sqrt(2))
@@ -60,11 +68,53 @@ def rows_of(folder: Path):
         ]  # fmt: skip
 
 
+def table(path: Path) -> None:
+    """Losses of finished networks after a month and a year, as Markdown."""
+    rows = read(path)
+    print("| network, memory | digital | after | " + " | ".join(COLUMNS) + " |")
+    print("|---" * (3 + len(COLUMNS)) + "|")
+    places = dict.fromkeys((r["network"], r["device"], r["time_s"]) for r in rows)
+    before = None
+    for network, device, seconds in places:
+        if float(seconds) < MONTH:
+            continue
+        here = [r for r in rows if _place(r) == (network, device, seconds)]
+        by = {r["strategy"]: r for r in here}
+        hand = min((by[s] for s in NAMES), key=lambda r: float(r["loss"]))
+        share = 100 / abs(float(hand["digital"]))
+        chosen = by["recommended"]
+        low, high = (share * float(chosen[n]) for n in ("low", "high"))
+        cells = [
+            *(_loss(r, share) for r in (by["single_pair"], hand, by["optimized"])),
+            f"{share * float(chosen['loss']):.2f} ({low:.2f} to {high:.2f})",
+            names.PROGRAMS.get(chosen["chosen"], f"`{chosen['chosen']}`"),
+        ]
+        name = f"{names.upper(names.network(network))}, {names.device(device)}"
+        first = [name, f"{float(hand['digital']):.4g}"] if name != before else ["", ""]
+        after = "month" if float(seconds) == MONTH else "year"
+        print("|", " | ".join([*first, after, *cells]), "|")
+        before = name
+
+
+def _place(row: dict[str, str]) -> tuple[str, str, str]:
+    return row["network"], row["device"], row["time_s"]
+
+
+def _loss(row: dict[str, str], share: float) -> str:
+    error = math.hypot(float(row["loss_se_chips"]), float(row["loss_se_items"]))
+    return f"{share * float(row['loss']):.2f} ± {share * error:.2f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="as in `gap.py run`")
-    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--out", type=Path, help="as in `gap.py run`")
+    parser.add_argument("--csv", type=Path, help="write the comparisons")
+    parser.add_argument("--table", type=Path, help="print a gap.csv as Markdown")
     args = parser.parse_args()
+    if args.table:
+        return table(args.table)
+    if args.out is None:
+        parser.error("pass --out or --table")
     assert len(NAMES) == len(HANDS)
     done = sorted(p.parent for p in args.out.glob("studies/*/results.nc"))
     rows = [row for folder in done for row in rows_of(folder)]

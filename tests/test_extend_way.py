@@ -27,7 +27,7 @@ class Careful(Table):
     name: str = "careful"
     family = "hand"
     room: float = Field(
-        default=0.2, ge=0, lt=1, description="a share of the range, 0 up to 1"
+        default=0.2, ge=0, lt=1, description="unused fraction of the range"
     )
 
     def strategies(self, site: Site):
@@ -94,7 +94,10 @@ def test_it_is_also_a_way_of_sweeps(tmp_path):
 
 def test_its_options_are_checked_with_the_others():
     for entry, match in (
-        ({"name": "careful", "room": 1}, r"`strategies.0.room` must be below 1.*share"),
+        (
+            {"name": "careful", "room": 1},
+            r"`strategies.0.room` must be below 1.*fraction",
+        ),
         ({"name": "careful", "rom": 0}, "no `rom` for careful.*Did you mean 'room'"),
         ({"name": "single_pair", "room": 0}, "no `room` for single_pair.*only careful"),
         ({"name": "carefull"}, "Did you mean 'careful'"),

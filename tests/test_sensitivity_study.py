@@ -116,7 +116,7 @@ def test_greedy_order_takes_what_helps_most_given_the_others():
         ({"device": {"name": "ideal"}}, "must have an imperfection"),
         (
             {"one_at_a_time": {"imperfections": ["wires"]}},
-            "some that this hardware has",
+            "present in this hardware",
         ),
         ({"one_at_a_time": {"imperfections": ["wire"]}}, "Did you mean 'wires'"),
         ({"one_at_a_time": {"factors": [2, 1]}}, "increase strictly"),

@@ -1,6 +1,4 @@
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import jax
@@ -24,20 +22,6 @@ def pytest_configure(config):
     if "not slow" in config.option.markexpr:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0".strip()
-    if getattr(config.option, "numprocesses", None):
-        _share_what_is_compiled(config)
-
-
-def _share_what_is_compiled(config):
-    """Let processes that test side by side compile a program once for all.
-
-    One may read what another has half written: jax warns, and compiles it.
-    """
-    folder = tempfile.mkdtemp(prefix="anajax-compiled-")
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
-    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
 MAPS = Path("/proc/self/maps")

@@ -241,6 +241,7 @@ def apply_mixed(p, x):
     return p["act"](x @ p["layer"]["kernel"] + p["layer"]["bias"])
 
 
+@pytest.mark.slow
 def test_leaves_that_are_no_arrays_pass_through(key):
     params, x = mixed(key), jnp.ones((5, 4))
     noisy = chip.perturb(params, PCM, LSP, t=DAY, key=key)

@@ -151,6 +151,7 @@ def test_targets_learn_to_spare_energy(key):
     assert shares[3.0] < 0.9 * shares[0.0]
 
 
+@pytest.mark.slow
 def test_gradient_of_what_training_spends(x64, key):
     """Of each weight but the largest, which sets the scale of its layer."""
     device, times = double()

@@ -133,6 +133,7 @@ def test_a_wrong_programming_form_is_rejected(key):
     assert tests["read: by time"] > 1e-3  # the drift is of the right form
 
 
+@pytest.mark.slow
 def test_a_wrong_drift_form_is_rejected(key):
     """An exponent that depends on the state is not one that does not."""
     form = devices.state_independent()

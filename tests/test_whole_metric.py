@@ -84,9 +84,9 @@ def test_what_is_no_number_is_refused():
 # --- through studies ------------------------------------------------------------------
 
 ONE = {
-    "device": {"name": "state_independent"}, "times": ["1 s", "1 month"], "chips": 3,
-    "periphery": {"dac_bits": 6, "adc_bits": 6, "rows": 8, "columns": 8},
+    "device": {"name": "state_independent"}, "times": ["1 s", "1 month"], "chips": 2,
 }  # fmt: skip
+TILES = {"dac_bits": 6, "adc_bits": 6, "rows": 8, "columns": 8}
 KINDS = {
     "strategies": {"strategies": ["single_pair", "lsp_first"]},
     "sweep": {
@@ -109,7 +109,7 @@ def study(kind, work, out, **changes):
 @pytest.mark.slow
 def test_every_function_of_the_outputs_is_a_metric(tmp_path):
     """By JAX or NumPy, for all items or each: the same chips give the same numbers."""
-    ways = {"strategies": ["single_pair"]}
+    ways = {"strategies": ["single_pair"], "periphery": TILES}
     found = {
         metric.__name__: study(
             "strategies", of(metric), tmp_path / metric.__name__, **ways
@@ -130,8 +130,9 @@ def test_every_function_of_the_outputs_is_a_metric(tmp_path):
     np.testing.assert_array_equal(found["hits"].item_hits, every.item_accuracy)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=[pytest.mark.slow] * (k != "sweep")) for k in KINDS]
+)
 def test_studies_of_every_kind_know_it(kind, tmp_path):
     work = of(macro_f1)
     data = study(kind, work, tmp_path / "a")

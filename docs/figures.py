@@ -10,6 +10,7 @@ SHOWN = (
     "quickstart/accuracy.png",
     "quickstart/accuracy_dark.png",
     "paper/overview.png",
+    "gap/gap.png",
 )
 
 

@@ -8,7 +8,7 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 PAIRS = sorted(NOTEBOOKS.glob("*.py"))
 
 
-QUICK = ("device_tour", "linen_behind_converters")
+QUICK = ("linen_behind_converters",)
 """Those that take 8 to 20 s of a processor; the others take up to a minute each."""
 
 

@@ -27,7 +27,7 @@ class Careful(Table):
     name: str = "careful"
     family = "hand"
     room: float = Field(
-        default=0.2, ge=0, lt=1, description="unused fraction of the range"
+        default=0.2, ge=0, lt=1, description="a share of the range, 0 up to 1"
     )
 
     def strategies(self, site: Site):
@@ -92,11 +92,39 @@ def test_it_is_also_a_way_of_sweeps(tmp_path):
     assert np.all(once.weight_rms_error > 0)
 
 
+class Roomy(Careful):
+    """Another strategy with an option of the same name."""
+
+    name: str = "roomy"
+    room: float = Field(default=0.5, lt=1, description="quite another room")
+
+
+def test_each_strategy_explains_its_own_options(tmp_path):
+    """Also one in a file, and one that another strategy chooses among."""
+    catalog.register(Roomy)
+    (tmp_path / "own.py").write_text(
+        "from pydantic import Field\n"
+        "from anajax.studies.ways.tables import SinglePair\n\n"
+        "class Own(SinglePair):\n"
+        '    name: str = "own"\n'
+        '    room: float = Field(default=0.1, lt=1, description="a room in a file")\n'
+    )
+    for entry, text in (
+        ({"name": "careful", "room": 1}, "Give a share of the range, 0 up to 1."),
+        ({"name": "roomy", "room": 1}, "Give quite another room."),
+        ({"python": "own.py:Own", "room": 1}, "Give a room in a file."),
+        ({"name": "lsp_first", "k": -1}, "Give the digital scale relative to the full"),
+    ):
+        with pytest.raises(ValueError, match=r"must be") as error:
+            validate(tiny_study.CONFIG | {"strategies": [entry]}, folder=tmp_path)
+        assert text in str(error.value)
+
+
 def test_its_options_are_checked_with_the_others():
     for entry, match in (
         (
             {"name": "careful", "room": 1},
-            r"`strategies.0.room` must be below 1.*fraction",
+            r"`strategies.0.room` must be below 1.*share",
         ),
         ({"name": "careful", "rom": 0}, "no `rom` for careful.*Did you mean 'room'"),
         ({"name": "single_pair", "room": 0}, "no `room` for single_pair.*only careful"),

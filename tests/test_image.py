@@ -1,13 +1,11 @@
 """Chip images: what a study puts on its chips, as files that any tool can read."""
 
-import hashlib
 import json
 import shutil
 import subprocess
 import sys
 from functools import partial
 
-import h5py
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -15,8 +13,6 @@ import numpy as np
 import pytest
 import tiny_study
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from shared import ROOT
 from shared import data as data_of
 from typer.testing import CliRunner
@@ -279,72 +275,6 @@ def test_conductances_of_other_units_are_named(made, tmp_path):
     image.write(Image(layers=layers, device=made.device), tmp_path / "a")
     with pytest.raises(ValueError, match="`targets` must be within the range of state"):
         image.read(tmp_path / "a")
-
-
-@pytest.fixture(scope="module")
-def three(made, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("three")
-    for storage in STORAGE:
-        image.write(made, folder / storage, storage)
-    return folder
-
-
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(data=st.data(), storage=st.sampled_from(STORAGE))
-def test_damaged_images_end_in_a_message(three, data, storage, tmp_path_factory):
-    """Any byte of any file, with digests made right again."""
-    damage(three, data, storage, tmp_path_factory)
-
-
-def damage(three, data, storage, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("damaged") / "image"
-    shutil.copytree(three / storage, folder)
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    file = data.draw(st.sampled_from(files))
-    content = bytearray(file.read_bytes())
-    at = data.draw(st.integers(0, len(content) - 1))
-    how = data.draw(st.sampled_from(["flip", "cut", "double", "drop"]))
-    if how == "flip":
-        content[at] ^= data.draw(st.integers(1, 255))
-    elif how == "cut":
-        del content[at:]
-    elif how == "double":
-        content[at:at] = content[at : at + 40]
-    else:
-        del content[at : at + 3]
-    file.write_bytes(content)
-    if file.name != "manifest.json":
-        name = file.relative_to(folder).as_posix()
-        digest = hashlib.sha256(content).hexdigest()
-        changed(folder, lambda m: m["files"].update({name: digest}))
-    try:
-        image.read(folder)
-    except ValueError as error:
-        assert str(error).startswith("`")
-
-
-def test_a_damaged_name_in_hdf5_ends_in_a_message(three, tmp_path):
-    """h5py then fails to decode its own message."""
-    shutil.copytree(three / "hdf5", tmp_path / "image")
-    (file,) = (tmp_path / "image").rglob("*.h5*")
-    content = file.read_bytes()
-    with h5py.File(file) as opened:
-        link = next(iter(opened)).encode()
-    content = content.replace(link + b"\0", b"\xb0" + link[1:] + b"\0")
-    file.write_bytes(content)
-    name = file.relative_to(tmp_path / "image").as_posix()
-    digest = hashlib.sha256(content).hexdigest()
-    changed(tmp_path / "image", lambda m: m["files"].update({name: digest}))
-    with pytest.raises(ValueError, match="`path` must"):
-        image.read(tmp_path / "image")
-
-
-@pytest.mark.slow
-@settings(max_examples=1000, deadline=None)
-@given(data=st.data(), storage=st.sampled_from(STORAGE))
-def test_1000_damaged_images_end_in_a_message(three, data, storage, tmp_path_factory):
-    """The same, other damages at each run."""
-    damage(three, data, storage, tmp_path_factory)
 
 
 @pytest.mark.slow

@@ -85,7 +85,7 @@ def validate(data: dict[str, Any], *, folder: Path = Path()) -> StudyConfig:
     try:
         config = schema.model_validate(data, context={"folder": folder})
     except ValidationError as error:
-        lines = dict.fromkeys(message(e, schema) for e in error.errors())
+        lines = dict.fromkeys(message(e, schema, data) for e in error.errors())
         raise ValueError("\n".join(lines)) from None
 
     def find(file: str, key: str = "device.file") -> str:

@@ -34,8 +34,14 @@ _SHORT.maxstring = _SHORT.maxother = 200
 _SHORT.maxlist = _SHORT.maxdict = 8
 
 
-def message(error: Any, model: type[Section]) -> str:
-    """One line for one mistake: the key, the rule, the value received, a remedy."""
+def message(error: Any, model: type[Section], data: object) -> str:
+    """One line for one mistake: the key, the rule, the value received, a remedy.
+
+    Args:
+        error: one of the errors of pydantic.
+        model: of the whole config.
+        data: the config.
+    """
     *way, last = error["loc"] or ("CONFIG",)
     given = error["type"] == "extra_forbidden"  # then the last is a key of the user's
     location = [p for p in way if not _is_branch(p)]
@@ -46,8 +52,8 @@ def message(error: Any, model: type[Section]) -> str:
         text = str(error["ctx"]["error"])
         return text if text.startswith("`") else f"`{key}` {text}"
     if kind == "extra_forbidden":
-        known = list(_fields(model, location[:-1]))
-        below = dotted_keys(_model(model, location[:-1]))
+        known = list(_fields(model, location[:-1], data))
+        below = dotted_keys(_model(model, location[:-1], data))
         close = nearest(location[-1], known) or below.get(str(location[-1]), "")
         close = ".".join([*map(str, location[:-1]), close]) if "." in close else close
         hint = f"Did you mean `{close}`? " if close else ""
@@ -62,22 +68,23 @@ def message(error: Any, model: type[Section]) -> str:
     if kind == "literal_error":
         rule = f"be {error['ctx']['expected']}"
     came = "nothing" if kind == "missing" else _SHORT.repr(got)
-    remedy = _as_written(model, location, kind, got) or _remedy(model, location)
+    remedy = _as_written(model, location, data, kind, got)
+    remedy = remedy or _remedy(model, location, data)
     return f"`{key}` must {rule or error['msg']}: got {came}. {remedy}"
 
 
 def _as_written(
-    model: type[Section], location: list[Any], kind: str, got: object
+    model: type[Section], location: list[Any], data: object, kind: str, got: object
 ) -> str:
     """What to write in place of a word that stands alone; "" for anything else."""
     if not isinstance(got, str) or not location:
         return ""
     key = str(location[-1])
     if kind == "list_type":
-        plain = _remedy(model, location).removesuffix(".")
+        plain = _remedy(model, location, data).removesuffix(".")
         return f"{plain}, as in {key}=[{got}]."
     if kind in ("dict_type", "model_type", "model_attributes_type"):
-        named = "name" in _fields(model, location)
+        named = "name" in _fields(model, location, data)
         return f"Write {'.'.join(map(str, location))}.name={got}." if named else ""
     if kind == "float_type":
         return _as_number(got)
@@ -102,11 +109,11 @@ def _is_branch(part: object) -> bool:
     return isinstance(part, str) and ("[" in part or "(" in part)
 
 
-def _remedy(model: type[Section], location: list[Any]) -> str:
-    fields = _fields(model, location[:-1])
+def _remedy(model: type[Section], location: list[Any], data: object) -> str:
+    fields = _fields(model, location[:-1], data)
     field = fields.get(str(location[-1])) if location else None
     if field is None and location and isinstance(location[-1], int):
-        return _remedy(model, location[:-1])
+        return _remedy(model, location[:-1], data)
     if field is None or field.description is None:
         return "Correct this value."
     return f"Give {field.description}."
@@ -122,23 +129,36 @@ def dotted_keys(model: type[Section] | None) -> dict[str, str]:
     return found
 
 
-def _fields(model: type[Section], location: list[Any]) -> dict[str, Any]:
+def _fields(model: type[Section], location: list[Any], data: object) -> dict[str, Any]:
     """Fields of the section at `location` of a model."""
-    found = _model(model, location)
+    found = _model(model, location, data)
     return found.known_fields() if found else {}
 
 
-def _model(model: type[Section], location: list[Any]) -> type[Section] | None:
-    """The section at `location` of a model."""
+def _model(
+    model: type[Section], location: list[Any], data: object
+) -> type[Section] | None:
+    """The section at `location` of a model, as the config names it there."""
     for part in location:
+        data = _inside(data, part)
         if isinstance(part, int):
+            model = model.of_entry(data)
             continue
         field = model.known_fields().get(part)
         inner = None if field is None else _section(field.annotation)
         if inner is None:
             return None
-        model = inner
+        model = inner.of_entry(data)
     return model
+
+
+def _inside(data: object, part: object) -> object:
+    """The value at a key or an index; None if there is none."""
+    if isinstance(data, dict):
+        return data.get(part)
+    if isinstance(data, list) and isinstance(part, int) and part < len(data):
+        return data[part]
+    return None
 
 
 def _section(annotation: Any) -> type[Section] | None:

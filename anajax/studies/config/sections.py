@@ -37,6 +37,11 @@ class Section(BaseModel):
         """Known keys of the section, for messages."""
         return dict(cls.model_fields)
 
+    @classmethod
+    def of_entry(cls, entry: object) -> type["Section"]:
+        """The section of an entry, for messages: a subclass, if the entry names one."""
+        return cls
+
 
 def refuse(rule: str, got: object, remedy: str) -> NoReturn:
     """Fail with the rule, the value received and a remedy; `message` adds the key."""

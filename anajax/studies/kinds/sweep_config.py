@@ -232,7 +232,8 @@ def point_config(config: SweepConfig, point: Point) -> HardwareConfig:
     try:
         return HardwareConfig.model_validate(data)
     except ValidationError as error:
-        lines = dict.fromkeys(message(e, HardwareConfig) for e in error.errors())
+        made = (message(e, HardwareConfig, data) for e in error.errors())
+        lines = dict.fromkeys(made)
         text = json.dumps(point)
         raise ValueError(
             "\n".join(f"{line} In the sweep's point {text}." for line in lines)

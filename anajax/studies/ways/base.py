@@ -39,6 +39,10 @@ class Effort(enum.IntEnum):
     """Targets, weights and digital parameters, learned together."""
 
 
+KNOWN: dict[str, type["Way"]] = {}
+"""Ways by the name, or the file and class, that entries of configs have."""
+
+
 class Way(Section):
     """One entry of `strategies:`; its fields are the options of the entry.
 
@@ -66,9 +70,16 @@ class Way(Section):
 
     @classmethod
     def known_fields(cls) -> dict[str, Any]:
-        """Known options of this way, or of any subclass."""
+        """Known options of this way, then those of its subclasses."""
         below = (way.known_fields() for way in cls.__subclasses__())
-        return functools.reduce(operator.or_, below, dict(cls.model_fields))
+        return functools.reduce(operator.or_, below, {}) | dict(cls.model_fields)
+
+    @classmethod
+    def of_entry(cls, entry: object) -> type[Section]:
+        """The way that an entry names; this class if it names none that is known."""
+        names = entry if isinstance(entry, dict) else {"name": entry}
+        given = names.get("python") or names.get("name")
+        return KNOWN.get(given, cls) if isinstance(given, str) else cls
 
     def with_file(self, find: Callable[[str], str]) -> Self:
         """The entry with `find(file)` instead of its file, if it has one."""

@@ -25,7 +25,7 @@ from anajax.studies.ways import (
     recommended,
     tables,
 )
-from anajax.studies.ways.base import Family, Way
+from anajax.studies.ways.base import KNOWN, Family, Way
 
 WAYS: tuple[type[Way], ...] = (
     *tables.WAYS,
@@ -44,6 +44,7 @@ def name_of(way: type[Way]) -> str:
 
 
 _ways: dict[str, type[Way]] = {name_of(way): way for way in WAYS}
+KNOWN.update(_ways)
 
 
 def ways() -> dict[str, type[Way]]:
@@ -69,6 +70,7 @@ def register(*classes: type[Way]) -> None:
             taken = f"the name of {there.__module__}.{there.__name__}"
             checks.fail(name, "have a name of its own", taken, "Rename it.")
     _ways.update({name_of(cls): cls for cls in classes})
+    KNOWN.update(_ways)
 
 
 def _check(cls: Any) -> None:
@@ -128,6 +130,7 @@ def _of_file(data: dict[str, Any], folder: Path) -> tuple[dict[str, Any], type[W
     place = f"{(folder / file).resolve()}:{name}"
     cls = python.load(place, EXAMPLE)
     _check(cls)
+    KNOWN[data["python"]] = cls
     if data.get("name", name_of(cls)) != name_of(cls):
         refuse(f"have the name {name_of(cls)!r} or none", data["name"], "Drop it.")
     return data | {"python": place}, cls

@@ -147,7 +147,7 @@ def ranked(data: xr.Dataset) -> list[int]:
 def tolerance_figure(data: xr.Dataset) -> Figure:
     """The largest tolerated factor of every imperfection, ranked, with its interval."""
     title = f"Up to a loss of {_accepted(data)}; lines: 90 % intervals"
-    size = (7.0, 0.35 * data.sizes["imperfection"] + 0.6)
+    size = (7.0, max(1.8, 0.35 * data.sizes["imperfection"] + 0.6))
     return panels([(title, partial(_limits, data))], size=size, legend=0)
 
 
@@ -238,7 +238,7 @@ def gradients_figure(data: xr.Dataset) -> Figure:
             xlabel="elasticity (% per % of the parameter), 90 % interval over chips",
         )
 
-    return panels([("", draw)], size=(7.0, 0.3 * len(order) + 0.8))
+    return panels([("", draw)], size=(7.0, max(1.8, 0.3 * len(order) + 0.8)))
 
 
 # --- all at once ----------------------------------------------------------------------

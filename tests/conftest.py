@@ -1,3 +1,4 @@
+import gc
 import os
 from pathlib import Path
 
@@ -20,8 +21,11 @@ def pytest_configure(config):
     Slow tests run as compiled for users.
     """
     if "not slow" in config.option.markexpr:
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0".strip()
+        flags = [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
+        if jax.__version_info__ < (0, 11):  # a newer compiler refuses the option
+            flags.append("--xla_cpu_use_fusion_emitters=false")
+        os.environ["XLA_FLAGS"] = " ".join(flags).strip()
+    gc.set_threshold(200_000, 50, 100)  # tracing allocates much that is freed at once
 
 
 MAPS = Path("/proc/self/maps")

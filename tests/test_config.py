@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from anajax.studies.config.durations import UNITS, human, parse_duration
+from anajax._core.units import UNITS, human, parse_duration
 from anajax.studies.load import load_config, validate
 
 QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart.yaml"

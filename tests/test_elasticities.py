@@ -8,12 +8,14 @@ from flax import nnx
 
 from anajax import chip, devices
 from anajax._core.tree import replace
+from anajax._core.units import unit_at
 from anajax.analysis.elasticities import Elasticities, _together, elasticities, per_chip
 from anajax.analysis.hardware import Periphery, bare, impair
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.points import chip_keys
 from anajax.analysis.workload import Splits, workload
 from anajax.crossbar.periphery import NoNoise
+from anajax.devices import presets
 from anajax.devices.faults import Faults
 from anajax.mapping import hand as strategies
 
@@ -181,11 +183,44 @@ def test_elasticities_are_a_table():
     found = Elasticities(
         parameters=("a", "b", "none"),
         value=np.array([0.5, 2.0, 1.0]),
+        units=("", "uS", ""),
         elasticity=np.array([[0.1, -1.5, 0.0], [0.3, 0.2, 0.0]]),
         error=np.array([[0.01, 0.2, 0.0], [0.03, 0.04, 0.0]]),
         output=np.ones((2, 4)),
     )
     head, first, second = found.table().splitlines()
     assert head.split()[:4] == ["parameter", "value", "loss", "(%/%)"]
-    assert first.split() == ["b", "2", "-1.500", "0.200", "+0.200", "0.040"]
+    assert first.split() == ["b", "2", "uS", "-1.500", "0.200", "+0.200", "0.040"]
     assert second.split()[0] == "a"
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "unit"),
+    [
+        ("pcm", "g_max", "uS"),
+        ("pcm", "programming/sd/coefficients/1", "uS"),
+        ("pcm", "drift/nu_mean/low", ""),
+        ("pcm", "drift/t0", "s"),
+        ("pcm", "read/q/exponent", ""),
+        ("pcm_hermes", "read/q/below/coefficients/0", ""),
+        ("flash_sonos", "read/sd_curve/width", ""),
+        ("flash_sonos", "drift/spread/total/amplitude/2", "uS"),
+        ("flash_sonos", "drift/shift/loss_exponent", ""),
+        ("flash_sonos", "drift/shift/loss", "uS"),
+        ("flash_floating_gate", "programming/swing", "V"),
+        ("mram_stt", "programming/scale", ""),
+    ],
+)
+def test_values_have_the_units_of_their_classes(name, path, unit):
+    assert unit_at(presets()[name](), path) == unit
+
+
+def test_units_are_those_of_fields_that_exist():
+    """A field that is renamed must not lose its unit without notice."""
+    for make in presets().values():
+        records = [make()]
+        while records:
+            record = records.pop()
+            fields = getattr(record, "__dataclass_fields__", {})
+            assert set(getattr(type(record), "UNITS", {})) <= set(fields)
+            records += [getattr(record, field) for field in fields]

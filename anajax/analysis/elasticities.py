@@ -22,6 +22,7 @@ from anajax._core import checks
 from anajax._core.aligned import aligned
 from anajax._core.tree import pytree, static
 from anajax._core.types import PRNGKey, PyTree
+from anajax._core.units import unit_at
 from anajax.analysis.hardware import Hardware
 from anajax.analysis.network import AnalogNetwork
 from anajax.analysis.point import rms_error
@@ -48,6 +49,8 @@ class Elasticities:
     """Names of the parameters, such as "device/programming/scale"."""
     value: Float[np.ndarray, "parameters"]
     """Value of each parameter."""
+    units: tuple[str, ...] = static()
+    """Unit of each value; empty if it is dimensionless, or not stated by its class."""
     elasticity: Float[np.ndarray, "outputs parameters"]
     """d ln output / d ln parameter, a ratio of means over chips; 0 if the output is
     only rounding, as from drift alone at 0 s: nothing changes it there."""
@@ -69,7 +72,8 @@ class Elasticities:
         for i in order:
             both = zip(self.elasticity[:, i], self.error[:, i], strict=True)
             found = [t for v, e in both for t in (f"{v:+.3f}", f"{e:.3f}")]
-            rows.append((self.parameters[i], f"{self.value[i]:.4g}", *found))
+            value = f"{self.value[i]:.4g} {self.units[i]}".strip()
+            rows.append((self.parameters[i], value, *found))
         return aligned(head, rows)
 
 
@@ -149,6 +153,7 @@ def elasticities(
     return Elasticities(
         parameters=tuple(names),
         value=np.asarray(numbers, float),
+        units=tuple(unit_at(hardware, name) for name in names),
         elasticity=found.T,
         error=rest.std(1, ddof=1).T / np.sqrt(chips),
         output=outputs.T,

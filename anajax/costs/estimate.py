@@ -16,6 +16,7 @@ import numpy as np
 from anajax import chip as _chip
 from anajax._core import checks
 from anajax._core.types import JArray, PRNGKey, PyTree
+from anajax._core.units import human
 from anajax.costs.array import Loads, loads
 from anajax.costs.chips import PARTS, AnyChip
 from anajax.costs.counts import Counts, LayerCounts, _items, aligned, count_report
@@ -133,7 +134,7 @@ class Costs:
         for t, e, o in zip(
             self.times, self.per_inference, self.tops_per_watt, strict=True
         ):
-            lines.append(f"at {t:g} s: {e:.4g} uJ per inference, {o:.3g} TOPS/W")
+            lines.append(f"at {human(t)}: {e:.4g} uJ per inference, {o:.3g} TOPS/W")
         chips = f"{self.chips} chip{'s' * (self.chips > 1)}"
         lines.append(f"{self.throughput:.4g} inferences/s, {chips}, {self._area}")
         return "\n".join([*lines, *self.grounds])

@@ -43,6 +43,7 @@ SIDE_BY_SIDE = 2**12
 class Wires:
     """Resistance and connection of the lines of an array."""
 
+    UNITS = {"row": "Ohm", "column": "Ohm"}
     row: Number
     """Resistance of a row segment (from cell to cell, and to the driver), Ohm."""
     column: Number

@@ -46,6 +46,10 @@ class Device:
         25.0
     """
 
+    UNITS = {
+        "g_min": "uS", "g_max": "uS", "levels": "uS", "read_low": "uS",
+        "read_high": "uS",
+    }  # fmt: skip
     name: str = static()
     g_min: Number
     """Lowest target conductance, uS."""

@@ -69,6 +69,7 @@ class ClippedLog(AbstractCurve):
 class CappedPower(AbstractCurve):
     """min(factor / x^exponent, cap), with x floored at `x_floor`."""
 
+    UNITS = {"exponent": ""}
     factor: Number = inherited()
     exponent: Number
     cap: Number = inherited()
@@ -83,6 +84,7 @@ class CappedPower(AbstractCurve):
 class Saturating(AbstractCurve):
     """amplitude (1 - exp(-x / width))."""
 
+    UNITS = {"width": ""}
     amplitude: Number = inherited()
     width: Number = within(0.0)
 
@@ -94,6 +96,7 @@ class Saturating(AbstractCurve):
 class Piecewise(AbstractCurve):
     """`below` for x < threshold, otherwise `above`."""
 
+    UNITS = {"threshold": ""}
     threshold: Number
     below: Any = inherited()
     above: Any = inherited()
@@ -111,6 +114,7 @@ class Table(AbstractCurve):
             finite.
     """
 
+    UNITS = {"x": ""}
     x: Numbers
     value: Numbers = inherited()
 

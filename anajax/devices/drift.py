@@ -58,6 +58,7 @@ class PowerLawDrift(AbstractDrift):
     which takes place t0 after programming.
     """
 
+    UNITS = {"g_max": "uS", "t0": "s"}
     nu_mean: AbstractCurve = within(0.0)
     """Mean exponent as a curve of x, dimensionless."""
     nu_sd: AbstractCurve = within(0.0)

@@ -39,6 +39,7 @@ class GaussianProgramming(AbstractProgramming):
     of which only the spread after relaxation is known.
     """
 
+    UNITS = {"sd": "uS", "shift": "uS", "g_max": "uS"}
     sd: AbstractCurve = within(0.0)
     """Standard deviation in uS as a curve of x."""
     g_max: Number

@@ -27,6 +27,7 @@ class GaussianRead(AbstractRead):
     Cycle-to-cycle: drawn at every read.
     """
 
+    UNITS = {"sd_curve": "uS", "g_max": "uS"}
     sd_curve: AbstractCurve = within(0.0)
     """Standard deviation in uS as a curve of x."""
     g_max: Number
@@ -46,6 +47,7 @@ class LogFlickerRead(AbstractRead):
     unit, and constant before 1 s. Cycle-to-cycle: drawn at every read.
     """
 
+    UNITS = {"amplitude": "uS", "unit": "uS", "t_read": "s"}
     amplitude: Number = within(0.0)
     """uS."""
     unit: Number
@@ -72,6 +74,7 @@ class FlickerRead(AbstractRead):
     most papers the programmed value.
     """
 
+    UNITS = {"g_max": "uS", "t0": "s", "t_read": "s"}
     q: AbstractCurve = within(0.0)
     """Relative noise amplitude as a curve of x, dimensionless."""
     g_max: Number

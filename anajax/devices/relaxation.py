@@ -76,6 +76,7 @@ class SaturatingInTime(AbstractSurface):
     Beyond the last time, A grows by `growth` per decade and B is constant.
     """
 
+    UNITS = {"width": ""}
     times: tuple[float, ...] = static()
     """Measured times, s, increasing."""
     amplitude: Numbers = inherited()
@@ -128,6 +129,7 @@ class RelaxationDrift(AbstractDrift):
     added relaxation is an assumption. x = target / g_max.
     """
 
+    UNITS = {"spread": "uS", "shift": "uS", "g_max": "uS"}
     spread: Any = within(0.0)
     """An `AbstractSurface`: standard deviation added by relaxation, uS."""
     g_max: Number

@@ -65,6 +65,7 @@ class WriteVerify(AbstractProgramming):
         ValueError: if `budget` is less than 1, or `gain` is not between 0 and 2.
     """
 
+    UNITS = {"pulse": "uS", "verify": "uS", "band": "uS", "g_max": "uS", "start": "uS"}
     pulse: AbstractCurve
     """p, standard deviation of a pulse, uS."""
     verify: AbstractCurve

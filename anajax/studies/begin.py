@@ -10,9 +10,9 @@ import numpy as np
 from anajax._core import checks
 from anajax._core.aligned import aligned
 from anajax._core.disk import write_atomically
+from anajax._core.units import human
 from anajax.analysis.evaluate import HELD
 from anajax.studies import run
-from anajax.studies.config.durations import human
 from anajax.studies.kinds.catalog import kinds
 from anajax.studies.load import load_config
 from anajax.studies.plan import network_of

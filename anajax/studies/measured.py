@@ -13,6 +13,7 @@ from anajax import chip, rng
 from anajax._core import checks
 from anajax._core.disk import write_atomically
 from anajax._core.types import JArray, PyTree
+from anajax._core.units import human
 from anajax.analysis.workload import Workload, evaluate
 from anajax.compensation import compensation
 from anajax.devices.fitting.judge import Judgement, expected, judge, verdict, z_scores
@@ -20,7 +21,6 @@ from anajax.interop import image as images
 from anajax.interop.image import Image, tiles
 from anajax.interop.image.measured import Measured, parts_of
 from anajax.layer import combined
-from anajax.studies.config.durations import human
 from anajax.studies.report.plots import render
 
 STUCK = 6.0

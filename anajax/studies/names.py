@@ -6,6 +6,8 @@ here, such as a user's own device, is shown by its own name, with underscores as
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from anajax.analysis.hardware import NON_IDEALITIES
 
 NETWORKS = {
@@ -176,6 +178,12 @@ def parameter(path: str) -> str:
         else:
             numbered.append(word)
     return f"{words[0]}{': ' * bool(numbered)}{', '.join(numbered)}"
+
+
+def valued(value: object, unit: object) -> str:
+    """A number and its unit, which may be empty: "20 s", "5 µS"."""
+    text = str(np.asarray(unit)).replace("uS", "µS").replace("Ohm", "Ω")
+    return f"{float(np.asarray(value)):.4g} {text}".strip()
 
 
 def short(path: object) -> str:

@@ -41,6 +41,9 @@ class SonosShift(AbstractSurface):
     gain t^p (x / w) exp(1 - x / w) - loss t^q x (1 - exp(-(x / v)^2)), t in days.
     """
 
+    UNITS = {
+        "gain_exponent": "", "gain_width": "", "loss_exponent": "", "loss_width": "",
+    }  # fmt: skip
     gain: Number
     """uS."""
     gain_exponent: Number
@@ -128,6 +131,7 @@ class ThresholdProgramming(AbstractProgramming):
     Cycle-to-cycle: drawn at every programming. Below threshold only.
     """
 
+    UNITS = {"sd": "V", "swing": "V"}
     sd: Number = within(0.0)
     """Standard deviation of the threshold voltage, V."""
     swing: Number
@@ -165,6 +169,7 @@ class ThresholdDrift(AbstractDrift):
     Device-to-device: xi ~ N(0, 1) is fixed for each cell. Below threshold only.
     """
 
+    UNITS = {"loss": "V per decade", "sd": "V per root decade", "swing": "V", "t0": "s"}
     loss: Number
     """k, V per decade: charge loss lowers the threshold of all cells."""
     sd: Number = within(0.0)

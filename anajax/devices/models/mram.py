@@ -31,6 +31,7 @@ class BinaryProgramming(AbstractProgramming):
     gradient with respect to `error`, but moments do.
     """
 
+    UNITS = {"low": "uS", "high": "uS"}
     low: Number
     """uS."""
     high: Number
@@ -72,6 +73,7 @@ class RetentionFlips(AbstractDrift):
     either state (exact for t much less than tau).
     """
 
+    UNITS = {"g_on": "uS"}
     g_on: Number = within(0.0)
     """Median conductance of the parallel state, uS."""
     g_sd: Number = within(0.0)

@@ -15,13 +15,13 @@ from pydantic import (
     model_validator,
 )
 
+from anajax._core.units import parse_duration
 from anajax.analysis.engine import EVERY
 from anajax.analysis.hardware import NON_IDEALITIES, Periphery
 from anajax.analysis.tolerance import FACTORS, RAY
 from anajax.chip import Scope
 from anajax.costs.known import CostOptions
 from anajax.devices.faults import Faults
-from anajax.studies.config.durations import parse_duration
 from anajax.studies.config.rivals import rivals
 from anajax.studies.config.sections import (
     Factor,

@@ -8,9 +8,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from anajax._core.units import human
 from anajax.analysis.hardware import NON_IDEALITIES
 from anajax.chip import Strategies
-from anajax.studies.config.durations import human
 from anajax.studies.kinds.tolerance import curves_figure as _curves_figure
 from anajax.studies.kinds.tolerance import (
     factor_text,
@@ -20,7 +20,7 @@ from anajax.studies.kinds.tolerance import (
     subsets_text,
     tolerated,
 )  # fmt: skip
-from anajax.studies.names import parameter, short
+from anajax.studies.names import parameter, short, valued
 from anajax.studies.report import assumptions as assumed
 from anajax.studies.report import costs
 from anajax.studies.report.blocks import (
@@ -190,7 +190,7 @@ def _gradients(data: xr.Dataset) -> Block:
     for i in by_elasticity(data):
         one = data.isel(parameter=i)
         found = zip(one.elasticity.values, one.elasticity_error.values, strict=True)
-        value = f"{float(one.parameter_value):.4g}"
+        value = valued(one.parameter_value, one.get("parameter_unit", ""))
         slopes = [Cell(f"{v:+.3f}", f"± {e:.3f}") for v, e in found]
         path = str(one.parameter.values)
         rows.append(cells(Cell(parameter(path), path), value, *slopes))

@@ -97,11 +97,14 @@ def gradients(found: Arrays) -> xr.Dataset:
     """Elasticities of outputs with respect to parameters."""
     one = {"units": "1", "comment": "d ln output / d ln parameter"}
     dims = ("output", "parameter")
+    none = [""] * len(found["value"])  # parts of versions before 0.3 have no units
+    units = np.asarray(found.get("units", none), dtype=str)
     return xr.Dataset(
         {
             "elasticity": (dims, found["elasticity"], one),
             "elasticity_error": (dims, found["error"], {"units": "1"}),
             "parameter_value": ("parameter", found["value"]),
+            "parameter_unit": ("parameter", units),
             "output_value": (("output", "gradient_chip"), found["output"]),
         },
         coords={"output": list(OUTPUTS), "parameter": found["parameters"]},

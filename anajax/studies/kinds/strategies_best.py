@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from anajax.studies.config.durations import human
+from anajax._core.units import human
 from anajax.studies.report.blocks import MetricFormat
 from anajax.studies.report.statistics import lost, over, programmed, sign
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import xarray as xr
 
+from anajax._core.units import human
 from anajax.analysis.network import NORM_INPUTS
-from anajax.studies.config.durations import human
 from anajax.studies.report.blocks import format_of
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from anajax.studies.config.durations import human
+from anajax._core.units import human
 
 
 @dataclasses.dataclass(frozen=True)

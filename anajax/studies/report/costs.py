@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from anajax.studies.config.durations import human
+from anajax._core.units import human
 from anajax.studies.report.assumptions import config_of
 from anajax.studies.report.blocks import Block, Cell, cells
 

@@ -10,9 +10,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from anajax._core.units import human
 from anajax.chip import Strategies
 from anajax.mapping.strategy import Strategy, encode
-from anajax.studies.config.durations import human
 from anajax.studies.report.plots import COLORS, OPTIMIZED, SECOND, instants, panels
 
 Curves = dict[str, np.ndarray]

@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
+from anajax._core.units import human
 from anajax.devices.base import Device
 from anajax.devices.fitting.file import FileFit
 from anajax.devices.fitting.fit import FitResult
 from anajax.devices.fitting.likelihood import Measured
 from anajax.devices.moments import conductance_moments
 from anajax.devices.report import device_curves
-from anajax.studies.config.durations import human
 from anajax.studies.report.plots import (
     COLORS,
     OPTIMIZED,

@@ -18,8 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from anajax._core.units import UNITS, human
 from anajax.studies import names
-from anajax.studies.config.durations import UNITS, human
 from anajax.studies.kinds.strategies_figures import (
     BY_HAND,
     LOOK,

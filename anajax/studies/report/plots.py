@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from anajax.studies.config.durations import UNITS, human
+from anajax._core.units import UNITS, human
 
 COLORS = (
     "#999999",

@@ -11,9 +11,9 @@ import markupsafe
 import xarray as xr
 import yaml
 
+from anajax._core.units import human
 from anajax.chip import Strategies
 from anajax.programming import strategy_file
-from anajax.studies.config.durations import human
 from anajax.studies.kinds.catalog import kind_of
 from anajax.studies.report import choices, results
 from anajax.studies.report.assumptions import config_of

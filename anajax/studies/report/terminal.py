@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from anajax._core.units import human
 from anajax.devices.base import Device
 from anajax.devices.fitting.choice import Trial
 from anajax.devices.fitting.fit import FitResult
-from anajax.studies.config.durations import human
 from anajax.studies.report import report
 from anajax.studies.report.blocks import (
     Block,

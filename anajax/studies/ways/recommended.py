@@ -23,9 +23,9 @@ from pydantic import (
 )
 
 from anajax._core import checks
+from anajax._core.units import human, parse_duration
 from anajax.analysis.workload import Workload
 from anajax.devices.base import Device
-from anajax.studies.config.durations import human, parse_duration
 from anajax.studies.config.sections import refuse
 from anajax.studies.ways.base import Way
 from anajax.studies.ways.site import Program, Site

@@ -10,8 +10,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from anajax._core.units import human
 from anajax.chip import Strategies
-from anajax.studies.config.durations import human
 from anajax.studies.report import assumptions as assumed
 from anajax.studies.report import costs
 from anajax.studies.report.blocks import (

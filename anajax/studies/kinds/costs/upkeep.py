@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field, model_validator
 
-from anajax._core.units import DAY, YEAR
+from anajax._core.units import DAY, YEAR, human
 from anajax.analysis.engine import Engine
 from anajax.analysis.workload import Workload
 from anajax.costs.held import BEFORE, recalibrations
@@ -27,7 +27,6 @@ from anajax.costs.known import CostOptions
 from anajax.costs.plans import Upkeep, upkeep
 from anajax.mapping.strategy import Strategy
 from anajax.studies.bill import Bill, labelled
-from anajax.studies.config.durations import human
 from anajax.studies.config.on_hardware import HardwareConfig
 from anajax.studies.config.sections import Options, Positive, Section
 from anajax.studies.config.study import Times

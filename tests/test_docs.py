@@ -19,17 +19,13 @@ DOCS = pages.ROOT / "docs"
 TEXT = [
     p for p in sorted(DOCS.rglob("*.md")) if p.parent.name not in ("api", "notebooks")
 ]
-SLOW = {"index.md", "choose.md", "concepts.md", "recipes.md"}
 
 
 @pytest.mark.parametrize(
     "page",
-    [
-        pytest.param(p, id=p.relative_to(pages.ROOT).as_posix(),
-                     marks=pytest.mark.slow if p.name in SLOW else ())
-        for p in (pages.ROOT / "README.md", *TEXT)
-    ],
-)  # fmt: skip
+    (pages.ROOT / "README.md", *TEXT),
+    ids=lambda p: p.relative_to(pages.ROOT).as_posix(),
+)
 def test_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

@@ -8,12 +8,8 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 PAIRS = sorted(NOTEBOOKS.glob("*.py"))
 
 
-QUICK = ("linen_behind_converters",)
-"""Those that take 8 to 20 s of a processor; the others take up to a minute each."""
-
-
-@pytest.mark.parametrize("name", QUICK)
-def test_cells_run_in_order(name, monkeypatch, tmp_path):
+@pytest.mark.parametrize("source", PAIRS, ids=lambda p: p.stem)
+def test_cells_run_in_order(source, monkeypatch, tmp_path):
     """In this process, which shares what it has compiled; figures as in a notebook."""
     jupytext = pytest.importorskip("jupytext")
     import matplotlib.pyplot as plt
@@ -21,10 +17,10 @@ def test_cells_run_in_order(name, monkeypatch, tmp_path):
     monkeypatch.setenv("FAST", "1")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
-    path, names = NOTEBOOKS / f"{name}.py", {"__name__": "notebook"}
-    for cell in jupytext.read(path).cells:
+    names = {"__name__": "notebook"}
+    for cell in jupytext.read(source).cells:
         if cell.cell_type == "code":
-            exec(compile(cell.source, str(path), "exec"), names)
+            exec(compile(cell.source, str(source), "exec"), names)
     plt.close("all")
 
 

@@ -139,7 +139,6 @@ def test_strategies_by_path_and_offset_devices(key):
     chex.assert_trees_all_close(params, same, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_chips_are_the_same_in_any_number_and_chunk(key):
     def metric(p):
         return jnp.sum(p["a"]["kernel"])
@@ -155,7 +154,6 @@ def test_chips_are_the_same_in_any_number_and_chunk(key):
     np.testing.assert_allclose(run(8, chunk=4).metric, eight.metric, rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_weight_error_on_chips_is_the_expected_one(key):
     """RMS over 40 chips of 2,000 weights within 2 % of the exact expectation."""
     from anajax.mapping import density
@@ -241,7 +239,6 @@ def apply_mixed(p, x):
     return p["act"](x @ p["layer"]["kernel"] + p["layer"]["bias"])
 
 
-@pytest.mark.slow
 def test_leaves_that_are_no_arrays_pass_through(key):
     params, x = mixed(key), jnp.ones((5, 4))
     noisy = chip.perturb(params, PCM, LSP, t=DAY, key=key)

@@ -51,7 +51,6 @@ def double():
     return devices.state_independent(), jnp.array([3600.0, 30 * 86400.0])
 
 
-@pytest.mark.slow
 def test_gradients_of_energy_and_of_error_with_energy(x64, key):
     device, times = double()
     normal = density.gaussian(0.3, points=41)
@@ -72,7 +71,6 @@ def test_gradients_of_energy_and_of_error_with_energy(x64, key):
         slopes_agree(lambda x, o=objective: o(to_strategy(x, device, cell)), begin, key)
 
 
-@pytest.mark.slow
 def test_gradient_of_a_chips_loss_with_energy(x64, key):
     device, times = double()
     params = {"w": 0.3 * jr.normal(key, (6, 4))}
@@ -109,7 +107,6 @@ def test_share_is_the_energy_over_that_of_full_devices(key):
     assert float(share * full) == pytest.approx(float(exact), rel=1e-5)
 
 
-@pytest.mark.slow
 def test_searches_trade_error_for_energy(key):
     """A weight lowers the energy, a budget is kept, and the error pays for it."""
     options = {"key": key, "starts": 1, "steps": 40, "knots": 5}
@@ -135,7 +132,6 @@ def test_searches_trade_error_for_energy(key):
     assert value == pytest.approx(error["weight"] + 0.05 * share["weight"], rel=0.02)
 
 
-@pytest.mark.slow
 def test_targets_learn_to_spare_energy(key):
     params = {"w": 0.3 * jr.normal(key, (6, 4))}
     x = jr.normal(key, (32, 6))
@@ -151,7 +147,6 @@ def test_targets_learn_to_spare_energy(key):
     assert shares[3.0] < 0.9 * shares[0.0]
 
 
-@pytest.mark.slow
 def test_gradient_of_what_training_spends(x64, key):
     """Of each weight but the largest, which sets the scale of its layer."""
     device, times = double()

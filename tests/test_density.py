@@ -18,8 +18,8 @@ PCM = devices.pcm()
 LSP = strategies.lsp_first(PCM)
 DAY = 86400.0
 WEIGHTS = Path(anajax.__file__).parent / "workloads" / "weights"
-FEW = ("mlp",)
-MANY = ("digits", "fsdd_lstm", "fashion_resnet8", "tinyshakespeare_lstm")
+FEW = ("mlp", "digits")
+MANY = ("fsdd_lstm", "fashion_resnet8", "tinyshakespeare_lstm")
 
 
 def network(name):

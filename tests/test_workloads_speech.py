@@ -38,7 +38,7 @@ def test_keyword_logits_equal_the_reference(network):
     ("network", "all_classes", "without_silence"),
     [
         ("lstm_s", 86.1, 90.0),
-        pytest.param("lstm_l", 88.9, 91.9, marks=pytest.mark.slow),
+        ("lstm_l", 88.9, 91.9),
     ],
 )
 def test_keyword_accuracy_is_the_one_measured_elsewhere(

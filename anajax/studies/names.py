@@ -7,6 +7,7 @@ here, such as a user's own device, is shown by its own name, with underscores as
 from collections.abc import Sequence
 
 import numpy as np
+import xarray as xr
 
 from anajax.analysis.hardware import NON_IDEALITIES
 
@@ -72,6 +73,13 @@ def network(name: str) -> str:
 def device(name: str) -> str:
     """Name of a device for readers."""
     return DEVICES.get(name, _words(name))
+
+
+def place(data: xr.Dataset) -> str:
+    """The network of results and what it is on: "keywords, small LSTM, on PCM"."""
+    several = data.sizes["device"]
+    on = device(str(data.device.values[0])) if several == 1 else f"{several} memories"
+    return f"{network(data.attrs['workload'])}, on {on}"
 
 
 def program(label: str, *, trained: bool = False) -> str:

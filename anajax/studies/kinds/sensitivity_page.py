@@ -20,7 +20,7 @@ from anajax.studies.kinds.tolerance import (
     subsets_text,
     tolerated,
 )  # fmt: skip
-from anajax.studies.names import parameter, short, valued
+from anajax.studies.names import parameter, place, program, short, valued
 from anajax.studies.report import assumptions as assumed
 from anajax.studies.report import costs
 from anajax.studies.report.blocks import (
@@ -46,9 +46,8 @@ from anajax.studies.report.statistics import over
 
 def title(data: xr.Dataset) -> str:
     """Title of the report."""
-    time, network = human(float(data.time[-1])), data.attrs["workload"]
-    how = f"{time} after programming with {data.attrs['strategy']}"
-    return f"Sensitivity of {network} on {data.device.values[0]}, {how}"
+    how = f"{program(data.attrs['strategy'])}, {human(float(data.time[-1]))}"
+    return f"Sensitivity of {place(data)}: {how} after programming"
 
 
 def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:

@@ -9,6 +9,7 @@ import xarray as xr
 
 from anajax.chip import Strategies
 from anajax.mapping.strategy import Strategy, full_scale
+from anajax.studies import names
 from anajax.studies.kinds import strategies_figures as lines
 from anajax.studies.kinds import tolerance
 from anajax.studies.kinds.strategies_best import ranking, sentences
@@ -38,9 +39,7 @@ from anajax.studies.report.statistics import (
 
 def title(data: xr.Dataset) -> str:
     """Title of the report."""
-    names = data.device.values
-    on = names[0] if len(names) == 1 else f"{len(names)} memories"
-    return f"{data.attrs['workload']} on {on}"
+    return names.upper(names.place(data))
 
 
 def blocks(data: xr.Dataset, tables: Mapping[str, Strategies]) -> list[Block]:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from anajax._core.units import human
 from anajax.chip import Strategies
-from anajax.studies.names import of_value, titles, unit
+from anajax.studies.names import network, of_value, titles, unit
 from anajax.studies.report import assumptions as assumed
 from anajax.studies.report import costs
 from anajax.studies.report.blocks import (
@@ -40,7 +40,8 @@ ROWS = 60
 
 def title(data: xr.Dataset) -> str:
     """Title of the report."""
-    return f"Sweep of {data.attrs['workload']} over {', '.join(titles(_keys(data)))}"
+    swept = ", ".join(titles(_keys(data)))
+    return f"Sweep of {network(data.attrs['workload'])}: {swept}"
 
 
 def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:

@@ -95,7 +95,7 @@ def _whole(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
     ]
     ages = [f"{unit} at {human(t)}" for t in data.time.values]
     return Block(
-        title=f"Costs of one inference on {basis(data)}",
+        title=f"Costs of one inference on {about(data)['chip']}",
         text="Energy of one inference, with that of the array in parentheses, exact "
         "for the expected conductances; TOPS/W at the last time, with two operations "
         f"per weight and product. {basis(data)}. Area {about(data)['area']}.",
@@ -115,9 +115,10 @@ def _layers(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
         [f"{_last(v) / size:.3g}" for v in one["layer_energy"]] for _, one in each
     ]
     latency = [f"{1e6 * float(v):.4g}" for v in each[0][1]["layer_latency"]]
+    of = f" The latency is that of {labels[0]}." if len(labels) > 1 else ""
     said = dict(
         title=f"Energy by layer ({unit}, each at its last time)",
-        text=f"{basis(data)}. The latency is that of {labels[0]}.",
+        text=f"{basis(data)}.{of}",
     )
     if len(labels) > len(layers):
         rows = [*zip(labels, *zip(*energy, strict=True), strict=True)]

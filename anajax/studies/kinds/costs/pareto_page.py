@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from anajax._core.units import human
 from anajax.chip import Strategies
+from anajax.studies.names import place
 from anajax.studies.report import assumptions as assumed
 from anajax.studies.report import costs
 from anajax.studies.report.blocks import (
@@ -43,8 +44,7 @@ COLUMN = (2.8, 3.2)
 
 def title(data: xr.Dataset) -> str:
     """Title of the report."""
-    on = f"{data.attrs['workload']} on {data.device.values[0]}"
-    return f"Accuracy against energy: {on}, {_time(data)} after programming"
+    return f"Accuracy against energy: {place(data)}, {_time(data)} after programming"
 
 
 def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
@@ -54,7 +54,7 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
     return [
         Block(
             title=f"{show.title.capitalize()} and energy, one knob at a time, on "
-            f"{costs.basis(data)}",
+            f"{costs.about(data)['chip']}",
             text=f"Mean over chips ± standard error {_time(data)} after programming, "
             "and the paired difference to the base, chip by chip; energy of one "
             "inference. A point is on the front if no other is at least as good in "

@@ -31,6 +31,7 @@ from anajax.studies.config.on_hardware import HardwareConfig
 from anajax.studies.config.sections import Options, Positive, Section
 from anajax.studies.config.study import Times
 from anajax.studies.kinds.base import Kind
+from anajax.studies.names import place
 from anajax.studies.plan import (
     Deployed,
     Placed,
@@ -227,8 +228,7 @@ def prepare(config: UpkeepConfig, work: Workload, mesh: Mesh | None) -> Study:
 
 def title(data: xr.Dataset) -> str:
     """Title of the report."""
-    on = f"{data.attrs['workload']} on {data.device.values[0]}"
-    return f"How often to reprogram {on} for the lowest energy"
+    return f"How often to reprogram for the lowest energy: {place(data)}"
 
 
 def blocks(data: xr.Dataset, _: Any) -> list[Block]:
@@ -255,7 +255,7 @@ def blocks(data: xr.Dataset, _: Any) -> list[Block]:
     return [
         Block(
             title=f"A year at {show.text(data.attrs['required'])} or better, on "
-            f"{costs.basis(data)}",
+            f"{costs.about(data)['chip']}",
             text=f"{data.attrs['inferences']:g} inferences a day. The metric is the "
             "worst mean over chips between two programmings, just before each age. "
             f"{costs.basis(data)}.{assumed.stopping(data, 'recalibration')}",

@@ -95,7 +95,7 @@ def _whole(data: xr.Dataset, names: list[str], each: list[Any]) -> Block:
     ]
     ages = [f"{unit} at {human(t)}" for t in data.time.values]
     return Block(
-        title=f"Costs of one inference on {about(data)['chip']}",
+        title=f"Costs of one inference on {basis(data)}",
         text="Energy of one inference, with that of the array in parentheses, exact "
         "for the expected conductances; TOPS/W at the last time, with two operations "
         f"per weight and product. {basis(data)}. Area {about(data)['area']}.",

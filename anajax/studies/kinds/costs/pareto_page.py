@@ -54,7 +54,7 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
     return [
         Block(
             title=f"{show.title.capitalize()} and energy, one knob at a time, on "
-            f"{costs.about(data)['chip']}",
+            f"{costs.basis(data)}",
             text=f"Mean over chips ± standard error {_time(data)} after programming, "
             "and the paired difference to the base, chip by chip; energy of one "
             "inference. A point is on the front if no other is at least as good in "

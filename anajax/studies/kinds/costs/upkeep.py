@@ -255,7 +255,7 @@ def blocks(data: xr.Dataset, _: Any) -> list[Block]:
     return [
         Block(
             title=f"A year at {show.text(data.attrs['required'])} or better, on "
-            f"{costs.about(data)['chip']}",
+            f"{costs.basis(data)}",
             text=f"{data.attrs['inferences']:g} inferences a day. The metric is the "
             "worst mean over chips between two programmings, just before each age. "
             f"{costs.basis(data)}.{assumed.stopping(data, 'recalibration')}",

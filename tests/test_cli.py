@@ -202,6 +202,7 @@ def test_fit_device_writes_a_file_for_configs(tmp_path, key, config):
     printed = json.loads(invoke(*asked, "--json").output)
     assert printed["cells"] == 400 and printed["file"] == str(out)
     assert all(p["standard_error"] > 0 for p in printed["parameters"])
+    assert all(p["unit"] == "uS" for p in printed["parameters"])
     device = load_device(out)
     assert device.name == "my" and device.valid_times == (0.0, 0.0)
     sd = device.programming.sd(np.float32(0.5))

@@ -133,6 +133,7 @@ def summary(made: FileFit) -> dict[str, Any]:
     found = made.found
     parameters = [
         {"name": p.name, "value": p.value, "standard_error": p.se,
+         "unit": p.unit or None,
          "undetermined": p.undetermined or None}
         for p in found.parameters
     ]  # fmt: skip

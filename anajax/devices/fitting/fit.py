@@ -6,8 +6,8 @@ data. It may be a published preset, or `table_form` with a given number of knots
 three stages are fitted at once.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from anajax._core import checks
 from anajax._core.tree import replace
+from anajax._core.units import unit_at
 from anajax.devices.base import Device
 from anajax.devices.curves import Table
 from anajax.devices.drift import PowerLawDrift
@@ -35,7 +36,7 @@ from anajax.devices.read_noise import FlickerRead
 from anajax.devices.variation import share_constants
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Parameter:
     """One estimated parameter."""
 
@@ -48,6 +49,8 @@ class Parameter:
     the data do not determine the parameter."""
     undetermined: str = ""
     """Why the data do not determine it; empty if they do."""
+    unit: str = ""
+    """Unit of the value and of its error; empty if there is none."""
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -55,7 +58,7 @@ class Parameter:
         return self.value - 1.959964 * self.se, self.value + 1.959964 * self.se
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class FitResult:
     """A fitted device, its uncertainty, and whether its form explains the data."""
 
@@ -167,7 +170,7 @@ def fit_device(
     device = jax.tree.map(lambda v: jnp.asarray(np.asarray(v), float), device)
     return FitResult(
         device=replace(device, name=name, source=source),
-        parameters=tuple(values),
+        parameters=tuple(dataclasses.replace(p, unit=_unit(form, p)) for p in values),
         covariance=covariance,
         log_likelihood=found.point.value,
         converged=found.converged and not wrong,
@@ -257,6 +260,10 @@ def _unclipped(
         if 2 * (found.point.value - other.point.value) < clips.LIKELIHOOD_RATIO:
             found, vector = other, places.values(jnp.asarray(other.point.at))
     return found
+
+
+def _unit(form: Device, parameter: Parameter) -> str:
+    return unit_at(form, parameter.name.replace(".", "/").replace("[", "/"))
 
 
 def _with_dropped(

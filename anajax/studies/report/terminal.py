@@ -71,9 +71,10 @@ def parameters(found: FitResult) -> Table:
     for p in found.parameters:
         known = f"{p.se:.2g}", "{:.4g} to {:.4g}".format(*p.interval)
         said = ("", "not determined") if p.undetermined else known
-        rows.append(cells(p.name, f"{p.value:.5g}", *said))
+        unit = p.unit.replace("uS", "µS")
+        rows.append(cells(p.name, f"{p.value:.5g}", *said, unit))
     title = f"Device {found.device.name}: parameters"
-    header = ["parameter", "value", "standard error", "95 % interval"]
+    header = ["parameter", "value", "standard error", "95 % interval", "unit"]
     return _plain(Block(title=title, header=header, rows=rows))
 
 

@@ -84,6 +84,14 @@ def test_parts_of_other_kinds_do_not_blur_it(name):
     assert any(abs(left - true) > 0.3 * true + 50 for true, left in alike)
 
 
+def test_the_search_of_one_kind_is_not_expected_of_the_next():
+    """As in the quickstart: it learns, it searches, and then there are only chips."""
+    parts = [(2.0, 40.0, 1.0), (14.0, 0.0, 1.0), *[(0.0, 0.0, 1.0)] * 4]
+    study = Study(parts, kinds=("learned", "searched", "", "", "", ""))
+    for left, told in study.run()[10:]:  # from the end of the search on
+        assert told == pytest.approx(left, rel=0.3, abs=0.3)
+
+
 def test_a_study_does_what_takes_long_first(tmp_path, monkeypatch):
     """Results keep the order of the config: `test_cli` has that."""
     tiny_study.use(monkeypatch)

@@ -4,7 +4,7 @@ A part begins with one-time work (a search, compiling) and has stages that repor
 progress: steps of a descent, chips. A stage is assumed to continue at its pace, which
 is its total time without the time before its first report. Future parts are assumed to
 take as long as earlier ones of their kind; a kind that has not been seen yet is assumed
-to take the time of its chips, and no steps. For the first part, which compiles for all,
+to take the time of its chips alone. For the first part, which compiles for all,
 only the paces are used if there is another.
 """
 
@@ -127,15 +127,15 @@ class Clock:
 
     def _once_typical(self, kind: str) -> float:
         """Seconds that a future part of this kind takes before and between stages."""
-        there = [part for part in self._known[1:] if part.once is not None]
-        later = [part.once for part in there if part.kind == kind]
+        there = (p for p in self._known[1:] if p.kind == kind)
+        later = [part.once for part in there if part.once is not None]
         told = next((t for t in self._own.values() if t), None)
         same = kind == self._kind(self.done)
         if self.done and told and same:  # the time before its first report
             here, stage = told[0][0] - self._begun, next(iter(self._own))
             pace = (self._paces | self._present()).get(stage, 0.0)
             later.append(max(here - pace * told[0][1], 0.0))
-        return _mean(later) if later else min((p.once for p in there), default=0.0)
+        return _mean(later)
 
 
 class _Part(NamedTuple):

@@ -1,13 +1,15 @@
 """Figures of the gap to digital, from the table of `benchmarks/gap.py`.
 
 python benchmarks/gap_figures.py --table OUT/gap.csv --out FIGURES
+python benchmarks/gap_figures.py --overview OUT/overview.csv --out FIGURES
 
 `gap` shows the losses of a few programs on each network and memory at each time, in %
 of the digital metric with 95 % intervals over chips and items, one column wide in
 print; `slide` is the same for a slide. `curves` shows the metric of these programs over
 time, one page wide. Each is written as PNG, SVG and PDF. "Best by hand" is the best
 hand-designed strategy: in `gap` at each time, on the same test items and chips; in
-`curves` by the mean over times.
+`curves` by the mean over times. With a table of `anajax overview`, only the first two
+are drawn, from what the table has, by the names `overview` and `overview_slide`.
 """
 
 import argparse
@@ -31,6 +33,8 @@ ROLE = {
 """Roles of the strategies in the table, except hand-designed ones."""
 PANEL = 3.1, 1.7
 """Size of a panel of `curves` in inches."""
+Z95 = 1.96
+"""Standard errors of a 95 % interval."""
 Row = dict[str, str]
 
 
@@ -70,6 +74,31 @@ def gaps_of(rows: Sequence[Row]) -> list[gaps.Gap]:
                 gaps.Gap(
                     network=network, device=device, role=role, time=float(seconds),
                     loss=share * float(row["loss"]), half=(high - low) / 2,
+                )
+            )  # fmt: skip
+    return made
+
+
+def gaps_of_overview(path: Path) -> list[gaps.Gap]:
+    """The gaps in a table of `anajax overview`, over all items, at the times shown."""
+    with path.open(newline="") as file:
+        rows = [r for r in csv.DictReader(file) if r["items_of"] == "all"]
+    made = []
+    for network, device, seconds in dict.fromkeys(map(_place, rows)):
+        if float(seconds) not in gaps.TIMES:
+            continue
+        here = {
+            r["strategy"]: r for r in rows if _place(r) == (network, device, seconds)
+        }
+        best = min((here[h] for h in HANDS), key=lambda r: float(r["loss"]))
+        shown = {ROLE[s]: row for s, row in here.items() if s in ROLE}
+        for role, row in ({BY_HAND: best} | shown).items():
+            share = 100 / abs(float(row["digital"]))
+            made.append(
+                gaps.Gap(
+                    network=network, device=device, role=role, time=float(seconds),
+                    loss=share * float(row["loss"]),
+                    half=share * Z95 * float(row["loss_error"]),
                 )
             )  # fmt: skip
     return made
@@ -158,16 +187,20 @@ def _one_range(axes: Sequence[Axes], rows: Sequence[Row], network: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--table", type=Path, required=True)
+    either = parser.add_mutually_exclusive_group(required=True)
+    either.add_argument("--table", type=Path)
+    either.add_argument("--overview", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    rows = read(args.table)
-    found = gaps_of(rows)
+    rows = read(args.table) if args.table else []
+    found = gaps_of(rows) if args.table else gaps_of_overview(args.overview)
+    name, slide = ("gap", "slide") if args.table else ("overview", "overview_slide")
     drawn: dict[str, Callable[[], Figure]] = {
-        "gap": lambda: gaps.figure(found),
-        "slide": lambda: gaps.figure(found, slide=True),
-        "curves": lambda: curves(rows),
+        name: lambda: gaps.figure(found),
+        slide: lambda: gaps.figure(found, slide=True),
     }
+    if rows:
+        drawn["curves"] = lambda: curves(rows)
     args.out.mkdir(parents=True, exist_ok=True)
     for name, draw in drawn.items():
         for kind, content in plots.render(draw, ("png", "svg", "pdf")).items():

@@ -38,9 +38,9 @@ for name, device in models.items():
 
 def panels(title):
     """One small axis per device."""
-    rows = -(-len(models) // 5)
+    rows = -(-len(models) // 3)
     figure, axes = plt.subplots(
-        rows, min(5, len(models)), figsize=(13, 2.7 * rows), squeeze=False
+        rows, min(3, len(models)), figsize=(8, 2.5 * rows), squeeze=False
     )
     figure.suptitle(title)
     for axis in axes.flat[len(models) :]:

@@ -103,6 +103,9 @@ def test_a_study_does_what_takes_long_first(tmp_path, monkeypatch):
         "t", "targets", "optimized", "single_pair"
     ]  # fmt: skip
     assert len(set(study.kinds)) == 4
+    asked = {"strategies": ["optimized", {"name": "recommended", "chips": 2}]}
+    found, chosen = tiny_study.prepared(tmp_path / "c", **asked).study.kinds
+    assert found != chosen  # one searches, the other compares what was found
 
 
 def test_nothing_is_said_before_anything_is_known():

@@ -105,7 +105,10 @@ class StrategiesStudy:
     @property
     def kinds(self) -> list[str]:
         """Kind of each part, in order: parts of one kind take about the same time."""
-        one = [f"{way.effort}{' trained' * way.trained}" for way in self.order]
+        one = [
+            f"{way.effort}{' trained' * way.trained}{' chosen' * bool(way.choices)}"
+            for way in self.order
+        ]
         return [*one, *["required"] * len(self.requirements)] * len(self.cases)
 
     @property

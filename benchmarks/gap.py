@@ -41,7 +41,7 @@ HANDS = [
 FIELDS = (
     "network", "device", "strategy", "chosen", "time_s", "metric", "digital", "mean",
     "loss", "loss_se_chips", "loss_se_items", "low", "high", "chips", "items",
-    "seconds", "card",
+    "card",
 )  # fmt: skip
 Z95 = 1.96
 
@@ -119,17 +119,16 @@ def study_of(name: str, device: str, args) -> dict:
 
 
 class Clock:
-    """Prints what is done, with the seconds since the process began."""
+    """Prints what is done, with the seconds since the process began and the last."""
 
     def __init__(self, name: str):
         self.name, self.start, self.last = name, time.monotonic(), 0.0
 
-    def say(self, text: str) -> float:
-        """Print a text, and return the seconds since the last one."""
+    def say(self, text: str) -> None:
+        """Print a text, with the seconds since the last one."""
         now = time.monotonic() - self.start
         took, self.last = now - self.last, now
         print(f"{now:6.1f} s  {took:6.1f} s  {self.name}: {text}", flush=True)
-        return took
 
 
 def worker(args) -> None:
@@ -159,12 +158,12 @@ def worker(args) -> None:
     table.write_text(",".join(FIELDS) + "\n")
 
     def notify(text: str, done: bool) -> None:
-        took = clock.say(f"{text}{', done' * done}")
+        clock.say(f"{text}{', done' * done}")
         if done:
             rows = rows_of(*text.split(": "), digital, study, args)
             with table.open("a", newline="") as file:
                 writer = csv.writer(file)
-                writer.writerows([*row, f"{took:.1f}", card] for row in rows)
+                writer.writerows([*row, card] for row in rows)
 
     run.run(study, notify=notify)
     clock.say("finished")

@@ -79,29 +79,16 @@ def gaps_of(rows: Sequence[Row]) -> list[gaps.Gap]:
     return made
 
 
-def gaps_of_overview(path: Path) -> list[gaps.Gap]:
-    """The gaps in a table of `anajax overview`, over all items, at the times shown."""
+def of_overview(path: Path) -> list[Row]:
+    """Rows of a table of `anajax overview`, over all items, at the times shown."""
     with path.open(newline="") as file:
-        rows = [r for r in csv.DictReader(file) if r["items_of"] == "all"]
-    made = []
-    for network, device, seconds in dict.fromkeys(map(_place, rows)):
-        if float(seconds) not in gaps.TIMES:
-            continue
-        here = {
-            r["strategy"]: r for r in rows if _place(r) == (network, device, seconds)
-        }
-        best = min((here[h] for h in HANDS), key=lambda r: float(r["loss"]))
-        shown = {ROLE[s]: row for s, row in here.items() if s in ROLE}
-        for role, row in ({BY_HAND: best} | shown).items():
-            share = 100 / abs(float(row["digital"]))
-            made.append(
-                gaps.Gap(
-                    network=network, device=device, role=role, time=float(seconds),
-                    loss=share * float(row["loss"]),
-                    half=share * Z95 * float(row["loss_error"]),
-                )
-            )  # fmt: skip
-    return made
+        rows = list(csv.DictReader(file))
+    shown = []
+    for row in rows:
+        if row["items_of"] == "all" and float(row["time_s"]) in gaps.TIMES:
+            loss, half = float(row["loss"]), Z95 * float(row["loss_error"])
+            shown.append(row | {"low": str(loss - half), "high": str(loss + half)})
+    return shown
 
 
 def _place(row: Row) -> tuple[str, str, str]:
@@ -192,14 +179,14 @@ def main() -> None:
     either.add_argument("--overview", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    rows = read(args.table) if args.table else []
-    found = gaps_of(rows) if args.table else gaps_of_overview(args.overview)
+    rows = read(args.table) if args.table else of_overview(args.overview)
+    found = gaps_of(rows)
     name, slide = ("gap", "slide") if args.table else ("overview", "overview_slide")
     drawn: dict[str, Callable[[], Figure]] = {
         name: lambda: gaps.figure(found),
         slide: lambda: gaps.figure(found, slide=True),
     }
-    if rows:
+    if args.table:
         drawn["curves"] = lambda: curves(rows)
     args.out.mkdir(parents=True, exist_ok=True)
     for name, draw in drawn.items():

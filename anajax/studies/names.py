@@ -190,8 +190,12 @@ def parameter(path: str) -> str:
 
 def valued(value: object, unit: object) -> str:
     """A number and its unit, which may be empty: "20 s", "5 µS"."""
-    text = str(np.asarray(unit)).replace("uS", "µS").replace("Ohm", "Ω")
-    return f"{float(np.asarray(value)):.4g} {text}".strip()
+    return f"{float(np.asarray(value)):.4g} {symbol(str(np.asarray(unit)))}".strip()
+
+
+def symbol(unit: str) -> str:
+    """A unit as readers write it: "µS" for "uS"."""
+    return unit.replace("uS", "µS").replace("Ohm", "Ω")
 
 
 def short(path: object) -> str:

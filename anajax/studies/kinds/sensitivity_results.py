@@ -97,7 +97,7 @@ def gradients(found: Arrays) -> xr.Dataset:
     """Elasticities of outputs with respect to parameters."""
     one = {"units": "1", "comment": "d ln output / d ln parameter"}
     dims = ("output", "parameter")
-    none = [""] * len(found["value"])  # parts of versions before 0.3 have no units
+    none = [""] * len(found["value"])  # a resumed study may have older parts
     units = np.asarray(found.get("units", none), dtype=str)
     return xr.Dataset(
         {

@@ -12,6 +12,7 @@ from anajax._core.units import human
 from anajax.devices.base import Device
 from anajax.devices.fitting.choice import Trial
 from anajax.devices.fitting.fit import FitResult
+from anajax.studies.names import symbol
 from anajax.studies.report import report
 from anajax.studies.report.blocks import (
     Block,
@@ -71,8 +72,7 @@ def parameters(found: FitResult) -> Table:
     for p in found.parameters:
         known = f"{p.se:.2g}", "{:.4g} to {:.4g}".format(*p.interval)
         said = ("", "not determined") if p.undetermined else known
-        unit = p.unit.replace("uS", "µS")
-        rows.append(cells(p.name, f"{p.value:.5g}", *said, unit))
+        rows.append(cells(p.name, f"{p.value:.5g}", *said, symbol(p.unit)))
     title = f"Device {found.device.name}: parameters"
     header = ["parameter", "value", "standard error", "95 % interval", "unit"]
     return _plain(Block(title=title, header=header, rows=rows))

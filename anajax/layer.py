@@ -135,6 +135,18 @@ def as_layer(weights: Normalized, strategy: Strategy) -> LayerProgram:
     )
 
 
+def with_columns(layer: LayerProgram | Unwritten) -> LayerProgram | Unwritten:
+    """The layer with one digital scale per column, if its columns are known.
+
+    Programs that learn such scales and programs that have none then share a trace.
+    """
+    if isinstance(layer, Unwritten):
+        return layer
+    own, column = layer.layout.column_shape(layer.shape), jnp.asarray(layer.column)
+    shape = jnp.broadcast_shapes(column.shape, own)
+    return replace(layer, column=jnp.broadcast_to(column, shape))
+
+
 def schedule(layer: LayerProgram, t: Float[JArray, ""] | float) -> JArray:
     """The scheduled part of a layer's drift compensation at time `t` (s)."""
     return (1 + jnp.asarray(t, layer.w_max.dtype) / layer.t0) ** layer.drift

@@ -59,6 +59,8 @@ class Network:
     """Chips at once."""
     at_once: int = 2048
     """Items evaluated at once."""
+    on_cpu: int = 2048
+    """The same on a CPU, whose cache holds the images of a small batch."""
     norms: bool = False
     per_layer: bool = True
     target: float = 0.3
@@ -79,11 +81,11 @@ NETWORKS = {
         200, 0.0015, goal="labels", reads=("speech_commands_test",)
     ),
     "fashion_resnet32": Network(
-        100, 0.0003, batch=32, chunk=1, at_once=1000, norms=True, per_layer=False,
+        100, 0.0003, batch=32, chunk=1, at_once=1000, on_cpu=50, norms=True, per_layer=False,
         reads=("fashion-mnist",),
     ),
     "cifar10_resnet20": Network(
-        100, 0.0003, batch=32, chunk=1, at_once=1000, norms=True, per_layer=False,
+        100, 0.0003, batch=32, chunk=1, at_once=1000, on_cpu=50, norms=True, per_layer=False,
         reads=("cifar-10-batches-bin", "cifar10_resnet_weights"),
     ),
 }  # fmt: skip
@@ -144,7 +146,8 @@ def worker(args) -> None:
     card = jax.devices()[0].device_kind
     clock.say(f"jax {jax.__version__} on {card}")
     work = workloads.load(args.network, data=args.data, items=args.items)
-    most = NETWORKS[args.network].at_once
+    net = NETWORKS[args.network]
+    most = net.on_cpu if jax.default_backend() == "cpu" else net.at_once
     batch = min(most, len(work.x))
     work = dataclasses.replace(work, batch=-(-len(work.x) // -(-len(work.x) // batch)))
     config = validate(study_of(args.network, args.device, args))

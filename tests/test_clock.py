@@ -10,7 +10,7 @@ from rich.console import Console
 from anajax.cli import progress
 from anajax.studies import run
 from anajax.studies.report import terminal
-from anajax.studies.store.clock import Clock
+from anajax.studies.store.clock import Ahead, Clock
 
 
 class Study:
@@ -22,10 +22,10 @@ class Study:
         compiles: seconds before the first chip of the first part.
     """
 
-    def __init__(self, parts, *, chips=10, compiles=20.0, seed=0, kinds=()):
+    def __init__(self, parts, *, chips=10, compiles=20.0, seed=0, ahead=()):
         self.time, self.parts, self.chips = 0.0, parts, chips
         self.compiles, self.random = compiles, np.random.default_rng(seed)
-        self.clock = Clock(len(parts), lambda: self.time, kinds)
+        self.clock = Clock(len(parts), lambda: self.time, ahead)
 
     def run(self):
         """Times, and what the clock says is left at them, from the second part on."""
@@ -75,9 +75,9 @@ UNLIKE = {
 def test_parts_of_other_kinds_do_not_blur_it(name):
     """What takes long is done first, as studies of strategies have it."""
     parts = UNLIKE[name]
-    kinds = [str(part) for part in parts]
+    kinds = [Ahead(str(part)) for part in parts]
     for seed in range(5):
-        study = Study(parts, compiles=5.0, seed=seed, kinds=kinds)
+        study = Study(parts, compiles=5.0, seed=seed, ahead=kinds)
         for true, left in study.run():
             assert abs(left - true) < 0.3 * true + 0.02 * sum(map(sum, parts))
     alike = Study(parts, compiles=5.0).run()  # told nothing of kinds, it errs
@@ -87,9 +87,26 @@ def test_parts_of_other_kinds_do_not_blur_it(name):
 def test_the_search_of_one_kind_is_not_expected_of_the_next():
     """As in the quickstart: it learns, it searches, and then there are only chips."""
     parts = [(2.0, 40.0, 1.0), (14.0, 0.0, 1.0), *[(0.0, 0.0, 1.0)] * 4]
-    study = Study(parts, kinds=("learned", "searched", "", "", "", ""))
+    kinds = ("learned", "searched", "", "", "", "")
+    study = Study(parts, ahead=[Ahead(kind) for kind in kinds])
     for left, told in study.run()[10:]:  # from the end of the search on
         assert told == pytest.approx(left, rel=0.3, abs=0.3)
+
+
+def test_a_first_search_and_the_chips_of_a_choice_are_expected():
+    """As in the quickstart: its second kind searches, its third compares programs."""
+    parts = [(24.0, 6.0, 0.5), (7.0, 0.0, 0.5), (1.5, 0.0, 1.0), *[(0, 0, 0.5)] * 3]
+    ahead = [
+        Ahead("learned"), Ahead("searched", begins=0.3),
+        Ahead("chosen", chips=2.0, begins=0.05), *[Ahead("hand")] * 3,
+    ]  # fmt: skip
+    study = Study(parts, compiles=0.0, ahead=ahead)
+    told = study.run()
+    assert told[0][0] < told[-1][0] + 12.1  # from the second part on
+    for left, said in told:
+        assert said == pytest.approx(left, rel=0.3, abs=0.5)
+    unaware = Study(parts, compiles=0.0, ahead=[Ahead(a.kind) for a in ahead])
+    assert any(said < 0.5 * left for left, said in unaware.run())
 
 
 def test_a_study_does_what_takes_long_first(tmp_path, monkeypatch):
@@ -102,10 +119,12 @@ def test_a_study_does_what_takes_long_first(tmp_path, monkeypatch):
     assert [way.title for way in study.order] == [
         "t", "targets", "optimized", "single_pair"
     ]  # fmt: skip
-    assert len(set(study.kinds)) == 4
+    assert len({part.kind for part in study.ahead}) == 4
     asked = {"strategies": ["optimized", {"name": "recommended", "chips": 2}]}
-    found, chosen = tiny_study.prepared(tmp_path / "c", **asked).study.kinds
-    assert found != chosen  # one searches, the other compares what was found
+    found, chosen = tiny_study.prepared(tmp_path / "c", **asked).study.ahead
+    assert found.kind != chosen.kind  # one searches, the other compares what was found
+    assert found.begins > chosen.begins > 0 and found.chips == 1
+    assert chosen.chips == pytest.approx(2 / 3)  # one rival on 2 chips, not on 3
 
 
 def test_nothing_is_said_before_anything_is_known():

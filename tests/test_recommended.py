@@ -197,3 +197,20 @@ def test_what_it_cannot_choose_among_is_named():
     trained = {"name": "recommended", "trained": True}
     with pytest.raises(ValueError, match="have no `trained`"):
         validate(tiny_study.CONFIG | {"strategies": ["lsp_first", trained]})
+
+
+def test_programs_with_learned_columns_share_the_trace_of_all_others(
+    tmp_path, monkeypatch
+):
+    """Searched, chosen, hand-designed and learned: chips are compiled once."""
+    traces, original = [], AnalogNetwork.at
+    monkeypatch.setattr(
+        AnalogNetwork, "at", lambda s, *a: traces.append(1) or original(s, *a)
+    )
+    work = tiny_study.tiny_workload("digits")
+    monkeypatch.setattr(run, "load", lambda name, **kwargs: work)
+    learn = {"steps": 2, "parts": ["columns", "weights"]}
+    every = [{"name": "lsp_first", "f": 3}, {"name": "targets", "learn": learn},
+             {"name": "recommended", "chips": 2}]  # fmt: skip
+    run.run(tiny_study.prepared(tmp_path / "a", strategies=every))
+    assert len(traces) == 1

@@ -27,6 +27,7 @@ from anajax.analysis.workload import outputs as digital_outputs
 from anajax.crossbar.periphery import IO, stacked
 from anajax.crossbar.wires import Wires
 from anajax.devices.base import Device
+from anajax.layer import with_columns
 from anajax.mapping.strategy import Normalize
 from anajax.nn.norm import batch_norms, batch_statistics, with_statistics
 from anajax.programming.end_to_end.targets import Apply
@@ -343,7 +344,7 @@ class AnalogNetwork:
             params=Arrays(params),
             ideal=chip.weights(params, select=self.report),
             device=hardware.device,
-            layers=layers,
+            layers={path: with_columns(one) for path, one in layers.items()},
             times=times[0],
             count=times[1],
             recalibrate=recalibrate,

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 
 import typer
 
-from anajax.studies.store.clock import Clock
+from anajax.studies.store.clock import Ahead, Clock
 from anajax.studies.store.parts import Notify, Within
 
 
 @contextlib.contextmanager
 def follow(
-    parts: int, *, kinds: Sequence[str] = (), quiet: bool = False
+    parts: int, *, ahead: Sequence[Ahead] = (), quiet: bool = False
 ) -> Iterator[tuple[Notify, Within]]:
     """Show the progress of a study; yields functions to call at its parts and stages.
 
@@ -20,10 +20,10 @@ def follow(
 
     Args:
         parts: number of parts of the study.
-        kinds: kind of each part, if some kinds take longer than others.
+        ahead: what is known of each part, if some take longer than others.
         quiet: show nothing.
     """
-    clock = Clock(parts, kinds=kinds)
+    clock = Clock(parts, ahead=ahead)
     if quiet:
         yield lambda text, done: None, lambda stage, share: None
         return

@@ -94,7 +94,8 @@ class Programs:
         name, rivals = self.name(way), rivals_of(way, self.config.ways)
 
         def compute(_: object) -> dict[str, Any]:
-            losses = {r.title: self._losses(way, r, rivals) for r in rivals}
+            each = enumerate(rivals)
+            losses = {r.title: self._losses(way, i, rivals) for i, r in each}
             return as_arrays(choose(losses))
 
         found = self.parts.get(f"choice-{name}", compute, counts=False)
@@ -106,8 +107,10 @@ class Programs:
         rivals = rivals_of(way, self.config.ways)
         return self.of(next(r for r in rivals if r.title == chosen))
 
-    def _losses(self, way: Recommended, rival: Way, rivals: list[Way]) -> Losses:
+    def _losses(self, way: Recommended, number: int, rivals: list[Way]) -> Losses:
         """What one of the programs loses on validation chips and items."""
+        rival, count = rivals[number], len(rivals)
+        span = number / count, (number + 1) / count
         title = f"{self.case.label}: validation of {rival.title}"
 
         def compute(draft: Draft) -> dict[str, Any]:
@@ -125,7 +128,7 @@ class Programs:
             return {n: v[0] for n, v in some.items()}
 
         name = f"validation-{self.name(way)}-{rival.title}"
-        found = self.parts.get(name, compute, title=title, counts=False)
+        found = self.parts.get(name, compute, title=title, counts=False, span=span)
         what, at = self._by(way, rivals), way.time_of(self.case.times)
         lower = what == "metric" and self.network.work.higher_is_better
         some = {n: (-1 if lower else 1) * found[n].astype(float) for n in found}

@@ -18,6 +18,7 @@ from anajax.studies.config.workload import WorkloadSection
 from anajax.studies.kinds.catalog import kinds
 from anajax.studies.report import choices, results
 from anajax.studies.store import hosts
+from anajax.studies.store.clock import Ahead
 from anajax.studies.store.folder import Folder, Resume, check_resume, require_begun
 from anajax.studies.store.parts import Notify, Parts, Within
 from anajax.studies.store.versions import versions
@@ -40,9 +41,9 @@ class Prepared:
         return self.study.parts
 
     @property
-    def kinds(self) -> list[str]:
-        """Of the parts, where they differ in how long they take."""
-        return getattr(self.study, "kinds", [])
+    def ahead(self) -> list[Ahead]:
+        """What is known of each part before it begins, if they differ."""
+        return getattr(self.study, "ahead", [])
 
 
 def prepare(

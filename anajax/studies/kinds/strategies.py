@@ -17,6 +17,7 @@ from anajax.analysis.workload import Workload, evaluate, outputs
 from anajax.programming import strategy_file
 from anajax.programming.strategy_file import from_text, to_text
 from anajax.studies.bill import Bill
+from anajax.studies.config.rivals import rivals
 from anajax.studies.config.study import (
     DevicesConfig,
     ProgrammedConfig,
@@ -36,10 +37,17 @@ from anajax.studies.plan import (
     network_of,
 )
 from anajax.studies.programs import Programs
+from anajax.studies.store.clock import Ahead
 from anajax.studies.store.drafts import Draft, Saving, drop_all
 from anajax.studies.store.parts import Parts
-from anajax.studies.ways.base import DIGITAL, Way
+from anajax.studies.ways.base import DIGITAL, Effort, Way
+from anajax.studies.ways.recommended import Recommended
 from anajax.studies.ways.site import Program
+
+SEARCH, TABLES = 0.3, 0.05
+"""Time until the first chip of the first searched and the first hand-designed program,
+as a share of that of the first part of a study, which compiles what all need (measured
+on the quickstart)."""
 
 
 def prepare(
@@ -103,13 +111,35 @@ class StrategiesStudy:
         return sorted(self.config.strategies, key=lambda way: -way.effort)
 
     @property
-    def kinds(self) -> list[str]:
-        """Kind of each part, in order: parts of one kind take about the same time."""
-        one = [
-            f"{way.effort}{' trained' * way.trained}{' chosen' * bool(way.choices)}"
-            for way in self.order
-        ]
-        return [*one, *["required"] * len(self.requirements)] * len(self.cases)
+    def ahead(self) -> list[Ahead]:
+        """What is known of each part before it begins, in order."""
+        chooses = any(isinstance(way, Recommended) for way in self.order)
+        one = [self._ahead(way, chooses=chooses) for way in self.order]
+        many = len(self.config.required.factors) if self.config.required else 0
+        each = many / len(self.config.times)  # only the last time is measured
+        required = Ahead("required", chips=each)
+        return [*one, *[required] * len(self.requirements)] * len(self.cases)
+
+    def _ahead(self, way: Way, *, chooses: bool) -> Ahead:
+        """What is known of the part of a way.
+
+        Args:
+            way: a way of the study.
+            chooses: whether a way of the study compares others, and so makes them.
+        """
+        kind = f"{way.effort}{' trained' * way.trained}{' chosen' * bool(way.choices)}"
+        if isinstance(way, Recommended):
+            return Ahead(kind, self._validated(way), TABLES)
+        if way.effort == Effort.HAND:
+            return Ahead(kind, begins=0.0 if chooses else TABLES)
+        return Ahead(kind, begins=SEARCH)
+
+    def _validated(self, way: Recommended) -> float:
+        """Measurements for a choice, relative to those of a program."""
+        work, config = self.work, self.config
+        held, batches = min(way.items, len(work.held_x)), -(-len(work.x) // work.batch)
+        chips = len(rivals(way, config.ways)) * way.chips / config.chips
+        return chips * -(-held // work.batch) / batches
 
     @property
     def requirements(self) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
@@ -143,7 +144,7 @@ def _targets(data: xr.Dataset, strategy: Strategy, axis: Axes) -> None:
     axis.set_zorder(behind.get_zorder() + 1)
     axis.patch.set_visible(False)
     u = np.linspace(-1, 1, 401)
-    targets = np.asarray(encode(strategy, jnp.asarray(u)))
+    targets = np.asarray(jax.jit(encode)(strategy, jnp.asarray(u)))
     count = strategy.cell.devices
     style = "steps-mid" if strategy.stepped else "default"
     names = _DEVICE_NAMES[:count] if count <= 4 else [f"{i}" for i in range(count)]

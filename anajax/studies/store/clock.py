@@ -3,9 +3,9 @@
 A part begins with one-time work (a search, compiling) and has stages that report their
 progress: steps of a descent, chips. A stage is assumed to continue at its pace, which
 is its total time without the time before its first report. Future parts are assumed to
-take as long as earlier ones of their kind; a kind that has not been seen yet is assumed
-to take the time of its chips alone. For the first part, which compiles for all,
-only the paces are used if there is another.
+take as long as earlier ones of their kind. Of a kind that has not been seen yet, the
+one-time work is taken as a share of that of the first part, which compiles for all. For
+the first part, only the paces are used if there is another.
 """
 
 import time
@@ -20,29 +20,40 @@ FIRST_SHARE = 0.25
 """A pace measured over less of a stage than this is mixed with the one before."""
 
 
+class Ahead(NamedTuple):
+    """What is known of a part before it begins."""
+
+    kind: str = ""
+    """Parts of one kind do the same one-time work."""
+    chips: float = 1.0
+    """Its measurements of chips, relative to those of other parts."""
+    begins: float = 0.0
+    """One-time work of the first part of its kind, as a share of that of the study's
+    first part."""
+
+
 class Clock:
     """Records how long the parts of a study take, and estimates the time left.
 
     Args:
         parts: number of parts of the study.
         now: returns the seconds on some clock.
-        kinds: kind of each part, in order; parts of one kind take about the same time.
-            All are of one kind by default.
+        ahead: what is known of each part, in order; all are alike by default.
     """
 
     def __init__(
         self,
         parts: int,
         now: Callable[[], float] = time.monotonic,
-        kinds: Sequence[str] = (),
+        ahead: Sequence[Ahead] = (),
     ):
         self.parts, self.now = parts, now
-        self.kinds = [*kinds, *[""] * (parts - len(kinds))]
+        self.ahead = [*ahead, *[Ahead()] * (parts - len(ahead))]
         self.done = 0
         self._begun = now()
         self._paces: dict[str, float] = {}
         self._own: dict[str, list[tuple[float, float]]] = {}
-        self._known: list[_Part] = []
+        self._known: list[_Past] = []
 
     def within(self, stage: str, share: float) -> None:
         """Report that a stage of the current part is done to this fraction."""
@@ -53,15 +64,15 @@ class Clock:
 
     def finish(self) -> None:
         """Report that the current part is done."""
-        took = self.now() - self._begun
+        took, part = self.now() - self._begun, self._part(self.done)
         paces = self._present()
         self._paces |= paces
         self.done += 1
         if took > ALREADY:
-            once = max(took - sum(paces.values()), 0.0) if paces else None
-            kind, chips = self._kind(self.done - 1), paces.get(CHIPS)
-            part = _Part(kind, took, once, _steps(paces), chips)
-            self._known.append(part)
+            stages = _seconds(paces, part)
+            once = max(took - stages, 0.0) if paces else None
+            chips = paces.get(CHIPS)
+            self._known.append(_Past(part.kind, took, once, _steps(paces), chips))
         self._begun, self._own = self.now(), {}
 
     @property
@@ -75,19 +86,26 @@ class Clock:
         if not self._known and not self._present():
             return None
         present = self._of_present() if self.done < self.parts else 0.0
-        to_come = self.kinds[self.done + 1 : self.parts]
-        return present + sum(map(self._typical, to_come))
+        to_come, seen = self.ahead[self.done + 1 : self.parts], set[str]()
+        for part in to_come:
+            present += self._typical(part, first=part.kind not in seen)
+            seen.add(part.kind)
+        return present
 
-    def _kind(self, part: int) -> str:
-        return self.kinds[min(part, len(self.kinds) - 1)]
+    def _part(self, number: int) -> Ahead:
+        return self.ahead[min(number, len(self.ahead) - 1)]
 
     def _present(self) -> dict[str, float]:
-        """Paces of the stages of this part, as far as they are known."""
-        found = {}
+        """Paces of the stages of this part, as far as they are known.
+
+        A pace is the seconds of a whole stage; for chips, of a part with 1 of them.
+        """
+        found, part = {}, self._part(self.done)
         for stage, told in self._own.items():
             if len(told) > 1:
                 (begun, low), (last, high) = told[0], told[-1]
                 pace, before = (last - begun) / (high - low), self._paces.get(stage)
+                pace /= part.chips if stage == CHIPS else 1.0
                 weight = min((high - low) / FIRST_SHARE, 1.0)
                 if before is not None:
                     pace = weight * pace + (1 - weight) * before
@@ -96,49 +114,59 @@ class Clock:
 
     def _of_present(self) -> float:
         """Seconds until the current part is done."""
+        part = self._part(self.done)
         if not any(self._own.values()):
-            typical = self._typical(self._kind(self.done))
+            typical = self._typical(part, first=True)
             return max(typical - (self.now() - self._begun), 0.0)
         paces, left = self._paces | self._present(), 0.0
         for stage, pace in paces.items():
             told = self._own.get(stage)
+            seconds = pace * (part.chips if stage == CHIPS else 1.0)
             if told:
                 at, share = told[-1]
-                left += max(pace * (1 - share) - (self.now() - at), 0.0)
+                left += max(seconds * (1 - share) - (self.now() - at), 0.0)
             elif stage == CHIPS:
-                left += pace
+                left += seconds
         return left
 
-    def _typical(self, kind: str) -> float:
-        """Seconds of a future part of this kind."""
+    def _typical(self, part: Ahead, *, first: bool) -> float:
+        """Seconds of a future part.
+
+        Args:
+            part: what is known of it.
+            first: whether it comes before all other future parts of its kind.
+        """
         paces = self._paces | self._present()
-        mine = [part for part in self._known if part.kind == kind]
+        mine = [past for past in self._known if past.kind == part.kind]
         if CHIPS not in paces:
             some = mine or self._known
             later = [p for p in some if p is not self._known[0]] or some
-            return _mean([part.took for part in later])
-        steps = [part.steps for part in mine if part.once is not None]
-        if self._own and kind == self._kind(self.done):
+            return _mean([p.took for p in later])
+        steps = [past.steps for past in mine if past.once is not None]
+        now = part.kind == self._part(self.done).kind
+        if self._own and now:
             steps.append(_steps(self._present()))
-        chips = [part.chips for part in mine if part.chips is not None]
-        if not chips or CHIPS in self._present() and kind == self._kind(self.done):
+        chips = [past.chips for past in mine if past.chips is not None]
+        if not chips or CHIPS in self._present() and now:
             chips = [paces[CHIPS]]
-        return chips[-1] + _mean(steps) + self._once_typical(kind)
+        return chips[-1] * part.chips + _mean(steps) + self._once(part, first=first)
 
-    def _once_typical(self, kind: str) -> float:
-        """Seconds that a future part of this kind takes before and between stages."""
-        there = (p for p in self._known[1:] if p.kind == kind)
-        later = [part.once for part in there if part.once is not None]
+    def _once(self, part: Ahead, *, first: bool) -> float:
+        """Seconds that a future part takes before and between stages."""
+        there = [past for past in self._known[1:] if past.kind == part.kind]
+        later = [past.once for past in there if past.once is not None]
         told = next((t for t in self._own.values() if t), None)
-        same = kind == self._kind(self.done)
-        if self.done and told and same:  # the time before its first report
+        if self.done and told and part.kind == self._part(self.done).kind:
+            # the time before its first report
             here, stage = told[0][0] - self._begun, next(iter(self._own))
             pace = (self._paces | self._present()).get(stage, 0.0)
             later.append(max(here - pace * told[0][1], 0.0))
+        if not later and first and self._known:
+            return part.begins * (self._known[0].once or 0.0)
         return _mean(later)
 
 
-class _Part(NamedTuple):
+class _Past(NamedTuple):
     """Times that a part took, in seconds."""
 
     kind: str
@@ -147,6 +175,11 @@ class _Part(NamedTuple):
     """Time before its stages and between them; None for a part without stages."""
     steps: float
     chips: float | None
+
+
+def _seconds(paces: dict[str, float], part: Ahead) -> float:
+    """Seconds of all stages of a part."""
+    return _steps(paces) + paces.get(CHIPS, 0.0) * part.chips
 
 
 def _steps(paces: dict[str, float]) -> float:

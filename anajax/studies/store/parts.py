@@ -13,6 +13,8 @@ Within = Callable[[str, float], None]
 """`within(stage, share)`: fraction of a stage of the current part that is done, 0 to 1.
 """
 
+WHOLE = (0.0, 1.0)
+
 
 class Parts:
     """The parts of a study in its folder, each saved as soon as it is done."""
@@ -29,11 +31,17 @@ class Parts:
         self.choices: dict[str, Arrays] = {}
         """What was chosen, and why, by the name of the program."""
 
-    def told(self, title: str) -> Told:
-        """The text that a part with that title reports as it makes progress."""
+    def told(self, title: str, span: tuple[float, float] = WHOLE) -> Told:
+        """The text that a part with that title reports as it makes progress.
+
+        Args:
+            title: title of the part.
+            span: where its stages begin and end within those of a counted part.
+        """
+        begin, end = span
 
         def tell(stage: str, share: float, text: str) -> None:
-            self.within(stage, share)
+            self.within(stage, begin + (end - begin) * share)
             self.notify(f"{title}, {text}", False)
 
         return tell
@@ -46,6 +54,7 @@ class Parts:
         title: str | None = None,
         needs: Collection[str] = (),
         counts: bool = True,
+        span: tuple[float, float] = WHOLE,
     ) -> Arrays:
         """The arrays of a part: from the folder, or computed and saved there.
 
@@ -55,6 +64,7 @@ class Parts:
             title: title in notifications, the name by default.
             needs: names of required arrays.
             counts: whether it is one of the parts that a study counts.
+            span: where it begins and ends within a counted part that consists of some.
 
         Raises:
             ValueError: if the folder has the part, but some arrays are missing.
@@ -63,7 +73,7 @@ class Parts:
         self.notify(title, False)
         found = self.find(name)
         if found is None:
-            draft = Draft(self.folder, f"{name}.npz", self.told(title))
+            draft = Draft(self.folder, f"{name}.npz", self.told(title, span))
             content = packed(as_arrays(compute(draft)))
             self.folder.write(_file(name), content)
             draft.drop()

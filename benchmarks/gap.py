@@ -81,11 +81,13 @@ NETWORKS = {
         200, 0.0015, goal="labels", reads=("speech_commands_test",)
     ),
     "fashion_resnet32": Network(
-        100, 0.0003, batch=32, chunk=1, at_once=1000, on_cpu=50, norms=True, per_layer=False,
+        100, 0.0003, batch=32, chunk=1, at_once=1000, on_cpu=50, norms=True,
+        per_layer=False,
         reads=("fashion-mnist",),
     ),
     "cifar10_resnet20": Network(
-        100, 0.0003, batch=32, chunk=1, at_once=1000, on_cpu=50, norms=True, per_layer=False,
+        100, 0.0003, batch=32, chunk=1, at_once=1000, on_cpu=50, norms=True,
+        per_layer=False,
         reads=("cifar-10-batches-bin", "cifar10_resnet_weights"),
     ),
 }  # fmt: skip

@@ -11,6 +11,7 @@ from anajax.studies import names, run
 from anajax.studies.kinds import strategies_best as best
 from anajax.studies.kinds import strategies_figures as lines
 from anajax.studies.kinds import strategies_page, sweep_page, tolerance
+from anajax.studies.kinds.costs import pareto_page
 from anajax.studies.load import validate
 from anajax.studies.report import figures, plots, report, results, statistics
 from anajax.studies.report.blocks import Block, Drawing, format_of, table
@@ -331,3 +332,31 @@ def test_sweeps_and_sensitivities_say_what_can_be_concluded():
         "Least tolerated: drift, up to a factor of 1.50 (90 % interval 1.20 to 1.70). "
         "Intervals overlap with that of read noise."
     )
+    found["largest_factor"] = ("imperfection", [3.0, 0.0])
+    found = found.assign_coords(factor=[0.5, 1.0, 2.0])
+    (said,) = tolerance.least(found, [1, 0], "1 point")
+    assert said.startswith(
+        "Least tolerated: drift: it costs more than 1 point already at 0.5, the "
+        "smallest factor tested."
+    )
+
+
+def test_the_base_of_a_pareto_study_is_no_worse_than_itself():
+    """Where nothing saves energy, the base is named as the one of lowest energy."""
+    values = np.array([[0.9, 0.8], [0.89, 0.81]])[..., None]
+    last = xr.Dataset(
+        {
+            "accuracy": (("point", "chip", "time"), values),
+            "energy": ("point", [2e-5, 3e-5]),
+            "part_energy": (("part", "point"), [[1e-5, 2e-5]]),
+            "knob": ("point", ["base", "strategy"]),
+            "turned": ("point", ["", "lsp_first"]),
+        },
+        coords={"time": [60.0], "part": ["array"]},
+        attrs={"metric": "accuracy", "better": "higher", "unit": "1"},
+    ).isel(time=0)
+    _, lowest = pareto_page._conclusions(last)
+    assert lowest.endswith("chip by chip: base, 20 pJ.")
+    last["energy"] = ("point", [3e-5, 2e-5])
+    _, lowest = pareto_page._conclusions(last)
+    assert "chip by chip: strategy lsp_first, 20 pJ (-33 % relative" in lowest

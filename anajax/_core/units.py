@@ -86,3 +86,8 @@ def unit_at(record: Any, path: str) -> str:
         unit = getattr(type(record), "UNITS", {}).get(name, unit)
         record = getattr(record, name, None)
     return unit
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things in words, such as "1 chip" or "3 chips"."""
+    return f"{count} {noun}{'s' * (count != 1)}"

@@ -16,7 +16,7 @@ import numpy as np
 from anajax import chip as _chip
 from anajax._core import checks
 from anajax._core.types import JArray, PRNGKey, PyTree
-from anajax._core.units import human
+from anajax._core.units import counted, human
 from anajax.costs.array import Loads, loads
 from anajax.costs.chips import PARTS, AnyChip
 from anajax.costs.counts import Counts, LayerCounts, _items, aligned, count_report
@@ -135,8 +135,8 @@ class Costs:
             self.times, self.per_inference, self.tops_per_watt, strict=True
         ):
             lines.append(f"at {human(t)}: {e:.4g} uJ per inference, {o:.3g} TOPS/W")
-        chips = f"{self.chips} chip{'s' * (self.chips > 1)}"
-        lines.append(f"{self.throughput:.4g} inferences/s, {chips}, {self._area}")
+        speed = f"{self.throughput:.4g} inferences/s"
+        lines.append(f"{speed}, {counted(self.chips, 'chip')}, {self._area}")
         return "\n".join([*lines, *self.grounds])
 
     @property

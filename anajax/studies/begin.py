@@ -10,7 +10,7 @@ import numpy as np
 from anajax._core import checks
 from anajax._core.aligned import aligned
 from anajax._core.disk import write_atomically
-from anajax._core.units import human
+from anajax._core.units import counted, human
 from anajax.analysis.evaluate import HELD
 from anajax.studies import run
 from anajax.studies.kinds.catalog import kinds
@@ -84,9 +84,9 @@ class Checked:
         memory = f"{self.bytes_per_device / 2**20:.3g} MiB per device of a weight"
         return "\n".join(
             [
-                f"Study: {self.study}, {self.parts} parts, {self.chips} chips at "
-                f"{times}",
-                f"Network: {self.network}, {self.items} test items of shape "
+                f"Study: {self.study}, {counted(self.parts, 'part')}, "
+                f"{counted(self.chips, 'chip')} at {times}",
+                f"Network: {self.network}, {counted(self.items, 'test item')} of shape "
                 f"{self.shape}",
                 f"Digital {self.metric} of the first {self.first} items: "
                 f"{self.digital:.4g}{unit}",

@@ -11,7 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from anajax._core.units import human
+from anajax._core.units import counted, human
 from anajax.chip import Strategies
 from anajax.studies.names import network, of_value, titles, unit
 from anajax.studies.report import assumptions as assumed
@@ -52,7 +52,7 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
     return [
         Block(
             title=f"{show.title.capitalize()}{in_units(show.unit)}",
-            text=f"{points} points in {traces} trace{'s' * (traces > 1)}, mean over "
+            text=f"{counted(points, 'point')} in {counted(traces, 'trace')}, mean over "
             "chips ± standard error of that mean; the best mean at each time is bold. "
             "The last column is the largest standard error, over test items, of the "
             f"paired loss relative to digital.{more}"

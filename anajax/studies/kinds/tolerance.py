@@ -105,10 +105,12 @@ def least(data: xr.Dataset, order: Sequence[int], accepted: str) -> list[str]:
         if float(one.largest_low) <= float(first.largest_high)
     ]
     beside = f" Intervals overlap with that of {', '.join(rest)}." if rest else ""
+    name = f"Least tolerated: {first.title.values}"
+    if float(first.largest_factor) == 0:
+        tested = f"{float(first.factor.min()):.4g}, the smallest factor tested"
+        return [f"{name}: it costs more than {accepted} already at {tested}.{beside}"]
     factor = f"{factor_text(first.largest_factor)} (90 % interval {interval(first)})"
-    return [
-        f"Least tolerated: {first.title.values}, up to a factor of {factor}.{beside}"
-    ]
+    return [f"{name}, up to a factor of {factor}.{beside}"]
 
 
 def subsets_text(data: xr.Dataset) -> str:
@@ -218,4 +220,6 @@ def _curves(data: xr.Dataset, gap: xr.DataArray, axis: Axes) -> None:
         )
     axis.axhline(accepted, color=SECOND, lw=1, ls="--", label="accepted")
     factor_axis(axis, x)
-    axis.set_ylim(-2 * accepted, 8 * accepted)
+    # high enough for the start of each curve
+    start = show.factor * float(data.gap.mean("chip").min("factor").max())
+    axis.set_ylim(-2 * accepted, max(8 * accepted, 1.5 * start))

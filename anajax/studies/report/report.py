@@ -11,7 +11,7 @@ import markupsafe
 import xarray as xr
 import yaml
 
-from anajax._core.units import human
+from anajax._core.units import counted, human
 from anajax.chip import Strategies
 from anajax.programming import strategy_file
 from anajax.studies.kinds.catalog import kind_of
@@ -139,9 +139,9 @@ def lead(data: xr.Dataset) -> str:
     """Numbers of chips and test items, the seed, and the digital metric."""
     show, most = format_of(data), "Up to " if data.attrs["stop_at_se"] else ""
     return (
-        f"{most}{config_of(data)['chips']} chips each, {data.attrs['items']} test "
-        f"items, seed {data.attrs['seed']}. Digital {show.title}: "
-        f"{show.text(data.attrs['digital_metric'])}."
+        f"{most}{counted(config_of(data)['chips'], 'chip')} each, "
+        f"{counted(data.attrs['items'], 'test item')}, seed {data.attrs['seed']}. "
+        f"Digital {show.title}: {show.text(data.attrs['digital_metric'])}."
     )
 
 

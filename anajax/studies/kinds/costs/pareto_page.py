@@ -148,7 +148,7 @@ def _conclusions(last: xr.Dataset) -> list[str]:
     paired = over(sign(last) * (metric - metric.isel(point=0)))
     energy, names = _energies(last)[0], list(map(" ".join, _names(last)))
     size, unit = costs.unit_of(energy)
-    near = paired["value"].values > -2 * np.nan_to_num(paired["error"].values)
+    near = paired["value"].values >= -2 * np.nan_to_num(paired["error"].values)
     least = int(np.argmin(np.where(near, energy, np.inf)))
     best = int(np.nanargmax(found))
 

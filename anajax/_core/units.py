@@ -90,4 +90,4 @@ def unit_at(record: Any, path: str) -> str:
 
 def counted(count: int, noun: str) -> str:
     """A number of things in words, such as "1 chip" or "3 chips"."""
-    return f"{count} {noun}{'s' * (count != 1)}"
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import tiny_study
 from rich.console import Console
+from test_every_kind import KINDS
 
 from anajax.cli import progress
 from anajax.studies import run
+from anajax.studies.load import validate
 from anajax.studies.report import terminal
 from anajax.studies.store.clock import Ahead, Clock
 
@@ -125,6 +127,15 @@ def test_a_study_does_what_takes_long_first(tmp_path, monkeypatch):
     assert found.kind != chosen.kind  # one searches, the other compares what was found
     assert found.begins > chosen.begins > 0 and found.chips == 1
     assert chosen.chips == pytest.approx(2 / 3)  # one rival on 2 chips, not on 3
+
+
+@pytest.mark.parametrize("kind", ["strategies", "devices", "sweep", "sensitivity"])
+def test_the_clock_of_a_study_knows_its_parts(kind, tmp_path, monkeypatch):
+    if kind == "sensitivity":
+        pytest.importorskip("SALib")
+    tiny_study.use(monkeypatch)
+    study = run.prepare(validate(KINDS[kind]), out=tmp_path / "out")
+    assert len(study.ahead) == study.parts > 0
 
 
 def test_nothing_is_said_before_anything_is_known():

@@ -34,6 +34,7 @@ from anajax.studies.plan import Deployed, Placed, deploy, engine_of
 from anajax.studies.programs import Programs
 from anajax.studies.report import results
 from anajax.studies.report.statistics import mean_and_error
+from anajax.studies.store.clock import Ahead
 from anajax.studies.store.drafts import Draft, drop_all
 from anajax.studies.store.parts import Parts
 
@@ -61,11 +62,11 @@ class Sensitivity:
     @property
     def parts(self) -> int:
         """Number of parts."""
-        return len(self.kinds)
+        return len(self.ahead)
 
     @property
-    def kinds(self) -> list[str]:
-        """Kind of each part, in order; parts of one kind take about the same time."""
+    def ahead(self) -> list[Ahead]:
+        """What is known of each part before it begins, in order."""
         kinds = ["program"]
         for name, design in self.designs.items():
             kinds += [name] * -(-len(design.points) // BLOCK)
@@ -74,7 +75,7 @@ class Sensitivity:
             kinds.append("gradients")
         if self.config.layers is not None:
             kinds += ["layers", *["order"] * (len(self.paths) + 1)]
-        return kinds
+        return [Ahead(kind) for kind in kinds]
 
     @property
     def paths(self) -> list[str]:

@@ -45,6 +45,7 @@ from anajax.studies.plan import (
 )
 from anajax.studies.programs import Programs
 from anajax.studies.report import results
+from anajax.studies.store.clock import Ahead
 from anajax.studies.store.drafts import Draft, drop_all
 from anajax.studies.store.parts import Parts
 from anajax.studies.ways.base import Table
@@ -104,13 +105,14 @@ class Sweep:
     @property
     def parts(self) -> int:
         """Number of parts."""
-        return len(self.kinds)
+        return len(self.ahead)
 
     @property
-    def kinds(self) -> list[str]:
-        """Kind of each part, in order; parts of one kind take about the same time."""
+    def ahead(self) -> list[Ahead]:
+        """What is known of each part before it begins, in order."""
         points = -(-len(self.planned) // PART)
-        return ["program"] * len(self.programs) + ["points"] * points
+        programs = [Ahead("program", chips=0.0)] * len(self.programs)
+        return [*programs, *[Ahead("points")] * points]
 
     @functools.cached_property
     def programs(self) -> dict[str, Planned]:

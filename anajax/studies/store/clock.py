@@ -26,7 +26,7 @@ class Ahead(NamedTuple):
     kind: str = ""
     """Parts of one kind do the same one-time work."""
     chips: float = 1.0
-    """Its measurements of chips, relative to those of other parts."""
+    """Its measurements of chips, relative to those of other parts; 0 for none."""
     begins: float = 0.0
     """One-time work of the first part of its kind, as a share of that of the study's
     first part."""
@@ -105,7 +105,7 @@ class Clock:
             if len(told) > 1:
                 (begun, low), (last, high) = told[0], told[-1]
                 pace, before = (last - begun) / (high - low), self._paces.get(stage)
-                pace /= part.chips if stage == CHIPS else 1.0
+                pace /= (part.chips or 1.0) if stage == CHIPS else 1.0
                 weight = min((high - low) / FIRST_SHARE, 1.0)
                 if before is not None:
                     pace = weight * pace + (1 - weight) * before

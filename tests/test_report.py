@@ -360,3 +360,34 @@ def test_the_base_of_a_pareto_study_is_no_worse_than_itself():
     last["energy"] = ("point", [3e-5, 2e-5])
     _, lowest = pareto_page._conclusions(last)
     assert "chip by chip: strategy lsp_first, 20 pJ (-33 % relative" in lowest
+
+
+def test_a_sweep_says_how_far_its_first_axis_may_go():
+    """A loss of 1, 2, 4 points at 1, 2, 4: 3 points at 2 sqrt 2, and no interval."""
+    reads, bits = np.repeat([1.0, 2.0, 4.0], 2), np.tile([4.0, 8.0], 3)
+    lost = 0.01 * np.where(bits == 8, reads, 5 + reads)
+    data = xr.Dataset(
+        {
+            "accuracy": (("point", "chip", "time"),
+                         0.9 - np.broadcast_to(lost[:, None, None], (6, 3, 1))),
+            "set:device.noise.read": ("point", reads),
+            "set:periphery.adc_bits": ("point", bits),
+            "seconds": (("point", "time"), np.full((6, 1), 60.0)),
+        },
+        coords={"time": [60.0]},
+        attrs={
+            "metric": "accuracy", "better": "higher", "digital_metric": 0.9,
+            "unit": "1", "gap": 0.03, "keys": '["device.noise.read"]',
+            "axes": '[[["device.noise.read"], 3], [["periphery.adc_bits"], 2]]',
+        },
+    )  # fmt: skip
+    (block,) = sweep_page._limits(data)
+    assert block.title == "Until the network has lost 3 percentage points of accuracy"
+    assert block.header == ["ADC (bits)", "read noise (factor), up to", "90 % interval"]
+    texts = [[cell.text for cell in row] for row in block.rows]
+    assert texts == [["4", "none tested", "none tested"], ["8", "2.83", "2.83"]]
+    assert sweep_page._limits(data.drop_attrs()) == []
+    down = data.isel(point=[4, 5, 2, 3, 0, 1]).assign(accuracy=data.accuracy)
+    (block,) = sweep_page._limits(down)
+    assert block.header[1] == "read noise (factor), down to"
+    assert block.rows[1][1].text == f"{4 * (1 / 2) ** 1.5:.3g}"

@@ -66,7 +66,7 @@ def test_numbers_share_one_trace_and_chips_are_those_of_evaluate(tmp_path, monke
         {"key": both, "values": [1, [3, 2]]},
         {"key": "strategy.k", "values": [0.7, 1]},
     ]
-    study = prepared(tmp_path / "a", axes=axes, chunk=2)
+    study = prepared(tmp_path / "a", axes=axes, chunk=2, gap=0.1)
     data = run.run(study)
     assert len(traces) == 1
     assert data.sizes["point"] == 12 and set(data.group.values) == {0}
@@ -93,8 +93,9 @@ def test_numbers_share_one_trace_and_chips_are_those_of_evaluate(tmp_path, monke
     assert (
         "12 points in 1 trace," in page and "<th>spread of drift (factor)</th>" in page
     )
-    (table,) = terminal.summary(data)
-    assert table.row_count == 12
+    points, limits = terminal.summary(data)
+    assert points.row_count == 12 and limits.row_count == 4
+    assert "programming error (factor), up to" in page
 
 
 @pytest.mark.slow
@@ -188,6 +189,14 @@ def test_a_sample_is_a_latin_hypercube():
     ("section", "match"),
     [
         ({}, "have one of `axes`, `points` and `sample`"),
+        (
+            {"points": [{"seed": 1}], "gap": 0.01},
+            "have a first axis of positive numbers",
+        ),
+        (
+            {"axes": [{"key": "device.noise.read", "values": [1, 3, 2]}], "gap": 0.01},
+            r"positive numbers in order, for a `gap`: got \[1, 3, 2\]. Order them",
+        ),
         ({"axes": [{"key": "workload.name", "values": ["digits"]}]}, "alone"),
         ({"axes": [NOISE, NOISE]}, "name a key once"),
         ({"axes": [{"key": "device.noise.red", "values": [1]}]}, "Did you mean `read`"),

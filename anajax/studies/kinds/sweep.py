@@ -183,6 +183,7 @@ class Sweep:
         of_subset = np.moveaxis(found["subset_metric"], 0, 1)
         outside = np.stack([p.case.extrapolated for p in self.planned])
         device, axes = self.base.case.device, self.config.sweep.axes
+        gap = self.config.sweep.gap
         data = results.measures(
             self.work, found | {"subset_metric": of_subset}, ("point",)
         )
@@ -207,6 +208,7 @@ class Sweep:
                 keys=json.dumps(keys),
                 axes=json.dumps([[a.keys, len(a.values)] for a in axes or []]),
                 strategy=self.config.strategy.title,
+                **({} if gap is None else {"gap": gap}),
             )
         )
 

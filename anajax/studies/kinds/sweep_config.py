@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from anajax.studies.config.messages import message
 from anajax.studies.config.on_hardware import HardwareConfig
-from anajax.studies.config.sections import Section, refuse
+from anajax.studies.config.sections import Positive, Section, refuse
 
 FIXED = ("study", "workload", "chips", "chunk", "stop_at_se", "look_every", "sweep")
 """Keys that are the same for all points of a sweep."""
@@ -107,6 +107,11 @@ class SweepSection(Section):
     )
     """Once: targets are those of the unchanged config, and new ones are chosen only if
     range, levels, strategy or weights change. Each: new targets for every point."""
+    gap: Positive | None = Field(
+        default=None, description="an accepted loss of the metric, or null"
+    )
+    """How far the first of the axes may go before the network has lost this at the last
+    time, for all values of the others."""
 
     @model_validator(mode="before")
     @classmethod
@@ -134,6 +139,8 @@ class SweepSection(Section):
                 [sorted(p) for p in self.points][:3],
                 "Give every key in every point.",
             )
+        if self.gap is not None:
+            self._check_first()
         for key in self.keys:
             if key.split(".")[0] in FIXED:
                 refuse(
@@ -142,6 +149,22 @@ class SweepSection(Section):
                     "Make a study of its own for each value.",
                 )
         return self
+
+    def _check_first(self) -> None:
+        """Refuse a gap without an axis of numbers in order."""
+        values = (
+            [next(iter(p.values())) for p in self.axes[0].settings()]
+            if self.axes
+            else []
+        )
+        numbers = all(isinstance(v, int | float) and v > 0 for v in values)
+        ordered = numbers and values in (sorted(set(values)), sorted(set(values))[::-1])
+        if len(values) < 2 or not ordered:
+            refuse(
+                "have a first axis of positive numbers in order, for a `gap`",
+                values or "no axes",
+                "Order them, or leave `gap` out.",
+            )
 
     def with_files(self, find: Callable[[str], str]) -> "SweepSection":
         """The section with `find(file)` instead of every device file in its points."""

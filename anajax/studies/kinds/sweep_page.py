@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from anajax._core.units import counted, human
+from anajax.analysis.tolerance import requirement
 from anajax.chip import Strategies
 from anajax.studies.names import network, of_value, titles, unit
 from anajax.studies.report import assumptions as assumed
@@ -69,8 +70,47 @@ def blocks(data: xr.Dataset, _: Mapping[str, Strategies]) -> list[Block]:
             ],
             summary=True,
         ),
+        *_limits(data),
         *_costs(data),
     ]
+
+
+def _limits(data: xr.Dataset) -> list[Block]:
+    """How far the first axis may go at an accepted loss, if the config has one."""
+    if "gap" not in data.attrs:
+        return []
+    show, (first, *rest) = format_of(data), json.loads(data.attrs["axes"])
+    keys, places = first
+    others = [name for names, _ in rest for name in names]
+    values = data[f"set:{keys[0]}"].values.reshape(places, -1)[:, 0]
+    lost = data.attrs["digital_metric"] - data[data.attrs["metric"]].isel(time=-1)
+    lost = sign(data) * lost.values.astype(float).reshape(places, -1, lost.shape[-1])
+    rows, said = [], "up to" if values[-1] > values[0] else "down to"
+    for j in range(lost.shape[1]):
+        found = requirement(keys[0], values, lost[:, j], data.attrs["gap"])
+        ends = dict.fromkeys(map(_limit, (found.low, found.high)))
+        at = [_text(data[f"set:{name}"].values[j]) for name in others]
+        rows.append(cells(*at, _limit(found.factor), " to ".join(ends)))
+    accepted = f"{show.amount(data.attrs['gap'])} of {show.title}"
+    return [
+        Block(
+            title=f"Until the network has lost {accepted}",
+            text=f"{', '.join(titles(keys))}: {said} this value the mean loss over chips, "
+            f"relative to the digital network at {_times(data)[-1]}, is accepted. It is "
+            "interpolated linearly in the logarithm. Intervals: 90 %, bootstrap over "
+            "chips.",
+            header=[*_with_units(others), f"{_together(keys)}, {said}",
+                    "90 % interval"],
+            rows=rows,
+            summary=True,
+        )
+    ]  # fmt: skip
+
+
+def _limit(value: float) -> str:
+    if value == 0:
+        return "none tested"
+    return f"{value:.3g}" if np.isfinite(value) else "all tested"
 
 
 def _costs(data: xr.Dataset) -> list[Block]:

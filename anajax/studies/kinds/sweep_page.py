@@ -92,13 +92,14 @@ def _limits(data: xr.Dataset) -> list[Block]:
         at = [_text(data[f"set:{name}"].values[j]) for name in others]
         rows.append(cells(*at, _limit(found.factor), " to ".join(ends)))
     accepted = f"{show.amount(data.attrs['gap'])} of {show.title}"
+    name = ", ".join(titles(keys))
     return [
         Block(
             title=f"Until the network has lost {accepted}",
-            text=f"{', '.join(titles(keys))}: {said} this value the mean loss over chips, "
-            f"relative to the digital network at {_times(data)[-1]}, is accepted. It is "
-            "interpolated linearly in the logarithm. Intervals: 90 %, bootstrap over "
-            "chips.",
+            text=f"{name[0].upper()}{name[1:]}: {said} this value the mean loss over "
+            f"chips, relative to the digital network at {_times(data)[-1]}, is "
+            "accepted. It is interpolated linearly in the logarithm. Intervals: 90 %, "
+            "bootstrap over chips.",
             header=[*_with_units(others), f"{_together(keys)}, {said}",
                     "90 % interval"],
             rows=rows,

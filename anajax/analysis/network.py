@@ -86,12 +86,8 @@ class AnalogNetwork:
             checks.fail("scope", "be of single weights for raw cells", got, remedy)
         model = self.work.model
         if self.norms and (model is None or not batch_norms(model)):
-            checks.fail(
-                "compensation.norms",
-                "be false for a network without batch norms",
-                self.work.name,
-                "Leave it out.",
-            )
+            rule = "be false for a network without batch norms"
+            checks.fail("compensation.norms", rule, self.work.name, "Leave it out.")
 
     @property
     def _structure(self) -> tuple[Any, ...]:
@@ -396,6 +392,6 @@ class _Metric:
     def __call__(self, *args: Any) -> JArray:
         found, work = _Measure(self.network)(*args), self.network.work
         n = work.x.shape[0]
-        if not work.whole:
-            return found["metric"][:n]
-        return work.metric_fn(found["outputs"][:n], work.y)
+        if work.whole:
+            return work.metric_fn(found["outputs"][:n], work.y)
+        return found["metric"][:n]

@@ -55,7 +55,8 @@ def test_points_turn_one_knob_each(tmp_path, monkeypatch):
     assert coarse["array"] == base["array"] and coarse["adc"] < base["adc"]
     assert small["adc"] == pytest.approx(2 * base["adc"])
     page = report.write_report(tmp_path).read_text(encoding="utf-8")
-    assert "Accuracy against energy: handwritten digits, small CNN" in page
+    title = "Accuracy against energy: handwritten digits, small CNN, on cells of equal"
+    assert f"{title} noise" in page
     assert "HERMES: model andrulis, calibrated on HERMES (1 phase, 4 phases)" in page
     assert "<li>ADC bits 5: 5-bit outputs in place of 8</li>" in page
     assert re.search(r"Best accuracy by the data: [^.]+, [\d.]+ pJ", page)

@@ -1,8 +1,10 @@
 """The devices of one weight: pairs, single devices, slices."""
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array as JArray
 from jaxtyping import Float
 
@@ -61,8 +63,13 @@ class UnitCell:
         return tuple(slots.index((g, -s)) for g, s in slots)
 
     def coefficients(self, significance: Float[JArray, "factors"]) -> JArray:
-        """Signed factors `[devices]` that turn conductances into a weight."""
-        return jnp.asarray(self.signs) * significance[jnp.asarray(self.groups)]
+        """Signed factors `[devices]` that turn conductances into a weight.
+
+        Args:
+            significance: of a strategy; for a NumPy array, the result is one, too.
+        """
+        signs: Any = np.asarray(self.signs)
+        return signs * significance[np.asarray(self.groups)]
 
 
 def pairs(count: int) -> UnitCell:

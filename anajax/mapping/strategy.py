@@ -304,10 +304,7 @@ def _check_shapes(strategy: Strategy) -> None:
 def _check_increasing_weights(strategy: Strategy) -> None:
     names = ("targets", "significance", "offset", "scale")  # NumPy compiles nothing
     targets, f, offset, scale = (np.asarray(getattr(strategy, n)) for n in names)
-    cell = strategy.cell
-    u = (
-        targets @ (np.asarray(cell.signs) * f[np.asarray(cell.groups)]) - offset
-    ) / scale
+    u = (targets @ strategy.cell.coefficients(f) - offset) / scale
     if u.ndim != 1 or (strategy.stepped and u[-1] >= u[0]):
         return
     tolerance = 2e-3 * float(np.max(np.abs(u)))

@@ -152,11 +152,8 @@ class SweepSection(Section):
 
     def _check_first(self) -> None:
         """Refuse a gap without an axis of numbers in order."""
-        values = (
-            [next(iter(p.values())) for p in self.axes[0].settings()]
-            if self.axes
-            else []
-        )
+        first = self.axes[0].settings() if self.axes else []
+        values = [next(iter(point.values())) for point in first]
         numbers = all(isinstance(v, int | float) and v > 0 for v in values)
         ordered = numbers and values in (sorted(set(values)), sorted(set(values))[::-1])
         if len(values) < 2 or not ordered:

@@ -5,7 +5,8 @@ learned targets, the one of these that `recommended` chooses (on validation data
 chips, by a rule fixed beforehand), and a single pair; on 25 chips and the whole test
 set, after an hour, a month and a year. There is one process per network and memory, so
 that programs compile in parallel; rows are written as soon as they are known, and
-whatever is already done in --out is not repeated.
+whatever is already done in --out is not repeated. With --share 1 (2, ...) a finished
+run goes on with the next --items test items, see gap_shares.py.
 
     python benchmarks/gap.py pack --data DIR --to SMALL      # the data needed here
     python benchmarks/gap.py run --data SMALL --out DIR [--limit-s 240] [--jobs 12]
@@ -27,8 +28,10 @@ import sys
 import time
 from pathlib import Path
 
+import gap_shares
 import numpy as np
 from gap_data import pack
+from gap_tables import table
 
 MONTH = "1 month"
 TIMES = ["1 h", MONTH, "1 y"]
@@ -147,17 +150,21 @@ def worker(args) -> None:
 
     card = jax.devices()[0].device_kind
     clock.say(f"jax {jax.__version__} on {card}")
-    work = workloads.load(args.network, data=args.data, items=args.items)
+    items = args.items and args.items * (args.share + 1)
+    whole = workloads.load(args.network, data=args.data, items=items)
+    work = gap_shares.items_of(whole, args.items, args.share)
     net = NETWORKS[args.network]
     most = net.on_cpu if jax.default_backend() == "cpu" else net.at_once
     batch = min(most, len(work.x))
     work = dataclasses.replace(work, batch=-(-len(work.x) // -(-len(work.x) // batch)))
     config = validate(study_of(args.network, args.device, args))
-    out = args.out / "studies" / f"{args.network}-{args.device}"
+    place = (args.out, args.network, args.device)
+    gap_shares.take_over(*place, args.share)
+    out = gap_shares.folder(*place, args.share)
     study = run.prepare(config, out=out, resume="auto", workload=work)
     with run.exact():
-        digital = np.asarray(evaluate(study.work))
-    clock.say(f"{len(work.x)} items, digital {digital.mean():.4f}")
+        digital = np.asarray(evaluate(dataclasses.replace(whole, batch=work.batch)))
+    clock.say(f"{len(work.x)} of {len(whole.x)} items, digital {digital.mean():.4f}")
     table = args.out / "rows" / f"{args.network}-{args.device}.csv"
     table.parent.mkdir(parents=True, exist_ok=True)
     table.write_text(",".join(FIELDS) + "\n")
@@ -178,17 +185,18 @@ def rows_of(device: str, label: str, digital, study, args):
     """Rows of one strategy on a device, by its label in the study, at all times."""
     from anajax.studies.store.drafts import unpacked
 
-    part = study.folder.content(f"parts/{device}-{label}.npz")
-    arrays, work = unpacked(part), study.work
+    file, work = f"parts/{device}-{label}.npz", study.work
+    place = (args.out, args.network, args.device)
+    before = [gap_shares.folder(*place, share) / file for share in range(args.share)]
+    contents = [*(path.read_bytes() for path in before), study.folder.content(file)]
+    metric, items = gap_shares.merged([unpacked(content) for content in contents])
     factor = 100.0 if work.metric == "accuracy" else 1.0
     sign = factor * (1 if work.higher_is_better else -1)
     chosen = label
     if label == "recommended":
         choice = f"parts/choice-{device}-recommended.npz"
         chosen = str(unpacked(study.folder.content(choice))["chosen"])
-    metric = arrays["metric"].astype(float)
-    metric = metric[~np.isnan(metric[:, 0])]
-    lost = sign * (digital - arrays["item_metric"].astype(float))
+    lost = sign * (digital - items)
     for j, seconds in enumerate(study.config.times):
         of_chips = sign * (digital.mean() - metric[:, j])
         se_chips = of_chips.std(ddof=1) / np.sqrt(len(of_chips))
@@ -239,7 +247,7 @@ def run_all(args) -> None:
         print(f"{place}: stopped at {args.limit_s} s", flush=True)
     merge(args.out)
     print(f"{time.monotonic() - begin:.0f} s total; not begun: {waiting}", flush=True)
-    table(args)
+    table(args.out)
 
 
 def forward(args) -> list[str]:
@@ -247,6 +255,7 @@ def forward(args) -> list[str]:
     given = {
         "--data": args.data, "--out": args.out, "--chips": args.chips,
         "--items": args.items, "--steps": args.steps, "--seed": args.seed,
+        "--share": args.share,
     }  # fmt: skip
     named = [(k, str(v)) for k, v in given.items() if v is not None]
     return [word for pair in named for word in pair] + ["--quick"] * args.quick
@@ -260,58 +269,6 @@ def merge(out: Path) -> None:
     new = out / "gap.csv.new"
     new.write_text("\n".join(lines) + "\n")
     new.replace(out / "gap.csv")
-
-
-def table(args) -> None:
-    """Print the losses as Markdown, and how `recommended` did."""
-    with (args.out / "gap.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    every = list(dict.fromkeys(r["strategy"] for r in rows))
-    print("| network, memory, time |", " | ".join(every), "| regret | digital |")
-    print("|---" * (len(every) + 3) + "|")
-    places = dict.fromkeys((r["network"], r["device"], r["time_s"]) for r in rows)
-    for place in places:
-        here = {
-            r["strategy"]: r
-            for r in rows
-            if (r["network"], r["device"], r["time_s"]) == place
-        }
-        cells = [said(here[s]) if s in here else "" for s in every]
-        least = min(float(r["loss"]) for r in here.values())
-        mine, one = here.get("recommended"), next(iter(here.values()))
-        regret = "" if mine is None else f"{float(mine['loss']) - least:.2f}"
-        cells += [regret, f"{float(one['digital']):.2f}"]
-        print(
-            f"| {place[0]}, {place[1]}, {float(place[2]):g} s |", " | ".join(cells), "|"
-        )
-    behind(rows, places)
-
-
-def said(row: dict) -> str:
-    """A loss with its error, and the choice."""
-    se = np.hypot(float(row["loss_se_chips"]), float(row["loss_se_items"]))
-    note = f" ({row['chosen']})" if row["chosen"] != row["strategy"] else ""
-    return f"{float(row['loss']):.2f} ± {se:.2f}{note}"
-
-
-def behind(rows: list[dict], places) -> None:
-    """Print how often losses and the upper ends of intervals are within the targets."""
-    for name, bars in (("1 month", (2.592e6, 1.0, 1.5)), ("1 y", (3.1536e7, 2.0, 3.0))):
-        seconds, most, upper = bars
-        here = [
-            r for r in rows
-            if r["strategy"] == "recommended" and float(r["time_s"]) == seconds
-        ]  # fmt: skip
-        good = [
-            f"{r['network']} on {r['device']}"
-            for r in here
-            if 100 * float(r["loss"]) / float(r["digital"]) <= most
-            and 100 * float(r["high"]) / float(r["digital"]) < upper
-        ]
-        print(
-            f"{name}: at most {most:g} % of the digital metric, upper end below "
-            f"{upper:g} %: {len(good)} of {len(here)} ({'; '.join(good)})"
-        )
 
 
 # --- before a run ---------------------------------------------------------------------
@@ -365,6 +322,7 @@ def options() -> argparse.ArgumentParser:
     shared.add_argument("--out", type=Path, required=True)
     shared.add_argument("--chips", type=int, default=25)
     shared.add_argument("--items", type=int, help="test items, all by default")
+    shared.add_argument("--share", type=int, default=0, help="which --items test items")
     shared.add_argument("--steps", type=int, help="training steps")
     shared.add_argument("--seed", type=int, default=0)
     shared.add_argument("--quick", action="store_true", help="a small test")
@@ -388,7 +346,7 @@ def main() -> None:
     args = options().parse_args()
     if getattr(args, "quick", False):
         args.chips, args.items = 2, args.items or 40
-    commands = {"run": run_all, "worker": worker, "table": table}
+    commands = {"run": run_all, "worker": worker, "table": lambda a: table(a.out)}
     (commands | {"pilot": pilot, "pack": lambda a: pack(a.data, a.to)})[args.command](
         args
     )

@@ -29,7 +29,12 @@ from anajax import chip, devices, training, workloads
 from anajax._core.tree import replace
 from anajax.analysis.evaluate import evaluate
 from anajax.analysis.workload import evaluate as metric_of_items
-from anajax.analysis.workload import shuffled, training_inputs
+from anajax.analysis.workload import (
+    labels_loss,
+    shuffled,
+    training_inputs,
+    training_labels,
+)
 from anajax.mapping import density
 from anajax.mapping import hand as strategies
 from anajax.programming import fisher_information, optimize_strategy, optimize_targets
@@ -49,9 +54,14 @@ LEARN = {
     "joint": ("strategy", "columns", "weights", "digital"),
 }
 ARMS = ("hand", "weight error", *LEARN, "hardware-aware")
-EXTRA = ("weight error by Fisher", "layer by layer")
+FROM_LABELS = {
+    "targets from labels": LEARN["per-weight targets"],
+    "joint from labels": LEARN["joint"],
+}
+EXTRA = ("weight error by Fisher", "layer by layer", *FROM_LABELS)
 """More arms, by --arms: squared errors weighed by the Fisher information of each
-weight; strategy, columns and weights unit by unit, the steps shared out."""
+weight; strategy, columns and weights unit by unit, the steps shared out; learned from
+the labels of the training split instead of the digital network's outputs."""
 FIELDS = (
     "network", "noise", "seed", "arm", "steps", "digital", "month_mean",
     "month_stderr", "hermes_mean", "hermes_stderr", "wall_s",
@@ -158,9 +168,12 @@ def build(arm, network, noise, key, steps, rate, hwa_rate, sigmas):
     if arm == "hardware-aware":
         params = train_through(network, noise, steps, hwa_rate, sigmas)(key)
         return params, tune_strategy(device, params)
+    goal = {}
+    if arm in FROM_LABELS:
+        goal = {"loss": labels_loss(work), "labels": training_labels(work)}
     found = optimize_targets(
-        work.apply, work.params, device, hand, training_inputs(work), MONTH,
-        key=key, learn=LEARN[arm], steps=steps, chips=CHIPS_PER_STEP,
+        work.apply, work.params, device, hand, training_inputs(work), MONTH, **goal,
+        key=key, learn=(LEARN | FROM_LABELS)[arm], steps=steps, chips=CHIPS_PER_STEP,
         batch=BATCH.get(network, 64),
         weight_rate=rate,
     )  # fmt: skip

@@ -163,6 +163,64 @@ def test_parts_that_were_there_tell_nothing():
     assert study.clock.left() == pytest.approx(6)
 
 
+def test_a_stage_that_ends_early_is_expected_to_do_so_again():
+    """Chips that stop at a standard error: 5 s of 10 chips, not of 20."""
+    study = Study([(0.0, 0.0, 0.0)] * 4)
+    for _ in range(2):
+        for k in range(11):  # 10 of 20 chips after the first, at .5 s each
+            study.time += 0.5
+            study.clock.within("chips", k / 20)
+        study.clock.finish()
+    assert study.clock.left() == pytest.approx(2 * 5.0, rel=0.15)
+
+
+def test_work_that_a_kind_begins_with_is_not_expected_again():
+    """Points of a sweep: 30 % of the program's 20 s to begin with, then 1 s a point."""
+    points = [Ahead("points", n, 0.3) for n in (4, 4, 2)]
+    study = Study([(0.0, 0.0, 0.0)] * 4, ahead=[Ahead("program", 0.0), *points])
+    study.time += 20
+    study.clock.finish()
+    study.time += 6
+    for k in range(5):
+        study.time += 1
+        study.clock.within("chips", k / 4)
+    study.clock.finish()
+    assert study.clock.left() == pytest.approx(4 + 2, rel=0.01)
+
+
+def test_the_first_part_on_a_new_memory_compiles_anew():
+    """10 s on the first memory, 4 s on each with another structure, then 1 s a way."""
+    new = Ahead("searched", 1.0, 0.4, anew=True)
+    old = Ahead("searched", 1.0, 0.1)
+    study = Study([(0.0, 0.0, 0.0)] * 9, ahead=[old, old, old, new, old, old] * 2)
+
+    def part(once):
+        study.time += once
+        for k in range(11):
+            study.time += 0.1
+            study.clock.within("chips", k / 10)
+        study.clock.finish()
+
+    for once in (10.0, 0.0, 0.0):
+        part(once)
+    assert study.clock.left() == pytest.approx(4.0 + 6.0, rel=0.15)
+
+
+def test_the_report_counts_as_time_left():
+    """5 s after the last part, which are left while it is written."""
+    study = Study([(0.0, 0.0, 10.0)] * 2)
+    study.clock.after = 5.0
+    for _ in range(2):
+        study.time += 10
+        study.clock.finish()
+        left = 15 if study.clock.done == 1 else 5
+        assert study.clock.left() == pytest.approx(left)
+    study.time += 4
+    assert progress.remaining(study.clock) == "about 1 s left"
+    study.time += 4
+    assert progress.remaining(study.clock) == ""
+
+
 def test_words_for_the_time_left():
     clock = Clock(2, lambda: 0.0)
     for left, words in (

@@ -11,7 +11,11 @@ from anajax.studies.store.parts import Notify, Within
 
 @contextlib.contextmanager
 def follow(
-    parts: int, *, ahead: Sequence[Ahead] = (), quiet: bool = False
+    parts: int,
+    *,
+    ahead: Sequence[Ahead] = (),
+    after: float = 0.0,
+    quiet: bool = False,
 ) -> Iterator[tuple[Notify, Within]]:
     """Show the progress of a study; yields functions to call at its parts and stages.
 
@@ -21,9 +25,10 @@ def follow(
     Args:
         parts: number of parts of the study.
         ahead: what is known of each part, if some take longer than others.
+        after: seconds from the last part until the study is done.
         quiet: show nothing.
     """
-    clock = Clock(parts, ahead=ahead)
+    clock = Clock(parts, ahead=ahead, after=after)
     if quiet:
         yield lambda text, done: None, lambda stage, share: None
         return
@@ -57,13 +62,13 @@ def follow(
 
 
 def remaining(clock: Clock) -> str:
-    """The time left in words; empty if it is unknown or everything is done.
+    """The time left in words; empty if it is unknown or there is none.
 
     Args:
         clock: clock of the study.
     """
     left = clock.left()
-    if left is None or clock.done >= clock.parts:
+    if left is None or clock.done >= clock.parts and not left:
         return ""
     for size, unit in ((3600.0, "h"), (60.0, "min")):
         if left >= 1.5 * size:

@@ -249,7 +249,8 @@ def _followed(study: "Prepared", *, quiet: bool) -> tuple[Any, Path]:
     from anajax.studies.report.report import write_report
     from anajax.studies.run import run as run_study
 
-    with follow(study.parts, ahead=study.ahead, quiet=quiet) as told:
+    after = study.report_seconds
+    with follow(study.parts, ahead=study.ahead, after=after, quiet=quiet) as told:
         notify, within = told
         data = run_study(study, notify=notify, within=within)
         notify("figures and report", False)

@@ -45,6 +45,11 @@ class Prepared:
         """What is known of each part before it begins, if they differ."""
         return getattr(self.study, "ahead", [])
 
+    @property
+    def report_seconds(self) -> float:
+        """About the seconds that its figures and report take."""
+        return getattr(self.study, "report_seconds", 4.0)
+
 
 def prepare(
     config: StudyConfig,

@@ -67,15 +67,23 @@ class Sensitivity:
     @property
     def ahead(self) -> list[Ahead]:
         """What is known of each part before it begins, in order."""
-        kinds = ["program"]
+        config, layers, found = self.config, len(self.paths), [Ahead("program", 0.0)]
         for name, design in self.designs.items():
-            kinds += [name] * -(-len(design.points) // BLOCK)
-        kinds += ["grown"] * len(self.names)
-        if self.config.gradients is not None:
-            kinds.append("gradients")
-        if self.config.layers is not None:
-            kinds += ["layers", *["order"] * (len(self.paths) + 1)]
-        return [Ahead(kind) for kind in kinds]
+            chips, left = getattr(config, name).chips, len(design.points)
+            for n in range(left, 0, -BLOCK):
+                found.append(Ahead("points", min(BLOCK, n) * chips, 0.3))
+        if config.one_at_a_time is not None:
+            most = config.chips * len(config.one_at_a_time.factors)
+            found += [Ahead("grown", 0.6 * most)] * len(self.names)  # it ends early
+        if config.gradients is not None:
+            found.append(Ahead("gradients", 0.0, 1.0))
+        if config.layers is not None:
+            chips, greedy = config.layers.chips, config.layers.order == "greedy"
+            found.append(Ahead("points", chips * layers, 0.3))
+            for step in range(layers + 1):
+                tried = layers - step + 1 if greedy and step else 1
+                found.append(Ahead("points", chips * tried, 0.3))
+        return found
 
     @property
     def paths(self) -> list[str]:

@@ -110,9 +110,14 @@ class Sweep:
     @property
     def ahead(self) -> list[Ahead]:
         """What is known of each part before it begins, in order."""
-        points = -(-len(self.planned) // PART)
         programs = [Ahead("program", chips=0.0)] * len(self.programs)
-        return [*programs, *[Ahead("points")] * points]
+        left = range(len(self.planned), 0, -PART)
+        return [*programs, *(Ahead("points", min(PART, n) / PART, 0.3) for n in left)]
+
+    @property
+    def report_seconds(self) -> float:
+        """About the seconds that its one figure and report take."""
+        return 1.2
 
     @functools.cached_property
     def programs(self) -> dict[str, Planned]:

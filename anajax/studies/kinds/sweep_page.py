@@ -263,7 +263,7 @@ def _scatter_figure(data: xr.Dataset) -> Figure:
         columns=3,
         size=(3.2, 2.5),
         ylabel=show.label,
-        note=f"at {_times(data)[-1]}; lines: 90 % intervals over chips",
+        note=f"at {_times(data)[-1]}; bars: 90 % intervals over chips; black: digital",
         legend=0,
         sharey=True,
     )
@@ -284,7 +284,7 @@ def _finish(
     axis: Axes, data: xr.Dataset, places: np.ndarray, labels: list[str] | None
 ) -> None:
     digital = format_of(data).factor * data.attrs["digital_metric"]
-    axis.axhline(digital, color="black", lw=1, zorder=0)
+    axis.axhline(digital, color="black", lw=1, label="digital", zorder=0)
     if labels is not None:
         names_below(axis, labels)
     elif places.size > 1 and places.min() > 0 and places.max() / places.min() > 30:

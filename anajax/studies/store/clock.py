@@ -29,7 +29,9 @@ class Ahead(NamedTuple):
     """Its measurements of chips, relative to those of other parts; 0 for none."""
     begins: float = 0.0
     """One-time work of the first part of its kind, as a share of that of the study's
-    first part."""
+    first part; 0 if unknown, or if each part of the kind does some of its own."""
+    anew: bool = False
+    """Whether it does that work again, unlike other parts of its kind."""
 
 
 class Clock:
@@ -39,6 +41,7 @@ class Clock:
         parts: number of parts of the study.
         now: returns the seconds on some clock.
         ahead: what is known of each part, in order; all are alike by default.
+        after: seconds from the last part until the study is done.
     """
 
     def __init__(
@@ -46,8 +49,9 @@ class Clock:
         parts: int,
         now: Callable[[], float] = time.monotonic,
         ahead: Sequence[Ahead] = (),
+        after: float = 0.0,
     ):
-        self.parts, self.now = parts, now
+        self.parts, self.now, self.after = parts, now, after
         self.ahead = [*ahead, *[Ahead()] * (parts - len(ahead))]
         self.done = 0
         self._begun = now()
@@ -66,13 +70,16 @@ class Clock:
         """Report that the current part is done."""
         took, part = self.now() - self._begun, self._part(self.done)
         paces = self._present()
+        for stage in paces:  # of one that ended early, as others of its kind may
+            paces[stage] *= self._own[stage][-1][1]
         self._paces |= paces
         self.done += 1
         if took > ALREADY:
             stages = _seconds(paces, part)
             once = max(took - stages, 0.0) if paces else None
             chips = paces.get(CHIPS)
-            self._known.append(_Past(part.kind, took, once, _steps(paces), chips))
+            past = _Past(part.kind, part.anew, took, once, _steps(paces), chips)
+            self._known.append(past)
         self._begun, self._own = self.now(), {}
 
     @property
@@ -83,9 +90,11 @@ class Clock:
 
     def left(self) -> float | None:
         """Seconds until the study is done; None if unknown."""
+        if self.done >= self.parts:
+            return max(self.after - (self.now() - self._begun), 0.0)
         if not self._known and not self._present():
             return None
-        present = self._of_present() if self.done < self.parts else 0.0
+        present = self._of_present() + self.after
         to_come, seen = self.ahead[self.done + 1 : self.parts], set[str]()
         for part in to_come:
             present += self._typical(part, first=part.kind not in seen)
@@ -153,16 +162,22 @@ class Clock:
 
     def _once(self, part: Ahead, *, first: bool) -> float:
         """Seconds that a future part takes before and between stages."""
-        there = [past for past in self._known[1:] if past.kind == part.kind]
+        there = [p for p in self._known if p[:2] == (part.kind, part.anew)]
+        if part.begins and not part.anew:
+            there = there[1:]  # without the first one, whose work is done
+        there = [past for past in there if past is not self._known[0]]
         later = [past.once for past in there if past.once is not None]
         told = next((t for t in self._own.values() if t), None)
-        if self.done and told and part.kind == self._part(self.done).kind:
+        now = self._part(self.done)
+        if self.done and told and (now.kind, now.anew) == (part.kind, part.anew):
             # the time before its first report
             here, stage = told[0][0] - self._begun, next(iter(self._own))
             pace = (self._paces | self._present()).get(stage, 0.0)
             later.append(max(here - pace * told[0][1], 0.0))
-        if not later and first and self._known:
-            return part.begins * (self._known[0].once or 0.0)
+        seen = any(past.kind == part.kind for past in self._known)
+        if not later and (part.anew or first and not seen) and self._known:
+            _, _, took, once, *_ = self._known[0]
+            return part.begins * (took if once is None else once)
         return _mean(later)
 
 
@@ -170,6 +185,7 @@ class _Past(NamedTuple):
     """Times that a part took, in seconds."""
 
     kind: str
+    anew: bool
     took: float
     once: float | None
     """Time before its stages and between them; None for a part without stages."""

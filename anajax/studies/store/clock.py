@@ -158,7 +158,7 @@ class Clock:
         chips = [past.chips for past in mine if past.chips is not None]
         if not chips or CHIPS in self._present() and now:
             chips = [paces[CHIPS]]
-        return chips[-1] * part.chips + _mean(steps) + self._once(part, first=first)
+        return _mean(chips[-4:]) * part.chips + _mean(steps) + self._once(part, first=first)
 
     def _once(self, part: Ahead, *, first: bool) -> float:
         """Seconds that a future part takes before and between stages."""

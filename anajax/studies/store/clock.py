@@ -158,7 +158,8 @@ class Clock:
         chips = [past.chips for past in mine if past.chips is not None]
         if not chips or CHIPS in self._present() and now:
             chips = [paces[CHIPS]]
-        return _mean(chips[-4:]) * part.chips + _mean(steps) + self._once(part, first=first)
+        chips, once = chips[-4:], self._once(part, first=first)
+        return _mean(chips) * part.chips + _mean(steps) + once
 
     def _once(self, part: Ahead, *, first: bool) -> float:
         """Seconds that a future part takes before and between stages."""

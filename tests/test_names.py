@@ -58,6 +58,14 @@ def test_by_hand_there_is_one_line_beside_optimized_ones():
         "optimized": "least weight error",
     }  # fmt: skip
     assert lines.caption(data).split("; ")[1] == "best by hand: lsp_first"
+    swapped = HAND | {"msp_first": [0.9, 0.9]}
+    data, other = (results(**h, optimized=[0.8, 0.8]) for h in (HAND, swapped))
+    for more, said in (
+        (data, "best by hand: lsp_first"),
+        (other, "best by hand on pcm_hermes_1: lsp_first; best by hand on pcm: msp"),
+    ):
+        both = xr.concat([data, more.assign_coords(device=["pcm"])], "device")
+        assert said in lines.caption(both)
     alone = lines.programs(lines.of_device(results(**HAND), "pcm_hermes_1"))
     assert list(alone) == list(HAND) and "best by hand" not in alone.values()
 

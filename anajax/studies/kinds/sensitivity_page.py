@@ -268,21 +268,18 @@ def _design(
 ) -> Block:
     """The indices of a design, by what the table calls them."""
     rows = []
-    for i in np.argsort(-indices(data, name, "metric", "total")[0], kind="stable"):
+    digits = 2 if name == "screening" else 3
+    for i in _order(data, name):
         row = cells(_titles(data, name)[i])
         for part in columns:
             value, half = (v[i] for v in indices(data, name, "metric", part))
-            small = f"± {half:.3f}" if np.isfinite(half) else ""
-            row.append(Cell(f"{value:.3f}", small))
+            small = f"± {half:.{digits}f}" if np.isfinite(half) else ""
+            row.append(Cell(f"{value:.{digits}f}", small))
         rows.append(row)
     caption = f"{name.capitalize()}: all imperfections at once, 90 % intervals"
-    return Block(
-        title=title,
-        text=text,
-        header=["imperfection", *columns.values()],
-        rows=rows,
-        drawings=[Drawing(name, caption, partial(indices_figure, data, name))],
-    )
+    drawing = Drawing(name, caption, partial(indices_figure, data, name))
+    header = ["imperfection", *columns.values()]
+    return Block(title=title, text=text, header=header, rows=rows, drawings=[drawing])
 
 
 def indices(
@@ -296,6 +293,11 @@ def indices(
     return value.values, half.values * (format_of(data).factor if effect else 1.0)
 
 
+def _order(data: xr.Dataset, name: str) -> np.ndarray:
+    """Imperfections of a design by their effect on the metric, the largest first."""
+    return np.argsort(-indices(data, name, "metric", "total")[0], kind="stable")
+
+
 def _titles(data: xr.Dataset, name: str) -> list[str]:
     return [NON_IDEALITIES[str(n)].title for n in data[f"{name}_imperfection"].values]
 
@@ -303,9 +305,9 @@ def _titles(data: xr.Dataset, name: str) -> list[str]:
 def indices_figure(data: xr.Dataset, name: str) -> Figure:
     """Sobol or Morris indices of the metric and of the loss, with 90 % intervals."""
     show, shares = format_of(data), name == "variance"
-    order = np.argsort(-indices(data, name, "loss", "total")[0], kind="stable")
+    order = _order(data, name)
     names = [_titles(data, name)[i] for i in order]
-    columns = {"total": "total", "alone": "first"} if shares else {"": "total"}
+    columns = {"total": "total", "first order": "first"} if shares else {"": "total"}
 
     def draw(output: str, unit: str, axis: Axes) -> None:
         series = {}
@@ -347,6 +349,7 @@ def _layers(data: xr.Dataset) -> Block:
         "single": "by the mean loss of each layer alone",
     }[data.attrs["order"]]
     metric, loss = show.label, f"loss{in_units(loss_unit(data))}"
+    caption = "Single layers analog, and layers made digital; 90 % intervals"
     return Block(
         title="Layers",
         text=f"Each layer alone analog, mean ± standard error over "
@@ -354,13 +357,7 @@ def _layers(data: xr.Dataset) -> Block:
         f"{how}.",
         header=["layer alone analog", "weights", metric, loss, "digital order"],
         rows=rows,
-        drawings=[
-            Drawing(
-                "layers",
-                "Single layers analog, and layers made digital; 90 % intervals",
-                partial(layers_figure, data),
-            )
-        ],
+        drawings=[Drawing("layers", caption, partial(layers_figure, data))],
         summary=True,
     )
 

@@ -145,14 +145,18 @@ def chips(data: xr.Dataset) -> str:
 
 
 def caption(data: xr.Dataset) -> str:
-    """The labels behind the names in a figure."""
-    said = []
+    """The labels behind the names in a figure, and where, if they differ."""
+    where: dict[str, dict[str, list[str]]] = {}
     for device in map(str, data.device.values):
         for label, name in programs(of_device(data, device)).items():
-            where = f" on {device}" * (data.sizes["device"] > 1 and name == BY_HAND)
+            where.setdefault(name, {}).setdefault(label, []).append(device)
+    said = []
+    for name, labels in where.items():
+        for label, found in labels.items():
+            place = f" on {', '.join(found)}" if len(labels) > 1 else ""
             if name != label:
-                said.append(f"{name}{where}: {label}")
-    return "; ".join(dict.fromkeys(said))
+                said.append(f"{name}{place}: {label}")
+    return "; ".join(said)
 
 
 # --- the metric -----------------------------------------------------------------------

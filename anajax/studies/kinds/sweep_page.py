@@ -131,7 +131,7 @@ def assumptions(data: xr.Dataset) -> list[str]:
         "each": "Targets are chosen anew at every point.",
     }[assumed.config_of(data)["sweep"]["program"]]
     return [
-        "Without the changes:",
+        "What follows holds without the changes of a point.",
         *assumed.sources(data),
         *assumed.hardware(data),
         program,
@@ -148,22 +148,22 @@ def _ends(data: xr.Dataset) -> list[str]:
     if len(order) < 2 or not np.isfinite(found["value"].values).all():
         return []
     worst, best = int(order[0]), int(order[-1])
-    paired = "seed" not in _keys(data)
-    if paired:
-        apart = over(last.isel(point=best) - last.isel(point=worst))
-        gap, error = float(apart["value"]), float(apart["error"])
+    if "seed" not in _keys(data):
+        each = last.isel(point=best) - last.isel(point=worst)
+        both, most = int(each.notnull().sum()), int(taken(data).max())
+        how = f", chip by chip{f' on the {both} chips of both' * (both < most)}"
+        gap, error = (float(v) for v in over(each).values())
     else:
         one, other = (found.isel(point=i) for i in (best, worst))
         gap = float(one["value"] - other["value"])
-        error = float(np.hypot(one["error"], other["error"]))
+        error, how = float(np.hypot(one["error"], other["error"])), ""
     clear = "" if abs(gap) > 2 * error else ", which is less than two standard errors"
     texts = [f"{_place(data, i)} ({show.text(float(found['value'][i]))})" for i in
              (best, worst)]  # fmt: skip
     amount = f"{show.number(abs(gap))} ± {show.number(error)} {show.points}"
     return [
         f"Best {show.title} by the data at {_times(data)[-1]}: {texts[0]}; worst: "
-        f"{texts[1]}. They are {amount.removesuffix(' 1')} apart"
-        f"{', chip by chip' * paired}{clear}."
+        f"{texts[1]}. They are {amount.removesuffix(' 1')} apart{how}{clear}."
     ]
 
 

@@ -113,7 +113,7 @@ def panels(
 
     Args:
         parts: panels in reading order.
-        columns: most columns of the grid.
+        columns: most columns of the grid; one less if fewer places stay empty.
         size: size of a panel in inches.
         xlabel: label below each column.
         ylabel: label to the left of each row.
@@ -122,6 +122,8 @@ def panels(
         **shared: `sharex`, `sharey`.
     """
     columns = min(columns, len(parts))
+    if len(parts) > columns > 2:
+        columns = min(columns, columns - 1, key=lambda c: -len(parts) % c)
     rows = -(-len(parts) // columns)
     with matplotlib.rc_context(STYLE):
         width, height = columns * size[0] + 0.7, rows * size[1] + 0.7

@@ -319,6 +319,12 @@ def test_sweeps_and_sensitivities_say_what_can_be_concluded():
         "noise × 2 (75.00 %). They are 15.00 ± 5.00 percentage points apart, chip "
         "by chip."
     )
+    three = data.accuracy.pad(chip=(0, 1), constant_values=0.7)
+    three = three.where((three.point > 0) | (three.chip < 2))  # the best stopped early
+    (said,) = sweep_page._ends(data.drop_vars("accuracy").assign(accuracy=three))
+    assert said.endswith(
+        "± 5.00 percentage points apart, chip by chip on the 2 chips of both."
+    )
     assert sweep_page._with_units(["device.noise.read"]) == ["read noise (factor)"]
     limits = {
         "largest_factor": [3.0, 1.5],

@@ -151,7 +151,8 @@ def _ends(data: xr.Dataset) -> list[str]:
     if "seed" not in _keys(data):
         each = last.isel(point=best) - last.isel(point=worst)
         both, most = int(each.notnull().sum()), int(taken(data).max())
-        how = f", chip by chip{f' on the {both} chips of both' * (both < most)}"
+        on = f" on the {counted(both, 'chip')} of both" if both < most else ""
+        how = f", chip by chip{on}"
         gap, error = (float(v) for v in over(each).values())
     else:
         one, other = (found.isel(point=i) for i in (best, worst))

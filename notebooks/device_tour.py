@@ -80,9 +80,9 @@ plt.show()
 figure, axes = panels("Conductance over time: mean ± sd over cells")
 for axis, (name, c) in zip(axes, curves.items(), strict=False):
     t = c["device_time"]
-    for place in (points // 2, points - 1):
+    targets = {"highest target": points - 1, "middle target": points // 2}
+    for label, place in targets.items():
         mean, sd = c["drift_mean"][place], c["drift_sd"][place]
-        label = f"target {c['conductance'][place]:.3g} µS"
         if len(t) == 1:  # the source covers programming alone
             axis.errorbar(t, mean, sd, fmt="o", capsize=4, label=label)
             continue
@@ -90,7 +90,7 @@ for axis, (name, c) in zip(axes, curves.items(), strict=False):
         axis.plot(t, mean, label=label)
     axis.set(title=name, xlabel="time (s)", ylabel="conductance (µS)")
     axis.set_xscale("log" if t[0] > 0 else "linear")
-    axis.legend(fontsize=7)
+figure.legend(*axes[0].get_legend_handles_labels(), loc="lower right", ncols=2)
 figure.tight_layout()
 plt.show()
 

@@ -154,6 +154,8 @@ def test_a_forecast_counts_devices_and_memory(tmp_path, monkeypatch):
     assert found.devices == 2 * block * 6
     assert found.read_outs == 2 * 2 * 2
     assert found.drawing > 0 and found.network > 0 and not found.redrawn
+    assert found.preparing > forecast.REPORT + found.drawing / 4  # of 2 x 2 chips
+    assert found.seconds > found.preparing + found.drawing
 
 
 def test_the_command_takes_the_shapes_of_a_larger_network(tmp_path, monkeypatch):

@@ -1,14 +1,16 @@
-"""Estimate of a study: devices, memory and time, from shapes and two rates.
+"""Estimate of a study: devices, memory and time, from shapes and a few measured times.
 
-The rates are measured on this machine in a few seconds: drawing devices, and running
-the network, or a product of the same size if the network cannot be run here. Time for
-searches and learning is not included.
+Measured on this machine, in a few seconds: loading the network, compiling, drawing
+devices, and running the network with the converters of the study, or a product of the
+same size if the network cannot be run here. Time for searches and learning is not
+included.
 """
 
 import dataclasses
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,19 @@ import numpy as np
 from anajax import chip, rng
 from anajax._core.types import PyTree
 from anajax.analysis.evaluate import BUDGET, HELD
-from anajax.analysis.workload import Workload
+from anajax.analysis.network import AnalogNetwork
 from anajax.devices.base import Device
 from anajax.mapping.hand import lsp_first
 from anajax.mapping.layout import IN_OUT
 from anajax.studies import run
 from anajax.studies.config.study import StudyConfig, devices_of
-from anajax.studies.plan import FLOAT, devices_per_weight, make_device, periphery_of
+from anajax.studies.plan import (
+    FLOAT,
+    devices_per_weight,
+    make_device,
+    network_of,
+    periphery_of,
+)
 from anajax.studies.ways.base import DIGITAL
 from anajax.transformation import Report, Rule, analog
 from anajax.workloads.language.checkpoints import hf_config
@@ -33,6 +41,10 @@ from anajax.workloads.language.smollm2 import TIME
 
 SIDE, MIXED = 512, 2048
 """Rows and columns of the test layer, and vectors of the test product."""
+COMPILED = 3
+"""Programs with the network in them: the digital one, the calibration, the chips."""
+REPORT = 4.0
+"""Seconds for the figures and the report."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +61,9 @@ class Forecast:
     """Chips times times, over all strategies and devices of the study."""
     memory: float
     """Memory in bytes, in addition to that of Python and JAX."""
+    preparing: float
+    """Seconds before the first chip, and for the report: loading, compiling, running
+    the digital network, and one pass over all weights for each program."""
     drawing: float
     """Seconds for drawing chips."""
     network: float
@@ -59,7 +74,7 @@ class Forecast:
     @property
     def seconds(self) -> float:
         """Seconds for the whole study, without searches and training."""
-        return self.drawing + self.network
+        return self.preparing + self.drawing + self.network
 
     def __str__(self) -> str:
         how = "layer by layer, again at each time" if self.redrawn else "once per chip"
@@ -68,6 +83,7 @@ class Forecast:
             ("devices per chip", f"{self.devices:,.0f} at most"),
             ("read-outs", f"{self.read_outs:,} (strategies x chips x times)"),
             ("memory", f"{self.memory / 1e9:.2f} GB"),
+            ("preparing", duration(self.preparing)),
             ("drawing cells", f"{duration(self.drawing)}, {how}"),
             ("running the network", duration(self.network)),
             ("total", f"{duration(self.seconds)}, without searches and training"),
@@ -98,29 +114,32 @@ def forecast(
         FileNotFoundError: if data are missing.
         ValueError: if the file does not describe such a network.
     """
-    rules = [Rule(".*", tiles=periphery_of(config).tiles)]
     if sizes is None:
+        start = time.perf_counter()
         work = run.workload_of(config.workload, data)
-        params, x = work.params, work.x
-        rules = [Rule(work.digital, digital=True)] * bool(work.digital) + rules
-        found = analog(work.apply, rules).report(params, x[:1])
-        each, outputs = _measured(work)
-        return _of(config, params, found, len(x) * each, outputs, work.batch / len(x))
+        loaded, network = time.perf_counter() - start, network_of(config, work)
+        once, each, outputs = _measured(network)
+        count, batch = len(work.x), work.batch / len(work.x)
+        once = loaded + COMPILED * once
+        return _of(
+            config, work.params, network.report, once, count * each, outputs, batch
+        )
     net = hf_config(json.loads(sizes.read_text()))
     count = config.workload.items or 1
     params, x = net.shapes(), jax.ShapeDtypeStruct((1, TIME), jnp.int32)
-    rules = [Rule("embed", digital=True), *rules]
+    rules = [Rule("embed", digital=True), Rule(".*", tiles=periphery_of(config).tiles)]
     found = analog(net.logits, rules).report(params, x)
     weights = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
     seconds = count * 2 * TIME * weights / _flops()
     outputs = FLOAT * count * TIME * net.vocabulary
-    return _of(config, params, found, seconds, outputs, 1 / count)
+    return _of(config, params, found, 0.0, seconds, outputs, 1 / count)
 
 
 def _of(
     config: StudyConfig,
     params: PyTree,
     found: Report,
+    once: float,
     items: float,
     outputs: float,
     batch: float,
@@ -131,6 +150,7 @@ def _of(
         config: of the study.
         params: arrays or their shapes.
         found: which of them are analog.
+        once: seconds for loading and compiling the network.
         items: seconds of the network on all items.
         outputs: bytes of the outputs for all items.
         batch: share of the items in a batch.
@@ -149,15 +169,18 @@ def _of(
     memory = 3 * every + 1.5 * cells * sum(held) * max(many)
     memory += outputs * (1 + 3 * min(1.0, batch))
     rounds = chips * (len(config.times) if redrawn else 1)
-    per_device = [_seconds_per_device(make_device(section)) for section in sections]
-    drawing = rounds * weights * sum(many) * sum(per_device)
+    timed = [_draws(make_device(section)) for section in sections]
+    pass_over = weights * sum(many) * sum(each for _, each in timed)
+    shapes = len({(p.rows, p.columns) for p in found.analog})
+    compiled = shapes * sum(compiling for compiling, _ in timed)
     return Forecast(
         weights=weights,
         tiles=found.tiles,
         devices=weights * max(many),
         read_outs=read_outs,
         memory=memory,
-        drawing=drawing,
+        preparing=once + compiled + items + pass_over + REPORT,
+        drawing=rounds * pass_over,
         network=read_outs * items,
         redrawn=redrawn,
     )
@@ -166,31 +189,37 @@ def _of(
 # --- rates of this machine ------------------------------------------------------------
 
 
-def _timed(function: Callable[[], Any]) -> float:
-    """Seconds of a call that is compiled already."""
-    jax.block_until_ready(function())
-    start = time.perf_counter()
-    jax.block_until_ready(function())
-    return time.perf_counter() - start
+def _timed(function: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds for compiling a call, and for the call."""
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        jax.block_until_ready(function())
+        seconds.append(time.perf_counter() - start)
+    return max(seconds[0] - seconds[1], 0.0), seconds[1]
 
 
-def _measured(work: Workload) -> tuple[float, float]:
-    """Seconds of the network for an item, and bytes of the outputs for all."""
-    x, step = work.x[: work.batch], jax.jit(work.apply)
-    seconds = _timed(lambda: step(work.params, x)) / len(x)
+def _measured(network: AnalogNetwork) -> tuple[float, float, float]:
+    """Seconds for compiling a network, for an item, and bytes of outputs for all."""
+    work, key = network.work, rng.key(0)
+    apply = work.apply
+    if network.converted:
+        apply = partial(network.function, key=key)
+    x, step = work.x[: work.batch], jax.jit(apply)
+    once, seconds = _timed(lambda: step(work.params, x))
     out = jax.eval_shape(work.apply, work.params, work.x)
-    return seconds, float(out.size * out.dtype.itemsize)
+    return once, seconds / len(x), float(out.size * out.dtype.itemsize)
 
 
 def _flops() -> float:
     """Floating-point operations of products in a second."""
     x, w = jnp.ones((MIXED, SIDE)), jnp.ones((SIDE, 4 * SIDE))
     step = jax.jit(jnp.matmul)
-    return 2 * MIXED * SIDE * 4 * SIDE / _timed(lambda: step(x, w))
+    return 2 * MIXED * SIDE * 4 * SIDE / _timed(lambda: step(x, w))[1]
 
 
-def _seconds_per_device(device: Device) -> float:
-    """Seconds to draw, age and read a device of a large layer."""
+def _draws(device: Device) -> tuple[float, float]:
+    """Seconds for compiling, and to draw, age and read a device of a large layer."""
     params = {"w": jnp.linspace(-1, 1, SIDE**2).reshape(SIDE, SIDE)}
     way = lsp_first(device)
     layers = chip.unwritten(params, way, layout={"w": IN_OUT})
@@ -199,4 +228,5 @@ def _seconds_per_device(device: Device) -> float:
     def draw() -> Any:
         return chip.drawn(device, layers, params, t=t, index=1, key=rng.key(0))
 
-    return _timed(draw) / (SIDE**2 * way.cell.devices)
+    once, seconds = _timed(draw)
+    return once, seconds / (SIDE**2 * way.cell.devices)

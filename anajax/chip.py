@@ -6,7 +6,6 @@ noise is keyed by path, so that adding a layer changes no other layer's noise.
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import jax
@@ -18,7 +17,7 @@ from anajax import mapping, rng
 from anajax._core import checks
 from anajax._core.tree import pytree, replace
 from anajax._core.types import PRNGKey, PyTree
-from anajax.compensation import Recalibrations, compensation, hold, shrinking, size
+from anajax.compensation import Recalibrations, compensation, hold
 from anajax.compensation import Scope as Scope
 from anajax.devices.base import Cells, Device, check_time, check_times
 from anajax.layer import LayerProgram as LayerProgram
@@ -41,6 +40,7 @@ from anajax.mapping.selection import path_name as path_name
 from anajax.mapping.selection import table as table
 from anajax.mapping.selection import weights as weights
 from anajax.mapping.strategy import Normalize, Normalized, Strategy
+from anajax.redrawn import drawn as drawn
 
 Strategies = Strategy | Mapping[str, Strategy]
 
@@ -210,89 +210,6 @@ def recalibrate(
         return compensation(chip.first, now, chip.layers, scope)
 
     return hold(times, jax.lax.map(measure, (times, jnp.arange(times.size))))
-
-
-def drawn(
-    device: Device,
-    layers: Mapping[str, LayerProgram] | Mapping[str, Unwritten],
-    weights: Mapping[str, JArray],
-    *,
-    t: Float[JArray, ""] | float,
-    index: int | JArray,
-    key: PRNGKey,
-    scope: Scope = "layer",
-    through: Through | None = None,
-) -> dict[str, JArray]:
-    """The result of `program` followed by `read`, one layer after the other.
-
-    No layer's cells are kept: they are drawn from their key, read at 0 s and at `t`,
-    and discarded. The draws are the same; sums may differ by rounding. Memory holds the
-    weights and the cells of one layer; each read-out repeats the work of `program`,
-    twice if one factor serves the whole network.
-
-    Args:
-        device: the device model.
-        layers: by path, from `encode_weights` or `unwritten`.
-        weights: by path; needed to compute targets that are not stored.
-        t: seconds since the first read.
-        index: number of this read-out, from 1; selects its read noise.
-        key: one key is one chip.
-        scope: the weights that share one drift compensation factor.
-        through: effect of wire resistance on the conductances as read.
-    """
-    reads = [rng.stream(key, rng.Stage.TIME, i) for i in (0, index)]
-    how: Any = {"device": device, "t": jnp.asarray(t, float)}
-
-    def own(path: str) -> dict[str, Any]:
-        return how | {
-            "layer": layers[path],
-            "weights": weights[path],
-            "keys": [rng.path_key(k, path) for k in (key, *reads)],
-            "path": path if through is not None else "",
-            "through": through,
-        }
-
-    common = None
-    if scope == "network":
-        sizes = [_drawn_sizes(**own(path)) for path in layers]
-        common = shrinking(*map(sum, zip(*sizes, strict=True)))
-    return {
-        path: _drawn_layer(**own(path), common=common, scope=scope) for path in layers
-    }
-
-
-def _drawn_reads(
-    device: Device,
-    layer: LayerProgram | Unwritten,
-    weights: JArray,
-    t: JArray,
-    keys: list[PRNGKey],
-    path: str,
-    through: Through | None,
-) -> tuple[LayerProgram, JArray, JArray]:
-    """The layer, and its analog parts at 0 s and at `t`."""
-    if isinstance(layer, Unwritten):
-        layer = layer.of(weights)
-    cells = jax.lax.optimization_barrier(layer.write(device, key=keys[0]))
-    how: Any = {"path": path, "through": through}
-    first = read_layer(device, layer, cells, t=0.0, key=keys[1], **how)
-    first = jax.lax.optimization_barrier(first)
-    return layer, first, read_layer(device, layer, cells, t=t, key=keys[2], **how)
-
-
-@partial(jax.jit, static_argnames=("path", "through"))
-def _drawn_sizes(**own: Any) -> list[JArray]:
-    layer, *two = _drawn_reads(**own)
-    return [size(layer, analog) for analog in two]
-
-
-@partial(jax.jit, static_argnames=("path", "through", "scope"))
-def _drawn_layer(*, common: JArray | None, scope: Scope, **own: Any) -> JArray:
-    """The weights of one layer at `t`; layers of the same shape share a trace."""
-    layer, first, now = _drawn_reads(**own)
-    one = {"": first}, {"": now}, {"": layer}
-    alpha = compensation(*one, scope)[""] if common is None else common
-    return finish(layer, alpha * schedule(layer, own["t"]) * now)
 
 
 def perturb(

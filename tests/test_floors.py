@@ -13,7 +13,7 @@ FLOORS = {  # package or module under anajax -> floor
     "_core": 0, "rng": 0,
     "devices": 1,
     "mapping": 2, "crossbar": 2,
-    "compensation": 3, "layer": 3, "chip": 3,
+    "compensation": 3, "layer": 3, "redrawn": 3, "chip": 3,
     "nn": 4, "transformation": 4,
     "programming": 5, "training": 5, "analysis": 5, "costs": 5,
     "studies": 6, "cli": 6,

@@ -14,6 +14,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 from gap import HANDS
 from gap_figures import read
 
@@ -34,14 +35,23 @@ ONE_SIDED = 0.5 * math.erfc(2 / math.sqrt(2))
 """Probability of being worse by over two standard errors by chance alone, 2.3 %."""
 
 
+def shares(folder: Path) -> list[Path]:
+    """Finished studies of further test items, see gap_shares.py."""
+    return sorted(p.parent for p in folder.parent.glob(f"{folder.name}-?/results.nc"))
+
+
 def rows_of(folder: Path):
     """The comparisons of one network on one memory, one per time."""
-    data = read_results(folder)
-    name = data.attrs["metric"]
+    parts = [read_results(f).isel(device=0) for f in (folder, *shares(folder))]
+    data, name = parts[0], parts[0].attrs["metric"]
     factor = -1.0 if data.attrs["better"] == "higher" else 1.0
     factor *= 100.0 if name == "accuracy" else 1.0
-    data = data.isel(device=0)
-    chips, items = data[name].astype(float), data[f"item_{name}"].astype(float)
+    each = [part[f"item_{name}"].astype(float) for part in parts]
+    items = xr.concat(each, "item", coords="minimal", compat="override", join="exact")
+    chips = sum(
+        part[name].astype(float) * (one.sizes["item"] / items.sizes["item"])
+        for part, one in zip(parts, each, strict=True)
+    )
     other = [s for s in map(str, data.strategy.values) if "digital" not in s]
 
     def behind(second: str, j: int) -> tuple[float, float]:
@@ -116,7 +126,8 @@ def main() -> None:
     if args.out is None:
         parser.error("pass --out or --table")
     assert len(NAMES) == len(HANDS)
-    done = sorted(p.parent for p in args.out.glob("studies/*/results.nc"))
+    found = sorted(p.parent for p in args.out.glob("studies/*/results.nc"))
+    done = [f for f in found if not f.name[-2:].startswith("-")]
     rows = [row for folder in done for row in rows_of(folder)]
     if args.csv:
         with args.csv.open("w", newline="") as file:

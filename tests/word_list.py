@@ -106,7 +106,7 @@ CALLS = {
     "compensation.compensation": lambda **w: chip.compensation(
         CHIP.first, CHIP.first, LAYERS, **w
     ),
-    "chip.drawn": lambda **w: chip.drawn(
+    "redrawn.drawn": lambda **w: chip.drawn(
         DEVICE, LAYERS, PARAMS, t=1.0, index=1, key=KEY, **w
     ),
     "chip.unwritten": lambda **w: chip.unwritten(PARAMS, PAIR, **w),

@@ -33,6 +33,7 @@ from anajax.studies.plan import (
     bill_of,
     cases_of,
     check_large,
+    devices_per_weight,
     engine_of,
     measure,
     network_of,
@@ -134,7 +135,7 @@ class StrategiesStudy:
     @property
     def report_seconds(self) -> float:
         """About the seconds that its figures, with a panel per memory, take."""
-        return 3.3 + 0.55 * len(self.cases)
+        return 3.0 + 0.45 * len(self.cases)
 
     def _ahead(self, way: Way, *, chooses: bool) -> Ahead:
         """What is known of the part of a way.
@@ -146,7 +147,8 @@ class StrategiesStudy:
         kind = f"{way.effort}{' trained' * way.trained}{' chosen' * bool(way.choices)}"
         if isinstance(way, Recommended):
             return Ahead(kind, self._validated(way), TABLES)
-        if way.effort == Effort.HAND:
+        if way.effort == Effort.HAND:  # another number of devices compiles anew
+            kind = f"{kind} {devices_per_weight(way, self.config):g}"
             return Ahead(kind, begins=0.0 if chooses else TABLES)
         return Ahead(kind, begins=SEARCH)
 

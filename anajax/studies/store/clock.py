@@ -155,7 +155,8 @@ class Clock:
         now = part.kind == self._part(self.done).kind
         if self._own and now:
             steps.append(_steps(self._present()))
-        chips = [past.chips for past in mine if past.chips is not None]
+        later = [past for past in mine if past is not self._known[0]]
+        chips = [past.chips for past in later if past.chips is not None]
         if not chips or CHIPS in self._present() and now:
             chips = [paces[CHIPS]]
         chips, once = chips[-4:], self._once(part, first=first)
